@@ -1,0 +1,57 @@
+"""Everything lilliput raises on purpose, in one tree.
+
+    LilliputError
+    ├── InputError       a file, text, data set or user setting that cannot be used
+    │   └── ConfigError  a recipe or an option that is not what it must be
+    ├── ModelError       a checkpoint that cannot serve as teacher, student or tokenizer
+    ├── StorageError     what lilliput wrote earlier is missing, cut short, altered or cannot be written
+    ├── TrainingError    training cannot go on (a loss that is not finite)
+    └── Interrupted      a signal stopped the run after its state was saved
+
+A message is a sentence: what was wrong, where, what was expected, what to do. The command line prints it
+without a traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LilliputError(Exception):
+    """Anything lilliput refuses, with a sentence for its user."""
+
+
+class InputError(LilliputError):
+    """A file, text, data set or setting from the user that cannot be used."""
+
+
+class ConfigError(InputError):
+    """A recipe or an option with an unknown name, a wrong type or an impossible value."""
+
+
+class ModelError(LilliputError):
+    """A checkpoint that cannot serve as a teacher, a student or a tokenizer."""
+
+
+class StorageError(LilliputError):
+    """Something lilliput wrote is missing, cut short or altered, or cannot be written."""
+
+
+class TrainingError(LilliputError):
+    """Training cannot go on."""
+
+
+class Interrupted(LilliputError):
+    """A signal asked the run to stop; its state is saved and the same command goes on from there."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns the end of a message about an unknown name: the closest known one, or all of them.
+
+    >>> nearest("widht", ["width", "heads"])
+    "did you mean 'width'?"
+    >>> nearest("x", ["width", "heads"])
+    'known: heads, width'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"

@@ -1,0 +1,243 @@
+"""Where a run keeps what: its directories, manifests with digests of all inputs, and metrics.
+
+Each stage writes one directory, once. `begun.json` is written first and says from what the directory is being
+built; `manifest.json` is written last and makes it finished. A stage found finished from the same inputs is
+skipped, a half-built one goes on, and one built from anything else is refused, so that no result is lost or mixed.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lilliput.errors import StorageError
+
+FORMAT = 1
+"""Raised whenever the files of a run change their meaning; part of every manifest."""
+
+_RECORDED_PACKAGES = ("lilliput", "torch", "transformers", "tokenizers", "numpy", "accelerate", "datasets")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Opens `path` for writing so that it appears whole or not at all.
+
+    Writes to a neighbour that replaces `path` at the end, flushed to disk. Raises StorageError when the disk does
+    not take it; the neighbour is then removed and an earlier `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror or error}; make room or choose another folder, then run "
+            "the same command again: what is finished is kept"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, whole or not at all."""
+    with writing(path) as file:
+        file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON that lilliput wrote; raises StorageError when it is missing or cut short."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise StorageError(f"{path} is damaged ({error}); remove its folder to build it again") from error
+
+
+def digest_value(value: Any) -> str:
+    """Returns a short digest of any JSON value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Returns a short digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def digest_folder(path: Path) -> str:
+    """Returns a short digest of the names and bytes of the files directly in a folder, hidden ones left out."""
+    files = sorted(item for item in path.iterdir() if item.is_file() and not item.name.startswith("."))
+    return digest_value({item.name: digest_file(item) for item in files})
+
+
+@dataclass(frozen=True)
+class StageDir:
+    """A directory that one stage writes once, with a manifest of what it was made from."""
+
+    path: Path
+    """The directory."""
+    made_from: Mapping[str, Any]
+    """Settings and input digests (JSON values) that determine its content."""
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def begun_path(self) -> Path:
+        return self.path / "begun.json"
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that determines the content."""
+        return digest_value({"format": FORMAT, "made_from": self.made_from})
+
+    def is_finished(self) -> bool:
+        """Whether the directory is there, whole and made from the same; raises StorageError if from anything else."""
+        for path in (self.manifest_path, self.begun_path):
+            if path.exists():
+                found = read_json(path)
+                if found["digest"] != self.digest:
+                    raise StorageError(
+                        f"{self.path} was made from something else ({_difference(found, self.made_from)}); choose "
+                        "another --out to keep it, or add --overwrite to build it again"
+                    )
+        return self.manifest_path.exists()
+
+    def begin(self) -> None:
+        """Creates the directory, or goes on with one that was begun from the same."""
+        if not self.begun_path.exists():
+            write_json(self.begun_path, {"format": FORMAT, "digest": self.digest, "made_from": dict(self.made_from)})
+
+    def clear(self) -> None:
+        """Removes the directory with everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes and returns the manifest, which makes the directory finished."""
+        manifest = {
+            "format": FORMAT,
+            "digest": self.digest,
+            "made_from": dict(self.made_from),
+            "results": dict(results),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "versions": versions(),
+        }
+        write_json(self.manifest_path, manifest)
+        self.begun_path.unlink(missing_ok=True)
+        return manifest
+
+    def results(self) -> dict[str, Any]:
+        """Returns what the stage reported when it finished."""
+        results: dict[str, Any] = read_json(self.manifest_path)["results"]
+        return results
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions and the hardware that a result depends on."""
+    found = {"python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+    for name in _RECORDED_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = {str(index): item for index, item in enumerate(value)}.items()
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, item in items:
+        flat |= _flatten(item, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Says in a few words what differs between a manifest and what is wanted now."""
+    if found.get("format") != FORMAT:
+        return f"format {found.get('format')}, this version of lilliput writes {FORMAT}"
+    old, new = _flatten(found["made_from"]), _flatten(json.loads(json.dumps(wanted)))
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    shown = [f"{key}: {old.get(key, 'nothing')} there, {new.get(key, 'nothing')} now" for key in changed[:3]]
+    return "; ".join(shown) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Every path of one run."""
+
+    path: Path
+    """The run's directory, `--out` on the command line."""
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.json"
+
+    @property
+    def corpus(self) -> Path:
+        return self.path / "corpus"
+
+    @property
+    def lexicon(self) -> Path:
+        return self.path / "lexicon"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def student(self) -> Path:
+        """The finished student: a plain transformers checkpoint with its tokenizer."""
+        return self.path / "student"
+
+    def training(self, stage: str) -> Path:
+        """The directory of one training stage."""
+        return self.path / "training" / stage
+
+    def held_out(self, part: str) -> Path:
+        """The directory of a separate held-out text's `corpus` or `lexicon`."""
+        return self.path / "held_out" / part
+
+
+@dataclass(frozen=True)
+class MetricsLog:
+    """A file of one JSON object a line, appended to and cut back to a step on resume."""
+
+    path: Path
+    """The file."""
+
+    def append(self, values: Mapping[str, Any]) -> None:
+        """Adds one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(values)) + "\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        """Returns all whole lines; a last line cut short by a kill is left out."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def rewind(self, step: int) -> None:
+        """Drops everything logged after `step`, as a resumed run logs it again."""
+        kept = [line for line in self.read() if line["step"] <= step]
+        with writing(self.path) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
