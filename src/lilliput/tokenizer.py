@@ -1,0 +1,114 @@
+"""The teacher's tokenizer, taken apart: how it makes words of a text and pieces of a word.
+
+Words are the unit that teacher and student share, so both must use one normaliser and one pre-tokeniser.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from lilliput.errors import ModelError
+
+SUPPORTED = (
+    "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder with "
+    "tokenizer.json or vocab.txt, or on the hub with tokenizer.json"
+)
+
+
+@dataclass(frozen=True)
+class SpecialPieces:
+    """Ids of the pieces that are not text."""
+
+    pad: int
+    unk: int
+    cls: int
+    sep: int
+    mask: int
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """Loads a BERT tokenizer from a folder or the hub, without truncation and padding.
+
+    Raises ModelError when there is none or when it is not a BERT tokenizer.
+    """
+    folder = Path(name)
+    if (folder / "tokenizer.json").is_file():
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelError(f"{folder / 'tokenizer.json'} cannot be read ({error}); {SUPPORTED}") from error
+    elif (folder / "vocab.txt").is_file():
+        tokenizer = _from_vocabulary_file(folder)
+    elif folder.exists():
+        raise ModelError(f"{folder} has no fast tokenizer (neither tokenizer.json nor vocab.txt); {SUPPORTED}")
+    else:
+        try:
+            tokenizer = Tokenizer.from_pretrained(name)
+        except Exception as error:  # the library raises bare Exception for every failure of the hub
+            raise ModelError(
+                f"'{name}' is not a folder here and no fast tokenizer of that name came from the hub ({error}); "
+                f"{SUPPORTED}"
+            ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    _check(tokenizer, name)
+    return tokenizer
+
+
+def special_pieces(tokenizer: Tokenizer) -> SpecialPieces:
+    """Returns the ids of [PAD], [UNK], [CLS], [SEP] and [MASK]; raises ModelError when one is missing."""
+    names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    ids = [tokenizer.token_to_id(name) for name in names]
+    missing = [name for name, piece in zip(names, ids, strict=True) if piece is None]
+    if missing:
+        raise ModelError(f"the tokenizer lacks the special pieces {', '.join(missing)}; {SUPPORTED}")
+    return SpecialPieces(*ids)
+
+
+def student_tokenizer(teacher: Tokenizer, vocabulary: dict[str, int]) -> Tokenizer:
+    """Returns a tokenizer with the teacher's words and the student's pieces.
+
+    Args:
+        teacher: The tokenizer whose normaliser and pre-tokeniser are taken over.
+        vocabulary: Piece to id, the five special pieces included.
+    """
+    layout = json.loads(teacher.to_str())
+    layout["model"] |= {"vocab": vocabulary}
+    layout["added_tokens"] = [
+        {"id": vocabulary[name], "content": name, "special": True}
+        | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    ]
+    cls, sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
+    layout["post_processor"] = {"type": "BertProcessing", "sep": ["[SEP]", sep], "cls": ["[CLS]", cls]}
+    return Tokenizer.from_str(json.dumps(layout))
+
+
+def _from_vocabulary_file(folder: Path) -> Tokenizer:
+    """Builds the fast tokenizer of an old checkpoint that has only vocab.txt."""
+    settings: dict[str, Any] = {}
+    if (folder / "tokenizer_config.json").is_file():
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    pieces = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        lowercase=settings.get("do_lower_case", True),
+        strip_accents=settings.get("strip_accents"),
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _check(tokenizer: Tokenizer, name: str) -> None:
+    parts = (tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.model)
+    wanted = (normalizers.BertNormalizer, pre_tokenizers.BertPreTokenizer, models.WordPiece)
+    if not all(isinstance(part, kind) for part, kind in zip(parts, wanted, strict=True)):
+        found = ", ".join(type(part).__name__ for part in parts)
+        raise ModelError(f"the tokenizer of '{name}' is not a BERT tokenizer (it has {found}); {SUPPORTED}")
+    special_pieces(tokenizer)
