@@ -1,0 +1,463 @@
+"""Stage 2: word counts -> the student's vocabulary, and every word in teacher's and student's pieces.
+
+A word is segmented here once and for all. Batches are gathers from the two ragged tables, so nothing is tokenised
+while models train.
+"""
+
+import dataclasses
+import itertools
+import json
+import string
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from lilliput.config import LexiconConfig
+from lilliput.corpus import FIRST_WORD, Corpus
+from lilliput.errors import InputError, ModelError, StorageError
+from lilliput.progress import Bar, bar
+from lilliput.run import StageDir, digest_value, read_json, write_json, writing
+from lilliput.tokenizer import SpecialPieces, load_tokenizer, special_pieces, student_tokenizer
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""The pieces that are not text, in the order of their ids in a learnt vocabulary."""
+
+_WORDS_LEARNT_FROM = 20_000_000
+"""Running words the trainer is shown at most: ten seconds. From 5 M to 32 M words of Wikipedia, 28 pieces of 4,928 change."""
+_ZIPF = 0.1
+"""Share of the most frequent word in a text of any language, roughly; a word of rank r has a share of _ZIPF / r."""
+_AGAIN = "build the lexicon again with --overwrite"
+_WORDS_PER_LINE = 1_000
+_LINES_PER_BLOCK = 50
+
+
+@dataclass(frozen=True)
+class Segmentations:
+    """The pieces of every word under one vocabulary: a ragged table over word ids."""
+
+    offsets: npt.NDArray[np.int64]
+    """Where each word's pieces begin, [types + 1]."""
+    pieces: npt.NDArray[np.int32]
+    """Piece ids of all words one after the other, [offsets[-1]]."""
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """Pieces of each word, [types], computed at every call."""
+        return np.diff(self.offsets).astype(np.int32)
+
+    def __getitem__(self, word: int) -> npt.NDArray[np.int32]:
+        """Returns the pieces of one word."""
+        return self.pieces[self.offsets[word] : self.offsets[word + 1]]
+
+
+@dataclass(frozen=True)
+class LexiconReport:
+    """What a student's vocabulary means for a text; shares lie in [0, 1] and weigh words by their counts."""
+
+    teacher_size: int
+    """Pieces in the teacher's vocabulary."""
+    student_size: int
+    """Pieces in the student's vocabulary."""
+    words: int
+    """Running words measured."""
+    types: int
+    """Different words measured."""
+    teacher_fertility: float
+    """Teacher pieces per running word."""
+    student_fertility: float
+    """Student pieces per running word."""
+    overlap: float
+    """Share of the student's pieces that the teacher has too."""
+    teacher_coverage: float
+    """Share of the running words that the teacher reads without [UNK]."""
+    student_coverage: float
+    """Share of the running words that the student reads without [UNK]."""
+    alike: float
+    """Share of the running words that both cut into the same pieces, without [UNK]."""
+
+    def embedding_parameters(self, width: int) -> tuple[int, int]:
+        """Returns the parameters of a table of `width` over the student's and over the teacher's vocabulary.
+
+        A parameter takes 4 bytes as fp32, 1 byte as int8.
+        """
+        return self.student_size * width, self.teacher_size * width
+
+    def describe(self, width: int) -> str:
+        """Returns the report as a few lines of text, for a student of `width`."""
+        student, teacher = self.embedding_parameters(width)
+        return (
+            f"{self.words:,} words of {self.types:,} types\n"
+            f"vocabulary   {self.student_size:,} pieces, teacher {self.teacher_size:,}; "
+            f"{self.overlap:.1%} of the student's are the teacher's too\n"
+            f"fertility    {self.student_fertility:.3f} pieces per word, teacher {self.teacher_fertility:.3f}\n"
+            f"coverage     {self.student_coverage:.3%} of the words without [UNK], teacher {self.teacher_coverage:.3%}\n"
+            f"alike        {self.alike:.1%} of the words are cut into the same pieces\n"
+            f"embeddings   {student:,} parameters at width {width}, {teacher:,} with the teacher's vocabulary: "
+            f"saves {(teacher - student) * 4 / 1e6:.2f} MB fp32, {(teacher - student) / 1e6:.2f} MB int8"
+        )
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Every word with its teacher pieces and its student pieces, memory-mapped; the index is the word id."""
+
+    path: Path
+    """The folder it lies in."""
+    teacher: Segmentations
+    """Pieces of the teacher's vocabulary."""
+    student: Segmentations
+    """Pieces of the student's vocabulary."""
+    characters: npt.NDArray[np.int32]
+    """Code points of each word, [types]; 0 for the two ids that are no words."""
+    unknown: npt.NDArray[np.bool_]
+    """Words with [UNK] under either vocabulary, [types]."""
+    teacher_special: SpecialPieces
+    """The teacher's pieces that are not text."""
+    student_special: SpecialPieces
+    """The student's pieces that are not text."""
+    report: LexiconReport
+    """Figures of this vocabulary on this corpus, the vocabularies' sizes among them."""
+
+    @property
+    def teacher_size(self) -> int:
+        return self.report.teacher_size
+
+    @property
+    def student_size(self) -> int:
+        return self.report.student_size
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """The student's tokenizer, as transformers reads it."""
+        return self.path / "tokenizer"
+
+    def student_tokenizer(self) -> Tokenizer:
+        """Loads the student's tokenizer."""
+        return _read_tokenizer(self.tokenizer_folder / "tokenizer.json")
+
+    def teacher_tokenizer(self) -> Tokenizer:
+        """Loads the teacher's tokenizer."""
+        return _read_tokenizer(self.path / "teacher_tokenizer.json")
+
+    @classmethod
+    def open(cls, path: Path) -> "Lexicon":
+        """Opens a finished lexicon; raises StorageError when a file is missing, cut short or does not fit."""
+        if not (path / "manifest.json").exists():
+            raise StorageError(f"{path} holds no finished lexicon; build it with `lilliput lexicon`")
+        try:
+            report = LexiconReport(**read_json(path / "manifest.json")["results"])
+        except (KeyError, TypeError) as error:
+            raise StorageError(
+                f"{path} holds no lexicon of this version of lilliput ({error}); {_AGAIN}"
+            ) from error
+        types = report.types + FIRST_WORD
+        tables = []
+        for name, size in (("teacher", report.teacher_size), ("student", report.student_size)):
+            offsets = _map(path / f"{name}_offsets.npy", "int64", types + 1)
+            tables.append(
+                Segmentations(offsets, _map(path / f"{name}_pieces.npy", "int32", int(offsets[-1])))
+            )
+        return cls(
+            path=path,
+            teacher=tables[0],
+            student=tables[1],
+            characters=_map(path / "characters.npy", "int32", types),
+            unknown=_map(path / "unknown.npy", "bool", types),
+            teacher_special=special_pieces(_read_tokenizer(path / "teacher_tokenizer.json")),
+            student_special=special_pieces(_read_tokenizer(path / "tokenizer" / "tokenizer.json")),
+            report=report,
+        )
+
+
+def build_lexicon(
+    corpus: Corpus, teacher: Tokenizer, config: LexiconConfig, out: Path, *, overwrite: bool = False
+) -> Lexicon:
+    """Returns the lexicon of `corpus`, learnt or taken, segmented, saved in `out` and opened from there.
+
+    A lexicon already finished from the same corpus, teacher and config is opened as it is.
+
+    Args:
+        corpus: Gives the words and their counts.
+        teacher: The teacher's tokenizer.
+        config: Size of the vocabulary, or a tokenizer to take instead.
+        out: Folder to write.
+        overwrite: Whether a lexicon made from anything else is replaced.
+
+    Raises:
+        InputError: If the text is too small for that many pieces or they are too few for its characters.
+        ModelError: If the tokenizer to take cuts texts into other words than the teacher's.
+        StorageError: If `out` was made from anything else or cannot be written.
+    """
+    given = None if config.tokenizer is None else _given_tokenizer(config.tokenizer, teacher)
+    made_from = {
+        "corpus": read_json(corpus.path / "manifest.json")["digest"],
+        "teacher": digest_tokenizer(teacher),
+        "config": dataclasses.asdict(config),
+        "tokenizer": None if given is None else digest_tokenizer(given),
+    }
+    stage = StageDir(out, made_from)
+    if overwrite:
+        stage.clear()
+    if not stage.is_finished():
+        stage.begin()
+        words, counts = corpus.word_types()[FIRST_WORD:], np.asarray(corpus.counts[FIRST_WORD:])
+        student = given or learn_vocabulary(words, counts, config.size, teacher)
+        stage.finish(dataclasses.asdict(_write(out, words, counts, teacher, student)))
+    return Lexicon.open(out)
+
+
+def _write(
+    out: Path, words: Sequence[str], counts: npt.NDArray[np.int64], teacher: Tokenizer, student: Tokenizer
+) -> LexiconReport:
+    """Writes every file of a lexicon but its manifest, and returns the results for that."""
+    tables = {"teacher": segment(words, teacher), "student": segment(words, student)}
+    unknown = unknown_words(tables["teacher"], teacher) | unknown_words(tables["student"], student)
+    characters = np.fromiter(map(len, words), np.int32, len(words))
+    blank = np.zeros(FIRST_WORD)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "characters": np.concatenate([blank.astype(np.int32), characters]),
+        "unknown": np.concatenate([blank.astype(np.bool_), unknown]),
+    }
+    for name, tokenizer in (("teacher", teacher), ("student", student)):
+        special, table = special_pieces(tokenizer), tables[name]
+        arrays[f"{name}_offsets"] = np.concatenate([np.arange(FIRST_WORD), table.offsets + FIRST_WORD])
+        arrays[f"{name}_pieces"] = np.concatenate(
+            [np.array([special.sep, special.cls], np.int32), table.pieces]
+        )
+    for name, array in arrays.items():
+        with writing(out / f"{name}.npy") as file:
+            np.save(file, array)
+    save_tokenizer(student, out / "tokenizer")
+    with writing(out / "teacher_tokenizer.json") as file:
+        file.write(teacher.to_str().encode())
+    return measure(counts, tables["teacher"], teacher, tables["student"], student)
+
+
+def learn_vocabulary(
+    words: Sequence[str], counts: npt.NDArray[np.int64], size: int, teacher: Tokenizer
+) -> Tokenizer:
+    """Returns a tokenizer of exactly `size` WordPieces learnt from `words` and their `counts`.
+
+    Equal input gives an equal vocabulary: special pieces at ids 0 to 4, characters, then pieces in the order learnt.
+    Of a text of more than 20 M words every n-th running word is learnt from, in the order of the word list, so that
+    time and memory stay bounded. A word seen fewer than n times may then be left out, but rare words taken
+    together keep their weight, and so do the pieces they share. Characters rarer than the pieces learnt last are
+    left out, for they would take the place of something more frequent; ASCII letters and digits always stay.
+
+    Args:
+        words: Different words, most frequent first.
+        counts: How often each occurs.
+        size: Pieces wanted, the five special ones included.
+        teacher: Its normaliser, pre-tokeniser and continuation prefix are taken over.
+
+    Raises:
+        InputError: If the text gives fewer pieces, or its characters alone need more.
+    """
+    words, counts = _thinned(words, counts)
+    words, counts = _of_common_characters(words, counts, size)
+    prefix = teacher.model.continuing_subword_prefix
+    # Fixed first ids are what makes the result repeatable: the trainer breaks ties between equally frequent pairs by
+    # id, and hands out the ids of continuing characters in the random order of a hash table.
+    first, later = {word[0] for word in words}, {character for word in words for character in word[1:]}
+    characters = sorted(first | later) + [prefix + character for character in sorted(later)]
+    fixed = [*SPECIAL, *characters]
+    if len(fixed) > size:
+        raise InputError(
+            f"{size} pieces cannot hold the {len(characters)} characters of this text (at a word's beginning and "
+            f"within it) and {len(SPECIAL)} special pieces; raise lexicon.size above {len(fixed)}"
+        )
+    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    learner.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, special_tokens=fixed, continuing_subword_prefix=prefix, show_progress=False
+    )
+    with bar(f"Learning {size:,} pieces", int(counts.sum())) as progress:
+        learner.train_from_iterator(_lines(words, counts, progress), trainer)
+    vocabulary = learner.get_vocab()
+    if len(vocabulary) < size:
+        raise InputError(
+            f"the text gives {len(vocabulary)} pieces at most, {size} were asked for; set lexicon.size to "
+            f"{len(vocabulary)} or less, or give more text"
+        )
+    return student_tokenizer(teacher, vocabulary)
+
+
+def segment(words: Sequence[str], tokenizer: Tokenizer) -> Segmentations:
+    """Returns the pieces of every word under `tokenizer`, which is asked for its pieces only.
+
+    The normaliser is left out, as words are normalised already and some do not stay the same when that is repeated.
+    """
+    pieces_only = Tokenizer(tokenizer.model)
+    lengths = np.zeros(len(words), np.int64)
+    pieces = [np.zeros(0, np.int32)]
+    per_block = _WORDS_PER_LINE * _LINES_PER_BLOCK
+    with bar("Segmenting words", len(words)) as progress:
+        for block in range(0, len(words), per_block):
+            starts = range(block, min(block + per_block, len(words)), _WORDS_PER_LINE)
+            lines = [words[start : start + _WORDS_PER_LINE] for start in starts]
+            # A line of words comes back as one Encoding: ten times fewer Python objects than a call per word.
+            for start, encoding in zip(
+                starts, pieces_only.encode_batch(lines, is_pretokenized=True), strict=True
+            ):
+                pieces.append(np.array(encoding.ids, np.int32))
+                found = np.bincount(np.array(encoding.word_ids, np.int64))
+                lengths[start : start + len(found)] = found
+            progress.update(min(block + per_block, len(words)))
+    return Segmentations(np.concatenate([[0], np.cumsum(lengths)]), np.concatenate(pieces))
+
+
+def measure(
+    counts: npt.NDArray[np.int64],
+    teacher_table: Segmentations,
+    teacher: Tokenizer,
+    student_table: Segmentations,
+    student: Tokenizer,
+) -> LexiconReport:
+    """Returns what a vocabulary means for words of these `counts`, from their segmentations."""
+    teacher_ids, student_ids = teacher.get_vocab(), student.get_vocab()
+    translated = np.full(vocabulary_size(student), -1)
+    for piece, index in student_ids.items():
+        translated[index] = teacher_ids.get(piece, -1)
+    readable_teacher = ~unknown_words(teacher_table, teacher)
+    readable_student = ~unknown_words(student_table, student)
+    candidates = (teacher_table.lengths == student_table.lengths) & readable_teacher & readable_student
+    in_teacher = teacher_table.pieces[np.repeat(candidates, teacher_table.lengths)]
+    in_student = student_table.pieces[np.repeat(candidates, student_table.lengths)]
+    starts = np.cumsum(student_table.lengths[candidates]) - student_table.lengths[candidates]
+    same = np.logical_and.reduceat(in_teacher == translated[in_student], starts)
+    total = counts.sum()
+    return LexiconReport(
+        teacher_size=vocabulary_size(teacher),
+        student_size=vocabulary_size(student),
+        words=int(total),
+        types=len(counts),
+        teacher_fertility=float(counts @ teacher_table.lengths / total),
+        student_fertility=float(counts @ student_table.lengths / total),
+        overlap=len(student_ids.keys() & teacher_ids.keys()) / len(student_ids),
+        teacher_coverage=float(counts[readable_teacher].sum() / total),
+        student_coverage=float(counts[readable_student].sum() / total),
+        alike=float(counts[candidates] @ same / total),
+    )
+
+
+def unknown_words(table: Segmentations, tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
+    """Returns which words hold [UNK], [words]."""
+    return np.logical_or.reduceat(table.pieces == special_pieces(tokenizer).unk, table.offsets[:-1])
+
+
+def vocabulary_size(tokenizer: Tokenizer) -> int:
+    """Returns the rows that a table of embeddings needs for every id of `tokenizer`."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def digest_tokenizer(tokenizer: Tokenizer) -> str:
+    """Returns a short digest of everything that a tokenizer does."""
+    return digest_value(json.loads(tokenizer.to_str()))
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int | None = None) -> None:
+    """Writes a tokenizer as transformers loads it: tokenizer.json and tokenizer_config.json.
+
+    The class is the one that takes tokenizer.json as it stands in transformers 4 and 5. BertTokenizer would build
+    normaliser and pre-tokeniser anew from the settings beside it.
+
+    Args:
+        tokenizer: What to write.
+        folder: Where to; other files in it stay.
+        longest: Pieces that the model reads at most, special pieces included; None where no model is known yet.
+    """
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+    }
+    settings |= {f"{piece.strip('[]').lower()}_token": piece for piece in SPECIAL}
+    settings |= {} if longest is None else {"model_max_length": longest}
+    with writing(folder / "tokenizer.json") as file:
+        file.write(tokenizer.to_str().encode())
+    write_json(folder / "tokenizer_config.json", settings)
+
+
+def _given_tokenizer(name: str, teacher: Tokenizer) -> Tokenizer:
+    """Loads a student's tokenizer; raises ModelError when it cuts texts into other words than the teacher's."""
+    given = load_tokenizer(name)
+    # BertPreTokenizer, the only one that load_tokenizer lets through, has no settings: the normaliser decides.
+    ours, theirs = _normaliser(given), _normaliser(teacher)
+    differing = [
+        f"{key} {ours[key]}, the teacher's {theirs[key]}" for key in theirs if ours[key] != theirs[key]
+    ]
+    if differing:
+        raise ModelError(
+            f"the tokenizer '{name}' makes other words of a text than the teacher's ({'; '.join(differing)}); take "
+            "one with the teacher's normaliser, or leave lexicon.tokenizer away to learn a vocabulary"
+        )
+    return student_tokenizer(given, given.get_vocab())
+
+
+def _normaliser(tokenizer: Tokenizer) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(tokenizer.to_str())["normalizer"]
+    if settings["strip_accents"] is None:  # then accents go with the capitals
+        settings["strip_accents"] = settings["lowercase"]
+    return settings
+
+
+def _thinned(words: Sequence[str], counts: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Returns the words and counts of every n-th running word, the fewest n that leave 20 M at most."""
+    every = max(1, -(-int(counts.sum()) // _WORDS_LEARNT_FROM))
+    thinned = np.diff(np.cumsum(counts) // every, prepend=0)
+    kept = thinned > 0
+    return list(itertools.compress(words, kept)), thinned[kept]
+
+
+def _of_common_characters(
+    words: list[str], counts: npt.NDArray[np.int64], size: int
+) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Returns the words, with their counts, that have only characters worth a place among `size` pieces.
+
+    By Zipf's law the last of `size` pieces occurs in a share of 0.1 / size of the words, so a character must occur
+    as often. Characters fill half of the vocabulary at most, which only matters for scripts of thousands.
+    """
+    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    codes = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
+    frequency = np.bincount(codes, np.repeat(counts, lengths), 1)
+    kept = frequency >= max(_ZIPF * counts.sum() / size, 1)
+    kept[np.argsort(-frequency, kind="stable")[size // 2 :]] = False
+    always = np.array([ord(character) for character in string.ascii_letters + string.digits])
+    kept[always[always < len(kept)]] = True
+    readable = np.logical_and.reduceat(kept[codes], np.cumsum(lengths) - lengths)
+    return list(itertools.compress(words, readable)), counts[readable]
+
+
+def _lines(words: Sequence[str], counts: npt.NDArray[np.int64], progress: Bar) -> Iterator[str]:
+    """Yields every word as often as it counts, 1,000 words a line, for a trainer that takes no counts."""
+    repeated = itertools.chain.from_iterable(map(itertools.repeat, words, counts.tolist()))
+    done = 0
+    while line := " ".join(itertools.islice(repeated, _WORDS_PER_LINE)):
+        yield line
+        done += _WORDS_PER_LINE
+        progress.update(done)
+
+
+def _map(path: Path, kind: str, length: int) -> npt.NDArray[Any]:
+    """Maps a one-dimensional array from disk; raises StorageError when it is not what the lexicon needs."""
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} is missing or cut short ({error}); {_AGAIN}") from error
+    if array.dtype != kind or array.shape != (length,):
+        raise StorageError(
+            f"{path} holds {array.dtype} {list(array.shape)} where the lexicon needs {kind} [{length}]; {_AGAIN}"
+        )
+    return array
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise StorageError(f"{path} is missing or damaged ({error}); {_AGAIN}") from error
