@@ -1,0 +1,1 @@
+"""The teacher with two vocabularies, the student, what links them, and the forward pass they share."""

@@ -1,0 +1,130 @@
+"""The shared maps between the student's width and the teacher's.
+
+For every trainable variable that both models have, one pair of matrices (U on rows, V on columns), shared by all
+variables of the same shape, maps the one model's variable to the other's size (Zhao et al. 2019, section 3.3). An
+axis of equal size is left alone.
+
+Shape letters: K variables of one shape, R rows and C columns of the source, r rows and c columns of the target.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import BertForMaskedLM
+
+from lilliput.models.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class SharedVariable:
+    """One variable that both models have, as live tensors."""
+
+    name: str
+    """Its name in the student's checkpoint."""
+    teacher: Tensor
+    student: Tensor
+
+
+def matching_layers(student_layers: int, teacher_layers: int) -> list[int]:
+    """Returns for each student layer the teacher layer it corresponds to, evenly spaced and ending at the last.
+
+    >>> matching_layers(3, 12)
+    [3, 7, 11]
+    """
+    return [(layer + 1) * teacher_layers // student_layers - 1 for layer in range(student_layers)]
+
+
+def shared_variables(teacher: Teacher, student: BertForMaskedLM) -> list[SharedVariable]:
+    """Returns all variables that both models have.
+
+    Among them the embeddings of the student's vocabulary; of the positions, those that the student has; of the
+    layers, those of `matching_layers`.
+    """
+    theirs = dict(teacher.model.named_parameters())
+    layers = matching_layers(student.config.num_hidden_layers, teacher.config.num_hidden_layers)
+    found = []
+    for name, ours in student.named_parameters():
+        parts = name.split(".")
+        if parts[:3] == ["bert", "encoder", "layer"]:
+            parts[3] = str(layers[int(parts[3])])
+        if name == "bert.embeddings.word_embeddings.weight":
+            other = teacher.second()
+        elif name == "cls.predictions.bias":
+            other = teacher.second_bias
+        else:
+            other = theirs[".".join(parts)]
+        if name == "bert.embeddings.position_embeddings.weight":
+            other = other[: ours.shape[0]]
+        found.append(SharedVariable(name, other, ours))
+    return found
+
+
+class SharedProjections(nn.Module):
+    """Pairs of matrices (U, V) that map source variables to the size of target variables, one pair per shape.
+
+    Vectors count as one row, so only V acts on them.
+    """
+
+    def __init__(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.rows = nn.ParameterDict()
+        self.columns = nn.ParameterDict()
+        for key, members in _by_shape(sources, targets).items():
+            source, target = _stack([sources[i] for i in members]), _stack([targets[i] for i in members])
+            if source.shape[1] != target.shape[1]:
+                self.rows[key] = nn.Parameter(torch.empty(target.shape[1], source.shape[1]))
+            if source.shape[2] != target.shape[2]:
+                self.columns[key] = nn.Parameter(torch.empty(source.shape[2], target.shape[2]))
+        for matrix in self.parameters():
+            nn.init.orthogonal_(matrix, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Returns pairs (projected sources, targets) [K, r, c], one pair per shape."""
+        pairs = []
+        for key, members in _by_shape(sources, targets).items():
+            projected = _stack([sources[i] for i in members])
+            if key in self.rows:
+                projected = self.rows[key] @ projected
+            if key in self.columns:
+                projected = projected @ self.columns[key]
+            pairs.append((projected, _stack([targets[i] for i in members])))
+        return pairs
+
+    @torch.no_grad()
+    def fit(self, sources: Sequence[Tensor], targets: Sequence[Tensor], rounds: int = 5) -> None:
+        """Sets U and V to minimise the squared distance, by alternating least squares from where they stand."""
+        for key, members in _by_shape(sources, targets).items():
+            source = _stack([sources[i] for i in members]).double()
+            target = _stack([targets[i] for i in members]).double()
+            for _ in range(rounds):
+                if key in self.rows:
+                    reach = source @ self.columns[key].double() if key in self.columns else source
+                    self.rows[key].copy_(_least_squares(reach.mT, target.mT).mT)
+                if key in self.columns:
+                    reach = self.rows[key].double() @ source if key in self.rows else source
+                    self.columns[key].copy_(_least_squares(reach, target))
+
+
+def _least_squares(inputs: Tensor, outputs: Tensor) -> Tensor:
+    """Returns X [C, c] that minimises sum_k ||inputs_k X - outputs_k||^2, with a tiny ridge for rank-deficient inputs."""
+    x, y = inputs.flatten(0, 1), outputs.flatten(0, 1)
+    gram = x.mT @ x
+    ridge = 1e-6 * gram.diagonal().mean().clamp(min=1e-12)
+    return torch.linalg.solve(gram + ridge * torch.eye(gram.shape[0], dtype=gram.dtype), x.mT @ y)
+
+
+def _stack(variables: Sequence[Tensor]) -> Tensor:
+    """Returns variables of one shape as [K, R, C]; a vector is one row."""
+    stacked = torch.stack(list(variables))
+    return stacked if stacked.dim() == 3 else stacked[:, None, :]
+
+
+def _by_shape(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, list[int]]:
+    """Returns the indices of the variables of each pair of shapes."""
+    groups: dict[str, list[int]] = {}
+    for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        shapes = ("x".join(map(str, tensor.shape)) for tensor in (source, target))
+        groups.setdefault("_to_".join(shapes), []).append(index)
+    return groups

@@ -1,0 +1,57 @@
+"""The student: a small BERT, built from its config alone and saved as a plain transformers checkpoint."""
+
+import shutil
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import BertConfig, BertForMaskedLM
+
+from lilliput.config import StudentConfig
+from lilliput.models.encoder import encode
+from lilliput.tokenizer import SpecialPieces
+
+
+def student_config(config: StudentConfig, vocabulary: int, special: SpecialPieces) -> BertConfig:
+    """Returns the transformers config of a student with `vocabulary` pieces."""
+    return BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=config.width,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.feed_forward,
+        max_position_embeddings=config.positions,
+        pad_token_id=special.pad,
+    )
+
+
+def random_student(config: BertConfig, seed: int) -> BertForMaskedLM:
+    """Returns a student with BERT's own random start: normal with deviation 0.02, biases zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BertForMaskedLM(config)
+
+
+def student_hidden(student: BertForMaskedLM, pieces: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Returns the student's last hidden states [B, L, S] of its pieces [B, L], computed in `dtype`."""
+    words = F.embedding(pieces, student.bert.embeddings.word_embeddings.weight).to(dtype)
+    return encode(student.bert, words, padding)
+
+
+def save_student(student: BertForMaskedLM, tokenizer: Path, folder: Path) -> None:
+    """Saves model and tokenizer so that transformers' Auto classes load them without lilliput.
+
+    Args:
+        student: The model.
+        tokenizer: The folder of the student's tokenizer.
+        folder: Where to save; created, files of the same names are replaced.
+    """
+    student.save_pretrained(folder)
+    for file in tokenizer.iterdir():
+        shutil.copyfile(file, folder / file.name)
+
+
+def parameter_count(model: torch.nn.Module) -> int:
+    """Returns the number of parameters, tied ones counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())

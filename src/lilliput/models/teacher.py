@@ -1,0 +1,177 @@
+"""The teacher: a BERT with two embedding tables and two softmax heads over one encoder.
+
+Its pieces have joint ids: the teacher's own pieces come first, the student's pieces follow, shifted by the size of
+the teacher's vocabulary. So one sequence can mix both segmentations word by word. The two heads share the
+transform; each multiplies with its own table and adds its own bias.
+
+Shape letters: B batch, L length, T teacher width, S student width, V vocabulary.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, BertConfig, BertForMaskedLM
+
+from lilliput.errors import ModelError, StorageError
+from lilliput.models.encoder import encode
+
+SUPPORTED = (
+    "supported are checkpoints of transformers' BERT (model_type 'bert', an encoder with absolute positions) with "
+    "safetensors weights, from a folder or the hub"
+)
+_SECOND_FILE = "second_vocabulary.safetensors"
+
+
+def load_masked_lm(name: str) -> tuple[BertForMaskedLM, bool]:
+    """Loads a BERT from a folder or the hub and says whether it came with a masked-LM head.
+
+    A missing head starts with the identity as its transform, so that it passes on what the encoder knows.
+    Raises ModelError when the checkpoint is no BERT encoder or cannot be read.
+    """
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"no model could be loaded from '{name}' ({reason}); {SUPPORTED}") from error
+    absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
+    if config.model_type != "bert" or config.is_decoder or not absolute:
+        raise ModelError(f"'{name}' is a '{config.model_type}' model that lilliput cannot teach with; {SUPPORTED}")
+    try:
+        model, info = BertForMaskedLM.from_pretrained(
+            name, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"the weights of '{name}' cannot be loaded ({reason}); {SUPPORTED}") from error
+    missing = {key for key in info["missing_keys"] if not key.startswith("cls.predictions.decoder")}
+    if any(key.startswith("bert.") for key in missing):
+        raise ModelError(f"the checkpoint '{name}' lacks {len(missing)} weights, e.g. {min(missing)}; {SUPPORTED}")
+    if missing:
+        with torch.no_grad():
+            nn.init.eye_(model.cls.predictions.transform.dense.weight)
+    return model, not missing
+
+
+class AffineTable(nn.Module):
+    """Embeddings as narrow as the student's with an affine map to the teacher's width (mixed-vocabulary training)."""
+
+    def __init__(self, size: int, narrow: int, wide: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(size, narrow) * 0.02)
+        self.map = nn.Linear(narrow, wide)
+
+    def forward(self) -> Tensor:
+        """Returns the table at the teacher's width [V, T]."""
+        table: Tensor = self.map(self.weight)
+        return table
+
+
+class FreeTable(nn.Module):
+    """Embeddings of the teacher's own width."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self) -> Tensor:
+        """Returns the table [V, T]."""
+        return self.weight
+
+
+class Teacher(nn.Module):
+    """A BERT that reads and predicts two vocabularies.
+
+    Attributes:
+        model: The transformers model with the teacher's own table and head bias.
+        second: Gives the table of the student's vocabulary [V, T] when called.
+        second_bias: Bias of the student-vocabulary head [V].
+    """
+
+    def __init__(self, model: BertForMaskedLM, second: FreeTable | AffineTable) -> None:
+        super().__init__()
+        self.model = model
+        self.second = second
+        self.second_bias = nn.Parameter(torch.zeros(second.weight.shape[0]))
+
+    @property
+    def config(self) -> BertConfig:
+        return self.model.config
+
+    @property
+    def own_table(self) -> Tensor:
+        """Embeddings of the teacher's own vocabulary [V, T]."""
+        return self.model.bert.embeddings.word_embeddings.weight
+
+    @property
+    def own_bias(self) -> Tensor:
+        """Head bias of the teacher's own vocabulary [V]."""
+        return self.model.cls.predictions.bias
+
+    def hidden(self, pieces: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Returns the last hidden states [B, L, T] of joint piece ids [B, L], computed in `dtype`."""
+        own_size = self.own_table.shape[0]
+        is_second = pieces >= own_size
+        own = F.embedding(torch.where(is_second, 0, pieces), self.own_table)
+        second = F.embedding(torch.where(is_second, pieces - own_size, 0), self.second())
+        return encode(self.model.bert, torch.where(is_second[..., None], second, own).to(dtype), padding)
+
+    def save(self, folder: Path) -> None:
+        """Saves a plain `BertForMaskedLM` checkpoint and, beside it, the second vocabulary."""
+        self.model.save_pretrained(folder)
+        tensors = {f"second.{name}": tensor for name, tensor in self.second.state_dict().items()}
+        save_file(tensors | {"second_bias": self.second_bias.detach()}, folder / _SECOND_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Teacher":
+        """Loads what `save` wrote; raises StorageError when the second vocabulary is missing or damaged."""
+        try:
+            tensors = load_file(folder / _SECOND_FILE)
+        except (OSError, SafetensorError) as error:
+            raise StorageError(f"{folder / _SECOND_FILE} cannot be read ({error}); train the teacher again") from error
+        model, _ = load_masked_lm(str(folder))
+        weight = tensors["second.weight"]
+        second = (
+            AffineTable(*weight.shape, model.config.hidden_size) if "second.map.weight" in tensors else FreeTable(weight)
+        )
+        teacher = cls(model, second)
+        teacher.load_state_dict(tensors, strict=False)
+        return teacher
+
+
+def build_teacher(
+    model: BertForMaskedLM,
+    pieces_of: list[np.ndarray],
+    start: Literal["pieces", "random", "affine"],
+    narrow: int,
+    seed: int,
+) -> Teacher:
+    """Returns a teacher whose second table starts from its first.
+
+    Args:
+        model: The teacher's checkpoint.
+        pieces_of: For each piece of the student's vocabulary the own pieces that spell it.
+        start: `pieces`: the mean of those pieces' embeddings and head biases, which for a piece that the teacher
+            has too is a copy; `random`: normal with deviation 0.02; `affine`: narrow embeddings and an affine map.
+        narrow: Width of the embeddings for `affine`.
+        seed: Seed of the random starts.
+    """
+    own, bias = model.bert.embeddings.word_embeddings.weight.detach(), model.cls.predictions.bias.detach()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if start == "affine":
+            return Teacher(model, AffineTable(len(pieces_of), narrow, own.shape[1]))
+        if start == "random":
+            return Teacher(model, FreeTable(torch.randn(len(pieces_of), own.shape[1]) * 0.02))
+    flat = torch.from_numpy(np.concatenate(pieces_of)).long()
+    lengths = torch.tensor([len(pieces) for pieces in pieces_of])
+    offsets = torch.cumsum(lengths, 0) - lengths
+    teacher = Teacher(model, FreeTable(F.embedding_bag(flat, own, offsets, mode="mean")))
+    with torch.no_grad():
+        teacher.second_bias.copy_(F.embedding_bag(flat, bias[:, None], offsets, mode="mean").squeeze(1))
+    return teacher
