@@ -29,8 +29,8 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 _WORDS_LEARNT_FROM = 20_000_000
 """Running words the trainer is shown at most: ten seconds. From 5 M to 32 M words of Wikipedia, 28 pieces of 4,928 change."""
-_ZIPF = 0.1
-"""Share of the most frequent word in a text of any language, roughly; a word of rank r has a share of _ZIPF / r."""
+_CHARACTER_SHARE = 0.05
+"""Divided by the size of the vocabulary: occurrences per running word from which a character gets a place."""
 _AGAIN = "build the lexicon again with --overwrite"
 _WORDS_PER_LINE = 1_000
 _LINES_PER_BLOCK = 50
@@ -419,13 +419,16 @@ def _of_common_characters(
 ) -> tuple[list[str], npt.NDArray[np.int64]]:
     """Returns the words, with their counts, that have only characters worth a place among `size` pieces.
 
-    By Zipf's law the last of `size` pieces occurs in a share of 0.1 / size of the words, so a character must occur
-    as often. Characters fill half of the vocabulary at most, which only matters for scripts of thousands.
+    By Zipf's law the last of `size` pieces occurs in a share of about 0.1 / size of the words. A character must
+    occur half as often: without a piece a word is cut once more, without a character it is lost. For Wikipedia and
+    4,928 pieces the dial moved from 1 over 1/2 to 1/10 gives 80, 108, 204 characters, 99.91, 99.93, 99.95 % of the
+    words without [UNK], and 1.354, 1.357, 1.366 pieces per word. Characters are at most half as many as pieces,
+    which only matters for scripts of thousands.
     """
     lengths = np.fromiter(map(len, words), np.int64, len(words))
     codes = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
     frequency = np.bincount(codes, np.repeat(counts, lengths), 1)
-    kept = frequency >= max(_ZIPF * counts.sum() / size, 1)
+    kept = frequency >= max(_CHARACTER_SHARE / size * counts.sum(), 1)
     kept[np.argsort(-frequency, kind="stable")[size // 2 :]] = False
     always = np.array([ord(character) for character in string.ascii_letters + string.digits])
     kept[always[always < len(kept)]] = True
