@@ -1,0 +1,383 @@
+"""Stage 1: text -> documents as word ids, and word counts, in memory-mapped shards.
+
+The text is cut into blocks, each counted on its own under word ids of its own (`parts/`). When all are there, their
+word types are merged, ids given by falling count, and the parts rewritten under these ids (`shards/`). Every file
+appears whole or not at all, and none depends on the number of workers, so a build that was stopped goes on.
+"""
+
+import functools
+import itertools
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import re
+import shutil
+import signal
+import threading
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+
+from lilliput import progress, run
+from lilliput.errors import InputError, LilliputError, StorageError
+from lilliput.sources import BREAK, Reader, describe, find_sources, pinned
+
+END = 0
+"""Word id that ends every document in the stream."""
+START = 1
+"""Word id of the start of a sequence; never in the stream."""
+FIRST_WORD = 2
+"""The lowest id of a word of the text."""
+
+_SPECIAL_WORDS = ("[SEP]", "[CLS]")
+_SLICE_BYTES = 1 << 16
+"""Text split at once: what stays in the processor's cache is split three times as fast as a whole block."""
+_SHARDS_AT_MOST = 256
+"""Each mapped shard keeps a file open, and a process may often open no more than 1,024."""
+
+_Arguments = TypeVarTuple("_Arguments")
+_Result = TypeVar("_Result")
+_Ids = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A finished corpus: a stream of word ids on disk and what they stand for."""
+
+    path: Path
+    """Its directory."""
+    words: int
+    """Words in the stream, document ends not counted."""
+    documents: int
+    """Documents in the stream."""
+
+    @classmethod
+    def open(cls, path: Path) -> "Corpus":
+        """Returns the corpus in a directory; raises StorageError when it is missing, unfinished or cut short."""
+        stage = run.StageDir(path, {})
+        if not stage.manifest_path.exists():
+            state = "is not finished" if stage.begun_path.exists() else "does not exist"
+            raise StorageError(f"the corpus {path} {state}; run the command that builds it (again)")
+        results = stage.results()
+        for name, size in results["files"].items():
+            found = (path / name).stat().st_size if (path / name).is_file() else None
+            if found != size:
+                state = "is missing" if found is None else f"has {found:,} bytes instead of {size:,}"
+                raise StorageError(f"{path / name} {state}; build the corpus again with --overwrite")
+        return cls(path, results["words"], results["documents"])
+
+    @functools.cached_property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """How often each word id stands in the stream, [types]."""
+        counts: npt.NDArray[np.int64] = np.load(self.path / "counts.npy")
+        return counts
+
+    @functools.cached_property
+    def shards(self) -> tuple[_Ids, ...]:
+        """The stream: memory-mapped arrays of word ids, each document followed by END, none across two shards."""
+        return tuple(np.load(path, mmap_mode="r") for path in sorted((self.path / "shards").glob("*.npy")))
+
+    def word_types(self) -> list[str]:
+        """Returns the words by their id; those of END and START are "[SEP]" and "[CLS]"."""
+        return (self.path / "words.txt").read_bytes().decode().split("\n")[:-1]
+
+
+def build_corpus(
+    sources: Sequence[str],
+    tokenizer: Tokenizer,
+    out: Path,
+    *,
+    text_column: str = "text",
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> Corpus:
+    """Returns the corpus of some sources, built in `out` unless it is there already; goes on with a half-built one.
+
+    The result is the same byte for byte with any number of workers. Memory is bounded by the word types.
+
+    Args:
+        sources: Files, folders, patterns and data sets, as `sources.find_sources` takes them.
+        tokenizer: The teacher's, as `load_tokenizer` returns it; only its words matter, not its pieces.
+        out: The directory.
+        text_column: The column of tables and data sets that holds the text.
+        workers: Processes that split text; None stands for one per core.
+        overwrite: Whether to remove what is in `out` first.
+
+    Raises:
+        InputError: A source is missing, damaged, not text or empty; what was built before it is kept.
+        StorageError: `out` holds something else or cannot be written.
+    """
+    words = {"normalizer": _settings(tokenizer.normalizer), "pre_tokenizer": _settings(tokenizer.pre_tokenizer)}
+    stage = run.StageDir(out, {})
+    if overwrite:
+        stage.clear()
+    recorded = [path for path in (stage.manifest_path, stage.begun_path) if path.exists()]
+    inputs = run.read_json(recorded[0])["made_from"].get("inputs", []) if recorded else []
+    found = [pinned(source, inputs) for source in find_sources(sources)]
+    made_from = {"inputs": [describe(source) for source in found], "text_column": text_column, "words": words}
+    stage = run.StageDir(out, made_from)
+    if not stage.is_finished():
+        workers = workers or os.cpu_count() or 1
+        if not (out / "words.txt").exists():
+            _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), workers)
+            _merge(stage)
+        _renumber(out, workers)
+        _finish(stage)
+    shutil.rmtree(out / "parts", ignore_errors=True)  # here, as a kill may have come right after the manifest
+    return Corpus.open(out)
+
+
+def _settings(part: Any) -> Any:
+    return json.loads(part.__getstate__())
+
+
+class WordSplitter:
+    """Splits text into exactly the words of a BERT normaliser and BertPreTokenizer, many at a time.
+
+    Both treat every character by itself, with one exception: marks that follow each other are put in order. ASCII
+    holds no marks, so a text may be cut before and after ASCII spaces and punctuation, which the tokenizer would cut
+    out anyway. What it does to ASCII is learnt from it at the start and done to whole texts with a few operations on
+    bytes; each different word that holds anything else is given to the tokenizer itself.
+    """
+
+    def __init__(self, settings: str) -> None:
+        """Takes the settings of a BertNormalizer as JSON."""
+        keys = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
+        values = json.loads(settings)
+        self._normalizer = normalizers.BertNormalizer(**{key: values[key] for key in keys})
+        self._pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        self.words_of = functools.lru_cache(maxsize=1 << 16)(self._words_of)
+        table, self._removed, self._alone = bytearray(range(256)), bytearray(), []
+        for code in range(128):
+            words = self._ask(f"a{chr(code)}a")
+            if len(words) == 3:
+                table[code : code + 1] = words[1].encode()
+                self._alone.append(words[1].encode())
+            elif len(words) == 2:
+                table[code] = ord(" ")
+            elif words == ["aa"]:
+                self._removed.append(code)
+            else:
+                table[code : code + 1] = words[0][1:-1].encode()
+        self._table = bytes(table)
+        # Chinese characters are words by themselves, and their long runs are slow to ask about.
+        chinese = [chr(code) for code in range(0x4E00, 0xA000)]
+        kept = self._ask("".join(chinese)) == chinese and self._ask(f"a{chinese[0]}a") == ["a", chinese[0], "a"]
+        self._chinese = re.compile("([\u4e00-\u9fff])" if kept else r"(?!)")
+
+    def _ask(self, text: str) -> list[str]:
+        normal = self._normalizer.normalize_str(text)
+        return [word for word, _ in self._pre_tokenizer.pre_tokenize_str(normal)]
+
+    def split(self, text: bytes) -> list[bytes]:
+        """Returns the stretches of UTF-8 between ASCII spaces and punctuation; BREAK stays with what it touches.
+
+        ASCII ones are words. The others stand for the words that `words_of` returns, none to many.
+        """
+        text = text.translate(self._table, self._removed)
+        for mark in self._alone:
+            text = text.replace(mark, b" " + mark + b" ")
+        return text.split()
+
+    def _words_of(self, stretch: bytes) -> tuple[bytes, ...]:
+        words: list[bytes] = []
+        for part in self._chinese.split(stretch.decode()):
+            if self._chinese.fullmatch(part):
+                words.append(part.encode())
+            elif part:
+                words += (word.encode() for word in self._ask(part))
+        return tuple(words)
+
+
+_splitter = functools.cache(WordSplitter)
+
+
+def _count(stage: run.StageDir, reader: Reader, settings: str, workers: int) -> None:
+    """Writes the parts that are missing; raises InputError when the sources hold no words."""
+    blocks = reader.blocks()
+    first = list(itertools.islice(blocks, 2))
+    if not first:
+        raise InputError("the sources hold no text; name a file with at least one word")
+    stage.begin()  # only now, so that a wrong name or column leaves nothing behind
+    paths = (stage.path / "parts" / f"{index:06d}.npz" for index in itertools.count())
+    parts = zip(itertools.chain(first, blocks), paths, strict=False)
+    missing = ((settings, block, path) for block, path in parts if not path.exists())
+    words = 0
+    with progress.bar("corpus", reader.total, counted=False) as shown:
+        # Starting processes takes longer than one block.
+        for counted in _in_order(_write_part, missing, workers if len(first) > 1 else 1):
+            words += counted
+            shown.update(reader.position, f"{words:,} words")
+
+
+def _write_part(settings: str, block: bytes, path: Path) -> int:
+    """Writes one block's documents under word ids of its own with their types and counts; returns its words."""
+    ids, types = _indexed(_splitter(settings), block)
+    counts = np.bincount(ids, minlength=len(types))
+    with run.writing(path) as file:
+        np.savez(file, ids=ids, counts=counts, types=np.frombuffer(b"\n".join(types), np.uint8))
+    return int(counts[FIRST_WORD:].sum())
+
+
+def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, list[bytes]]:
+    """Returns a block's words by their position among its types, and the types; END and START come first."""
+    numbers: defaultdict[bytes, int] = defaultdict(itertools.count().__next__)
+    slices = []
+    begin = 0
+    while begin < len(block):
+        end = block.find(BREAK, begin + _SLICE_BYTES) + 1 or len(block)
+        stretches = splitter.split(block[begin:end].replace(BREAK, b" " + BREAK + b" "))
+        slices.append(np.fromiter(map(numbers.__getitem__, stretches), np.uint32, len(stretches)))
+        begin = end
+    types: defaultdict[bytes, int] = defaultdict(itertools.count(FIRST_WORD).__next__)
+    expanded: list[int] = []
+    lengths = np.ones(len(numbers), np.int64)
+    for number, stretch in enumerate(numbers):
+        if stretch == BREAK:
+            expanded.append(END)
+        elif stretch.isascii():
+            expanded.append(types[stretch])
+        else:
+            words = splitter.words_of(stretch)
+            expanded += (types[word] for word in words)
+            lengths[number] = len(words)
+    ids = _gather(np.array(expanded, np.uint32), lengths, np.concatenate(slices))
+    is_end = ids == END
+    follows_end = np.concatenate(([True], is_end[:-1]))
+    return ids[~(is_end & follows_end)], [word.encode() for word in _SPECIAL_WORDS] + list(types)
+
+
+def _gather(flat: _Ids, lengths: npt.NDArray[np.int64], rows: _Ids) -> _Ids:
+    """Returns the given rows of a ragged table, one after the other."""
+    starts, taken = np.cumsum(lengths) - lengths, lengths[rows]
+    if len(flat) == len(lengths) and (lengths == 1).all():
+        return flat[rows]
+    before = np.cumsum(taken) - taken
+    gathered: _Ids = flat[np.repeat(starts[rows] - before, taken) + np.arange(taken.sum())]
+    return gathered
+
+
+def _parts(out: Path) -> list[Path]:
+    return sorted((out / "parts").glob("*.npz"))
+
+
+def _part_types(path: Path) -> list[bytes]:
+    with np.load(path) as part:
+        types: bytes = part["types"].tobytes()
+    return types.split(b"\n")
+
+
+def _merge(stage: run.StageDir) -> None:
+    """Writes counts.npy and words.txt in the order of the word ids, words.txt last as it says that all is counted."""
+    totals: Counter[bytes] = Counter()
+    documents = 0
+    for path in _parts(stage.path):
+        with np.load(path) as part:
+            counts = part["counts"].tolist()
+        documents += counts[END]
+        for word, count in zip(_part_types(path)[FIRST_WORD:], counts[FIRST_WORD:], strict=True):
+            totals[word] += count
+    if not totals:
+        stage.clear()
+        raise InputError("the sources hold no words, only spaces or control characters; name a file with text")
+    words = sorted(totals, key=lambda word: (-totals[word], word))  # UTF-8 sorts like code points
+    with run.writing(stage.path / "counts.npy") as file:
+        np.save(file, np.array([documents, 0, *(totals[word] for word in words)], np.int64))
+    with run.writing(stage.path / "words.txt") as file:
+        file.writelines(word + b"\n" for word in itertools.chain(map(str.encode, _SPECIAL_WORDS), words))
+
+
+def _renumber(out: Path, workers: int) -> None:
+    """Writes the shards that are missing: parts, several to a shard if there are many, under the final word ids."""
+    paths = _parts(out)
+    together = -(-len(paths) // _SHARDS_AT_MOST)
+    groups = [paths[begin : begin + together] for begin in range(0, len(paths), together)]
+    shards = [out / "shards" / f"{index:05d}.npy" for index in range(len(groups))]
+    missing = [(group, shard) for group, shard in zip(groups, shards, strict=True) if not shard.exists()]
+    with (out / "words.txt").open("rb") as file:
+        word_ids = {line[:-1]: word_id for word_id, line in enumerate(file)}
+
+    def tasks() -> Iterator[tuple[list[Path], list[_Ids], Path]]:
+        for group, shard in missing:
+            types = (_part_types(path)[FIRST_WORD:] for path in group)
+            finals = [np.array([END, START, *map(word_ids.__getitem__, words)], np.uint32) for words in types]
+            yield group, finals, shard
+
+    with progress.bar("word ids", len(missing)) as shown:
+        for done, _ in enumerate(_in_order(_write_shard, tasks(), workers if len(missing) > 8 else 1), start=1):
+            shown.update(done)
+
+
+def _write_shard(parts: list[Path], finals: list[_Ids], path: Path) -> None:
+    """Writes one shard: some parts, each with its table from its own word ids to the final ones."""
+    arrays = []
+    for part_path, final in zip(parts, finals, strict=True):
+        with np.load(part_path) as part:
+            arrays.append(final[part["ids"]])
+    with run.writing(path) as file:
+        np.save(file, np.concatenate(arrays))
+
+
+def _finish(stage: run.StageDir) -> None:
+    counts = np.load(stage.path / "counts.npy")
+    for partial in stage.path.rglob(".*.partial"):  # left by a kill
+        partial.unlink()
+    names = ["words.txt", "counts.npy", *sorted(f"shards/{path.name}" for path in (stage.path / "shards").iterdir())]
+    stage.finish(
+        {
+            "words": int(counts[FIRST_WORD:].sum()),
+            "documents": int(counts[END]),
+            "word_types": len(counts) - FIRST_WORD,
+            "files": {name: (stage.path / name).stat().st_size for name in names},
+        }
+    )
+
+
+def _in_order(
+    function: Callable[[*_Arguments], _Result], tasks: Iterator[tuple[*_Arguments]], workers: int
+) -> Iterator[_Result]:
+    """Yields the results of tasks in their order, worked on by some processes with few tasks waiting.
+
+    Processes are spawned, not forked, as the parent may hold threads of torch.
+    """
+    if workers == 1:
+        yield from itertools.starmap(function, tasks)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
+    waiting: deque[Future[_Result]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(function, *task))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise LilliputError(
+            "a worker process of the corpus was killed, most often as memory ran out; run the same command again, "
+            "what is finished is kept, and fewer workers need less memory"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Makes a worker end when its parent is gone, however that ended, and leaves Ctrl-C to the parent."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
