@@ -178,6 +178,8 @@ class Reader:
         block: list[bytes] = []
         size = 0
         for document in self.documents():
+            if not document or document.isspace():
+                continue
             block += (document, BREAK)
             size += len(document) + 1
             if size >= BLOCK_BYTES:
@@ -295,8 +297,7 @@ def _plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
             yield from _cut(stretch)
         *whole, rest = _cut(rest)
         yield from whole
-    if rest.strip():
-        yield rest
+    yield rest
 
 
 def _cut(text: bytes) -> Iterator[bytes]:
