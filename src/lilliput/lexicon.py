@@ -204,9 +204,9 @@ def build_lexicon(
     if overwrite:
         stage.clear()
     if not stage.is_finished():
-        stage.begin()
-        words, counts = corpus.word_types()[FIRST_WORD:], np.asarray(corpus.counts[FIRST_WORD:])
+        words, counts = corpus.word_types()[FIRST_WORD:], corpus.counts[FIRST_WORD:]
         student = given or learn_vocabulary(words, counts, config.size, teacher)
+        stage.begin()  # only now, so that a size that is refused leaves nothing behind
         stage.finish(dataclasses.asdict(_write(out, words, counts, teacher, student)))
     return Lexicon.open(out)
 
@@ -276,7 +276,7 @@ def learn_vocabulary(
     trainer = trainers.WordPieceTrainer(
         vocab_size=size, special_tokens=fixed, continuing_subword_prefix=prefix, show_progress=False
     )
-    with bar(f"Learning {size:,} pieces", int(counts.sum())) as progress:
+    with bar(f"learning {size:,} pieces", int(counts.sum())) as progress:
         learner.train_from_iterator(_lines(words, counts, progress), trainer)
     vocabulary = learner.get_vocab()
     if len(vocabulary) < size:
@@ -290,13 +290,14 @@ def learn_vocabulary(
 def segment(words: Sequence[str], tokenizer: Tokenizer) -> Segmentations:
     """Returns the pieces of every word under `tokenizer`, which is asked for its pieces only.
 
-    The normaliser is left out, as words are normalised already and some do not stay the same when that is repeated.
+    The normaliser is left out: words went through it in the corpus, and it need not leave its own result alone (it
+    puts spaces around a Chinese character each time).
     """
     pieces_only = Tokenizer(tokenizer.model)
     lengths = np.zeros(len(words), np.int64)
     pieces = [np.zeros(0, np.int32)]
     per_block = _WORDS_PER_LINE * _LINES_PER_BLOCK
-    with bar("Segmenting words", len(words)) as progress:
+    with bar("segmenting words", len(words)) as progress:
         for block in range(0, len(words), per_block):
             starts = range(block, min(block + per_block, len(words)), _WORDS_PER_LINE)
             lines = [words[start : start + _WORDS_PER_LINE] for start in starts]
@@ -450,7 +451,7 @@ def _map(path: Path, kind: str, length: int) -> npt.NDArray[Any]:
     """Maps a one-dimensional array from disk; raises StorageError when it is not what the lexicon needs."""
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise StorageError(f"{path} is missing or cut short ({error}); {_AGAIN}") from error
     if array.dtype != kind or array.shape != (length,):
         raise StorageError(

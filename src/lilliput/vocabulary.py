@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.table import Table
 from tokenizers import Tokenizer
 
@@ -74,8 +73,8 @@ def vocabulary(
         stage.clear()
     if stage.is_finished():
         return _read(out / "vocabulary.json")
-    stage.begin()
     reports = _learn_all(corpus, teacher, ordered, width)
+    stage.begin()
     write_json(out / "vocabulary.json", [dataclasses.asdict(report) for report in reports])
     plot(reports, out)
     stage.finish({"sizes": len(reports)})
@@ -161,7 +160,7 @@ def plot(reports: Sequence[VocabularyReport], out: Path) -> None:
 def _learn_all(
     corpus: Corpus, teacher: Tokenizer, sizes: Sequence[int], width: int
 ) -> tuple[VocabularyReport, ...]:
-    words, counts = corpus.word_types()[FIRST_WORD:], np.asarray(corpus.counts[FIRST_WORD:])
+    words, counts = corpus.word_types()[FIRST_WORD:], corpus.counts[FIRST_WORD:]
     teacher_table = segment(words, teacher)
     reports = []
     for size in sizes:
