@@ -112,3 +112,30 @@ def _check(tokenizer: Tokenizer, name: str) -> None:
         found = ", ".join(type(part).__name__ for part in parts)
         raise ModelError(f"the tokenizer of '{name}' is not a BERT tokenizer (it has {found}); {SUPPORTED}")
     special_pieces(tokenizer)
+
+
+def spell(vocabulary: dict[str, int], other: Tokenizer) -> list[list[int]]:
+    """Returns for each piece of a vocabulary, in the order of ids, the pieces of `other` that spell it.
+
+    A piece that `other` has too is spelt by that one piece; any other greedily by the longest pieces from the left,
+    as WordPiece cuts words; one that cannot be spelt by [UNK].
+    """
+    known, prefix = other.get_vocab(), other.model.continuing_subword_prefix
+    unknown = [special_pieces(other).unk]
+    spelt = [unknown] * (max(vocabulary.values()) + 1)
+    for piece, index in vocabulary.items():
+        spelt[index] = _cut(piece, known, prefix) or unknown
+    return spelt
+
+
+def _cut(piece: str, known: dict[str, int], prefix: str) -> list[int]:
+    """Returns the longest known pieces from the left, or nothing when some part is not known."""
+    found, rest = [], piece
+    while rest not in ("", prefix):
+        ends = range(len(rest), len(prefix) if rest.startswith(prefix) else 0, -1)
+        end = next((end for end in ends if rest[:end] in known), None)
+        if end is None:
+            return []
+        found.append(known[rest[:end]])
+        rest = prefix + rest[end:]
+    return found
