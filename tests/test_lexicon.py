@@ -116,12 +116,17 @@ def test_vocabulary_holds_the_pair_that_occurs_most() -> None:
 
 
 def test_learning_twice_gives_the_same_vocabulary(world: World) -> None:
-    script = (
-        "import sys; from pathlib import Path; from tokenizers import Tokenizer; from lilliput.corpus import Corpus;"
-        "from lilliput.lexicon import *; corpus = Corpus.open(Path(sys.argv[1]));"
-        "print(digest_tokenizer(learn_vocabulary(corpus.word_types()[2:], corpus.counts[2:], 400,"
-        "Tokenizer.from_str(sys.stdin.read()))))"
-    )
+    script = """if True:
+        import sys
+        from pathlib import Path
+        from tokenizers import Tokenizer
+        from lilliput.corpus import Corpus
+        from lilliput.lexicon import digest_tokenizer, learn_vocabulary
+        corpus = Corpus.open(Path(sys.argv[1]))
+        words, counts = corpus.word_types()[2:], corpus.counts[2:]
+        teacher = Tokenizer.from_str(sys.stdin.read())
+        print(digest_tokenizer(learn_vocabulary(words, counts, 400, teacher)))
+    """
     digests = {digest_tokenizer(learn_vocabulary(world.words, world.counts, SIZE, world.teacher))}
     for seed in ("1", "2"):
         done = subprocess.run(
@@ -279,6 +284,9 @@ def test_finished_lexicon_is_opened_and_another_refused(world: World, built: Lex
 def test_overwriting_replaces_a_lexicon(world: World, copied: Path) -> None:
     replaced = build_lexicon(world.corpus, world.teacher, LexiconConfig(size=410), copied, overwrite=True)
     assert replaced.student_size == 410
+    with pytest.raises(InputError, match="pieces at most"):
+        build_lexicon(world.corpus, world.teacher, LexiconConfig(size=1_000_000), copied, overwrite=True)
+    assert Lexicon.open(copied).student_size == 410
 
 
 def test_refused_size_leaves_nothing_behind(world: World, tmp_path: Path) -> None:
@@ -336,6 +344,12 @@ def test_array_of_another_lexicon_is_refused(copied: Path, name: str) -> None:
 def test_damaged_tokenizer_is_refused(copied: Path, name: str) -> None:
     (copied / name).write_text("{")
     with pytest.raises(StorageError, match=r"tokenizer.json is missing or damaged"):
+        Lexicon.open(copied)
+
+
+def test_tokenizer_of_another_lexicon_is_refused(copied: Path) -> None:
+    save_tokenizer(bert_tokenizer(["a"]), copied / "tokenizer")
+    with pytest.raises(StorageError, match=r"tokenizer.json has 6 pieces where the lexicon needs 400"):
         Lexicon.open(copied)
 
 

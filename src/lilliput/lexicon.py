@@ -1,7 +1,7 @@
 """Stage 2: word counts -> the student's vocabulary, and every word in teacher's and student's pieces.
 
-A word is segmented here once and for all. Batches are gathers from the two ragged tables, so nothing is tokenised
-while models train.
+A word is segmented here once and for all. Batches are gathers from the two ragged tables, so nothing is
+tokenised while models train.
 """
 
 import dataclasses
@@ -28,7 +28,8 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """The pieces that are not text, in the order of their ids in a learnt vocabulary."""
 
 _WORDS_LEARNT_FROM = 20_000_000
-"""Running words the trainer is shown at most: ten seconds. From 5 M to 32 M words of Wikipedia, 28 pieces of 4,928 change."""
+"""Running words the trainer is shown at most, in about 15 s. With 5 M words of Wikipedia in place of 32 M, 28
+of 4,928 pieces are others."""
 _CHARACTER_SHARE = 0.05
 """Divided by the size of the vocabulary: occurrences per running word from which a character gets a place."""
 _AGAIN = "build the lexicon again with --overwrite"
@@ -94,10 +95,12 @@ class LexiconReport:
             f"{self.words:,} words of {self.types:,} types\n"
             f"vocabulary   {self.student_size:,} pieces, teacher {self.teacher_size:,}; "
             f"{self.overlap:.1%} of the student's are the teacher's too\n"
-            f"fertility    {self.student_fertility:.3f} pieces per word, teacher {self.teacher_fertility:.3f}\n"
-            f"coverage     {self.student_coverage:.3%} of the words without [UNK], teacher {self.teacher_coverage:.3%}\n"
+            f"fertility    {self.student_fertility:.3f} pieces per word, "
+            f"teacher {self.teacher_fertility:.3f}\n"
+            f"coverage     {self.student_coverage:.3%} of the words without [UNK], "
+            f"teacher {self.teacher_coverage:.3%}\n"
             f"alike        {self.alike:.1%} of the words are cut into the same pieces\n"
-            f"embeddings   {student:,} parameters at width {width}, {teacher:,} with the teacher's vocabulary: "
+            f"embeddings   {student:,} parameters at width {width}, {teacher:,} with the teacher's pieces: "
             f"saves {(teacher - student) * 4 / 1e6:.2f} MB fp32, {(teacher - student) / 1e6:.2f} MB int8"
         )
 
@@ -157,7 +160,7 @@ class Lexicon:
             ) from error
         types = report.types + FIRST_WORD
         tables = []
-        for name, size in (("teacher", report.teacher_size), ("student", report.student_size)):
+        for name in ("teacher", "student"):
             offsets = _map(path / f"{name}_offsets.npy", "int64", types + 1)
             tables.append(
                 Segmentations(offsets, _map(path / f"{name}_pieces.npy", "int32", int(offsets[-1])))
@@ -168,8 +171,8 @@ class Lexicon:
             student=tables[1],
             characters=_map(path / "characters.npy", "int32", types),
             unknown=_map(path / "unknown.npy", "bool", types),
-            teacher_special=special_pieces(_read_tokenizer(path / "teacher_tokenizer.json")),
-            student_special=special_pieces(_read_tokenizer(path / "tokenizer" / "tokenizer.json")),
+            teacher_special=_special(path / "teacher_tokenizer.json", report.teacher_size),
+            student_special=_special(path / "tokenizer" / "tokenizer.json", report.student_size),
             report=report,
         )
 
@@ -201,12 +204,12 @@ def build_lexicon(
         "tokenizer": None if given is None else digest_tokenizer(given),
     }
     stage = StageDir(out, made_from)
-    if overwrite:
-        stage.clear()
-    if not stage.is_finished():
+    if overwrite or not stage.is_finished():
         words, counts = corpus.word_types()[FIRST_WORD:], corpus.counts[FIRST_WORD:]
         student = given or learn_vocabulary(words, counts, config.size, teacher)
-        stage.begin()  # only now, so that a size that is refused leaves nothing behind
+        if overwrite:  # only now, so that a size that is refused takes nothing away and leaves nothing behind
+            stage.clear()
+        stage.begin()
         stage.finish(dataclasses.asdict(_write(out, words, counts, teacher, student)))
     return Lexicon.open(out)
 
@@ -243,11 +246,12 @@ def learn_vocabulary(
 ) -> Tokenizer:
     """Returns a tokenizer of exactly `size` WordPieces learnt from `words` and their `counts`.
 
-    Equal input gives an equal vocabulary: special pieces at ids 0 to 4, characters, then pieces in the order learnt.
-    Of a text of more than 20 M words every n-th running word is learnt from, in the order of the word list, so that
-    time and memory stay bounded. A word seen fewer than n times may then be left out, but rare words taken
-    together keep their weight, and so do the pieces they share. Characters rarer than the pieces learnt last are
-    left out, for they would take the place of something more frequent; ASCII letters and digits always stay.
+    Equal input gives an equal vocabulary: special pieces at ids 0 to 4, characters, then pieces in the order
+    learnt. Of a text of more than 20 M words every n-th running word is learnt from, in the order of the word
+    list, so that time and memory stay bounded. A word seen fewer than n times may then be left out, but rare
+    words taken together keep their weight, and so do the pieces they share. Characters rarer than the pieces
+    learnt last are left out, for they would take the place of something more frequent; ASCII letters and
+    digits always stay.
 
     Args:
         words: Different words, most frequent first.
@@ -261,15 +265,15 @@ def learn_vocabulary(
     words, counts = _thinned(words, counts)
     words, counts = _of_common_characters(words, counts, size)
     prefix = teacher.model.continuing_subword_prefix
-    # Fixed first ids are what makes the result repeatable: the trainer breaks ties between equally frequent pairs by
-    # id, and hands out the ids of continuing characters in the random order of a hash table.
+    # Fixed first ids are what makes the result repeatable: the trainer breaks ties between equally frequent
+    # pairs by id, and hands out the ids of continuing characters in the random order of a hash table.
     first, later = {word[0] for word in words}, {character for word in words for character in word[1:]}
     characters = sorted(first | later) + [prefix + character for character in sorted(later)]
     fixed = [*SPECIAL, *characters]
     if len(fixed) > size:
         raise InputError(
-            f"{size} pieces cannot hold the {len(characters)} characters of this text (at a word's beginning and "
-            f"within it) and {len(SPECIAL)} special pieces; raise lexicon.size above {len(fixed)}"
+            f"{size} pieces cannot hold the {len(characters)} characters of this text (at a word's beginning "
+            f"and within it) and {len(SPECIAL)} special pieces; raise lexicon.size above {len(fixed)}"
         )
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
@@ -290,8 +294,8 @@ def learn_vocabulary(
 def segment(words: Sequence[str], tokenizer: Tokenizer) -> Segmentations:
     """Returns the pieces of every word under `tokenizer`, which is asked for its pieces only.
 
-    The normaliser is left out: words went through it in the corpus, and it need not leave its own result alone (it
-    puts spaces around a Chinese character each time).
+    The normaliser is left out: words went through it in the corpus, and it need not leave its own result
+    alone (it puts spaces around a Chinese character each time).
     """
     pieces_only = Tokenizer(tokenizer.model)
     lengths = np.zeros(len(words), np.int64)
@@ -364,13 +368,13 @@ def digest_tokenizer(tokenizer: Tokenizer) -> str:
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int | None = None) -> None:
     """Writes a tokenizer as transformers loads it: tokenizer.json and tokenizer_config.json.
 
-    The class is the one that takes tokenizer.json as it stands in transformers 4 and 5. BertTokenizer would build
-    normaliser and pre-tokeniser anew from the settings beside it.
+    The class is the one that takes tokenizer.json as it stands in transformers 4 and 5. BertTokenizer would
+    build normaliser and pre-tokeniser anew from the settings beside it.
 
     Args:
         tokenizer: What to write.
         folder: Where to; other files in it stay.
-        longest: Pieces that the model reads at most, special pieces included; None where no model is known yet.
+        longest: Pieces that the model reads at most, special pieces included; None without a model.
     """
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -385,17 +389,17 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int | None = Non
 
 
 def _given_tokenizer(name: str, teacher: Tokenizer) -> Tokenizer:
-    """Loads a student's tokenizer; raises ModelError when it cuts texts into other words than the teacher's."""
+    """Loads a student's tokenizer; raises ModelError when it makes other words than the teacher's."""
     given = load_tokenizer(name)
-    # BertPreTokenizer, the only one that load_tokenizer lets through, has no settings: the normaliser decides.
+    # load_tokenizer lets only BertPreTokenizer through, which has no settings: the normaliser decides.
     ours, theirs = _normaliser(given), _normaliser(teacher)
     differing = [
         f"{key} {ours[key]}, the teacher's {theirs[key]}" for key in theirs if ours[key] != theirs[key]
     ]
     if differing:
         raise ModelError(
-            f"the tokenizer '{name}' makes other words of a text than the teacher's ({'; '.join(differing)}); take "
-            "one with the teacher's normaliser, or leave lexicon.tokenizer away to learn a vocabulary"
+            f"the tokenizer '{name}' makes other words of a text than the teacher's ({'; '.join(differing)}); "
+            "take one with the teacher's normaliser, or leave lexicon.tokenizer away to learn a vocabulary"
         )
     return student_tokenizer(given, given.get_vocab())
 
@@ -420,11 +424,11 @@ def _of_common_characters(
 ) -> tuple[list[str], npt.NDArray[np.int64]]:
     """Returns the words, with their counts, that have only characters worth a place among `size` pieces.
 
-    By Zipf's law the last of `size` pieces occurs in a share of about 0.1 / size of the words. A character must
-    occur half as often: without a piece a word is cut once more, without a character it is lost. For Wikipedia and
-    4,928 pieces the dial moved from 1 over 1/2 to 1/10 gives 80, 108, 204 characters, 99.91, 99.93, 99.95 % of the
-    words without [UNK], and 1.354, 1.357, 1.366 pieces per word. Characters are at most half as many as pieces,
-    which only matters for scripts of thousands.
+    By Zipf's law the last of `size` pieces occurs in a share of about 0.1 / size of the words. A character
+    must occur half as often: without a piece a word is cut once more, without a character it is lost. For
+    Wikipedia and 4,928 pieces the dial moved from 1 over 1/2 to 1/10 gives 80, 108, 204 characters, 99.91,
+    99.93, 99.95 % of the words without [UNK], and 1.354, 1.357, 1.366 pieces per word. Characters are at most
+    half as many as pieces, which only matters for scripts of thousands.
     """
     lengths = np.fromiter(map(len, words), np.int64, len(words))
     codes = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
@@ -455,7 +459,8 @@ def _map(path: Path, kind: str, length: int) -> npt.NDArray[Any]:
         raise StorageError(f"{path} is missing or cut short ({error}); {_AGAIN}") from error
     if array.dtype != kind or array.shape != (length,):
         raise StorageError(
-            f"{path} holds {array.dtype} {list(array.shape)} where the lexicon needs {kind} [{length}]; {_AGAIN}"
+            f"{path} holds {array.dtype} {list(array.shape)} where the lexicon needs {kind} [{length}]; "
+            f"{_AGAIN}"
         )
     return array
 
@@ -465,3 +470,13 @@ def _read_tokenizer(path: Path) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise StorageError(f"{path} is missing or damaged ({error}); {_AGAIN}") from error
+
+
+def _special(path: Path, size: int) -> SpecialPieces:
+    """Returns the special pieces of a tokenizer of the lexicon, whose vocabulary must have `size` pieces."""
+    tokenizer = _read_tokenizer(path)
+    if vocabulary_size(tokenizer) != size:
+        raise StorageError(
+            f"{path} has {vocabulary_size(tokenizer)} pieces where the lexicon needs {size}; {_AGAIN}"
+        )
+    return special_pieces(tokenizer)

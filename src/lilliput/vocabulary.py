@@ -1,7 +1,7 @@
-"""How large a student's vocabulary should be: fertility, coverage and bytes for several sizes, as table and plot.
+"""How large a student's vocabulary should be: fertility, coverage and bytes of several sizes, and a plot.
 
-A small vocabulary saves embeddings but cuts words into more pieces, and every piece costs time in every layer. The
-table puts both side by side, before anything is trained.
+A small vocabulary saves embeddings but cuts words into more pieces, and every piece costs time in every
+layer. The table puts both side by side, before anything is trained.
 """
 
 import dataclasses
@@ -69,11 +69,11 @@ def vocabulary(
     stage = StageDir(
         out, {"corpus": digest, "teacher": digest_tokenizer(teacher), "sizes": ordered, "width": width}
     )
-    if overwrite:
-        stage.clear()
-    if stage.is_finished():
+    if not overwrite and stage.is_finished():
         return _read(out / "vocabulary.json")
     reports = _learn_all(corpus, teacher, ordered, width)
+    if overwrite:
+        stage.clear()
     stage.begin()
     write_json(out / "vocabulary.json", [dataclasses.asdict(report) for report in reports])
     plot(reports, out)
@@ -82,7 +82,7 @@ def vocabulary(
 
 
 def render(reports: Sequence[VocabularyReport]) -> Table:
-    """Returns the reports of one text as a table for the terminal, a line per size and one for the teacher."""
+    """Returns the reports of one text as a table, a line per size and one for the teacher."""
     first = reports[0]
     table = Table(
         title=f"Vocabularies for {first.words:,} words, embeddings {first.width} wide",
