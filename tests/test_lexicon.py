@@ -150,7 +150,7 @@ def test_vocabulary_larger_than_the_text_allows_is_refused() -> None:
 
 def test_vocabulary_smaller_than_the_characters_is_refused(world: World) -> None:
     with pytest.raises(
-        InputError, match=r"40 pieces cannot hold the \d+ characters .* raise lexicon.size above \d+"
+        InputError, match=r"40 pieces cannot hold the \d+ characters .* raise lexicon.size to \d+ or more"
     ):
         learn_vocabulary(world.words, world.counts, 40, world.teacher)
 

@@ -273,7 +273,7 @@ def learn_vocabulary(
     if len(fixed) > size:
         raise InputError(
             f"{size} pieces cannot hold the {len(characters)} characters of this text (at a word's beginning "
-            f"and within it) and {len(SPECIAL)} special pieces; raise lexicon.size above {len(fixed)}"
+            f"and within it) and {len(SPECIAL)} special pieces; raise lexicon.size to {2 * len(fixed)} or more"
         )
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
@@ -398,7 +398,7 @@ def _given_tokenizer(name: str, teacher: Tokenizer) -> Tokenizer:
     ]
     if differing:
         raise ModelError(
-            f"the tokenizer '{name}' makes other words of a text than the teacher's ({'; '.join(differing)}); "
+            f"the tokenizer '{name}' makes other words of a text than the teacher ({'; '.join(differing)}); "
             "take one with the teacher's normaliser, or leave lexicon.tokenizer away to learn a vocabulary"
         )
     return student_tokenizer(given, given.get_vocab())
