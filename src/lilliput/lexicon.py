@@ -273,7 +273,7 @@ def learn_vocabulary(
     if len(fixed) > size:
         raise InputError(
             f"{size} pieces cannot hold the {len(characters)} characters of this text (at a word's beginning "
-            f"and within it) and {len(SPECIAL)} special pieces; raise lexicon.size to {2 * len(fixed)} or more"
+            f"and within it) and the special pieces; raise lexicon.size to {2 * len(fixed)} or more"
         )
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
