@@ -27,8 +27,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from lilliput import corpus, sources
-from lilliput.corpus import END, FIRST_WORD, START, Corpus, WordSplitter, build_corpus
+from lilliput import corpus, run, sources
+from lilliput.corpus import END, START, Corpus, WordSplitter, build_corpus
 from lilliput.errors import InputError, LilliputError, StorageError
 
 TEXT = "The cat sat, on the mat.\nA café – naïve!\n\nSecond document: 你好 world\n"
@@ -143,6 +143,13 @@ def test_blocks_of_documents_become_the_documents_words(texts: list[str]) -> Non
     assert START not in ids
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.text(st.sampled_from("中文–。éかx\u0301"), min_size=30, max_size=90))
+def test_long_stretches_without_spaces_are_split_as_the_tokenizer_does(text: str) -> None:
+    splitter = WordSplitter(TOKENIZER.normalizer.__getstate__().decode())
+    assert split_words(splitter, text) == library_words(TOKENIZER, text)
+
+
 # The result
 
 
@@ -151,7 +158,8 @@ def test_ids_fall_by_count_then_code_point_and_counts_are_those_of_the_stream(tm
     found = build(tmp_path / "a.txt", tmp_path / "out")
     assert found.word_types() == ["[SEP]", "[CLS]", "c", "b", "[", "]", "a", "mask", "z", "ｚ", "𝒳"]
     assert found.counts.tolist() == [2, 0, 4, 2, 1, 1, 1, 1, 1, 1, 1]
-    assert (found.words, found.documents, found.counts.dtype) == (13, 2, np.int64)
+    assert (found.words, found.documents) == (13, 2)
+    assert found.counts.dtype == np.int64
     stream = np.concatenate(found.shards)
     assert stream.dtype == np.uint32
     assert np.array_equal(np.bincount(stream, minlength=len(found.counts)), found.counts)
@@ -203,14 +211,16 @@ def test_many_parts_share_shards(
     with small_blocks():
         found = build(text, tmp_path / "out")
     assert len(found.shards) == 3
-    streams = [np.load(io.BytesIO(reference[name])) for name in sorted(reference) if name.startswith("shards")]
+    streams = [
+        np.load(io.BytesIO(reference[name])) for name in sorted(reference) if name.startswith("shards")
+    ]
     assert np.array_equal(np.concatenate(found.shards), np.concatenate(streams))
 
 
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from lilliput import corpus, sources
+from lilliput import corpus, run, sources
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 sources.BLOCK_BYTES = 20_000
 tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
@@ -241,14 +251,14 @@ def test_a_killed_build_goes_on_without_doing_anything_twice(
     with pytest.raises(StorageError, match="is not finished"):
         Corpus.open(out)
     written: list[Path] = []
-    kept = corpus.run.StageDir.finish
+    finish = run.StageDir.finish
 
-    def note_then_finish(stage: corpus.run.StageDir, results: dict[str, Any]) -> dict[str, Any]:
+    def note_then_finish(stage: run.StageDir, results: dict[str, Any]) -> dict[str, Any]:
         written.extend(path for path, moment in finished.items() if path.stat().st_mtime_ns != moment)
-        return kept(stage, results)
+        return finish(stage, results)
 
     with small_blocks(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus.run.StageDir, "finish", note_then_finish)
+        patch.setattr(run.StageDir, "finish", note_then_finish)
         build(text, out)
     assert written == []
     assert content(out) == reference
@@ -325,13 +335,24 @@ def test_every_format_holds_the_same_documents(name: str, tmp_path: Path) -> Non
 
 def test_folders_and_patterns_are_read_in_order(tmp_path: Path) -> None:
     folder = tmp_path / "texts"
-    for name in ("b/c.txt", "b/d/e.jsonl", "b/.hidden.txt", "a.md", "picture.png", ".git/x.txt", "wiki_00", "raw"):
+    for name in (
+        "b/c.txt",
+        "b/d/e.jsonl",
+        "b/.hidden.txt",
+        "a.md",
+        "picture.png",
+        ".git/x.txt",
+        "wiki_00",
+        "raw",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f'{{"text": "{name}"}}' if name.endswith("jsonl") else name)
     (folder / "raw").write_bytes(b"\0\1")
 
     def names(source: str) -> list[str]:
-        return [str(path.relative_to(folder)) for path in sources.find_sources([source]) if isinstance(path, Path)]
+        return [
+            str(path.relative_to(folder)) for path in sources.find_sources([source]) if isinstance(path, Path)
+        ]
 
     assert names(str(folder)) == ["a.md", "b/c.txt", "b/d/e.jsonl", "wiki_00"]
     assert names(f"{folder}/**/*.txt") == ["b/c.txt"]
@@ -353,7 +374,6 @@ def test_a_long_document_is_cut_between_words_wherever_chunks_end(
     whole = list(sources._plain([text]))
     assert list(sources._plain(text[begin : begin + 37] for begin in range(0, len(text), 37))) == whole
     assert max(map(len, whole)) <= 1005
-    assert b"".join(whole).split() == (b"".join(whole)).split()
     assert [word for piece in whole for word in piece.split()] == [b"abcdefghi"] * 2000
     assert len(whole) == 20
 
@@ -403,7 +423,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]
     return calls
 
 
-def test_data_sets_are_streamed_at_the_revision_first_seen(hub: list[tuple[Any, ...]], tmp_path: Path) -> None:
+def test_data_sets_are_streamed_at_the_revision_first_seen(
+    hub: list[tuple[Any, ...]], tmp_path: Path
+) -> None:
     assert documents(build("owner/name:20231101.en", tmp_path / "out")) == WORDS
     build("owner/name:20231101.en", tmp_path / "out")
     assert hub == [("owner/name", "20231101.en", "train", "sha0")]
@@ -414,9 +436,17 @@ def test_data_sets_are_streamed_at_the_revision_first_seen(hub: list[tuple[Any, 
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("owner/nothing", {}, r"data set owner/nothing:train cannot be read \(after row 0: .*doesn't exist.*check"),
+        (
+            "owner/nothing",
+            {},
+            r"data set owner/nothing:train cannot be read \(after row 0: .*doesn't exist.*check",
+        ),
         ("owner/name:x:validation", {}, r"owner/name:x:validation cannot be read .*validation"),
-        ("owner/name", {"text_column": "txt"}, "owner/name:train has no column 'txt' but text; did you mean 'text'"),
+        (
+            "owner/name",
+            {"text_column": "txt"},
+            "owner/name:train has no column 'txt' but text; did you mean 'text'",
+        ),
     ],
 )
 def test_unknown_data_sets_splits_and_columns_are_named(
@@ -429,29 +459,59 @@ def test_unknown_data_sets_splits_and_columns_are_named(
 # Bad input
 
 BAD = {
-    "latin.txt": (b"first\nsecond\ncaf\xe9 au lait", r"latin.txt is not UTF-8 at byte 16 \(line 3: .*0xe9\).*iconv"),
+    "latin.txt": (
+        b"first\nsecond\ncaf\xe9 au lait",
+        r"latin.txt is not UTF-8 at byte 16 \(line 3: .*0xe9\).*iconv",
+    ),
     "cut.txt": ("abc é".encode()[:-1], r"cut.txt is not UTF-8 at byte 4 \(line 1: unexpected end"),
-    "image.txt": (b"\x89PNG\r\n\x1a\n\0\0\0", r"image.txt is a binary file \(byte 8 is NUL\).*expected are text"),
+    "image.txt": (
+        b"\x89PNG\r\n\x1a\n\0\0\0",
+        r"image.txt is a binary file \(byte 8 is NUL\).*expected are text",
+    ),
     "wide.txt": ("wide".encode("utf-16"), "wide.txt is not UTF-8 text but looks like UTF-16 text"),
-    "packed.txt": (gzip.compress(b"text"), "packed.txt .* looks like a gzip file, so its name must end in .gz"),
+    "packed.txt": (
+        gzip.compress(b"text"),
+        "packed.txt .* looks like a gzip file, so its name must end in .gz",
+    ),
     "empty.txt": (b"", "the sources hold no text"),
     "blank.txt": (b" \n\n \n", "the sources hold no text"),
     "control.txt": ("\u200b\x01".encode(), "the sources hold no words"),
-    "bad.jsonl": (b'{"text": "a"}\n\n{"text": \n', r"line 3 of .*bad.jsonl is not valid JSON \(Expecting value"),
-    "list.jsonl": (b'["a"]\n', "line 1 of .*list.jsonl is not a JSON object but a list; expected is one object"),
-    "other.jsonl": (b'{"txt": "a", "id": 1}', "line 1 .*no column 'text' but txt, id; did you mean 'txt'.*--text-col"),
+    "bad.jsonl": (
+        b'{"text": "a"}\n\n{"text": \n',
+        r"line 3 of .*bad.jsonl is not valid JSON \(Expecting value",
+    ),
+    "list.jsonl": (
+        b'["a"]\n',
+        "line 1 of .*list.jsonl is not a JSON object but a list; expected is one object",
+    ),
+    "other.jsonl": (
+        b'{"txt": "a", "id": 1}',
+        "line 1 .*no column 'text' but txt, id; did you mean 'txt'.*--text-col",
+    ),
     "number.jsonl": (b'{"text": 3}', "column 'text' in line 1 of .*number.jsonl holds int, not text"),
-    "other.csv": (b"id,body\n1,a\n", "header of .*other.csv has no column 'text' but id, body; known: body, id"),
+    "other.csv": (
+        b"id,body\n1,a\n",
+        "header of .*other.csv has no column 'text' but id, body; known: body, id",
+    ),
     "none.csv": (b"", "header of .*none.csv has no column 'text' but none at all"),
     "ragged.csv": (b"id,text\n1,a,b\n", "line 2 of .*ragged.csv ends a row of 3 fields, expected are 2"),
     "open.csv": (b'id,text\n1,"a\n', r"line 2 of .*open.csv is malformed \(unexpected end"),
     "cut.parquet": (parquet_bytes()[:-20], "cut.parquet is not a whole parquet file"),
-    "other.parquet": (parquet_bytes("body"), "other.parquet has no column 'text' but id, body; known: body, id"),
-    "cut.txt.gz": (gzip.compress(os.urandom(9).hex().encode() * 9)[:-9], "cut.txt.gz is damaged or cut short"),
+    "other.parquet": (
+        parquet_bytes("body"),
+        "other.parquet has no column 'text' but id, body; known: body, id",
+    ),
+    "cut.txt.gz": (
+        gzip.compress(os.urandom(9).hex().encode() * 9)[:-9],
+        "cut.txt.gz is damaged or cut short",
+    ),
     "bad.txt.gz": (b"no gzip at all", r"bad.txt.gz is damaged or cut short \(Not a gzipped file"),
     "cut.txt.bz2": (bz2.compress(b"text " * 99)[:-5], "cut.txt.bz2 is damaged or cut short"),
     "cut.txt.xz": (lzma.compress(b"text " * 99)[:-5], "cut.txt.xz is damaged or cut short"),
-    "cut.txt.zst": (zstandard.compress(os.urandom(99).hex().encode())[:-5], "cut.txt.zst is damaged or cut short"),
+    "cut.txt.zst": (
+        zstandard.compress(os.urandom(99).hex().encode())[:-5],
+        "cut.txt.zst is damaged or cut short",
+    ),
     "bad.txt.zst": (b"no zstandard at all", "bad.txt.zst is damaged or cut short"),
 }
 
@@ -466,7 +526,9 @@ def test_bad_files_are_refused_with_a_sentence_and_leave_nothing_behind(name: st
     assert not (tmp_path / "out").exists()
 
 
-def test_wrong_bytes_late_in_a_file_are_found_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_bytes_late_in_a_file_are_found_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sources, "_CHUNK_BYTES", 7)
     (tmp_path / "a.txt").write_bytes("é\n".encode() * 50 + b"\xff")
     with pytest.raises(InputError, match=r"at byte 150 \(line 51: invalid start byte 0xff\)"):
@@ -479,7 +541,9 @@ def test_sources_that_do_not_exist_are_named(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "data" / "corpus.txt").write_text("a")
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(b"\0")
-    with pytest.raises(InputError, match="there is no file or folder data/corpsu.txt; did you mean 'corpus.txt'"):
+    with pytest.raises(
+        InputError, match="there is no file or folder data/corpsu.txt; did you mean 'corpus.txt'"
+    ):
         build("data/corpsu.txt", tmp_path / "out")
     with pytest.raises(InputError, match="there is no file or folder wikipedia; .*data set .* owner/name"):
         build("wikipedia", tmp_path / "out")
@@ -503,7 +567,10 @@ def test_a_full_disk_is_said_and_survived(text: Path, reference: dict[str, bytes
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-        with small_blocks(), pytest.raises(StorageError, match="cannot be written: .*what is finished is kept"):
+        with (
+            small_blocks(),
+            pytest.raises(StorageError, match="cannot be written: .*what is finished is kept"),
+        ):
             build(text, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -544,4 +611,3 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     while any(Path(f"/proc/{child}/stat").exists() for child in children):
         assert time.monotonic() < deadline, "workers outlive their parent"
         time.sleep(0.02)
-    assert FIRST_WORD == 2

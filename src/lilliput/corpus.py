@@ -116,7 +116,10 @@ def build_corpus(
         InputError: A source is missing, damaged, not text or empty; what was built before it is kept.
         StorageError: `out` holds something else or cannot be written.
     """
-    words = {"normalizer": _settings(tokenizer.normalizer), "pre_tokenizer": _settings(tokenizer.pre_tokenizer)}
+    words = {
+        "normalizer": _settings(tokenizer.normalizer),
+        "pre_tokenizer": _settings(tokenizer.pre_tokenizer),
+    }
     stage = run.StageDir(out, {})
     if overwrite:
         stage.clear()
@@ -155,7 +158,7 @@ class WordSplitter:
         values = json.loads(settings)
         self._normalizer = normalizers.BertNormalizer(**{key: values[key] for key in keys})
         self._pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        self.words_of = functools.lru_cache(maxsize=1 << 16)(self._words_of)
+        self._remembered = functools.lru_cache(maxsize=1 << 16)(self._words_of)
         table, self._removed, self._alone = bytearray(range(256)), bytearray(), []
         for code in range(128):
             words = self._ask(f"a{chr(code)}a")
@@ -171,7 +174,11 @@ class WordSplitter:
         self._table = bytes(table)
         # Chinese characters are words by themselves, and their long runs are slow to ask about.
         chinese = [chr(code) for code in range(0x4E00, 0xA000)]
-        kept = self._ask("".join(chinese)) == chinese and self._ask(f"a{chinese[0]}a") == ["a", chinese[0], "a"]
+        kept = self._ask("".join(chinese)) == chinese and self._ask(f"a{chinese[0]}a") == [
+            "a",
+            chinese[0],
+            "a",
+        ]
         self._chinese = re.compile("([\u4e00-\u9fff])" if kept else r"(?!)")
 
     def _ask(self, text: str) -> list[str]:
@@ -187,6 +194,11 @@ class WordSplitter:
         for mark in self._alone:
             text = text.replace(mark, b" " + mark + b" ")
         return text.split()
+
+    def words_of(self, stretch: bytes) -> tuple[bytes, ...]:
+        """Returns the words of one stretch, none to many."""
+        # In scripts without spaces stretches are long and do not come again: remembering them would take gigabytes.
+        return self._remembered(stretch) if len(stretch) <= 64 else self._words_of(stretch)
 
     def _words_of(self, stretch: bytes) -> tuple[bytes, ...]:
         words: list[bytes] = []
@@ -249,7 +261,9 @@ def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, list[bytes]]:
     return ids[~(is_end & follows_end)], types
 
 
-def _expanded(splitter: WordSplitter, stretches: list[bytes]) -> tuple[list[bytes], _Ids, npt.NDArray[np.int64]]:
+def _expanded(
+    splitter: WordSplitter, stretches: list[bytes]
+) -> tuple[list[bytes], _Ids, npt.NDArray[np.int64]]:
     """Returns the word types of some different stretches, and their words as a ragged table: word ids, lengths."""
     is_word = np.fromiter(map(bytes.isascii, stretches), np.bool_, len(stretches))
     types = {word: FIRST_WORD + index for index, word in enumerate(itertools.compress(stretches, is_word))}
@@ -292,7 +306,9 @@ def _merge(stage: run.StageDir) -> None:
             totals[word] += count
     if not totals:
         stage.clear()
-        raise InputError("the sources hold no words, only spaces or control characters; name a file with text")
+        raise InputError(
+            "the sources hold no words, only spaces or control characters; name a file with text"
+        )
     words = sorted(totals, key=lambda word: (-totals[word], word))  # UTF-8 sorts like code points
     with run.writing(stage.path / "counts.npy") as file:
         np.save(file, np.array([documents, 0, *(totals[word] for word in words)], np.int64))
@@ -317,7 +333,9 @@ def _renumber(out: Path, workers: int) -> None:
             yield group, finals, shard
 
     with progress.bar("word ids", len(missing)) as shown:
-        for done, _ in enumerate(_in_order(_write_shard, tasks(), workers if len(missing) > 8 else 1), start=1):
+        for done, _ in enumerate(
+            _in_order(_write_shard, tasks(), workers if len(missing) > 8 else 1), start=1
+        ):
             shown.update(done)
 
 
@@ -335,7 +353,11 @@ def _finish(stage: run.StageDir) -> None:
     counts = np.load(stage.path / "counts.npy")
     for partial in stage.path.rglob(".*.partial"):  # left by a kill
         partial.unlink()
-    names = ["words.txt", "counts.npy", *sorted(f"shards/{path.name}" for path in (stage.path / "shards").iterdir())]
+    names = [
+        "words.txt",
+        "counts.npy",
+        *sorted(f"shards/{path.name}" for path in (stage.path / "shards").iterdir()),
+    ]
     stage.finish(
         {
             "words": int(counts[FIRST_WORD:].sum()),

@@ -102,11 +102,13 @@ def _find(name: str) -> list[Source]:
         return [item for item in matches if item.is_file()]
     data_set = _DATA_SET.fullmatch(name)
     is_path = path.suffix in _COMPRESSED + _TABLES + _PLAIN or path.parent.is_dir()
-    if data_set is None or (is_path and path.parent != Path(".")):
+    if data_set is None or is_path:
         hint = ""
         if path.parent.is_dir():
             hint = f"; {nearest(path.name, (item.name for item in path.parent.iterdir()))}"
-        raise InputError(f"there is no file or folder {name}{hint}; a data set on the hub is written owner/name")
+        raise InputError(
+            f"there is no file or folder {name}{hint}; a data set on the hub is written owner/name"
+        )
     config, split = data_set["config"], data_set["split"] or "train"
     return [DataSet(data_set["name"], config, split)]
 
@@ -198,7 +200,7 @@ class Reader:
                 self._file = file
                 yield from _documents_of(source, file, self._column)
                 self._file = None
-                self._finished += file.tell()
+            self._finished += source.stat().st_size
 
 
 def _documents_of(path: Path, file: BinaryIO, column: str) -> Iterator[bytes]:
@@ -221,7 +223,9 @@ def _reading(path: Path) -> Iterator[None]:
             f"{path} is damaged or cut short ({error}); fetch or compress it again, or leave it out"
         ) from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}; mend it or leave it out") from error
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}; mend it or leave it out"
+        ) from error
 
 
 def _chunks(path: Path, file: BinaryIO) -> Iterator[bytes]:
@@ -277,7 +281,9 @@ def _refuse_binary(path: Path, head: bytes) -> None:
         if head.startswith(signature):
             raise InputError(f"{path} is not UTF-8 text but looks like {what}; {_EXPECTED}")
     if b"\0" in head[:8192]:
-        raise InputError(f"{path} is a binary file (byte {head.index(0):,} is NUL), not UTF-8 text; {_EXPECTED}")
+        raise InputError(
+            f"{path} is a binary file (byte {head.index(0):,} is NUL), not UTF-8 text; {_EXPECTED}"
+        )
 
 
 def _not_utf8(path: Path, offset: int, line: int, error: UnicodeDecodeError) -> InputError:
@@ -340,7 +346,9 @@ def _json_lines(path: Path, chunks: Iterable[bytes], column: str) -> Iterator[by
         except ValueError as error:
             raise InputError(f"{where} is not valid JSON ({error}); expected is one object a line") from error
         if not isinstance(row, dict):
-            raise InputError(f"{where} is not a JSON object but a {type(row).__name__}; expected is one object a line")
+            raise InputError(
+                f"{where} is not a JSON object but a {type(row).__name__}; expected is one object a line"
+            )
         if column not in row:
             raise _no_column(where, column, row)
         yield _encoded(row[column], where, column)
