@@ -96,8 +96,8 @@ SETTINGS = [
     for lower in (True, False)
 ]
 ODD = [
-    "\u0301\u0323\u0327\u0345\U0001d165\U0001d16d\u302e\u3099\u0f73\u1d15e\U0001d15e",  # marks, some kept, any order
-    "\0\x01\x1c\x1d\x1f\x7f\x85\xad\u200b\u200d\u2060\ufeff\ufffd\ue000\U000e0001\ufdd0",  # control, format, none
+    "\u0301\u0323\u0327\u0345\U0001d165\U0001d16d\u302e\u3099\u0f73\u1d15e\U0001d15e",  # marks, some kept
+    "\0\x01\x1c\x1d\x1f\x7f\x85\xad\u200b\u200d\u2060\ufeff\ufffd\ue000\U000e0001\ufdd0",  # control, format
     "\t\n\r\x0b\x0c \xa0\u1680\u2003\u2028\u2029\u202f\u205f\u3000\u180e",  # spaces
     "ΣςσİıIißẞŉǰΐǅﬁÅÅKﷺ\u1e9b\u0387\u037e\u1fef",  # letters that grow, shrink or become ASCII
     "中文\u4e00\u9fff\u9ffd\u3400\uf900豈\U0002f800\U00020000ひらカ가한\u1100\u1161",  # CJK and Hangul

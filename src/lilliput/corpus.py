@@ -1,8 +1,9 @@
 """Stage 1: text -> documents as word ids, and word counts, in memory-mapped shards.
 
-The text is cut into blocks, each counted on its own under word ids of its own (`parts/`). When all are there, their
-word types are merged, ids given by falling count, and the parts rewritten under these ids (`shards/`). Every file
-appears whole or not at all, and none depends on the number of workers, so a build that was stopped goes on.
+The text is cut into blocks, each counted on its own under word ids of its own (`parts/`). When all are there,
+their word types are merged, ids given by falling count, and the parts rewritten under these ids (`shards/`).
+Every file appears whole or not at all, and none depends on the number of workers, so a build that was stopped
+goes on.
 """
 
 import functools
@@ -62,7 +63,7 @@ class Corpus:
 
     @classmethod
     def open(cls, path: Path) -> "Corpus":
-        """Returns the corpus in a directory; raises StorageError when it is missing, unfinished or cut short."""
+        """Returns the corpus in a directory; raises StorageError if missing, unfinished or cut short."""
         stage = run.StageDir(path, {})
         if not stage.manifest_path.exists():
             state = "is not finished" if stage.begun_path.exists() else "does not exist"
@@ -83,7 +84,7 @@ class Corpus:
 
     @functools.cached_property
     def shards(self) -> tuple[_Ids, ...]:
-        """The stream: memory-mapped arrays of word ids, each document followed by END, none across two shards."""
+        """The stream: memory-mapped arrays of word ids, each document whole and followed by END."""
         return tuple(np.load(path, mmap_mode="r") for path in sorted((self.path / "shards").glob("*.npy")))
 
     def word_types(self) -> list[str]:
@@ -100,7 +101,7 @@ def build_corpus(
     workers: int | None = None,
     overwrite: bool = False,
 ) -> Corpus:
-    """Returns the corpus of some sources, built in `out` unless it is there already; goes on with a half-built one.
+    """Returns the corpus of some sources, built in `out` unless it is there; goes on with a half-built one.
 
     The result is the same byte for byte with any number of workers. Memory is bounded by the word types.
 
@@ -146,10 +147,10 @@ def _settings(part: Any) -> Any:
 class WordSplitter:
     """Splits text into exactly the words of a BERT normaliser and BertPreTokenizer, many at a time.
 
-    Both treat every character by itself, with one exception: marks that follow each other are put in order. ASCII
-    holds no marks, so a text may be cut before and after ASCII spaces and punctuation, which the tokenizer would cut
-    out anyway. What it does to ASCII is learnt from it at the start and done to whole texts with a few operations on
-    bytes; each different word that holds anything else is given to the tokenizer itself.
+    Both treat every character by itself, with one exception: marks that follow each other are put in order.
+    ASCII holds no marks, so a text may be cut before and after ASCII spaces and punctuation, where the
+    tokenizer cuts anyway. What it does to ASCII is learnt from it at the start and done to whole texts with a few
+    operations on bytes; each different word that holds anything else is given to the tokenizer itself.
     """
 
     def __init__(self, settings: str) -> None:
@@ -197,7 +198,7 @@ class WordSplitter:
 
     def words_of(self, stretch: bytes) -> tuple[bytes, ...]:
         """Returns the words of one stretch, none to many."""
-        # In scripts without spaces stretches are long and do not come again: remembering them would take gigabytes.
+        # Without spaces stretches are long and do not come again: remembering them would take gigabytes.
         return self._remembered(stretch) if len(stretch) <= 64 else self._words_of(stretch)
 
     def _words_of(self, stretch: bytes) -> tuple[bytes, ...]:
@@ -232,7 +233,7 @@ def _count(stage: run.StageDir, reader: Reader, settings: str, workers: int) -> 
 
 
 def _write_part(settings: str, block: bytes, path: Path) -> int:
-    """Writes one block's documents under word ids of its own with their types and counts; returns its words."""
+    """Writes one block's documents under word ids of its own, with types and counts; returns its words."""
     ids, types = _indexed(_splitter(settings), block)
     counts = np.bincount(ids, minlength=len(types))
     with run.writing(path) as file:
@@ -264,7 +265,7 @@ def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, list[bytes]]:
 def _expanded(
     splitter: WordSplitter, stretches: list[bytes]
 ) -> tuple[list[bytes], _Ids, npt.NDArray[np.int64]]:
-    """Returns the word types of some different stretches, and their words as a ragged table: word ids, lengths."""
+    """Returns the word types of some different stretches, and a ragged table of their words: ids, lengths."""
     is_word = np.fromiter(map(bytes.isascii, stretches), np.bool_, len(stretches))
     types = {word: FIRST_WORD + index for index, word in enumerate(itertools.compress(stretches, is_word))}
     word_count = len(types)
@@ -295,7 +296,7 @@ def _part_types(path: Path) -> list[bytes]:
 
 
 def _merge(stage: run.StageDir) -> None:
-    """Writes counts.npy and words.txt in the order of the word ids, words.txt last as it says that all is counted."""
+    """Writes counts.npy and words.txt by word id; words.txt comes last, as it says that all is counted."""
     totals: defaultdict[bytes, int] = defaultdict(int)
     documents = 0
     for path in _parts(stage.path):
@@ -317,7 +318,7 @@ def _merge(stage: run.StageDir) -> None:
 
 
 def _renumber(out: Path, workers: int) -> None:
-    """Writes the shards that are missing: parts, several to a shard if there are many, under the final word ids."""
+    """Writes the shards that are missing: parts, several to a shard if many, under the final word ids."""
     paths = _parts(out)
     together = -(-len(paths) // _SHARDS_AT_MOST)
     groups = [paths[begin : begin + together] for begin in range(0, len(paths), together)]
@@ -389,8 +390,8 @@ def _in_order(
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise LilliputError(
-            "a worker process of the corpus was killed, most often as memory ran out; run the same command again, "
-            "what is finished is kept, and fewer workers need less memory"
+            "a worker process of the corpus was killed, most often as memory ran out; run the same command "
+            "again, what is finished is kept, and fewer workers need less memory"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,6 +1,6 @@
 """Reading of text: files, folders, patterns and streamed data sets -> documents -> blocks of a fixed size.
 
-Everything here is decided by the text alone and never by timing, so that blocks are the same on every machine.
+Everything here is decided by the text alone and never by timing, so blocks are the same on every machine.
 Documents are UTF-8 bytes; a row of a table is a document, in plain text blank lines stand between documents.
 """
 
@@ -50,8 +50,8 @@ _SIGNATURES = {
     b"%PDF": "a PDF, to be converted to text first",
 }
 _EXPECTED = (
-    f"expected are text ({', '.join(_PLAIN)}) and tables ({', '.join(_TABLES)}), all but parquet also compressed "
-    f"({', '.join(_COMPRESSED)})"
+    f"expected are text ({', '.join(_PLAIN)}) and tables ({', '.join(_TABLES)}), all but parquet also "
+    f"compressed ({', '.join(_COMPRESSED)})"
 )
 
 
@@ -75,8 +75,8 @@ Source = Path | DataSet
 def find_sources(names: Sequence[str]) -> list[Source]:
     """Returns the files and data sets that the user's names stand for, in order.
 
-    A name is a file, a folder (all files in it with a known ending or none at all, sorted), a pattern with `*`,
-    `**`, `?` or `[]`, or a data set on the hub as `owner/name`, `owner/name:config` or `owner/name:config:split`.
+    A name is a file, a folder (all files with a known ending or none, sorted), a pattern with `*`, `**`,
+    `?` or `[]`, or a data set on the hub: `owner/name`, `owner/name:config` or `owner/name:config:split`.
     Raises InputError when a name stands for nothing.
     """
     if not names:
@@ -129,7 +129,7 @@ def _kind(path: Path) -> str:
 
 
 def pinned(source: Source, recorded: Sequence[Mapping[str, Any]]) -> Source:
-    """Returns a data set with the revision recorded by an earlier build, else the hub's newest; a file as it is."""
+    """Returns a data set with the revision of an earlier build, else the hub's newest; a file as it is."""
     if isinstance(source, Path):
         return source
     for record in recorded:
@@ -241,7 +241,7 @@ def _chunks(path: Path, file: BinaryIO) -> Iterator[bytes]:
 
 
 def _zstandard_chunks(file: BinaryIO) -> Iterator[bytes]:
-    """Yields the bytes of all frames; by hand, as zstandard's reader takes a file cut short for a whole one."""
+    """Yields the bytes of all frames; by hand, as zstandard's reader takes a cut file for a whole one."""
     decoder = None
     while chunk := file.read(_CHUNK_BYTES):
         while chunk:
@@ -365,8 +365,8 @@ def _separated(path: Path, chunks: Iterable[bytes], column: str, delimiter: str)
         for row in rows:
             if row and len(row) != len(header):
                 raise InputError(
-                    f"line {rows.line_num:,} of {path} ends a row of {len(row)} fields, expected are {len(header)} "
-                    "as in its header; put fields that hold separators or line ends in double quotes"
+                    f"line {rows.line_num:,} of {path} ends a row of {len(row)} fields, expected are "
+                    f"{len(header)} as in its header; put fields with separators or line ends in double quotes"
                 )
             if row:
                 yield _encoded(row[index], str(path), column)
@@ -414,18 +414,20 @@ def _streamed(source: DataSet, column: str) -> Iterator[bytes]:
         raise
     except Exception as error:  # the library raises many kinds, bare ones among them
         raise InputError(
-            f"{source} cannot be read (after row {row:,}: {' '.join(str(error).split())}); check its name, config and "
-            "split (owner/name:config:split) and the network, then run the same command again: what is finished is kept"
+            f"{source} cannot be read (after row {row:,}: {' '.join(str(error).split())}); check its name, "
+            "config and split (owner/name:config:split) and the network, then run the same command again: what is "
+            "finished is kept"
         ) from error
 
 
 def _encoded(text: object, where: str, column: str) -> bytes:
-    """Returns a row's text as UTF-8, nothing as empty; halves of surrogate pairs, which are no text, as U+FFFD."""
+    """Returns a row's text as UTF-8, nothing as empty; halves of surrogate pairs, no text, as U+FFFD."""
     if text is None:
         return b""
     if not isinstance(text, str):
         raise InputError(
-            f"column '{column}' in {where} holds {type(text).__name__}, not text; name another with --text-column"
+            f"column '{column}' in {where} holds {type(text).__name__}, not text; name another with "
+            "--text-column"
         )
     try:
         return text.encode()
