@@ -46,6 +46,12 @@ class Reading:
     words: Tensor
     """To which word of the batch each predicted piece belongs [N]."""
 
+    def to(self, device: torch.device) -> "Reading":
+        """Returns the reading on another device."""
+        return Reading(
+            *(None if value is None else value.to(device) for value in vars(self).values())  # type: ignore[arg-type]
+        )
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -1,0 +1,124 @@
+"""A training state saved whole, or refused with a reason.
+
+A checkpoint is a folder with the weights of all models, the optimiser's state and the position in the data. It
+appears under its name only when everything in it is on disk; the digests of its files stand in `state.json`.
+"""
+
+import dataclasses
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from lilliput.errors import StorageError
+from lilliput.run import digest_file, read_json, write_json, writing
+
+_KEPT = 2
+"""Checkpoints kept: the newest and, should that one be damaged later, the one before."""
+_TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a stage has come."""
+
+    step: int = 0
+    """Steps taken; with the seed this is also the position in the data."""
+    words: int = 0
+    """Words read."""
+    seconds: float = 0.0
+    """Time spent, over all interruptions."""
+
+
+def save_checkpoint(
+    folder: Path, models: nn.Module, optimizer: torch.optim.Optimizer, position: Position
+) -> None:
+    """Saves a checkpoint below `folder` and removes all but the newest two.
+
+    Raises StorageError when the disk does not take it; earlier checkpoints then stay as they are.
+    """
+    path = folder / f"step-{position.step:08d}"
+    partial = folder / f".{path.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    tensors, rest = _flatten(optimizer.state_dict())
+    try:
+        for name, content in zip(_TENSOR_FILES, (_contiguous(models.state_dict()), tensors), strict=True):
+            with writing(partial / name) as file:
+                file.write(save(content))
+        digests = {name: digest_file(partial / name) for name in _TENSOR_FILES}
+        state = {"position": dataclasses.asdict(position), "optimizer": rest, "digests": digests}
+        write_json(partial / "state.json", state)
+    except StorageError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(path, ignore_errors=True)
+    partial.rename(path)
+    for old in checkpoints(folder)[:-_KEPT]:
+        shutil.rmtree(old)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Returns the checkpoints below `folder`, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
+
+
+def load_checkpoint(folder: Path, models: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
+    """Puts the newest checkpoint below `folder` into models and optimiser and returns its position.
+
+    Without any checkpoint nothing is changed and the position is the beginning. Raises StorageError when the newest
+    one is damaged or belongs to other models.
+    """
+    found = checkpoints(folder)
+    if not found:
+        return Position()
+    path = found[-1]
+    remedy = f"remove {path} to go on from " + ("the checkpoint before it" if len(found) > 1 else "the beginning")
+    state = read_json(path / "state.json")
+    for name, digest in state["digests"].items():
+        if name not in _TENSOR_FILES or not (path / name).is_file() or digest_file(path / name) != digest:
+            raise StorageError(f"{path / name} is missing, cut short or altered; {remedy}")
+    try:
+        weights, tensors = (load_file(path / name) for name in _TENSOR_FILES)
+        models.load_state_dict(weights)
+        optimizer.load_state_dict(_unflatten(tensors, state["optimizer"]))
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise StorageError(f"{path} does not fit the models of this stage ({error}); {remedy}") from error
+    return Position(**state["position"])
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns tensors as safetensors stores them: tied ones as copies of their own."""
+    seen: set[int] = set()
+    stored = {}
+    for name, tensor in tensors.items():
+        stored[name] = tensor.clone() if tensor.data_ptr() in seen else tensor.contiguous()
+        seen.add(tensor.data_ptr())
+    return stored
+
+
+def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Splits an optimiser's state into tensors by name and the rest, which is JSON."""
+    tensors, rest = {}, {}
+    for index, values in state["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{name}"] = value.contiguous()
+            else:
+                rest[f"{index}.{name}"] = value
+    return tensors, {"state": rest, "param_groups": json.loads(json.dumps(state["param_groups"]))}
+
+
+def _unflatten(tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
+    """Puts together what `_flatten` split."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in {**tensors, **rest["state"]}.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    return {"state": state, "param_groups": rest["param_groups"]}

@@ -1,0 +1,216 @@
+"""Stage 6a: one training step, the place where batches, models and objectives meet.
+
+`Trainees` holds everything that a stage reads or trains as one module and turns a batch into the sums of its
+objectives. `Stepper` divides them, goes backward, clips and steps.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from accelerate import Accelerator
+from pytorch_optimizer import Lamb
+from torch import Tensor, nn
+from transformers import BertForMaskedLM
+
+from lilliput.batches import Batch
+from lilliput.config import ObjectiveWeights, OptimizerConfig
+from lilliput.errors import TrainingError
+from lilliput.models.encoder import head_transform
+from lilliput.models.projection import SharedProjections, shared_variables
+from lilliput.models.student import student_hidden
+from lilliput.models.teacher import Teacher
+from lilliput.objectives import logits, masked_lm, shared_projection, soft_labels
+
+Sums = dict[str, Tensor]
+"""Summed loss of each objective."""
+
+
+def training_dtype(device: torch.device) -> torch.dtype:
+    """Returns the faster precision on a device: bfloat16 where the hardware multiplies it in tiles, else float32.
+
+    A processor without AMX multiplies bfloat16 at half the speed of float32 (measured: 84 against 165 GFLOP/s a
+    core on a Xeon with AVX-512 BF16), so it counts as one that does not have it.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    tiles = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return torch.bfloat16 if tiles else torch.float32
+
+
+class Trainees(nn.Module):
+    """Everything that one stage reads or trains.
+
+    Attributes:
+        teacher: The teacher, where an objective needs it; frozen where none trains it.
+        student: The student, where an objective trains it.
+        down: Maps from teacher to student, where that objective is on.
+        up: Maps from student to teacher, where that objective is on.
+    """
+
+    def __init__(
+        self, teacher: Teacher | None, student: BertForMaskedLM | None, weights: ObjectiveWeights
+    ) -> None:
+        super().__init__()
+        self.teacher, self.student, self.weights = teacher, student, weights
+        self.down: SharedProjections | None = None
+        self.up: SharedProjections | None = None
+        if teacher is not None:
+            teacher.requires_grad_(weights.trains_teacher)
+        if weights.uses_projections:
+            theirs, ours = self._shared()
+            self.down = SharedProjections(theirs, ours) if weights.projection_down else None
+            self.up = SharedProjections(ours, theirs) if weights.projection_up else None
+
+    def _shared(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns the teacher's and the student's side of all shared variables."""
+        assert self.teacher is not None and self.student is not None
+        shared = shared_variables(self.teacher, self.student)
+        return [variable.teacher for variable in shared], [variable.student for variable in shared]
+
+    def fit_projections(self) -> None:
+        """Sets the shared projections to match the models as they are, by least squares."""
+        if self.down is not None or self.up is not None:
+            theirs, ours = self._shared()
+            if self.down is not None:
+                self.down.fit(theirs, ours)
+            if self.up is not None:
+                self.up.fit(ours, theirs)
+
+    def forward(self, batch: Batch, dtype: torch.dtype, with_projections: bool) -> Sums:
+        """Returns the sums of this stage's objectives over one batch.
+
+        Args:
+            batch: What to read.
+            dtype: Precision of the forward pass; losses are summed in float32.
+            with_projections: Whether to count in the projections, which do not depend on the batch.
+        """
+        sums: Sums = {}
+        second: Tensor | None = None
+        if self.teacher is not None and (self.weights.trains_teacher or self.weights.soft_labels):
+            with torch.set_grad_enabled(self.weights.trains_teacher and torch.is_grad_enabled()):
+                own_loss, second_loss, second = self._read_teacher(self.teacher, batch, dtype)
+            if self.weights.trains_teacher:
+                sums["teacher_masked_lm"] = own_loss + second_loss
+        if self.student is not None and (self.weights.student_masked_lm or self.weights.soft_labels):
+            scores = self._read_student(self.student, batch, dtype)
+            if self.weights.student_masked_lm:
+                sums["student_masked_lm"], _ = masked_lm(scores, batch.student.targets)
+            if self.weights.soft_labels and second is not None:
+                sums["soft_labels"], _ = soft_labels(scores[batch.aligned], second)
+        if with_projections and self.weights.uses_projections:
+            theirs, ours = self._shared()
+            if self.down is not None:
+                sums["projection_down"], _ = shared_projection(self.down(theirs, ours))
+            if self.up is not None:
+                sums["projection_up"], _ = shared_projection(self.up(ours, theirs))
+        return sums
+
+    def _read_teacher(self, teacher: Teacher, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the teacher's loss on its own pieces and on the student's, and its scores over the latter."""
+        reading = batch.teacher
+        hidden = teacher.hidden(reading.pieces, reading.padding, dtype).flatten(0, 1)[reading.positions]
+        hidden = head_transform(teacher.model, hidden)
+        own_size = teacher.own_table.shape[0]
+        is_second = reading.targets >= own_size
+        own_targets, second_targets = reading.targets[~is_second], reading.targets[is_second] - own_size
+        second = logits(hidden[is_second], teacher.second(), teacher.second_bias)
+        if not self.weights.trains_teacher:
+            return second.new_zeros(()), second.new_zeros(()), second
+        own = logits(hidden[~is_second], teacher.own_table, teacher.own_bias)
+        return masked_lm(own, own_targets)[0], masked_lm(second, second_targets)[0], second
+
+    def _read_student(self, student: BertForMaskedLM, batch: Batch, dtype: torch.dtype) -> Tensor:
+        """Returns the student's scores at the masked pieces [N, V]."""
+        reading = batch.student
+        hidden = student_hidden(student, reading.pieces, reading.padding, dtype).flatten(0, 1)
+        hidden = head_transform(student, hidden[reading.positions])
+        return logits(hidden, student.bert.embeddings.word_embeddings.weight, student.cls.predictions.bias)
+
+    def counts(self, batches: Sequence[Batch]) -> dict[str, int]:
+        """Returns by what each objective's sum over `batches` is to be divided."""
+        predicted = {
+            "teacher_masked_lm": sum(len(batch.teacher.targets) for batch in batches),
+            "student_masked_lm": sum(len(batch.student.targets) for batch in batches),
+            "soft_labels": sum(int(batch.aligned.sum()) for batch in batches),
+        }
+        return {name: max(count, 1) for name, count in predicted.items()} | {"projection_down": 1, "projection_up": 1}
+
+
+def build_optimizer(trainees: Trainees, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Returns the optimiser; each group keeps its peak learning rate under "peak". Vectors are not decayed."""
+    groups = []
+    for peak, module in (
+        (config.teacher_rate, trainees.teacher),
+        (config.student_rate, trainees.student),
+        (config.student_rate, trainees.down),
+        (config.student_rate, trainees.up),
+    ):
+        trained = [] if module is None else [item for item in module.parameters() if item.requires_grad]
+        for decay, chosen in (
+            (config.weight_decay, [item for item in trained if item.dim() > 1]),
+            (0.0, [item for item in trained if item.dim() <= 1]),
+        ):
+            if chosen:
+                groups.append({"params": chosen, "peak": peak, "lr": peak, "weight_decay": decay})
+    betas = (0.9, config.beta2)
+    if config.name == "lamb":
+        # Gradients are clipped here already, per model; LAMB's own clipping over all of them would mix the models.
+        return Lamb(groups, betas=betas, max_grad_norm=0.0)
+    return torch.optim.AdamW(groups, betas=betas, fused=True)
+
+
+def learning_rate(peak: float, done: float, warm_up: float) -> float:
+    """Returns the rate when the share `done` of a stage is over: up linearly over `warm_up`, then down to 0."""
+    if done < warm_up:
+        return peak * done / warm_up
+    return peak * max(1.0 - done, 0.0) / (1.0 - warm_up)
+
+
+class Stepper:
+    """Takes training steps."""
+
+    def __init__(self, trainees: Trainees, config: OptimizerConfig, accelerator: Accelerator) -> None:
+        """Moves the models to the accelerator's device and builds their optimiser."""
+        self._config, self._accelerator = config, accelerator
+        self.trainees = trainees
+        self.dtype = training_dtype(accelerator.device)
+        self._forward, self.optimizer = accelerator.prepare(trainees, build_optimizer(trainees, config))
+
+    def step(self, batches: Sequence[Batch], step: int, done: float) -> dict[str, float]:
+        """Takes one step over the parts of a batch and returns each objective's mean.
+
+        Args:
+            batches: The parts, on the models' device.
+            step: The step's number, for messages.
+            done: Share of the stage that is over.
+
+        Raises:
+            TrainingError: If an objective is not finite; the step is then not taken.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(group["peak"], done, self._config.warm_up)
+        counts = self.trainees.counts(batches)
+        means: dict[str, float] = {}
+        self.optimizer.zero_grad(set_to_none=True)
+        for part, batch in enumerate(batches):
+            sums = self._forward(batch, self.dtype, part == 0)
+            weighted = [getattr(self.trainees.weights, name) * sums[name] / counts[name] for name in sums]
+            self._accelerator.backward(torch.stack(weighted).sum())
+            for name, value in sums.items():
+                means[name] = means.get(name, 0.0) + float(value.detach()) / counts[name]
+        for name, mean in means.items():
+            if not abs(mean) < float("inf"):
+                raise TrainingError(
+                    f"the objective {name} is {mean} at step {step}; nothing of this step was kept. Lower the learning "
+                    "rate (optimizer.student_rate, optimizer.teacher_rate) or the objective's weight"
+                )
+        for parameters in self._clipped_together():
+            self._accelerator.clip_grad_norm_(parameters, self._config.clip)
+        self.optimizer.step()
+        return means
+
+    def _clipped_together(self) -> Iterator[list[nn.Parameter]]:
+        """Yields the trained parameters of each model."""
+        for module in (self.trainees.teacher, self.trainees.student, self.trainees.down, self.trainees.up):
+            if module is not None:
+                yield [parameter for parameter in module.parameters() if parameter.grad is not None]
