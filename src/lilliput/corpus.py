@@ -149,8 +149,8 @@ class WordSplitter:
 
     Both treat every character by itself, with one exception: marks that follow each other are put in order.
     ASCII holds no marks, so a text may be cut before and after ASCII spaces and punctuation, where the
-    tokenizer cuts anyway. What it does to ASCII is learnt from it at the start and done to whole texts with a few
-    operations on bytes; each different word that holds anything else is given to the tokenizer itself.
+    tokenizer cuts anyway. What it does to ASCII is learnt from it at the start and done to whole texts with a
+    few operations on bytes; each different word that holds anything else is given to the tokenizer itself.
     """
 
     def __init__(self, settings: str) -> None:

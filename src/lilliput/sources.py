@@ -366,7 +366,7 @@ def _separated(path: Path, chunks: Iterable[bytes], column: str, delimiter: str)
             if row and len(row) != len(header):
                 raise InputError(
                     f"line {rows.line_num:,} of {path} ends a row of {len(row)} fields, expected are "
-                    f"{len(header)} as in its header; put fields with separators or line ends in double quotes"
+                    f"{len(header)} as in its header; put fields with separators or line ends in quotes"
                 )
             if row:
                 yield _encoded(row[index], str(path), column)
@@ -415,8 +415,8 @@ def _streamed(source: DataSet, column: str) -> Iterator[bytes]:
     except Exception as error:  # the library raises many kinds, bare ones among them
         raise InputError(
             f"{source} cannot be read (after row {row:,}: {' '.join(str(error).split())}); check its name, "
-            "config and split (owner/name:config:split) and the network, then run the same command again: what is "
-            "finished is kept"
+            "config and split (owner/name:config:split) and the network, then run the same command again: what "
+            "is finished is kept"
         ) from error
 
 
