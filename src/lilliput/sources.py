@@ -415,8 +415,8 @@ def _streamed(source: DataSet, column: str) -> Iterator[bytes]:
     except Exception as error:  # the library raises many kinds, bare ones among them
         raise InputError(
             f"{source} cannot be read (after row {row:,}: {' '.join(str(error).split())}); check its name, "
-            "config and split (owner/name:config:split) and the network, then run the same command again: what "
-            "is finished is kept"
+            "config and split (owner/name:config:split) and the network, then run the same command again: "
+            "what is finished is kept"
         ) from error
 
 
