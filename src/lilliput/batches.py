@@ -7,6 +7,7 @@ with the same words masked, and where they segment a word alike their positions 
 Shape letters: B rows, L length, W words of all rows, P pieces of all rows, N predicted pieces.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -49,7 +50,11 @@ class Reading:
     def to(self, device: torch.device) -> "Reading":
         """Returns the reading on another device."""
         return Reading(
-            *(None if value is None else value.to(device) for value in vars(self).values())  # type: ignore[arg-type]
+            pieces=self.pieces.to(device),
+            padding=None if self.padding is None else self.padding.to(device),
+            positions=self.positions.to(device),
+            targets=self.targets.to(device),
+            words=self.words.to(device),
         )
 
 
@@ -68,6 +73,12 @@ class Batch:
     """Running words read, specials not counted."""
     masked_characters: int
     """Characters of the masked words."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Returns the batch on another device."""
+        return dataclasses.replace(
+            self, teacher=self.teacher.to(device), student=self.student.to(device), aligned=self.aligned.to(device)
+        )
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,10 @@ class RunDir:
         return self.path / "lexicon"
 
     @property
+    def vocabulary(self) -> Path:
+        return self.path / "vocabulary"
+
+    @property
     def summary(self) -> Path:
         return self.path / "summary.json"
 
@@ -211,6 +215,10 @@ class RunDir:
     def training(self, stage: str) -> Path:
         """The directory of one training stage."""
         return self.path / "training" / stage
+
+    def evaluation(self, digest: str) -> Path:
+        """The directory of the `corpus` and `lexicon` of a text to evaluate on."""
+        return self.path / "evaluation" / digest
 
     def held_out(self, part: str) -> Path:
         """The directory of a separate held-out text's `corpus` or `lexicon`."""

@@ -173,6 +173,7 @@ class Stepper:
         """Moves the models to the accelerator's device and builds their optimiser."""
         self._config, self._accelerator = config, accelerator
         self.trainees = trainees
+        self.device = accelerator.device
         self.dtype = training_dtype(accelerator.device)
         self._forward, self.optimizer = accelerator.prepare(trainees, build_optimizer(trainees, config))
 

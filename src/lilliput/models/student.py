@@ -1,14 +1,17 @@
 """The student: a small BERT, built from its config alone and saved as a plain transformers checkpoint."""
 
-import shutil
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
 from lilliput.config import StudentConfig
+from lilliput.errors import StorageError
+from lilliput.lexicon import save_tokenizer
 from lilliput.models.encoder import encode
 from lilliput.tokenizer import SpecialPieces
 
@@ -39,17 +42,20 @@ def student_hidden(student: BertForMaskedLM, pieces: Tensor, padding: Tensor | N
     return encode(student.bert, words, padding)
 
 
-def save_student(student: BertForMaskedLM, tokenizer: Path, folder: Path) -> None:
-    """Saves model and tokenizer so that transformers' Auto classes load them without lilliput.
-
-    Args:
-        student: The model.
-        tokenizer: The folder of the student's tokenizer.
-        folder: Where to save; created, files of the same names are replaced.
-    """
+def save_student(student: BertForMaskedLM, tokenizer: Tokenizer, folder: Path) -> None:
+    """Saves model and tokenizer so that transformers' Auto classes load them without lilliput."""
     student.save_pretrained(folder)
-    for file in tokenizer.iterdir():
-        shutil.copyfile(file, folder / file.name)
+    save_tokenizer(tokenizer, folder, longest=student.config.max_position_embeddings)
+
+
+def load_student(folder: Path) -> BertForMaskedLM:
+    """Loads a student that was saved; raises StorageError when it is missing or damaged."""
+    try:
+        student: BertForMaskedLM = BertForMaskedLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise StorageError(f"no student could be loaded from {folder} ({reason}); train its stage again") from error
+    return student
 
 
 def parameter_count(model: torch.nn.Module) -> int:

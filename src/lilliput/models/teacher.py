@@ -7,10 +7,10 @@ transform; each multiplies with its own table and adds its own bias.
 Shape letters: B batch, L length, T teacher width, S student width, V vocabulary.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -28,20 +28,26 @@ SUPPORTED = (
 _SECOND_FILE = "second_vocabulary.safetensors"
 
 
-def load_masked_lm(name: str) -> tuple[BertForMaskedLM, bool]:
-    """Loads a BERT from a folder or the hub and says whether it came with a masked-LM head.
-
-    A missing head starts with the identity as its transform, so that it passes on what the encoder knows.
-    Raises ModelError when the checkpoint is no BERT encoder or cannot be read.
-    """
+def load_teacher_config(name: str) -> BertConfig:
+    """Loads the config of a BERT encoder; raises ModelError when it is none."""
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"no model could be loaded from '{name}' ({reason}); {SUPPORTED}") from error
     absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
-    if config.model_type != "bert" or config.is_decoder or not absolute:
-        raise ModelError(f"'{name}' is a '{config.model_type}' model that lilliput cannot teach with; {SUPPORTED}")
+    if not isinstance(config, BertConfig) or config.is_decoder or not absolute:
+        raise ModelError(f"'{name}' is a '{config.model_type}' model, with which lilliput cannot teach; {SUPPORTED}")
+    return config
+
+
+def load_masked_lm(name: str) -> tuple[BertForMaskedLM, bool]:
+    """Loads a BERT from a folder or the hub and says whether it came with a masked-LM head.
+
+    A missing head starts with the identity as its transform, so that it passes on what the encoder knows.
+    Raises ModelError when the checkpoint is no BERT encoder or cannot be read.
+    """
+    config = load_teacher_config(name)
     try:
         model, info = BertForMaskedLM.from_pretrained(
             name, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
@@ -146,7 +152,7 @@ class Teacher(nn.Module):
 
 def build_teacher(
     model: BertForMaskedLM,
-    pieces_of: list[np.ndarray],
+    pieces_of: Sequence[Sequence[int]],
     start: Literal["pieces", "random", "affine"],
     narrow: int,
     seed: int,
@@ -168,7 +174,7 @@ def build_teacher(
             return Teacher(model, AffineTable(len(pieces_of), narrow, own.shape[1]))
         if start == "random":
             return Teacher(model, FreeTable(torch.randn(len(pieces_of), own.shape[1]) * 0.02))
-    flat = torch.from_numpy(np.concatenate(pieces_of)).long()
+    flat = torch.tensor([piece for pieces in pieces_of for piece in pieces])
     lengths = torch.tensor([len(pieces) for pieces in pieces_of])
     offsets = torch.cumsum(lengths, 0) - lengths
     teacher = Teacher(model, FreeTable(F.embedding_bag(flat, own, offsets, mode="mean")))

@@ -1,0 +1,296 @@
+"""The command line: one function per subcommand, each parses, calls one stage and prints its result.
+
+What needs torch is imported inside the functions, so that help, refusals and the processes that read the corpus
+start at once.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from lilliput.config import Recipe
+from lilliput.errors import ConfigError, Interrupted, LilliputError
+from lilliput.progress import console
+from lilliput.run import RunDir
+
+Teacher = Annotated[str, tyro.conf.Positional]
+Corpus = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT")]
+Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE")]
+
+
+def build_corpus(
+    teacher: Teacher,
+    corpus: Corpus,
+    out: Path,
+    text_column: str = "text",
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Read text into word ids, in OUT/corpus.
+
+    Args:
+        teacher: Folder or hub name of the teacher, whose tokenizer says what a word is.
+        corpus: Text files, .jsonl, .csv, .parquet (also compressed), folders, globs, or hub data sets such as
+            wikimedia/wikipedia:20231101.en.
+        out: The run's folder.
+        text_column: Which column of tables and data sets holds the text.
+        workers: Processes; by default as many as there are cores.
+        overwrite: Make anew what was made from other inputs.
+    """
+    from lilliput.corpus import build_corpus as build
+    from lilliput.tokenizer import load_tokenizer
+
+    made = build(
+        corpus, load_tokenizer(teacher), RunDir(out).corpus, text_column=text_column, workers=workers, overwrite=overwrite
+    )
+    _print(f"{made.words:,} words, {made.documents:,} documents, {len(made.counts) - 2:,} word types in {made.path}")
+
+
+def build_lexicon(
+    teacher: Teacher, out: Path, recipe: str = "lilliput", set_: Settings = (), overwrite: bool = False
+) -> None:
+    """Learn the student's vocabulary and segment every word, in OUT/lexicon.
+
+    Args:
+        teacher: Folder or hub name of the teacher.
+        out: The run's folder, with its corpus.
+        recipe: Name of a recipe, or a .toml or .json file; its lexicon settings are used.
+        set_: Settings to change, such as lexicon.size=2000.
+        overwrite: Make anew what was made from other inputs.
+    """
+    from lilliput.corpus import Corpus
+    from lilliput.lexicon import build_lexicon as build
+    from lilliput.tokenizer import load_tokenizer
+
+    run, chosen = RunDir(out), _recipe(recipe, set_)
+    made = build(Corpus.open(run.corpus), load_tokenizer(teacher), chosen.lexicon, run.lexicon, overwrite=overwrite)
+    _print(made.report.describe(chosen.student.width))
+
+
+def vocabulary(
+    teacher: Teacher,
+    out: Path,
+    sizes: Annotated[str, tyro.conf.arg(metavar="N,N,...")] = "1000,2000,5000,10000",
+    width: int = 120,
+    overwrite: bool = False,
+) -> None:
+    """Show what a vocabulary's size costs and saves, as a table and a plot, in OUT/vocabulary.
+
+    Args:
+        teacher: Folder or hub name of the teacher.
+        out: The run's folder, with its corpus.
+        sizes: Vocabulary sizes to try.
+        width: The student's width, for the size of its embeddings.
+        overwrite: Make anew what was made from other inputs.
+    """
+    from lilliput.corpus import Corpus
+    from lilliput.tokenizer import load_tokenizer
+    from lilliput.vocabulary import render, vocabulary as compare
+
+    try:
+        numbers = [int(size) for size in sizes.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--sizes takes whole numbers separated by commas, found '{sizes}'") from error
+    run = RunDir(out)
+    rows = compare(
+        Corpus.open(run.corpus), load_tokenizer(teacher), numbers, run.vocabulary, width, overwrite=overwrite
+    )
+    _print(render(rows))
+    _print(f"table and plot in {run.vocabulary}")
+
+
+def train(
+    teacher: Teacher,
+    stage: str,
+    out: Path,
+    recipe: str = "lilliput",
+    set_: Settings = (),
+    minutes: float | None = None,
+    words: int | None = None,
+    checkpoint_minutes: float = 5.0,
+    overwrite: bool = False,
+) -> None:
+    """Train one stage of a recipe, in OUT/training/STAGE.
+
+    Args:
+        teacher: Folder or hub name of the teacher.
+        stage: Name of the stage in the recipe, such as teacher, dual or student.
+        out: The run's folder, with its corpus and lexicon.
+        recipe: Name of a recipe, or a .toml or .json file.
+        set_: Settings to change, such as student.width=96 or stages.dual.optimizer.student_rate=0.001.
+        minutes: Minutes of training, all stages of the recipe together.
+        words: Words of training, all stages of the recipe together.
+        checkpoint_minutes: Minutes between checkpoints.
+        overwrite: Make anew what was made from other inputs.
+    """
+    from lilliput.training import train as run_stage
+
+    results = run_stage(
+        RunDir(out),
+        _recipe(recipe, set_, minutes, words),
+        stage,
+        teacher,
+        overwrite=overwrite,
+        checkpoint_minutes=checkpoint_minutes,
+    )
+    _print(json.dumps(results, indent=2))
+
+
+def evaluate(
+    teacher: Teacher,
+    out: Path,
+    text: Corpus = (),
+    text_column: str = "text",
+    rows: int = 1024,
+) -> None:
+    """Evaluate a run's student and its trained teacher on masked words, in OUT/evaluation.json.
+
+    Args:
+        teacher: Folder or hub name of the teacher.
+        out: The run's folder, with its finished student.
+        text: Text to evaluate on; without it the run's held-out text.
+        text_column: Which column of tables and data sets holds the text.
+        rows: Rows of text to evaluate on at most.
+    """
+    from lilliput.compression import evaluate as run_evaluation
+
+    qualities = run_evaluation(teacher, out, text, text_column=text_column, rows=rows)
+    for name, quality in qualities.items():
+        _print(
+            f"{name}: {quality.bits_per_character:.3f} bits per character, {quality.accuracy:.1%} of the masked pieces "
+            f"right ({quality.words:,} words, {quality.pieces:,} pieces masked)"
+        )
+
+
+def compress(
+    teacher: Teacher,
+    corpus: Corpus,
+    out: Path,
+    recipe: str = "lilliput",
+    set_: Settings = (),
+    minutes: float | None = None,
+    words: int | None = None,
+    held_out: Corpus = (),
+    text_column: str = "text",
+    workers: int | None = None,
+    checkpoint_minutes: float = 5.0,
+    overwrite: bool = False,
+) -> None:
+    """Make a small student of a teacher: every stage in its order, each done once.
+
+    Run it again to go on after an interruption. The student lies in OUT/student as a plain transformers checkpoint.
+
+    Args:
+        teacher: Folder or hub name of a BERT checkpoint, such as bert-base-uncased.
+        corpus: Text files, .jsonl, .csv, .parquet (also compressed), folders, globs, or hub data sets such as
+            wikimedia/wikipedia:20231101.en.
+        out: The run's folder.
+        recipe: Name of a recipe (lilliput, paper48, paper96, paper192, mixed_vocabulary, tiny), or a .toml or .json
+            file.
+        set_: Settings to change, such as student.width=96 or stages.dual.optimizer.student_rate=0.001.
+        minutes: Minutes of training, all stages together.
+        words: Words of training, all stages together.
+        held_out: Separate text to evaluate on; without it documents of the corpus are held out.
+        text_column: Which column of tables and data sets holds the text.
+        workers: Processes that read the corpus; by default as many as there are cores.
+        checkpoint_minutes: Minutes between checkpoints.
+        overwrite: Make anew what was made from other inputs.
+    """
+    from lilliput.compression import compress as run_all, render
+
+    summary = run_all(
+        teacher,
+        corpus,
+        out,
+        _recipe(recipe, set_, minutes, words),
+        held_out=held_out,
+        text_column=text_column,
+        workers=workers,
+        checkpoint_minutes=checkpoint_minutes,
+        overwrite=overwrite,
+    )
+    _print(render(summary))
+    _print(f"the student is in {RunDir(out).student}; load it with transformers' AutoModelForMaskedLM")
+
+
+def recipes(name: Annotated[str, tyro.conf.Positional] = "") -> None:
+    """List the recipes, or print one as JSON, ready to be edited and given to --recipe.
+
+    Args:
+        name: The recipe to print.
+    """
+    from lilliput.recipes import RECIPES, find_recipe
+
+    if name:
+        _print(json.dumps(find_recipe(name).to_dict(), indent=2))
+    else:
+        for recipe, make in RECIPES.items():
+            _print(f"{recipe:18}{(make.__doc__ or '').splitlines()[0]}")
+
+
+_COMMANDS = {
+    "compress": compress,
+    "build-corpus": build_corpus,
+    "build-lexicon": build_lexicon,
+    "vocabulary": vocabulary,
+    "train": train,
+    "evaluate": evaluate,
+    "recipes": recipes,
+}
+
+
+def main() -> None:
+    """Runs the command line; a refusal is printed as a sentence and exits with 1, an interruption with 130."""
+    # Two processes that share cores stall each other for seconds where OpenMP threads wait by spinning.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _quiet_libraries()
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            _COMMANDS,
+            prog="lilliput",
+            description="Makes a model of a few megabytes, with a small vocabulary of its own, of a BERT encoder.",
+        )
+    except Interrupted as error:
+        console.print(f"lilliput: {error}", style="yellow", highlight=False, soft_wrap=True)
+        sys.exit(130)
+    except LilliputError as error:
+        console.print(f"lilliput: {error}", style="red", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print("lilliput: interrupted; finished parts are kept, run the same command again to go on")
+        sys.exit(130)
+
+
+def _quiet_libraries() -> None:
+    """Silences what transformers and the hub print on loading, which is normal here."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+
+def _recipe(
+    name: str, settings: tuple[str, ...], minutes: float | None = None, words: int | None = None
+) -> Recipe:
+    """Returns the recipe of that name with what the command line changes."""
+    from lilliput.recipes import find_recipe
+
+    wrong = [item for item in settings if "=" not in item]
+    if wrong:
+        raise ConfigError(f"--set takes KEY=VALUE, found '{wrong[0]}', for instance student.width=96")
+    if minutes is not None and words is not None:
+        raise ConfigError("a run's cost is either --minutes or --words, not both")
+    changes = dict(item.split("=", 1) for item in settings)
+    if minutes is not None:
+        changes["budget.minutes"] = str(minutes)
+    if words is not None:
+        changes["budget.words"] = str(words)
+    return find_recipe(name).replace(changes)
+
+
+def _print(result: object) -> None:
+    Console().print(result, highlight=False, soft_wrap=isinstance(result, str))

@@ -1,0 +1,224 @@
+"""The main job: from a teacher and a corpus to a student, stage by stage, each done once."""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from transformers.utils import cached_file
+
+from lilliput.batches import cut_rows
+from lilliput.config import LexiconConfig, Recipe
+from lilliput.corpus import build_corpus
+from lilliput.errors import StorageError
+from lilliput.evaluation import Quality, evaluate_masked_lm, evaluation_source
+from lilliput.lexicon import Lexicon, build_lexicon
+from lilliput.models.student import load_student, parameter_count
+from lilliput.models.teacher import Teacher, load_masked_lm, load_teacher_config
+from lilliput.progress import console
+from lilliput.run import RunDir, digest_value, write_json
+from lilliput.stages import Data, check_student
+from lilliput.tokenizer import load_tokenizer
+from lilliput.training import train
+
+BERT_BASE_PARAMETERS, BERT_BASE_BYTES = 109_500_000, 438_000_000
+"""What everyone compares with: BERT_BASE uncased without heads, as float32."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did."""
+
+    recipe: str
+    teacher: str
+    student_parameters: int
+    """Parameters of the student with its tied masked-LM head."""
+    student_bytes: int
+    """Size of the student's weights on disk."""
+    folder_bytes: int
+    """Size of everything in the student's folder, tokenizer included."""
+    teacher_parameters: int
+    """Parameters of the teacher with its tied masked-LM head, its own vocabulary only."""
+    teacher_bytes: int
+    """Size of the teacher's checkpoint on disk."""
+    stages: dict[str, dict[str, Any]]
+    """What each training stage reported."""
+    words: int
+    """Words read in training."""
+    training_seconds: float
+    """Time all stages took to train, over all interruptions."""
+    total_seconds: float
+    """Time this call took, everything included."""
+
+
+def compress(
+    teacher: str,
+    corpus: Sequence[str],
+    out: Path,
+    recipe: Recipe,
+    *,
+    held_out: Sequence[str] = (),
+    text_column: str = "text",
+    workers: int | None = None,
+    checkpoint_minutes: float = 5.0,
+    overwrite: bool = False,
+) -> Summary:
+    """Makes a student of a teacher and returns what was done; the student lies in `out`/student.
+
+    What a former call finished from the same inputs is not done again; an interrupted call goes on.
+
+    Args:
+        teacher: Folder or hub name of a BERT checkpoint.
+        corpus: Text: files, folders, globs, or hub data sets (see `corpus.build_corpus`).
+        out: The run's folder.
+        recipe: What to do.
+        held_out: Separate text to evaluate on; without it, documents of the corpus are held out.
+        text_column: Which column of tables and data sets holds the text.
+        workers: Processes that read the corpus; as many as there are cores by default.
+        checkpoint_minutes: Minutes between checkpoints.
+        overwrite: Whether what was made from other inputs is made anew.
+
+    Raises:
+        InputError: If teacher, corpus or recipe cannot be used.
+        StorageError: If `out` holds something else or cannot be written.
+    """
+    started = time.monotonic()
+    run = RunDir(out)
+    tokenizer = load_tokenizer(teacher)
+    check_student(recipe, load_teacher_config(teacher))
+    run.path.mkdir(parents=True, exist_ok=True)
+    write_json(run.recipe, recipe.to_dict())
+    reading = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
+    words = build_corpus(corpus, tokenizer, run.corpus, **reading)
+    lexicon = build_lexicon(words, tokenizer, recipe.lexicon, run.lexicon, overwrite=overwrite)
+    console.print(lexicon.report.describe(recipe.student.width), highlight=False)
+    if held_out:
+        other = build_corpus(held_out, tokenizer, run.held_out("corpus"), **reading)
+        given = LexiconConfig(tokenizer=str(lexicon.tokenizer_folder))
+        build_lexicon(other, tokenizer, given, run.held_out("lexicon"), overwrite=overwrite)
+    elif run.held_out("corpus").exists():
+        raise StorageError(
+            f"{run.path} was begun with separate held-out text; give it again with --held-out, or choose another --out"
+        )
+    stages = {}
+    for stage in recipe.stages:
+        stages[stage.name] = train(
+            run, recipe, stage.name, teacher, overwrite=overwrite, checkpoint_minutes=checkpoint_minutes
+        )
+        console.print(_stage_line(stage.name, stages[stage.name]), highlight=False)
+    summary = _finish(run, recipe, teacher, stages, started)
+    write_json(run.summary, dataclasses.asdict(summary))
+    return summary
+
+
+def evaluate(
+    teacher: str, out: Path, text: Sequence[str] = (), *, text_column: str = "text", rows: int = 1024
+) -> dict[str, Quality]:
+    """Returns the masked-LM quality of a run's student, and of its teacher if the run trained it.
+
+    Args:
+        teacher: Folder or hub name of the original teacher, for its tokenizer.
+        out: The run's folder, with its finished student.
+        text: Text to evaluate on (see `corpus.build_corpus`), indexed beside the run; without it the run's held-out
+            text.
+        text_column: Which column of tables and data sets holds the text.
+        rows: Rows of text to evaluate on at most.
+
+    Raises:
+        StorageError: If the run has no finished student.
+    """
+    run = RunDir(out)
+    student = load_student(run.student)
+    length = student.config.max_position_embeddings
+    if text:
+        folder = run.evaluation(digest_value([*text, text_column]))
+        tokenizer = load_tokenizer(teacher)
+        words = build_corpus(text, tokenizer, folder / "corpus", text_column=text_column)
+        given = LexiconConfig(tokenizer=str(Lexicon.open(run.lexicon).tokenizer_folder))
+        lexicon = build_lexicon(words, tokenizer, given, folder / "lexicon")
+        held_out, _ = cut_rows(words, lexicon, length, hold_out=False)
+    else:
+        data = Data.open(run, length)
+        lexicon, held_out = data.held_out_lexicon, data.held_out
+    trained = sorted(run.path.glob("training/*/teacher"), key=lambda folder: folder.stat().st_mtime)
+    found = dict(
+        evaluate_masked_lm(
+            evaluation_source(held_out, lexicon, length),
+            teacher=Teacher.load(trained[-1]) if trained else None,
+            student=student,
+            rows=rows,
+        )
+    )
+    write_json(run.path / "evaluation.json", {name: dataclasses.asdict(quality) for name, quality in found.items()})
+    return found
+
+
+def _finish(
+    run: RunDir, recipe: Recipe, teacher: str, stages: dict[str, dict[str, Any]], started: float
+) -> Summary:
+    """Puts the student in its place and sums up."""
+    last = [stage.name for stage in recipe.stages if stage.objectives.trains_student][-1]
+    shutil.copytree(run.training(last) / "student", run.student, dirs_exist_ok=True)
+    weights = cached_file(teacher, "model.safetensors")
+    model, _ = load_masked_lm(teacher)
+    return Summary(
+        recipe=recipe.name,
+        teacher=teacher,
+        student_parameters=parameter_count(load_student(run.student)),
+        student_bytes=(run.student / "model.safetensors").stat().st_size,
+        folder_bytes=sum(file.stat().st_size for file in run.student.iterdir()),
+        teacher_parameters=parameter_count(model),
+        teacher_bytes=Path(str(weights)).stat().st_size,
+        stages=stages,
+        words=sum(results["words"] for results in stages.values()),
+        training_seconds=sum(results["seconds"] for results in stages.values()),
+        total_seconds=time.monotonic() - started,
+    )
+
+
+def _stage_line(name: str, results: dict[str, Any]) -> str:
+    """Returns one line on a finished stage."""
+    qualities = [
+        f"{model} {results['before'][f'{model}/bits_per_character']:.3f} -> "
+        f"{results['after'][f'{model}/bits_per_character']:.3f} bits per character, "
+        f"{results['before'][f'{model}/accuracy']:.1%} -> {results['after'][f'{model}/accuracy']:.1%} right"
+        for model in ("teacher", "student")
+        if f"{model}/accuracy" in results["after"]
+    ]
+    return f"{name}: {results['words']:,} words in {results['seconds'] / 60:.1f} minutes; {'; '.join(qualities)}"
+
+
+def render(summary: Summary) -> Table:
+    """Returns the summary as a table for the terminal."""
+    table = Table(title=f"{summary.teacher.rstrip('/').split('/')[-1]} compressed by recipe '{summary.recipe}'")
+    for column in ("", "student", "teacher", "BERT_BASE"):
+        table.add_column(column, justify="right" if column else "left")
+    ours, theirs = summary.student_parameters, summary.teacher_parameters
+    table.add_row("parameters", f"{ours:,}", f"{theirs:,}", f"{BERT_BASE_PARAMETERS:,}")
+    table.add_row("  smaller", "", f"{theirs / ours:.1f}x", f"{BERT_BASE_PARAMETERS / ours:.1f}x")
+    sizes = (summary.student_bytes, summary.teacher_bytes, BERT_BASE_BYTES)
+    table.add_row("weights, file bytes", *(f"{size:,}" for size in sizes))
+    table.add_row("  smaller", "", *(f"{size / summary.student_bytes:.1f}x" for size in sizes[1:]))
+    table.add_row("with tokenizer, bytes", f"{summary.folder_bytes:,}", "", "")
+    for name, key, form in (
+        ("bits per character", "bits_per_character", "{:.3f}"),
+        ("masked pieces right", "accuracy", "{:.1%}"),
+    ):
+        for when in ("before", "after"):
+            cells = [_extreme(summary, f"{model}/{key}", when) for model in ("student", "teacher")]
+            shown = ["-" if value is None else form.format(value) for value in cells]
+            table.add_row(f"{name}, {when}", *shown, "")
+    table.add_row("words read", f"{summary.words:,}", "", "")
+    table.add_row("minutes of training", f"{summary.training_seconds / 60:.1f}", "", "")
+    table.add_row("minutes in all, this call", f"{summary.total_seconds / 60:.1f}", "", "")
+    return table
+
+
+def _extreme(summary: Summary, key: str, when: str) -> float | None:
+    """Returns a quality before the first or after the last stage that reports it."""
+    found = [results[when][key] for results in summary.stages.values() if key in results[when]]
+    return (found[0] if when == "before" else found[-1]) if found else None
