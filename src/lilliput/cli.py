@@ -20,7 +20,7 @@ from lilliput.run import RunDir
 
 Teacher = Annotated[str, tyro.conf.Positional]
 Corpus = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT")]
-Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE")]
+Settings = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="KEY=VALUE")]
 
 
 def build_corpus(

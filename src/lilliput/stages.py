@@ -54,16 +54,21 @@ def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) 
     check_student(recipe, load_teacher_config(teacher))
     lexicons = {"lexicon": run.lexicon, "held_out": run.held_out("lexicon")}
     earlier = {name: _earlier(run, recipe, stage, name) for name in ("teacher", "student")}
-    return {
+    inputs: dict[str, Any] = {
         "stage": dataclasses.asdict(stage),
         "budget": stage_budget(recipe, stage),
-        "student": dataclasses.asdict(recipe.student),
-        "start": dataclasses.asdict(recipe.start),
         "seed": recipe.seed,
-        **{name: _digest(path) for name, path in lexicons.items() if path.exists()},
         "teacher": checkpoint_digest(teacher),
+        **{name: _digest(path) for name, path in lexicons.items() if path.exists()},
         **{f"earlier_{name}": _digest(path.parent) for name, path in earlier.items() if path is not None},
     }
+    if stage.objectives.uses_teacher:
+        inputs["second_table"] = recipe.start.second_table
+    if stage.objectives.trains_student:
+        inputs["start"] = recipe.start.student
+    if stage.objectives.trains_student or recipe.start.second_table == "affine":
+        inputs["student"] = dataclasses.asdict(recipe.student)
+    return inputs
 
 
 def stage_budget(recipe: Recipe, stage: StageConfig) -> dict[str, float]:
