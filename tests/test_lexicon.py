@@ -15,8 +15,7 @@ from pathlib import Path
 import hypothesis.extra.numpy as hypothesis_numpy
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from lilliput import lexicon as lexicon_module

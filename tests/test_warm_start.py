@@ -32,7 +32,9 @@ def teacher() -> Teacher:
     config = config_of()
     config.vocab_size, config.max_position_embeddings = OWN, 24
     generator = torch.Generator().manual_seed(0)
-    built = build_teacher(BertForMaskedLM(config), [np.array([i, i + 3]) for i in range(SECOND)], "pieces", 0, 0)
+    built = build_teacher(
+        BertForMaskedLM(config), [np.array([i, i + 3]) for i in range(SECOND)], "pieces", 0, 0
+    )
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)

@@ -1,8 +1,9 @@
 """Stage 3: word ids and the lexicon -> batches, each a pure function of (seed, step).
 
-A row is a stretch of the corpus that fits into a model's input under either segmentation. Its words are segmented,
-masked and laid out for teacher and student at once, by gathers over the whole batch, so both read the same words
-with the same words masked, and where they segment a word alike their positions are aligned by construction.
+A row is a stretch of the corpus that fits into a model's input under either segmentation. Its words are
+segmented, masked and laid out for teacher and student at once, by gathers over the whole batch, so both read
+the same words with the same words masked, and where they segment a word alike their positions are aligned by
+construction.
 
 Shape letters: B rows, L length, W words of all rows, P pieces of all rows, N predicted pieces.
 """
@@ -77,7 +78,10 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """Returns the batch on another device."""
         return dataclasses.replace(
-            self, teacher=self.teacher.to(device), student=self.student.to(device), aligned=self.aligned.to(device)
+            self,
+            teacher=self.teacher.to(device),
+            student=self.student.to(device),
+            aligned=self.aligned.to(device),
         )
 
 
@@ -105,8 +109,8 @@ def cut_rows(corpus: Corpus, lexicon: Lexicon, length: int, hold_out: bool) -> t
         corpus: The text.
         lexicon: Segmentations of its words; a row's pieces fit under either, and under any mixture.
         length: Pieces a row may have, [CLS] and [SEP] included.
-        hold_out: Whether documents are held out, evenly spaced: about 200,000 words or a twentieth of the corpus,
-            whichever is less. Otherwise the second result is empty.
+        hold_out: Whether documents are held out, evenly spaced: about 200,000 words or a twentieth of the
+            corpus, whichever is less. Otherwise the second result is empty.
 
     Raises:
         InputError: If documents are to be held out of a corpus of one.
@@ -151,7 +155,8 @@ def _cut(pieces: Ints, start: int, stop: int, limit: int) -> Ints:
 
 
 class BatchSource:
-    """Makes the batches of one training stage or evaluation; batch `step` depends on nothing but its arguments."""
+    """Makes the batches of one training stage or evaluation; batch `step` depends on nothing but its
+    arguments."""
 
     def __init__(
         self,
@@ -194,7 +199,9 @@ class BatchSource:
         first = step * self.config.rows + part * count
         words, row, place = self._words(first, count)
         identity = ((first + row) << 24) + (place << 8)
-        masked = (words >= FIRST_WORD) & ~self._unknown[words] & (self._uniform(identity) < self.config.masked)
+        masked = (
+            (words >= FIRST_WORD) & ~self._unknown[words] & (self._uniform(identity) < self.config.masked)
+        )
         fate = self._uniform(identity + 1) if self._masking == "training" else np.zeros(len(words))
         in_student = self._uniform(identity + 2) < self.config.mixing
         teacher = self._read(words, row, in_student.astype(np.int64), masked, fate, identity + 3)
@@ -215,8 +222,8 @@ class BatchSource:
     def _uniform(self, identity: Ints) -> npt.NDArray[np.float64]:
         """Returns a number in [0, 1) for each identity, always the same (SplitMix64, Steele et al. 2014).
 
-        A word's draws hang on its row's number and its place there and on nothing else, so a batch is the same
-        however it is split into parts.
+        A word's draws hang on its row's number and its place there and on nothing else, so a batch is the
+        same however it is split into parts.
         """
         x = (identity.astype(np.uint64) + self._key) * np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -267,7 +274,9 @@ class BatchSource:
         predicted = masked[word]
         shown = np.where(predicted & (fate < _KEEP)[word], self._mask[table][word], truth)
         random = np.flatnonzero(predicted & (fate >= _RANDOM)[word])
-        low, size = np.array([[0, self._own_size], [self._own_size, self._student_size]])[table[word[random]]].T
+        low, size = np.array([[0, self._own_size], [self._own_size, self._student_size]])[
+            table[word[random]]
+        ].T
         drawn = self._uniform(identity[word[random]] + place[random])
         shown[random] = low + (drawn * size).astype(np.int64)
         return _Pieces(shown, truth, predicted, word, row[word])

@@ -1,7 +1,8 @@
 """A training state saved whole, or refused with a reason.
 
-A checkpoint is a folder with the weights of all models, the optimiser's state and the position in the data. It
-appears under its name only when everything in it is on disk; the digests of its files stand in `state.json`.
+A checkpoint is a folder with the weights of all models, the optimiser's state and the position in the data.
+It appears under its name only when everything in it is on disk; the digests of its files stand in
+`state.json`.
 """
 
 import dataclasses
@@ -72,14 +73,16 @@ def checkpoints(folder: Path) -> list[Path]:
 def load_checkpoint(folder: Path, models: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
     """Puts the newest checkpoint below `folder` into models and optimiser and returns its position.
 
-    Without any checkpoint nothing is changed and the position is the beginning. Raises StorageError when the newest
-    one is damaged or belongs to other models.
+    Without any checkpoint nothing is changed and the position is the beginning. Raises StorageError when the
+    newest one is damaged or belongs to other models.
     """
     found = checkpoints(folder)
     if not found:
         return Position()
     path = found[-1]
-    remedy = f"remove {path} to go on from " + ("the checkpoint before it" if len(found) > 1 else "the beginning")
+    remedy = f"remove {path} to go on from " + (
+        "the checkpoint before it" if len(found) > 1 else "the beginning"
+    )
     state = read_json(path / "state.json")
     for name, digest in state["digests"].items():
         if name not in _TENSOR_FILES or not (path / name).is_file() or digest_file(path / name) != digest:

@@ -1,7 +1,7 @@
 """The command line: one function per subcommand, each parses, calls one stage and prints its result.
 
-What needs torch is imported inside the functions, so that help, refusals and the processes that read the corpus
-start at once.
+What needs torch is imported inside the functions, so that help, refusals and the processes that read the
+corpus start at once.
 """
 
 import json
@@ -20,7 +20,9 @@ from lilliput.run import RunDir
 
 Teacher = Annotated[str, tyro.conf.Positional]
 Corpus = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT")]
-Settings = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="KEY=VALUE")]
+Settings = Annotated[
+    tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="KEY=VALUE")
+]
 
 
 def build_corpus(
@@ -46,9 +48,16 @@ def build_corpus(
     from lilliput.tokenizer import load_tokenizer
 
     made = build(
-        corpus, load_tokenizer(teacher), RunDir(out).corpus, text_column=text_column, workers=workers, overwrite=overwrite
+        corpus,
+        load_tokenizer(teacher),
+        RunDir(out).corpus,
+        text_column=text_column,
+        workers=workers,
+        overwrite=overwrite,
     )
-    _print(f"{made.words:,} words, {made.documents:,} documents, {len(made.counts) - 2:,} word types in {made.path}")
+    _print(
+        f"{made.words:,} words, {made.documents:,} documents, {len(made.counts) - 2:,} word types in {made.path}"
+    )
 
 
 def build_lexicon(
@@ -68,7 +77,9 @@ def build_lexicon(
     from lilliput.tokenizer import load_tokenizer
 
     run, chosen = RunDir(out), _recipe(recipe, set_)
-    made = build(Corpus.open(run.corpus), load_tokenizer(teacher), chosen.lexicon, run.lexicon, overwrite=overwrite)
+    made = build(
+        Corpus.open(run.corpus), load_tokenizer(teacher), chosen.lexicon, run.lexicon, overwrite=overwrite
+    )
     _print(made.report.describe(chosen.student.width))
 
 
@@ -183,15 +194,16 @@ def compress(
 ) -> None:
     """Make a small student of a teacher: every stage in its order, each done once.
 
-    Run it again to go on after an interruption. The student lies in OUT/student as a plain transformers checkpoint.
+    Run it again to go on after an interruption. The student lies in OUT/student as a plain transformers
+    checkpoint.
 
     Args:
         teacher: Folder or hub name of a BERT checkpoint, such as bert-base-uncased.
         corpus: Text files, .jsonl, .csv, .parquet (also compressed), folders, globs, or hub data sets such as
             wikimedia/wikipedia:20231101.en.
         out: The run's folder.
-        recipe: Name of a recipe (lilliput, paper48, paper96, paper192, mixed_vocabulary, tiny), or a .toml or .json
-            file.
+        recipe: Name of a recipe (lilliput, paper48, paper96, paper192, mixed_vocabulary, tiny), or a .toml or
+            .json file.
         set_: Settings to change, such as student.width=96 or stages.dual.optimizer.student_rate=0.001.
         minutes: Minutes of training, all stages together.
         words: Words of training, all stages together.
@@ -245,7 +257,8 @@ _COMMANDS = {
 
 
 def main() -> None:
-    """Runs the command line; a refusal is printed as a sentence and exits with 1, an interruption with 130."""
+    """Runs the command line; a refusal is printed as a sentence and exits with 1, an interruption with
+    130."""
     # Two processes that share cores stall each other for seconds where OpenMP threads wait by spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _quiet_libraries()

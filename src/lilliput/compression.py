@@ -123,8 +123,8 @@ def evaluate(
     Args:
         teacher: Folder or hub name of the original teacher, for its tokenizer.
         out: The run's folder, with its finished student.
-        text: Text to evaluate on (see `corpus.build_corpus`), indexed beside the run; without it the run's held-out
-            text.
+        text: Text to evaluate on (see `corpus.build_corpus`), indexed beside the run; without it the run's
+            held-out text.
         text_column: Which column of tables and data sets holds the text.
         rows: Rows of text to evaluate on at most.
 
@@ -153,7 +153,9 @@ def evaluate(
             rows=rows,
         )
     )
-    write_json(run.path / "evaluation.json", {name: dataclasses.asdict(quality) for name, quality in found.items()})
+    write_json(
+        run.path / "evaluation.json", {name: dataclasses.asdict(quality) for name, quality in found.items()}
+    )
     return found
 
 
@@ -189,12 +191,16 @@ def _stage_line(name: str, results: dict[str, Any]) -> str:
         for model in ("teacher", "student")
         if f"{model}/accuracy" in results["after"]
     ]
-    return f"{name}: {results['words']:,} words in {results['seconds'] / 60:.1f} minutes; {'; '.join(qualities)}"
+    return (
+        f"{name}: {results['words']:,} words in {results['seconds'] / 60:.1f} minutes; {'; '.join(qualities)}"
+    )
 
 
 def render(summary: Summary) -> Table:
     """Returns the summary as a table for the terminal."""
-    table = Table(title=f"{summary.teacher.rstrip('/').split('/')[-1]} compressed by recipe '{summary.recipe}'")
+    table = Table(
+        title=f"{summary.teacher.rstrip('/').split('/')[-1]} compressed by recipe '{summary.recipe}'"
+    )
     for column in ("", "student", "teacher", "BERT_BASE"):
         table.add_column(column, justify="right" if column else "left")
     ours, theirs = summary.student_parameters, summary.teacher_parameters

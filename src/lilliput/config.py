@@ -61,9 +61,9 @@ class StartConfig:
     student: Literal["teacher", "random"] = "teacher"
     """`teacher`: warm start by projection of the teacher's weights. `random`: normal with deviation 0.02."""
     second_table: Literal["pieces", "random", "affine"] = "pieces"
-    """The teacher's embeddings of the student's vocabulary. `pieces`: copied where the teacher has the piece, else
-    the mean of its teacher pieces. `random`: normal. `affine`: an affine map of embeddings as narrow as the
-    student's, which the student takes over (mixed-vocabulary training)."""
+    """The teacher's embeddings of the student's vocabulary. `pieces`: copied where the teacher has the piece,
+    else the mean of its teacher pieces. `random`: normal. `affine`: an affine map of embeddings as narrow as
+    the student's, which the student takes over (mixed-vocabulary training)."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ class BatchConfig:
     """Parts into which a step's rows are split to save memory; the loss stays the same."""
 
     def __post_init__(self) -> None:
-        _require(self.rows > 0 and self.accumulation > 0, "batch.rows and batch.accumulation must be positive")
+        _require(
+            self.rows > 0 and self.accumulation > 0, "batch.rows and batch.accumulation must be positive"
+        )
         _require(
             self.rows % self.accumulation == 0,
             f"batch.accumulation must divide batch.rows, found {self.accumulation} and {self.rows}",
@@ -155,7 +157,9 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         _require(0 <= self.warm_up < 1, f"optimizer.warm_up must lie in [0, 1), found {self.warm_up}")
         for name in ("student_rate", "teacher_rate", "clip"):
-            _require(getattr(self, name) > 0, f"optimizer.{name} must be positive, found {getattr(self, name)}")
+            _require(
+                getattr(self, name) > 0, f"optimizer.{name} must be positive, found {getattr(self, name)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         _require(
-            (self.words is None) != (self.minutes is None), "a budget is either budget.words or budget.minutes"
+            (self.words is None) != (self.minutes is None),
+            "a budget is either budget.words or budget.minutes",
         )
         _require((self.words or self.minutes or 0) > 0, "a budget must be positive")
 
@@ -253,14 +258,17 @@ class Recipe:
         except OSError as error:
             raise ConfigError(f"recipe file {path} cannot be read: {error.strerror}") from error
         except (ValueError, UnicodeDecodeError) as error:
-            raise ConfigError(f"recipe file {path} is not valid {path.suffix[1:] or 'JSON'}: {error}") from error
+            raise ConfigError(
+                f"recipe file {path} is not valid {path.suffix[1:] or 'JSON'}: {error}"
+            ) from error
         return cls.from_dict(values)
 
     def replace(self, settings: dict[str, str]) -> "Recipe":
         """Returns a copy with settings replaced, as `--set` gives them.
 
         Keys are dotted paths, a stage is addressed by its name, values are JSON (a bare word is a string):
-        `{"student.width": "96", "stages.dual.optimizer.name": "lamb"}`. Setting one kind of budget unsets the other.
+        `{"student.width": "96", "stages.dual.optimizer.name": "lamb"}`. Setting one kind of budget unsets the
+        other.
         """
         values = self.to_dict()
         for key, text in settings.items():

@@ -1,8 +1,8 @@
 """How good models are: masked-LM quality on held-out text, the same words for every model.
 
-15 % of the words are masked whole, every piece of them [MASK], none kept, none random, fixed by a seed. Vocabularies
-differ, so the loss is given in bits per character of the masked words; beside it stands the share of masked pieces
-predicted right.
+15 % of the words are masked whole, every piece of them [MASK], none kept, none random, fixed by a seed.
+Vocabularies differ, so the loss is given in bits per character of the masked words; beside it stands the
+share of masked pieces predicted right.
 """
 
 import math

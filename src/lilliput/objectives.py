@@ -1,7 +1,7 @@
 """What is minimised: pure functions of tensors that return (sum, count).
 
-They know no model and no config. The training step divides each sum by the count over all parts and processes, so
-uneven masks, accumulation and many processes are exact.
+They know no model and no config. The training step divides each sum by the count over all parts and
+processes, so uneven masks, accumulation and many processes are exact.
 
 Shape letters: N positions, D width, V vocabulary.
 """
@@ -34,7 +34,8 @@ def soft_labels(student: Tensor, teacher: Tensor) -> tuple[Tensor, int]:
 
     Args:
         student: The student's scores at the aligned positions [N, V].
-        teacher: The teacher's scores over the same vocabulary at the same positions [N, V]; no gradient flows there.
+        teacher: The teacher's scores over the same vocabulary at the same positions [N, V]; no gradient flows
+            there.
     """
     return F.cross_entropy(student, teacher.detach().softmax(-1), reduction="sum"), student.shape[0]
 

@@ -47,7 +47,8 @@ def lilliput() -> Recipe:
 def paper48() -> Recipe:
     """Zhao et al. 2019, width 48: dual training with projection down, everything from the paper.
 
-    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper48 --out runs/paper48
+    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper48 --out
+    runs/paper48
     """
     return _paper(48, positions=128)
 
@@ -55,7 +56,8 @@ def paper48() -> Recipe:
 def paper96() -> Recipe:
     """Zhao et al. 2019, width 96, 512 positions.
 
-    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper96 --out runs/paper96
+    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper96 --out
+    runs/paper96
     """
     return _paper(96, positions=512)
 
@@ -63,15 +65,18 @@ def paper96() -> Recipe:
 def paper192() -> Recipe:
     """Zhao et al. 2019, width 192.
 
-    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper192 --out runs/paper192
+    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper192 --out
+    runs/paper192
     """
     return _paper(192, positions=128)
 
 
 def mixed_vocabulary() -> Recipe:
-    """Zhao et al. 2021: the teacher learns narrow student-vocabulary embeddings, then the student trains alone.
+    """Zhao et al. 2021: the teacher learns narrow student-vocabulary embeddings, then the student trains
+    alone.
 
-    lilliput compress bert-large-uncased --corpus wikimedia/wikipedia:20231101.en --recipe mixed_vocabulary --out runs/v2
+    lilliput compress bert-large-uncased --corpus wikimedia/wikipedia:20231101.en --recipe mixed_vocabulary
+    --out runs/v2
     """
     batch = BatchConfig(rows=256)
     return Recipe(
@@ -81,8 +86,12 @@ def mixed_vocabulary() -> Recipe:
         student=StudentConfig(layers=12, width=256, heads=4, feed_forward=1024, positions=128),
         start=StartConfig(student="random", second_table="affine"),
         stages=(
-            StageConfig("teacher", 0.5, ObjectiveWeights(teacher_masked_lm=1.0), batch, OptimizerConfig("lamb")),
-            StageConfig("student", 0.5, ObjectiveWeights(student_masked_lm=1.0), batch, OptimizerConfig("lamb")),
+            StageConfig(
+                "teacher", 0.5, ObjectiveWeights(teacher_masked_lm=1.0), batch, OptimizerConfig("lamb")
+            ),
+            StageConfig(
+                "student", 0.5, ObjectiveWeights(student_masked_lm=1.0), batch, OptimizerConfig("lamb")
+            ),
         ),
     )
 
@@ -147,4 +156,6 @@ def find_recipe(name: str) -> Recipe:
         return RECIPES[name]()
     if Path(name).suffix in (".toml", ".json"):
         return Recipe.load(Path(name))
-    raise ConfigError(f"no recipe is called '{name}' and it is no .toml or .json file; {nearest(name, RECIPES)}")
+    raise ConfigError(
+        f"no recipe is called '{name}' and it is no .toml or .json file; {nearest(name, RECIPES)}"
+    )

@@ -2,7 +2,8 @@
 
 Each stage writes one directory, once. `begun.json` is written first and says from what the directory is being
 built; `manifest.json` is written last and makes it finished. A stage found finished from the same inputs is
-skipped, a half-built one goes on, and one built from anything else is refused, so that no result is lost or mixed.
+skipped, a half-built one goes on, and one built from anything else is refused, so that no result is lost or
+mixed.
 """
 
 import contextlib
@@ -30,8 +31,8 @@ _RECORDED_PACKAGES = ("lilliput", "torch", "transformers", "tokenizers", "numpy"
 def writing(path: Path) -> Iterator[BinaryIO]:
     """Opens `path` for writing so that it appears whole or not at all.
 
-    Writes to a neighbour that replaces `path` at the end, flushed to disk. Raises StorageError when the disk does
-    not take it; the neighbour is then removed and an earlier `path` stays as it was.
+    Writes to a neighbour that replaces `path` at the end, flushed to disk. Raises StorageError when the disk
+    does not take it; the neighbour is then removed and an earlier `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -80,7 +81,8 @@ def digest_file(path: Path) -> str:
 
 
 def digest_folder(path: Path) -> str:
-    """Returns a short digest of the names and bytes of the files directly in a folder, hidden ones left out."""
+    """Returns a short digest of the names and bytes of the files directly in a folder, hidden ones left
+    out."""
     files = sorted(item for item in path.iterdir() if item.is_file() and not item.name.startswith("."))
     return digest_value({item.name: digest_file(item) for item in files})
 
@@ -108,7 +110,8 @@ class StageDir:
         return digest_value({"format": FORMAT, "made_from": self.made_from})
 
     def is_finished(self) -> bool:
-        """Whether the directory is there, whole and made from the same; raises StorageError if from anything else."""
+        """Whether the directory is there, whole and made from the same; raises StorageError if from anything
+        else."""
         for path in (self.manifest_path, self.begun_path):
             if path.exists():
                 found = read_json(path)
@@ -122,7 +125,9 @@ class StageDir:
     def begin(self) -> None:
         """Creates the directory, or goes on with one that was begun from the same."""
         if not self.begun_path.exists():
-            write_json(self.begun_path, {"format": FORMAT, "digest": self.digest, "made_from": dict(self.made_from)})
+            write_json(
+                self.begun_path, {"format": FORMAT, "digest": self.digest, "made_from": dict(self.made_from)}
+            )
 
     def clear(self) -> None:
         """Removes the directory with everything in it."""

@@ -101,7 +101,13 @@ def check_student(recipe: Recipe, teacher: BertConfig) -> None:
 
 
 def first_models(
-    run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str, lexicon: Lexicon, source: BatchSource, fit: bool
+    run: RunDir,
+    recipe: Recipe,
+    stage: StageConfig,
+    teacher: str,
+    lexicon: Lexicon,
+    source: BatchSource,
+    fit: bool,
 ) -> Trainees:
     """Returns the models a stage begins with.
 
@@ -117,13 +123,19 @@ def first_models(
     weights = stage.objectives
     earlier_student = _earlier(run, recipe, stage, "student")
     starts_student = weights.trains_student and earlier_student is None
-    with_tables = _first_teacher(run, recipe, stage, teacher, lexicon) if weights.uses_teacher or starts_student else None
+    with_tables = (
+        _first_teacher(run, recipe, stage, teacher, lexicon)
+        if weights.uses_teacher or starts_student
+        else None
+    )
     student: BertForMaskedLM | None = None
     if earlier_student is not None and weights.trains_student:
         student = load_student(earlier_student)
     elif weights.trains_student:
         assert with_tables is not None
-        student = _first_student(recipe, with_tables, lexicon, source, warm=fit and recipe.start.student == "teacher")
+        student = _first_student(
+            recipe, with_tables, lexicon, source, warm=fit and recipe.start.student == "teacher"
+        )
     trainees = Trainees(with_tables if weights.uses_teacher else None, student, weights)
     if fit:
         trainees.fit_projections()
@@ -150,7 +162,9 @@ def _digest(folder: Path) -> str:
     return digest
 
 
-def _first_teacher(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str, lexicon: Lexicon) -> Teacher:
+def _first_teacher(
+    run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str, lexicon: Lexicon
+) -> Teacher:
     """Returns the teacher of the last stage that trained it, or the original one with a new second table."""
     earlier = _earlier(run, recipe, stage, "teacher")
     if earlier is not None:
@@ -175,7 +189,11 @@ def _first_student(
 ) -> BertForMaskedLM:
     """Returns a student with its first weights."""
     config = student_config(recipe.student, lexicon.student_size, lexicon.student_special)
-    student = warm_start(teacher, config, _sample(source), mask=lexicon.student_special.mask) if warm else random_student(config, recipe.seed)
+    student = (
+        warm_start(teacher, config, _sample(source), mask=lexicon.student_special.mask)
+        if warm
+        else random_student(config, recipe.seed)
+    )
     if isinstance(teacher.second, AffineTable):
         with torch.no_grad():
             student.bert.embeddings.word_embeddings.weight.copy_(teacher.second.weight)

@@ -28,8 +28,8 @@ Sums = dict[str, Tensor]
 def training_dtype(device: torch.device) -> torch.dtype:
     """Returns the faster precision on a device: bfloat16 where the hardware multiplies it in tiles, else float32.
 
-    A processor without AMX multiplies bfloat16 at half the speed of float32 (measured: 84 against 165 GFLOP/s a
-    core on a Xeon with AVX-512 BF16), so it counts as one that does not have it.
+    A processor without AMX multiplies bfloat16 at half the speed of float32 (measured: 84 against 165 GFLOP/s
+    a core on a Xeon with AVX-512 BF16), so it counts as one that does not have it.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
@@ -105,7 +105,9 @@ class Trainees(nn.Module):
                 sums["projection_up"], _ = shared_projection(self.up(ours, theirs))
         return sums
 
-    def _read_teacher(self, teacher: Teacher, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    def _read_teacher(
+        self, teacher: Teacher, batch: Batch, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the teacher's loss on its own pieces and on the student's, and its scores over the latter."""
         reading = batch.teacher
         hidden = teacher.hidden(reading.pieces, reading.padding, dtype).flatten(0, 1)[reading.positions]
@@ -133,7 +135,10 @@ class Trainees(nn.Module):
             "student_masked_lm": sum(len(batch.student.targets) for batch in batches),
             "soft_labels": sum(int(batch.aligned.sum()) for batch in batches),
         }
-        return {name: max(count, 1) for name, count in predicted.items()} | {"projection_down": 1, "projection_up": 1}
+        return {name: max(count, 1) for name, count in predicted.items()} | {
+            "projection_down": 1,
+            "projection_up": 1,
+        }
 
 
 def build_optimizer(trainees: Trainees, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -154,13 +159,15 @@ def build_optimizer(trainees: Trainees, config: OptimizerConfig) -> torch.optim.
                 groups.append({"params": chosen, "peak": peak, "lr": peak, "weight_decay": decay})
     betas = (0.9, config.beta2)
     if config.name == "lamb":
-        # Gradients are clipped here already, per model; LAMB's own clipping over all of them would mix the models.
+        # Gradients are clipped here already, per model; LAMB's own clipping over all of them would mix the
+        # models.
         return Lamb(groups, betas=betas, max_grad_norm=0.0)
     return torch.optim.AdamW(groups, betas=betas, fused=True)
 
 
 def learning_rate(peak: float, done: float, warm_up: float) -> float:
-    """Returns the rate when the share `done` of a stage is over: up linearly over `warm_up`, then down to 0."""
+    """Returns the rate when the share `done` of a stage is over: up linearly over `warm_up`, then down to
+    0."""
     if done < warm_up:
         return peak * done / warm_up
     return peak * max(1.0 - done, 0.0) / (1.0 - warm_up)

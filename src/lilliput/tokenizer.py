@@ -43,7 +43,9 @@ def load_tokenizer(name: str) -> Tokenizer:
     elif (folder / "vocab.txt").is_file():
         tokenizer = _from_vocabulary_file(folder)
     elif folder.exists():
-        raise ModelError(f"{folder} has no fast tokenizer (neither tokenizer.json nor vocab.txt); {SUPPORTED}")
+        raise ModelError(
+            f"{folder} has no fast tokenizer (neither tokenizer.json nor vocab.txt); {SUPPORTED}"
+        )
     else:
         try:
             tokenizer = Tokenizer.from_pretrained(name)
@@ -117,8 +119,8 @@ def _check(tokenizer: Tokenizer, name: str) -> None:
 def spell(vocabulary: dict[str, int], other: Tokenizer) -> list[list[int]]:
     """Returns for each piece of a vocabulary, in the order of ids, the pieces of `other` that spell it.
 
-    A piece that `other` has too is spelt by that one piece; any other greedily by the longest pieces from the left,
-    as WordPiece cuts words; one that cannot be spelt by [UNK].
+    A piece that `other` has too is spelt by that one piece; any other greedily by the longest pieces from the
+    left, as WordPiece cuts words; one that cannot be spelt by [UNK].
     """
     known, prefix = other.get_vocab(), other.model.continuing_subword_prefix
     unknown = [special_pieces(other).unk]

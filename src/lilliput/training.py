@@ -1,8 +1,9 @@
 """Stage 6: one training stage of a run, from its first models to its saved ones.
 
-Teacher-only, dual and student-only training are this one loop with different objectives. It counts steps, never
-epochs. What has to survive a kill is in the checkpoint: weights, optimiser, and the position, which with the seed
-gives the next batch; so a resumed run ends with the same bits as one that was never interrupted.
+Teacher-only, dual and student-only training are this one loop with different objectives. It counts steps,
+never epochs. What has to survive a kill is in the checkpoint: weights, optimiser, and the position, which
+with the seed gives the next batch; so a resumed run ends with the same bits as one that was never
+interrupted.
 """
 
 import contextlib
@@ -87,7 +88,9 @@ def train(
         if trainees.student is not None:
             save_student(trainees.student, data.lexicon.student_tokenizer(), folder.path / "student")
     except OSError as error:
-        raise StorageError(f"the models cannot be saved in {folder.path}: {error}; the state before is kept") from error
+        raise StorageError(
+            f"the models cannot be saved in {folder.path}: {error}; the state before is kept"
+        ) from error
     results: Values = folder.finish(loop.results(position))["results"]
     shutil.rmtree(checkpoints, ignore_errors=True)
     return results
@@ -111,7 +114,8 @@ class _Loop:
         self._held_out = evaluation_source(data.held_out, data.held_out_lexicon, config.batch.length)
 
     def run(self, position: Position, checkpoints: Path, checkpoint_seconds: float) -> Position:
-        """Trains on from `position` until the budget is spent, saving checkpoints, and returns the last position."""
+        """Trains on from `position` until the budget is spent, saving checkpoints, and returns the last
+        position."""
         self._metrics.rewind(position.step)
         started = time.monotonic() - position.seconds
         saved = time.monotonic()
@@ -124,7 +128,9 @@ class _Loop:
                     self._log(position, values, events)
                     progress.update(self._done(position), _note(values))
                     if asked or time.monotonic() - saved > checkpoint_seconds:
-                        save_checkpoint(checkpoints, self._stepper.trainees, self._stepper.optimizer, position)
+                        save_checkpoint(
+                            checkpoints, self._stepper.trainees, self._stepper.optimizer, position
+                        )
                         saved = time.monotonic()
                     if asked:
                         raise Interrupted(
@@ -136,9 +142,15 @@ class _Loop:
 
     def results(self, position: Position) -> Values:
         """Returns what the stage reports."""
-        evaluated = [line for line in self._metrics.read() if any(key.startswith("held_out/") for key in line)]
+        evaluated = [
+            line for line in self._metrics.read() if any(key.startswith("held_out/") for key in line)
+        ]
         before, after = (
-            {key.removeprefix("held_out/"): value for key, value in line.items() if key.startswith("held_out/")}
+            {
+                key.removeprefix("held_out/"): value
+                for key, value in line.items()
+                if key.startswith("held_out/")
+            }
             for line in (evaluated[0], evaluated[-1])
         )
         return {**dataclasses.asdict(position), "before": before, "after": after}
@@ -187,7 +199,9 @@ class _Loop:
 def _note(values: Mapping[str, float]) -> str:
     """Returns the live line: losses, and words per second."""
     losses = [
-        f"{name} {value:.3f}" for name, value in values.items() if "/" not in name and name != "words_per_second"
+        f"{name} {value:.3f}"
+        for name, value in values.items()
+        if "/" not in name and name != "words_per_second"
     ]
     return " · ".join([*losses, f"{values['words_per_second']:,.0f} words/s"])
 
@@ -216,7 +230,8 @@ def _signals() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _events(folder: Path, step: int) -> Iterator[Callable[[Values, int], None]]:
-    """Gives a function that writes values for TensorBoard, or does nothing where that extra is not installed."""
+    """Gives a function that writes values for TensorBoard, or does nothing where that extra is not
+    installed."""
     if importlib.util.find_spec("tensorboard") is None:
         yield lambda values, step: None
         return

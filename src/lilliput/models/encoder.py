@@ -1,9 +1,9 @@
 """BERT's forward pass over the parameters of a transformers model, for teacher and student alike.
 
-transformers holds the parameters and reads and writes the checkpoints; its modules are not called. This forward is
-several times faster in training on a processor: one product for query, key and value, attention as two batched
-products (the backward pass of `scaled_dot_product_attention` is slow there), no mask where nothing is padded, and
-masked-LM heads at masked positions only. Tests hold it equal to `BertForMaskedLM`.
+transformers holds the parameters and reads and writes the checkpoints; its modules are not called. This
+forward is several times faster in training on a processor: one product for query, key and value, attention as
+two batched products (the backward pass of `scaled_dot_product_attention` is slow there), no mask where
+nothing is padded, and masked-LM heads at masked positions only. Tests hold it equal to `BertForMaskedLM`.
 
 Shape letters: B batch, L length, D width, N positions, V vocabulary.
 """
@@ -29,7 +29,9 @@ def cast_layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
 def embed(bert: BertModel, words: Tensor) -> Tensor:
     """Adds positions and type 0 to embedded pieces [B, L, D] and normalises them."""
     embeddings = bert.embeddings
-    places = embeddings.position_embeddings.weight[: words.shape[1]] + embeddings.token_type_embeddings.weight[0]
+    places = (
+        embeddings.position_embeddings.weight[: words.shape[1]] + embeddings.token_type_embeddings.weight[0]
+    )
     return cast_layer_norm(words + places.to(words.dtype), embeddings.LayerNorm)
 
 
@@ -78,4 +80,6 @@ def self_attention(x: Tensor, attention: nn.Module, mask: Tensor | None) -> Tens
 def head_transform(model: BertForMaskedLM, hidden: Tensor) -> Tensor:
     """Returns what the masked-LM head multiplies with the embeddings [N, D], from hidden states [N, D]."""
     transform = model.cls.predictions.transform
-    return cast_layer_norm(transform.transform_act_fn(cast_linear(hidden, transform.dense)), transform.LayerNorm)
+    return cast_layer_norm(
+        transform.transform_act_fn(cast_linear(hidden, transform.dense)), transform.LayerNorm
+    )

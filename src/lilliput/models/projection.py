@@ -1,10 +1,11 @@
 """The shared maps between the student's width and the teacher's.
 
-For every trainable variable that both models have, one pair of matrices (U on rows, V on columns), shared by all
-variables of the same shape, maps the one model's variable to the other's size (Zhao et al. 2019, section 3.3). An
-axis of equal size is left alone.
+For every trainable variable that both models have, one pair of matrices (U on rows, V on columns), shared by
+all variables of the same shape, maps the one model's variable to the other's size (Zhao et al. 2019, section
+3.3). An axis of equal size is left alone.
 
-Shape letters: K variables of one shape, R rows and C columns of the source, r rows and c columns of the target.
+Shape letters: K variables of one shape, R rows and C columns of the source, r rows and c columns of the
+target.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ class SharedVariable:
 
 
 def matching_layers(student_layers: int, teacher_layers: int) -> list[int]:
-    """Returns for each student layer the teacher layer it corresponds to, evenly spaced and ending at the last.
+    """Returns for each student layer the teacher layer it corresponds to, evenly spaced and ending at the
+    last.
 
     >>> matching_layers(3, 12)
     [3, 7, 11]
@@ -39,8 +41,8 @@ def matching_layers(student_layers: int, teacher_layers: int) -> list[int]:
 def shared_variables(teacher: Teacher, student: BertForMaskedLM) -> list[SharedVariable]:
     """Returns all variables that both models have.
 
-    Among them the embeddings of the student's vocabulary; of the positions, those that the student has; of the
-    layers, those of `matching_layers`.
+    Among them the embeddings of the student's vocabulary; of the positions, those that the student has; of
+    the layers, those of `matching_layers`.
     """
     theirs = dict(teacher.model.named_parameters())
     layers = matching_layers(student.config.num_hidden_layers, teacher.config.num_hidden_layers)
@@ -94,7 +96,8 @@ class SharedProjections(nn.Module):
 
     @torch.no_grad()
     def fit(self, sources: Sequence[Tensor], targets: Sequence[Tensor], rounds: int = 5) -> None:
-        """Sets U and V to minimise the squared distance, by alternating least squares from where they stand."""
+        """Sets U and V to minimise the squared distance, by alternating least squares from where they
+        stand."""
         for key, members in _by_shape(sources, targets).items():
             source = _stack([sources[i] for i in members]).double()
             target = _stack([targets[i] for i in members]).double()
@@ -108,7 +111,8 @@ class SharedProjections(nn.Module):
 
 
 def _least_squares(inputs: Tensor, outputs: Tensor) -> Tensor:
-    """Returns X [C, c] that minimises sum_k ||inputs_k X - outputs_k||^2, with a tiny ridge for rank-deficient inputs."""
+    """Returns X [C, c] that minimises sum_k ||inputs_k X - outputs_k||^2, with a tiny ridge for
+    rank-deficient inputs."""
     x, y = inputs.flatten(0, 1), outputs.flatten(0, 1)
     gram = x.mT @ x
     ridge = 1e-6 * gram.diagonal().mean().clamp(min=1e-12)

@@ -36,7 +36,9 @@ def random_student(config: BertConfig, seed: int) -> BertForMaskedLM:
         return BertForMaskedLM(config)
 
 
-def student_hidden(student: BertForMaskedLM, pieces: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
+def student_hidden(
+    student: BertForMaskedLM, pieces: Tensor, padding: Tensor | None, dtype: torch.dtype
+) -> Tensor:
     """Returns the student's last hidden states [B, L, S] of its pieces [B, L], computed in `dtype`."""
     words = F.embedding(pieces, student.bert.embeddings.word_embeddings.weight).to(dtype)
     return encode(student.bert, words, padding)
@@ -51,10 +53,14 @@ def save_student(student: BertForMaskedLM, tokenizer: Tokenizer, folder: Path) -
 def load_student(folder: Path) -> BertForMaskedLM:
     """Loads a student that was saved; raises StorageError when it is missing or damaged."""
     try:
-        student: BertForMaskedLM = BertForMaskedLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+        student: BertForMaskedLM = BertForMaskedLM.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32
+        )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
-        raise StorageError(f"no student could be loaded from {folder} ({reason}); train its stage again") from error
+        raise StorageError(
+            f"no student could be loaded from {folder} ({reason}); train its stage again"
+        ) from error
     return student
 
 

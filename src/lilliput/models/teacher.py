@@ -1,8 +1,8 @@
 """The teacher: a BERT with two embedding tables and two softmax heads over one encoder.
 
-Its pieces have joint ids: the teacher's own pieces come first, the student's pieces follow, shifted by the size of
-the teacher's vocabulary. So one sequence can mix both segmentations word by word. The two heads share the
-transform; each multiplies with its own table and adds its own bias.
+Its pieces have joint ids: the teacher's own pieces come first, the student's pieces follow, shifted by the
+size of the teacher's vocabulary. So one sequence can mix both segmentations word by word. The two heads share
+the transform; each multiplies with its own table and adds its own bias.
 
 Shape letters: B batch, L length, T teacher width, S student width, V vocabulary.
 """
@@ -37,7 +37,9 @@ def load_teacher_config(name: str) -> BertConfig:
         raise ModelError(f"no model could be loaded from '{name}' ({reason}); {SUPPORTED}") from error
     absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
     if not isinstance(config, BertConfig) or config.is_decoder or not absolute:
-        raise ModelError(f"'{name}' is a '{config.model_type}' model, with which lilliput cannot teach; {SUPPORTED}")
+        raise ModelError(
+            f"'{name}' is a '{config.model_type}' model, with which lilliput cannot teach; {SUPPORTED}"
+        )
     return config
 
 
@@ -57,7 +59,9 @@ def load_masked_lm(name: str) -> tuple[BertForMaskedLM, bool]:
         raise ModelError(f"the weights of '{name}' cannot be loaded ({reason}); {SUPPORTED}") from error
     missing = {key for key in info["missing_keys"] if not key.startswith("cls.predictions.decoder")}
     if any(key.startswith("bert.") for key in missing):
-        raise ModelError(f"the checkpoint '{name}' lacks {len(missing)} weights, e.g. {min(missing)}; {SUPPORTED}")
+        raise ModelError(
+            f"the checkpoint '{name}' lacks {len(missing)} weights, e.g. {min(missing)}; {SUPPORTED}"
+        )
     if missing:
         with torch.no_grad():
             nn.init.eye_(model.cls.predictions.transform.dense.weight)
@@ -139,11 +143,15 @@ class Teacher(nn.Module):
         try:
             tensors = load_file(folder / _SECOND_FILE)
         except (OSError, SafetensorError) as error:
-            raise StorageError(f"{folder / _SECOND_FILE} cannot be read ({error}); train the teacher again") from error
+            raise StorageError(
+                f"{folder / _SECOND_FILE} cannot be read ({error}); train the teacher again"
+            ) from error
         model, _ = load_masked_lm(str(folder))
         weight = tensors["second.weight"]
         second = (
-            AffineTable(*weight.shape, model.config.hidden_size) if "second.map.weight" in tensors else FreeTable(weight)
+            AffineTable(*weight.shape, model.config.hidden_size)
+            if "second.map.weight" in tensors
+            else FreeTable(weight)
         )
         teacher = cls(model, second)
         teacher.load_state_dict(tensors, strict=False)
@@ -162,8 +170,9 @@ def build_teacher(
     Args:
         model: The teacher's checkpoint.
         pieces_of: For each piece of the student's vocabulary the own pieces that spell it.
-        start: `pieces`: the mean of those pieces' embeddings and head biases, which for a piece that the teacher
-            has too is a copy; `random`: normal with deviation 0.02; `affine`: narrow embeddings and an affine map.
+        start: `pieces`: the mean of those pieces' embeddings and head biases, which for a piece that the
+            teacher has too is a copy; `random`: normal with deviation 0.02; `affine`: narrow embeddings and
+            an affine map.
         narrow: Width of the embeddings for `affine`.
         seed: Seed of the random starts.
     """

@@ -1,16 +1,19 @@
 """A student's first weights from its teacher, in closed form.
 
-The student's residual stream is to be y = P^T x, with x the teacher's stream and P its leading directions. What
-writes the stream is multiplied with P^T, what reads it with the linear estimate of x from y. Layer by layer, on the
-student's own activations over a sample, least squares then draw the student's stream to P^T x. All of these
-corrections vanish where the projection is exact, so a student of the teacher's shape computes what the teacher does.
+The student's residual stream is to be y = P^T x, with x the teacher's stream and P its leading directions.
+What writes the stream is multiplied with P^T, what reads it with the linear estimate of x from y. Layer by
+layer, on the student's own activations over a sample, least squares then draw the student's stream to P^T x.
+All of these corrections vanish where the projection is exact, so a student of the teacher's shape computes
+what the teacher does.
 
-Measured at MiniLM 6x384 -> 6x120 (12 heads, 4,928 pieces), divergence from the teacher's predictions in nats per
-masked piece, 0.40 with all that is here: without the linear estimate 0.51, without LayerNorm's mean set aside 0.50,
-with the head fitted at all positions 0.48. Tried and dropped, as they gained nothing: weights on masked positions,
-centred covariances or equal energy per layer for P, the head's directions in P, a temperature for the head.
+Measured at MiniLM 6x384 -> 6x120 (12 heads, 4,928 pieces), divergence from the teacher's predictions in nats
+per masked piece, 0.40 with all that is here: without the linear estimate 0.51, without LayerNorm's mean set
+aside 0.50, with the head fitted at all positions 0.48. Tried and dropped, as they gained nothing: weights on
+masked positions, centred covariances or equal energy per layer for P, the head's directions in P, a
+temperature for the head.
 
-Shape letters: B batch, L length, N positions (B x L), T teacher width, S student width, H heads, V vocabulary, R rank.
+Shape letters: B batch, L length, N positions (B x L), T teacher width, S student width, H heads, V
+vocabulary, R rank.
 """
 
 import math
@@ -29,8 +32,8 @@ from lilliput.models.student import random_student
 from lilliput.models.teacher import Teacher
 
 _RIDGE = 0.1
-"""Penalty on corrections of what writes the stream, relative to the mean energy of its inputs. From 1e-4 to 1 the
-result hardly moves."""
+"""Penalty on corrections of what writes the stream, relative to the mean energy of its inputs. From 1e-4 to 1
+the result hardly moves."""
 _READER_RIDGE = 1e-3
 _HEAD_RIDGE = 1e-2
 _FLOOR = 1e-6
@@ -57,13 +60,14 @@ class _Reader:
 
 @torch.no_grad()
 def warm_start(teacher: Teacher, config: BertConfig, pieces: Tensor, *, mask: int) -> BertForMaskedLM:
-    """Returns a student that starts as the teacher's projection; no training, nothing random where shapes allow.
+    """Returns a student that starts as the teacher's projection; no training, nothing random where shapes
+    allow.
 
     Args:
         teacher: Reads `pieces` through its second table, so that positions coincide.
         config: The student's shape: at most as wide and as long as the teacher, otherwise free.
-        pieces: A sample of text in the student's segmentation [B, L], without padding, masked as in training. Some
-            10,000 positions are enough; time and memory grow with them.
+        pieces: A sample of text in the student's segmentation [B, L], without padding, masked as in training.
+            Some 10,000 positions are enough; time and memory grow with them.
         mask: The student's id of [MASK]. The head is fitted where it stands, as only there it is used.
     """
     student = random_student(config, seed=0)
@@ -108,9 +112,10 @@ def _feed_forward(layer: BertLayer, x: Tensor) -> tuple[Tensor, Tensor]:
 def _basis(bert: BertModel, x: Tensor, width: int) -> Tensor:
     """Returns P [T, S]: the leading directions of the stream in all layers, from embeddings x [B, L, T].
 
-    Within their span the axes are free. They are turned so that LayerNorm, which takes the mean of the S axes away,
-    loses the weakest direction, and so that the axes have like energies: by the cosine transform, whose first vector
-    is constant. At equal width the axes stay, as LayerNorm's gains and the gelu of the head are bound to them.
+    Within their span the axes are free. They are turned so that LayerNorm, which takes the mean of the S axes
+    away, loses the weakest direction, and so that the axes have like energies: by the cosine transform, whose
+    first vector is constant. At equal width the axes stay, as LayerNorm's gains and the gelu of the head are
+    bound to them.
     """
     wide = x.shape[-1]
     if width == wide:
@@ -136,7 +141,9 @@ def _moments(x: Tensor) -> Tensor:
     return (flat.mT @ flat).double() / len(flat)
 
 
-def _least_squares(inputs: Tensor, outputs: Tensor, ridge: float, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _least_squares(
+    inputs: Tensor, outputs: Tensor, ridge: float, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Returns W [D, C] and b [D] with outputs = W inputs + b; the ridge on W is relative, b is free.
 
     Args:
@@ -145,7 +152,11 @@ def _least_squares(inputs: Tensor, outputs: Tensor, ridge: float, weights: Tenso
         ridge: Penalty relative to the mean variance of the inputs.
         weights: Weight of each position [N]; equal where None.
     """
-    shares = torch.full((len(inputs), 1), 1 / len(inputs)) if weights is None else (weights / weights.sum())[:, None]
+    shares = (
+        torch.full((len(inputs), 1), 1 / len(inputs))
+        if weights is None
+        else (weights / weights.sum())[:, None]
+    )
     means = (shares * inputs).sum(0), (shares * outputs).sum(0)
     centred, weighted = inputs - means[0], shares * (inputs - means[0])
     gram, cross = (centred.mT @ weighted).double(), (weighted.mT @ (outputs - means[1])).double()
@@ -170,12 +181,15 @@ def _fit_norm(norm: nn.LayerNorm, v: Tensor, goal: Tensor) -> None:
     norm.bias.copy_(goal.mean(0) - gain * unit.mean(0))
 
 
-def _fit_output(output: BertSelfOutput | BertOutput, inputs: Tensor, residual: Tensor, goal: Tensor) -> Tensor:
-    """Corrects dense and LayerNorm of `output` so that the student's stream is nearest to goal; returns that stream.
+def _fit_output(
+    output: BertSelfOutput | BertOutput, inputs: Tensor, residual: Tensor, goal: Tensor
+) -> Tensor:
+    """Corrects dense and LayerNorm of `output` so that the student's stream is nearest to goal; returns that
+    stream.
 
-    The goal stands behind LayerNorm, dense before it. Of all sums that LayerNorm would turn into the goal, which
-    differ by their mean and scale, each position takes the one nearest to its own. One correction: after several the
-    stream is nearer to the goal and the predictions are further from the teacher's.
+    The goal stands behind LayerNorm, dense before it. Of all sums that LayerNorm would turn into the goal,
+    which differ by their mean and scale, each position takes the one nearest to its own. One correction:
+    after several the stream is nearer to the goal and the predictions are further from the teacher's.
 
     Args:
         output: A BertSelfOutput or BertOutput that holds the projected weights.
@@ -202,7 +216,8 @@ def _fit_output(output: BertSelfOutput | BertOutput, inputs: Tensor, residual: T
 def _project_embeddings(
     student: BertForMaskedLM, bert: BertModel, table: Tensor, pieces: Tensor, basis: Tensor
 ) -> Tensor:
-    """Sets the student's embeddings from the teacher's, the pieces' from `table` [V, T]; returns its stream."""
+    """Sets the student's embeddings from the teacher's, the pieces' from `table` [V, T]; returns its
+    stream."""
     ours, theirs = student.bert.embeddings, bert.embeddings
     words = ours.word_embeddings.weight
     words.copy_(table @ basis)
@@ -220,9 +235,10 @@ def _project_attention(
 ) -> None:
     """Sets the student's heads: per head the query-key and the value-output product, cut to the head's size.
 
-    The scores are a form [y; 1]^T M y: a bias of the key adds the same to all scores of a query, which softmax
-    ignores. For the same reason keys count by their covariance, queries by their second moments. Weights of
-    attention sum to one, so value biases move into the output's. Rows beyond the products' rank keep the random start.
+    The scores are a form [y; 1]^T M y: a bias of the key adds the same to all scores of a query, which
+    softmax ignores. For the same reason keys count by their covariance, queries by their second moments.
+    Weights of attention sum to one, so value biases move into the output's. Rows beyond the products' rank
+    keep the random start.
     """
     theirs, ours, heads = source.self, target.self, source.self.num_attention_heads
     (query, query_bias), (key, _), (value, value_bias) = (
@@ -239,10 +255,16 @@ def _project_attention(
         rank = min(size, key.shape[1])
         left, right = _cut(forms[origin], queries, keys, rank)
         rows = slice(head * size, head * size + rank)
-        ours.query.weight[rows], ours.query.bias[rows], ours.key.weight[rows] = left[:, :-1], left[:, -1], right
+        ours.query.weight[rows], ours.query.bias[rows], ours.key.weight[rows] = (
+            left[:, :-1],
+            left[:, -1],
+            right,
+        )
         # Heads that share an origin share its scores and divide its values.
         rank = min(size * (copy + 1), key.shape[1], width)
-        left, right = (part[copy * size :] for part in _cut(products[origin], torch.eye(width).double(), keys, rank))
+        left, right = (
+            part[copy * size :] for part in _cut(products[origin], torch.eye(width).double(), keys, rank)
+        )
         rows = slice(head * size, head * size + len(left))
         ours.value.weight[rows], target.output.dense.weight[:, rows] = right.float(), left.mT.float()
     ours.key.bias.zero_()
@@ -252,7 +274,8 @@ def _project_attention(
 
 
 def _assign_heads(energies: Tensor, heads: int) -> list[tuple[int, int]]:
-    """Returns for each of the student's heads the teacher's head it comes from and the how-manieth of that it is.
+    """Returns for each of the student's heads the teacher's head it comes from and the how-manieth of that it
+    is.
 
     The most energetic are taken, or taken twice; the teacher's order is kept.
 
@@ -264,7 +287,8 @@ def _assign_heads(energies: Tensor, heads: int) -> list[tuple[int, int]]:
 
 
 def _cut(form: Tensor, left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Returns A [R, M] and B [R, N] with form [M, N] = A^T B, best where inputs have second moments left and right.
+    """Returns A [R, M] and B [R, N] with form [M, N] = A^T B, best where inputs have second moments left and
+    right.
 
     By the singular values of left^(1/2) form right^(1/2), which A and B share evenly.
     """
@@ -286,8 +310,8 @@ def _project_feed_forward(
 ) -> None:
     """Sets the student's inner neurons to those of the teacher that move the student's stream most.
 
-    A neuron of activation a and output w counts by E[a^2] ||P^T w||^2 over the teacher's stream x [B, L, T]. Neurons
-    that the teacher lacks keep the random start; `_fit_output` finds a use for them.
+    A neuron of activation a and output w counts by E[a^2] ||P^T w||^2 over the teacher's stream x [B, L, T].
+    Neurons that the teacher lacks keep the random start; `_fit_output` finds a use for them.
     """
     outputs = basis.mT @ source.output.dense.weight
     energies = _feed_forward(source, x)[0].flatten(0, 1).square().mean(0) * outputs.square().sum(0)
@@ -302,8 +326,8 @@ def _project_feed_forward(
 def _project_head(teacher: Teacher, student: BertForMaskedLM, x: Tensor, y: Tensor, basis: Tensor) -> None:
     """Sets the masked-LM head from the last streams x [N, T] and y [N, S] at masked positions.
 
-    The gelu is bound to the teacher's axes. A student of the same width keeps them. For another the head is made a
-    linear map: with a large bias c, gelu(c + u) is c + u, and LayerNorm takes c away again.
+    The gelu is bound to the teacher's axes. A student of the same width keeps them. For another the head is
+    made a linear map: with a large bias c, gelu(c + u) is c + u, and LayerNorm takes c away again.
     """
     theirs, ours = teacher.model.cls.predictions, student.cls.predictions
     dense, norm = ours.transform.dense, ours.transform.LayerNorm
@@ -330,10 +354,11 @@ def _project_head(teacher: Teacher, student: BertForMaskedLM, x: Tensor, y: Tens
 
 
 def _score_projection(table: Tensor, probabilities: Tensor, basis: Tensor) -> Tensor:
-    """Returns Q [T, S] so that the scores of Q^T h over the table times P are nearest to those of h over the table.
+    """Returns Q [T, S] so that the scores of Q^T h over the table times P are nearest to those of h over the
+    table.
 
-    Nearest as seen by the softmax: in the metric diag(p) - p p^T, its Hessian, of mean probabilities p [V]. With P
-    itself in Q's place scores lose what the directions outside of P share with those inside.
+    Nearest as seen by the softmax: in the metric diag(p) - p p^T, its Hessian, of mean probabilities p [V].
+    With P itself in Q's place scores lose what the directions outside of P share with those inside.
     """
     centred = (table - probabilities @ table).double()
     metric = centred.mT @ (probabilities[:, None] * centred)
