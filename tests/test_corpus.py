@@ -543,10 +543,10 @@ def test_sources_that_do_not_exist_are_named(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(b"\0")
     with pytest.raises(
-        InputError, match="there is no file or folder data/corpsu.txt; did you mean 'corpus.txt'"
+        InputError, match=r"there is no file or folder data/corpsu\.txt; did you mean 'corpus\.txt'"
     ):
         build("data/corpsu.txt", tmp_path / "out")
-    with pytest.raises(InputError, match="there is no file or folder wikipedia; .*data set .* owner/name"):
+    with pytest.raises(InputError, match=r"there is no file or folder wikipedia; .*data set .* owner/name"):
         build("wikipedia", tmp_path / "out")
     with pytest.raises(InputError, match=r"no file matches the pattern 'data/\*\.csv'"):
         build("data/*.csv", tmp_path / "out")
@@ -570,7 +570,7 @@ def test_a_full_disk_is_said_and_survived(text: Path, reference: dict[str, bytes
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
         with (
             small_blocks(),
-            pytest.raises(StorageError, match="cannot be written: .*what is finished is kept"),
+            pytest.raises(StorageError, match=r"cannot be written: .*what is finished is kept"),
         ):
             build(text, tmp_path / "out")
     finally:
@@ -588,7 +588,7 @@ def die(*_: Any) -> int:
 
 
 def test_a_killed_worker_is_said_without_a_hang() -> None:
-    with pytest.raises(LilliputError, match="a worker process .* was killed.*run the same command again"):
+    with pytest.raises(LilliputError, match=r"a worker process .* was killed.*run the same command again"):
         list(corpus._in_order(die, iter([(1,), (2,), (3,)]), workers=2))
 
 

@@ -28,7 +28,7 @@ def config_of(layers: int = 3, width: int = 32, heads: int = 4, inner: int = 64)
 
 @pytest.fixture(scope="module")
 def teacher() -> Teacher:
-    """A random teacher whose every parameter matters: large weights, uneven gains, biases that are not zero."""
+    """A random teacher whose every parameter matters: large weights, uneven gains, biases not zero."""
     config = config_of()
     config.vocab_size, config.max_position_embeddings = OWN, 24
     generator = torch.Generator().manual_seed(0)
@@ -100,7 +100,7 @@ def test_any_shape_is_nearer_to_the_teacher_than_a_random_start(
 
 
 def test_more_room_than_the_teacher_has_keeps_it_exact(teacher: Teacher, pieces: Tensor) -> None:
-    """Twice the heads of half the size share the scores; neurons beyond the teacher's find nothing left to do."""
+    """Twice the heads of half the size share the scores; neurons beyond the teacher's find nothing to do."""
     student = warm_start(teacher, config_of(inner=96), pieces, mask=MASK)
     torch.testing.assert_close(
         student_scores(student, pieces), teacher_scores(teacher, pieces), rtol=0.05, atol=0.05

@@ -1,1 +1,57 @@
-"""x"""
+"""Compresses a BERT encoder into a model of a few megabytes with a small vocabulary of its own.
+
+The data walks once through these stages; each imports only from those before it:
+
+1. `corpus`: text (`sources`, `formats`, `words`) -> documents as word ids, and word counts.
+2. `lexicon`: word counts -> the student's vocabulary (`wordpiece`), every word in both segmentations.
+3. `batches`: documents and lexicon -> what one training step reads, a pure function of seed and step.
+4. `models`: the teacher with two vocabularies, the small student, and the maps between the two.
+5. `objectives`: scores and targets -> (sum, count).
+6. `training`: the loop of one stage (`step`, `stages`, `checkpoint`), and how good it is (`evaluation`).
+
+`compression` walks through all of them as a recipe (`recipes`, `config`) says and keeps everything in one
+folder (`run`). `vocabularies` compares sizes of vocabulary before anything is trained. Every stage is one
+command (`cli`). The names below are loaded when first used: `import lilliput` imports no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lilliput.compression import compress as compress, evaluate as evaluate
+    from lilliput.config import Recipe as Recipe
+    from lilliput.corpus import Corpus as Corpus, build_corpus as build_corpus
+    from lilliput.errors import LilliputError as LilliputError
+    from lilliput.lexicon import Lexicon as Lexicon, build_lexicon as build_lexicon
+    from lilliput.recipes import find_recipe as find_recipe
+    from lilliput.tokenizer import load_tokenizer as load_tokenizer
+    from lilliput.training import train as train
+    from lilliput.vocabularies import vocabulary as vocabulary
+
+_HOMES = {
+    "compress": "lilliput.compression",
+    "evaluate": "lilliput.compression",
+    "train": "lilliput.training",
+    "build_corpus": "lilliput.corpus",
+    "build_lexicon": "lilliput.lexicon",
+    "vocabulary": "lilliput.vocabularies",
+    "Recipe": "lilliput.config",
+    "find_recipe": "lilliput.recipes",
+    "LilliputError": "lilliput.errors",
+    "Corpus": "lilliput.corpus",
+    "Lexicon": "lilliput.lexicon",
+    "load_tokenizer": "lilliput.tokenizer",
+}
+"""Where each public name is found."""
+
+if not TYPE_CHECKING:  # else a type checker would let any name pass
+
+    def __getattr__(name: str) -> Any:
+        """Imports a public name when it is first used (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_HOMES})

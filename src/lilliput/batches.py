@@ -9,6 +9,7 @@ Shape letters: B rows, L length, W words of all rows, P pieces of all rows, N pr
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -119,8 +120,8 @@ def cut_rows(corpus: Corpus, lexicon: Lexicon, length: int, hold_out: bool) -> t
     if hold_out:
         if corpus.documents < 2:
             raise InputError(
-                "the corpus is one single document, so no text can be held out of it; give separate text with "
-                "--held-out, or separate documents by blank lines"
+                "the corpus is one single document, so no text can be held out of it; give separate text "
+                "with --held-out, or separate documents by blank lines"
             )
         every = min(max(_HELD_OUT_AT_MOST, corpus.words // _HELD_OUT_WORDS), corpus.documents)
     longest = np.maximum(lexicon.teacher.lengths, lexicon.student.lengths)
@@ -132,7 +133,7 @@ def cut_rows(corpus: Corpus, lexicon: Lexicon, length: int, hold_out: bool) -> t
         documents += len(ends)
         pieces = np.concatenate([[0], np.cumsum(longest[stream], dtype=np.int64)])
         runs = np.flatnonzero(np.diff(held, prepend=not held[0], append=not held[-1]))
-        for first, last in zip(runs[:-1], runs[1:], strict=True):
+        for first, last in itertools.pairwise(runs):
             start = int(ends[first - 1]) if first else 0
             cuts = _cut(pieces, start, int(ends[last - 1]), length - 2)
             spans[int(held[first])].append(np.insert(cuts, 0, index, axis=1))
@@ -155,8 +156,7 @@ def _cut(pieces: Ints, start: int, stop: int, limit: int) -> Ints:
 
 
 class BatchSource:
-    """Makes the batches of one training stage or evaluation; batch `step` depends on nothing but its
-    arguments."""
+    """Makes the batches of one stage or evaluation; batch `step` depends on nothing but its arguments."""
 
     def __init__(
         self,
@@ -228,7 +228,7 @@ class BatchSource:
         x = (identity.astype(np.uint64) + self._key) * np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+        return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) * np.float64(2.0**-53)
 
     def _words(self, first: int, count: int) -> tuple[Ints, Ints, Ints]:
         """Returns the word ids of rows, one after the other, the row of each and its place there [W]."""

@@ -7,6 +7,7 @@ corpus start at once.
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +57,8 @@ def build_corpus(
         overwrite=overwrite,
     )
     _print(
-        f"{made.words:,} words, {made.documents:,} documents, {len(made.counts) - 2:,} word types in {made.path}"
+        f"{made.words:,} words, {made.documents:,} documents, {len(made.counts) - 2:,} word types "
+        f"in {made.path}"
     )
 
 
@@ -101,7 +103,7 @@ def vocabulary(
     """
     from lilliput.corpus import Corpus
     from lilliput.tokenizer import load_tokenizer
-    from lilliput.vocabulary import render, vocabulary as compare
+    from lilliput.vocabularies import render, vocabulary as compare
 
     try:
         numbers = [int(size) for size in sizes.split(",")]
@@ -173,8 +175,8 @@ def evaluate(
     qualities = run_evaluation(teacher, out, text, text_column=text_column, rows=rows)
     for name, quality in qualities.items():
         _print(
-            f"{name}: {quality.bits_per_character:.3f} bits per character, {quality.accuracy:.1%} of the masked pieces "
-            f"right ({quality.words:,} words, {quality.pieces:,} pieces masked)"
+            f"{name}: {quality.bits_per_character:.3f} bits per character, {quality.accuracy:.1%} of the "
+            f"masked pieces right ({quality.words:,} words, {quality.pieces:,} pieces masked)"
         )
 
 
@@ -245,7 +247,7 @@ def recipes(name: Annotated[str, tyro.conf.Positional] = "") -> None:
             _print(f"{recipe:18}{(make.__doc__ or '').splitlines()[0]}")
 
 
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[..., None]] = {
     "compress": compress,
     "build-corpus": build_corpus,
     "build-lexicon": build_lexicon,
@@ -257,8 +259,7 @@ _COMMANDS = {
 
 
 def main() -> None:
-    """Runs the command line; a refusal is printed as a sentence and exits with 1, an interruption with
-    130."""
+    """Runs the command line; a refusal is one printed sentence and exits with 1, an interruption with 130."""
     # Two processes that share cores stall each other for seconds where OpenMP threads wait by spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _quiet_libraries()
@@ -266,7 +267,8 @@ def main() -> None:
         tyro.extras.subcommand_cli_from_dict(
             _COMMANDS,
             prog="lilliput",
-            description="Makes a model of a few megabytes, with a small vocabulary of its own, of a BERT encoder.",
+            description="Makes a model of a few megabytes, with a small vocabulary of its own, of a BERT "
+            "encoder.",
         )
     except Interrupted as error:
         console.print(f"lilliput: {error}", style="yellow", highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from lilliput.batches import cut_rows
 from lilliput.config import LexiconConfig, Recipe
@@ -92,7 +92,7 @@ def compress(
     check_student(recipe, load_teacher_config(teacher))
     run.path.mkdir(parents=True, exist_ok=True)
     write_json(run.recipe, recipe.to_dict())
-    reading = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
+    reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
     words = build_corpus(corpus, tokenizer, run.corpus, **reading)
     lexicon = build_lexicon(words, tokenizer, recipe.lexicon, run.lexicon, overwrite=overwrite)
     console.print(lexicon.report.describe(recipe.student.width), highlight=False)
@@ -102,7 +102,8 @@ def compress(
         build_lexicon(other, tokenizer, given, run.held_out("lexicon"), overwrite=overwrite)
     elif run.held_out("corpus").exists():
         raise StorageError(
-            f"{run.path} was begun with separate held-out text; give it again with --held-out, or choose another --out"
+            f"{run.path} was begun with separate held-out text; give it again with --held-out, or "
+            "choose another --out"
         )
     stages = {}
     for stage in recipe.stages:

@@ -49,8 +49,8 @@ class StudentConfig:
             _require(getattr(self, name) > 0, f"student.{name} must be positive, found {getattr(self, name)}")
         _require(
             self.width % self.heads == 0,
-            f"student.width must be divisible by student.heads, found width {self.width} and {self.heads} heads; "
-            f"with {self.heads} heads try width {self.width // self.heads * self.heads or self.heads}",
+            f"student.width must be divisible by student.heads, found width {self.width} and {self.heads} "
+            f"heads; with {self.heads} heads try width {self.width // self.heads * self.heads or self.heads}",
         )
 
 
@@ -92,18 +92,22 @@ class ObjectiveWeights:
 
     @property
     def trains_teacher(self) -> bool:
+        """Whether an objective changes the teacher."""
         return self.teacher_masked_lm > 0
 
     @property
     def trains_student(self) -> bool:
+        """Whether an objective changes the student."""
         return self.student_masked_lm > 0 or self.soft_labels > 0 or self.uses_projections
 
     @property
     def uses_projections(self) -> bool:
+        """Whether an objective compares the models' variables."""
         return self.projection_down > 0 or self.projection_up > 0
 
     @property
     def uses_teacher(self) -> bool:
+        """Whether an objective reads the teacher."""
         return self.trains_teacher or self.soft_labels > 0 or self.uses_projections
 
 
@@ -237,7 +241,8 @@ class Recipe:
             if stage.name == name:
                 return stage
         raise ConfigError(
-            f"recipe '{self.name}' has no stage '{name}'; {nearest(name, (stage.name for stage in self.stages))}"
+            f"recipe '{self.name}' has no stage '{name}'; "
+            f"{nearest(name, (stage.name for stage in self.stages))}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -247,7 +252,8 @@ class Recipe:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Builds a recipe from JSON values, strictly: unknown keys and wrong types raise ConfigError."""
-        return _build(cls, values, "")
+        recipe: Self = _build(cls, values, "")
+        return recipe
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -104,7 +104,7 @@ class _Tally:
         self.nats += float(torch.nn.functional.cross_entropy(scores, reading.targets, reduction="sum"))
         self.right += int((scores.argmax(-1) == reading.targets).sum())
         self.pieces += reading.targets.shape[0]
-        self.words += reading.words.unique().shape[0]
+        self.words += reading.words.unique().shape[0]  # type: ignore[no-untyped-call]
         self.characters += batch.masked_characters
 
     def quality(self) -> Quality:

@@ -128,10 +128,12 @@ class Lexicon:
 
     @property
     def teacher_size(self) -> int:
+        """Pieces in the teacher's vocabulary."""
         return self.report.teacher_size
 
     @property
     def student_size(self) -> int:
+        """Pieces in the student's vocabulary."""
         return self.report.student_size
 
     @property

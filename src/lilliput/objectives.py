@@ -25,7 +25,7 @@ def logits(hidden: Tensor, table: Tensor, bias: Tensor) -> Tensor:
 
 
 def masked_lm(scores: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-    """Returns the summed cross-entropy in nats of scores [N, V] to piece ids [N], and N (Devlin et al. 2019)."""
+    """Returns the summed cross-entropy in nats of scores [N, V] to piece ids [N], and N (Devlin et al.)."""
     return F.cross_entropy(scores, targets, reduction="sum"), targets.shape[0]
 
 

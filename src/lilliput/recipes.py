@@ -47,8 +47,8 @@ def lilliput() -> Recipe:
 def paper48() -> Recipe:
     """Zhao et al. 2019, width 48: dual training with projection down, everything from the paper.
 
-    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper48 --out
-    runs/paper48
+    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper48
+        --out runs/paper48
     """
     return _paper(48, positions=128)
 
@@ -56,8 +56,8 @@ def paper48() -> Recipe:
 def paper96() -> Recipe:
     """Zhao et al. 2019, width 96, 512 positions.
 
-    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper96 --out
-    runs/paper96
+    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper96
+        --out runs/paper96
     """
     return _paper(96, positions=512)
 
@@ -65,18 +65,17 @@ def paper96() -> Recipe:
 def paper192() -> Recipe:
     """Zhao et al. 2019, width 192.
 
-    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper192 --out
-    runs/paper192
+    lilliput compress bert-base-uncased --corpus wikimedia/wikipedia:20231101.en --recipe paper192
+        --out runs/paper192
     """
     return _paper(192, positions=128)
 
 
 def mixed_vocabulary() -> Recipe:
-    """Zhao et al. 2021: the teacher learns narrow student-vocabulary embeddings, then the student trains
-    alone.
+    """Zhao et al. 2021: the teacher learns narrow student embeddings, then the student trains alone.
 
-    lilliput compress bert-large-uncased --corpus wikimedia/wikipedia:20231101.en --recipe mixed_vocabulary
-    --out runs/v2
+    lilliput compress bert-large-uncased --corpus wikimedia/wikipedia:20231101.en
+        --recipe mixed_vocabulary --out runs/v2
     """
     batch = BatchConfig(rows=256)
     return Recipe(

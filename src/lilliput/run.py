@@ -44,8 +44,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     except OSError as error:
         raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}; make room or choose another folder, then run "
-            "the same command again: what is finished is kept"
+            f"{path} cannot be written: {error.strerror or error}; make room or choose another folder, then "
+            "run the same command again: what is finished is kept"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -81,8 +81,7 @@ def digest_file(path: Path) -> str:
 
 
 def digest_folder(path: Path) -> str:
-    """Returns a short digest of the names and bytes of the files directly in a folder, hidden ones left
-    out."""
+    """Returns a short digest of names and bytes of the files directly in a folder, hidden ones left out."""
     files = sorted(item for item in path.iterdir() if item.is_file() and not item.name.startswith("."))
     return digest_value({item.name: digest_file(item) for item in files})
 
@@ -98,10 +97,12 @@ class StageDir:
 
     @property
     def manifest_path(self) -> Path:
+        """Written last; says what the directory was made from and what came of it."""
         return self.path / "manifest.json"
 
     @property
     def begun_path(self) -> Path:
+        """Written first; says what the directory is being made from."""
         return self.path / "begun.json"
 
     @property
@@ -110,15 +111,14 @@ class StageDir:
         return digest_value({"format": FORMAT, "made_from": self.made_from})
 
     def is_finished(self) -> bool:
-        """Whether the directory is there, whole and made from the same; raises StorageError if from anything
-        else."""
+        """Whether the directory is finished and made from the same; raises StorageError if from another."""
         for path in (self.manifest_path, self.begun_path):
             if path.exists():
                 found = read_json(path)
                 if found["digest"] != self.digest:
                     raise StorageError(
-                        f"{self.path} was made from something else ({_difference(found, self.made_from)}); choose "
-                        "another --out to keep it, or add --overwrite to build it again"
+                        f"{self.path} was made from something else ({_difference(found, self.made_from)}); "
+                        "choose another --out to keep it, or add --overwrite to build it again"
                     )
         return self.manifest_path.exists()
 
@@ -194,22 +194,27 @@ class RunDir:
 
     @property
     def recipe(self) -> Path:
+        """The recipe of the run as JSON."""
         return self.path / "recipe.json"
 
     @property
     def corpus(self) -> Path:
+        """The directory of the text to train on."""
         return self.path / "corpus"
 
     @property
     def lexicon(self) -> Path:
+        """The directory of the student's vocabulary and all segmentations."""
         return self.path / "lexicon"
 
     @property
     def vocabulary(self) -> Path:
+        """The directory of the comparison of vocabularies' sizes."""
         return self.path / "vocabulary"
 
     @property
     def summary(self) -> Path:
+        """What the run did as JSON."""
         return self.path / "summary.json"
 
     @property

@@ -1,4 +1,4 @@
-"""What a training stage begins with: its data, its budget, and models from earlier stages or first weights."""
+"""What a training stage begins with: its data, its budget, models from earlier stages or first weights."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Data:
 
     @classmethod
     def open(cls, run: RunDir, length: int) -> "Data":
-        """Opens a run's corpus and lexicon; held out is the run's separate text, or else documents of the corpus."""
+        """Opens a run's corpus and lexicon; held out is its separate text or else documents of the corpus."""
         lexicon = Lexicon.open(run.lexicon)
         separate = run.held_out("lexicon").exists()
         train, held_out = cut_rows(Corpus.open(run.corpus), lexicon, length, hold_out=not separate)
@@ -78,7 +78,7 @@ def stage_budget(recipe: Recipe, stage: StageConfig) -> dict[str, float]:
 
 
 def checkpoint_digest(name: str) -> str:
-    """Returns what identifies a checkpoint: the digest of a folder's files, or a hub name with its revision."""
+    """Returns what identifies a checkpoint: the digest of a folder's files, or a hub name and revision."""
     if Path(name).is_dir():
         return digest_folder(Path(name))
     return f"{name}@{load_teacher_config(name)._commit_hash}"
@@ -95,8 +95,8 @@ def check_student(recipe: Recipe, teacher: BertConfig) -> None:
     ):
         if mine > limit:
             raise ConfigError(
-                f"the student is larger than its teacher: student.{name} is {mine}, the teacher has {limit}; set "
-                f"student.{name} to {limit} or less, or take a larger teacher"
+                f"the student is larger than its teacher: student.{name} is {mine}, the teacher has {limit}; "
+                f"set student.{name} to {limit} or less, or take a larger teacher"
             )
 
 
@@ -143,13 +143,13 @@ def first_models(
 
 
 def _earlier(run: RunDir, recipe: Recipe, stage: StageConfig, model: str) -> Path | None:
-    """Returns the folder of the model as the last stage before this one that trained it left it, if any did."""
+    """Returns the folder of the model from the last stage before this one that trained it, if any did."""
     found = None
     for before in recipe.stages[: recipe.stages.index(stage)]:
         if not (run.training(before.name) / "manifest.json").exists():
             raise StorageError(
-                f"stage '{before.name}' comes before '{stage.name}' and is not finished in {run.path}; train it first "
-                f"with `lilliput train --stage {before.name}`"
+                f"stage '{before.name}' comes before '{stage.name}' and is not finished in {run.path}; train "
+                f"it first with `lilliput train --stage {before.name}`"
             )
         trained = before.objectives.trains_teacher if model == "teacher" else before.objectives.trains_student
         found = run.training(before.name) / model if trained else found
@@ -177,8 +177,8 @@ def _first_teacher(
         )
     if not has_head and not recipe.stages[0].objectives.trains_teacher:
         raise ConfigError(
-            f"the teacher '{teacher}' has no masked-LM head and the first stage of recipe '{recipe.name}' does not "
-            "train it; begin with a stage that has objectives.teacher_masked_lm"
+            f"the teacher '{teacher}' has no masked-LM head and the first stage of recipe '{recipe.name}' "
+            "does not train it; begin with a stage that has objectives.teacher_masked_lm"
         )
     pieces = spell(lexicon.student_tokenizer().get_vocab(), lexicon.teacher_tokenizer())
     return build_teacher(model, pieces, recipe.start.second_table, recipe.student.width, recipe.seed)
@@ -211,7 +211,7 @@ def _sample(source: BatchSource) -> Tensor:
             rows.append(pieces[full, :length])
     if not sum(map(len, rows)):
         raise ConfigError(
-            f"no stretch of the corpus fills {length} pieces, so the warm start has nothing to measure on; lower "
-            "batch.length"
+            f"no stretch of the corpus fills {length} pieces, so the warm start has nothing to measure on; "
+            "lower batch.length"
         )
     return torch.cat(rows)[:_SAMPLE_ROWS]

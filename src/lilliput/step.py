@@ -26,7 +26,7 @@ Sums = dict[str, Tensor]
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """Returns the faster precision on a device: bfloat16 where the hardware multiplies it in tiles, else float32.
+    """Returns the faster precision on a device: bfloat16 where hardware multiplies it in tiles, else float32.
 
     A processor without AMX multiplies bfloat16 at half the speed of float32 (measured: 84 against 165 GFLOP/s
     a core on a Xeon with AVX-512 BF16), so it counts as one that does not have it.
@@ -63,7 +63,8 @@ class Trainees(nn.Module):
 
     def _shared(self) -> tuple[list[Tensor], list[Tensor]]:
         """Returns the teacher's and the student's side of all shared variables."""
-        assert self.teacher is not None and self.student is not None
+        assert self.teacher is not None
+        assert self.student is not None
         shared = shared_variables(self.teacher, self.student)
         return [variable.teacher for variable in shared], [variable.student for variable in shared]
 
@@ -108,7 +109,7 @@ class Trainees(nn.Module):
     def _read_teacher(
         self, teacher: Teacher, batch: Batch, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the teacher's loss on its own pieces and on the student's, and its scores over the latter."""
+        """Returns the teacher's loss on its own pieces and on the student's, and its scores over these."""
         reading = batch.teacher
         hidden = teacher.hidden(reading.pieces, reading.padding, dtype).flatten(0, 1)[reading.positions]
         hidden = head_transform(teacher.model, hidden)
@@ -142,7 +143,7 @@ class Trainees(nn.Module):
 
 
 def build_optimizer(trainees: Trainees, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Returns the optimiser; each group keeps its peak learning rate under "peak". Vectors are not decayed."""
+    """Returns the optimiser; each group keeps its peak rate under "peak". Vectors are not decayed."""
     groups = []
     for peak, module in (
         (config.teacher_rate, trainees.teacher),
@@ -166,8 +167,7 @@ def build_optimizer(trainees: Trainees, config: OptimizerConfig) -> torch.optim.
 
 
 def learning_rate(peak: float, done: float, warm_up: float) -> float:
-    """Returns the rate when the share `done` of a stage is over: up linearly over `warm_up`, then down to
-    0."""
+    """Returns the rate when the share `done` of a stage is over: up over `warm_up`, then down to 0."""
     if done < warm_up:
         return peak * done / warm_up
     return peak * max(1.0 - done, 0.0) / (1.0 - warm_up)
@@ -209,8 +209,9 @@ class Stepper:
         for name, mean in means.items():
             if not abs(mean) < float("inf"):
                 raise TrainingError(
-                    f"the objective {name} is {mean} at step {step}; nothing of this step was kept. Lower the learning "
-                    "rate (optimizer.student_rate, optimizer.teacher_rate) or the objective's weight"
+                    f"the objective {name} is {mean} at step {step}; nothing of this step was kept. Lower "
+                    "the learning rate (optimizer.student_rate, optimizer.teacher_rate) or the weight of the "
+                    "objective"
                 )
         for parameters in self._clipped_together():
             self._accelerator.clip_grad_norm_(parameters, self._config.clip)

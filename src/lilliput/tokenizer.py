@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from lilliput.errors import ModelError
 
 SUPPORTED = (
-    "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder with "
-    "tokenizer.json or vocab.txt, or on the hub with tokenizer.json"
+    "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder "
+    "with tokenizer.json or vocab.txt, or on the hub with tokenizer.json"
 )
 
 
@@ -51,8 +51,8 @@ def load_tokenizer(name: str) -> Tokenizer:
             tokenizer = Tokenizer.from_pretrained(name)
         except Exception as error:  # the library raises bare Exception for every failure of the hub
             raise ModelError(
-                f"'{name}' is not a folder here and no fast tokenizer of that name came from the hub ({error}); "
-                f"{SUPPORTED}"
+                f"'{name}' is not a folder here and no fast tokenizer of that name came from the hub "
+                f"({error}); {SUPPORTED}"
             ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -63,11 +63,10 @@ def load_tokenizer(name: str) -> Tokenizer:
 def special_pieces(tokenizer: Tokenizer) -> SpecialPieces:
     """Returns the ids of [PAD], [UNK], [CLS], [SEP] and [MASK]; raises ModelError when one is missing."""
     names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-    ids = [tokenizer.token_to_id(name) for name in names]
-    missing = [name for name, piece in zip(names, ids, strict=True) if piece is None]
-    if missing:
+    ids = {name: piece for name in names if (piece := tokenizer.token_to_id(name)) is not None}
+    if missing := [name for name in names if name not in ids]:
         raise ModelError(f"the tokenizer lacks the special pieces {', '.join(missing)}; {SUPPORTED}")
-    return SpecialPieces(*ids)
+    return SpecialPieces(*ids.values())
 
 
 def student_tokenizer(teacher: Tokenizer, vocabulary: dict[str, int]) -> Tokenizer:

@@ -114,8 +114,7 @@ class _Loop:
         self._held_out = evaluation_source(data.held_out, data.held_out_lexicon, config.batch.length)
 
     def run(self, position: Position, checkpoints: Path, checkpoint_seconds: float) -> Position:
-        """Trains on from `position` until the budget is spent, saving checkpoints, and returns the last
-        position."""
+        """Trains on from `position` until the budget is spent and returns the last position."""
         self._metrics.rewind(position.step)
         started = time.monotonic() - position.seconds
         saved = time.monotonic()
@@ -134,8 +133,8 @@ class _Loop:
                         saved = time.monotonic()
                     if asked:
                         raise Interrupted(
-                            f"{asked[0]} stopped stage '{self._config.name}' after step {position.step}; its state is "
-                            "saved, and the same command goes on from there"
+                            f"{asked[0]} stopped stage '{self._config.name}' after step {position.step}; its "
+                            "state is saved, and the same command goes on from there"
                         )
             self._log(position, self._evaluate("held_out", _ROWS), events)
         return position
@@ -230,8 +229,7 @@ def _signals() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _events(folder: Path, step: int) -> Iterator[Callable[[Values, int], None]]:
-    """Gives a function that writes values for TensorBoard, or does nothing where that extra is not
-    installed."""
+    """Gives a function that writes values for TensorBoard, or nothing where that is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
         yield lambda values, step: None
         return

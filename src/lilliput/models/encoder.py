@@ -9,11 +9,13 @@ Shape letters: B batch, L length, D width, N positions, V vocabulary.
 """
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertForMaskedLM, BertModel
+from transformers.models.bert.modeling_bert import BertCrossAttention, BertLayer, BertSelfAttention
 
 
 def cast_linear(x: Tensor, layer: nn.Linear) -> Tensor:
@@ -47,7 +49,7 @@ def encode(bert: BertModel, words: Tensor, padding: Tensor | None) -> Tensor:
     mask = None
     if padding is not None:
         mask = torch.zeros_like(padding, dtype=x.dtype).masked_fill_(padding, -math.inf)[:, None, None, :]
-    for layer in bert.encoder.layer:
+    for layer in cast(list[BertLayer], list(bert.encoder.layer)):
         attention = layer.attention
         context = self_attention(x, attention.self, mask)
         x = cast_layer_norm(x + cast_linear(context, attention.output.dense), attention.output.LayerNorm)
@@ -56,12 +58,14 @@ def encode(bert: BertModel, words: Tensor, padding: Tensor | None) -> Tensor:
     return x
 
 
-def self_attention(x: Tensor, attention: nn.Module, mask: Tensor | None) -> Tensor:
+def self_attention(
+    x: Tensor, attention: BertSelfAttention | BertCrossAttention, mask: Tensor | None
+) -> Tensor:
     """Returns the heads' outputs side by side [B, L, D], before the output product.
 
     Args:
         x: Input [B, L, D].
-        attention: A `BertSelfAttention`, for its parameters.
+        attention: The parameters.
         mask: Added to the scores, broadcast to [B, heads, L, L], or None.
     """
     batch, length, width = x.shape

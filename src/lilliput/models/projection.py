@@ -29,8 +29,7 @@ class SharedVariable:
 
 
 def matching_layers(student_layers: int, teacher_layers: int) -> list[int]:
-    """Returns for each student layer the teacher layer it corresponds to, evenly spaced and ending at the
-    last.
+    """Returns the teacher layer of each student layer, evenly spaced and ending at the last.
 
     >>> matching_layers(3, 12)
     [3, 7, 11]
@@ -96,8 +95,7 @@ class SharedProjections(nn.Module):
 
     @torch.no_grad()
     def fit(self, sources: Sequence[Tensor], targets: Sequence[Tensor], rounds: int = 5) -> None:
-        """Sets U and V to minimise the squared distance, by alternating least squares from where they
-        stand."""
+        """Sets U and V to minimise the squared distance, by alternating least squares."""
         for key, members in _by_shape(sources, targets).items():
             source = _stack([sources[i] for i in members]).double()
             target = _stack([targets[i] for i in members]).double()
@@ -111,12 +109,12 @@ class SharedProjections(nn.Module):
 
 
 def _least_squares(inputs: Tensor, outputs: Tensor) -> Tensor:
-    """Returns X [C, c] that minimises sum_k ||inputs_k X - outputs_k||^2, with a tiny ridge for
-    rank-deficient inputs."""
+    """Returns X [C, c] that minimises sum_k ||inputs_k X - outputs_k||^2; a tiny ridge makes it unique."""
     x, y = inputs.flatten(0, 1), outputs.flatten(0, 1)
     gram = x.mT @ x
     ridge = 1e-6 * gram.diagonal().mean().clamp(min=1e-12)
-    return torch.linalg.solve(gram + ridge * torch.eye(gram.shape[0], dtype=gram.dtype), x.mT @ y)
+    solved: Tensor = torch.linalg.solve(gram + ridge * torch.eye(gram.shape[0], dtype=gram.dtype), x.mT @ y)
+    return solved
 
 
 def _stack(variables: Sequence[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ Shape letters: B batch, L length, T teacher width, S student width, V vocabulary
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,8 @@ from lilliput.errors import ModelError, StorageError
 from lilliput.models.encoder import encode
 
 SUPPORTED = (
-    "supported are checkpoints of transformers' BERT (model_type 'bert', an encoder with absolute positions) with "
-    "safetensors weights, from a folder or the hub"
+    "supported are checkpoints of transformers' BERT (model_type 'bert', an encoder with absolute positions) "
+    "with safetensors weights, from a folder or the hub"
 )
 _SECOND_FILE = "second_vocabulary.safetensors"
 
@@ -51,12 +51,14 @@ def load_masked_lm(name: str) -> tuple[BertForMaskedLM, bool]:
     """
     config = load_teacher_config(name)
     try:
-        model, info = BertForMaskedLM.from_pretrained(
+        loaded: Any = BertForMaskedLM.from_pretrained(
             name, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"the weights of '{name}' cannot be loaded ({reason}); {SUPPORTED}") from error
+    model: BertForMaskedLM
+    model, info = loaded
     missing = {key for key in info["missing_keys"] if not key.startswith("cls.predictions.decoder")}
     if any(key.startswith("bert.") for key in missing):
         raise ModelError(
@@ -69,7 +71,7 @@ def load_masked_lm(name: str) -> tuple[BertForMaskedLM, bool]:
 
 
 class AffineTable(nn.Module):
-    """Embeddings as narrow as the student's with an affine map to the teacher's width (mixed-vocabulary training)."""
+    """Embeddings as narrow as the student's, mapped to the teacher's width (mixed-vocabulary training)."""
 
     def __init__(self, size: int, narrow: int, wide: int) -> None:
         super().__init__()
@@ -111,6 +113,7 @@ class Teacher(nn.Module):
 
     @property
     def config(self) -> BertConfig:
+        """The shape of the original teacher."""
         return self.model.config
 
     @property
@@ -149,7 +152,7 @@ class Teacher(nn.Module):
         model, _ = load_masked_lm(str(folder))
         weight = tensors["second.weight"]
         second = (
-            AffineTable(*weight.shape, model.config.hidden_size)
+            AffineTable(weight.shape[0], weight.shape[1], model.config.hidden_size)
             if "second.map.weight" in tensors
             else FreeTable(weight)
         )

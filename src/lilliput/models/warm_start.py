@@ -60,8 +60,9 @@ class _Reader:
 
 @torch.no_grad()
 def warm_start(teacher: Teacher, config: BertConfig, pieces: Tensor, *, mask: int) -> BertForMaskedLM:
-    """Returns a student that starts as the teacher's projection; no training, nothing random where shapes
-    allow.
+    """Returns a student that starts as the teacher's projection, without training.
+
+    Nothing is random where shapes allow.
 
     Args:
         teacher: Reads `pieces` through its second table, so that positions coincide.
@@ -184,8 +185,7 @@ def _fit_norm(norm: nn.LayerNorm, v: Tensor, goal: Tensor) -> None:
 def _fit_output(
     output: BertSelfOutput | BertOutput, inputs: Tensor, residual: Tensor, goal: Tensor
 ) -> Tensor:
-    """Corrects dense and LayerNorm of `output` so that the student's stream is nearest to goal; returns that
-    stream.
+    """Corrects dense and LayerNorm of `output` to bring the student's stream nearest to goal; returns it.
 
     The goal stands behind LayerNorm, dense before it. Of all sums that LayerNorm would turn into the goal,
     which differ by their mean and scale, each position takes the one nearest to its own. One correction:
@@ -216,8 +216,7 @@ def _fit_output(
 def _project_embeddings(
     student: BertForMaskedLM, bert: BertModel, table: Tensor, pieces: Tensor, basis: Tensor
 ) -> Tensor:
-    """Sets the student's embeddings from the teacher's, the pieces' from `table` [V, T]; returns its
-    stream."""
+    """Sets the student's embeddings, the pieces' from `table` [V, T], and returns its stream."""
     ours, theirs = student.bert.embeddings, bert.embeddings
     words = ours.word_embeddings.weight
     words.copy_(table @ basis)
@@ -274,8 +273,7 @@ def _project_attention(
 
 
 def _assign_heads(energies: Tensor, heads: int) -> list[tuple[int, int]]:
-    """Returns for each of the student's heads the teacher's head it comes from and the how-manieth of that it
-    is.
+    """Returns for each head of the student the teacher's head it comes from and the how-manieth of that.
 
     The most energetic are taken, or taken twice; the teacher's order is kept.
 
@@ -287,8 +285,7 @@ def _assign_heads(energies: Tensor, heads: int) -> list[tuple[int, int]]:
 
 
 def _cut(form: Tensor, left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Returns A [R, M] and B [R, N] with form [M, N] = A^T B, best where inputs have second moments left and
-    right.
+    """Returns A [R, M], B [R, N] with form [M, N] = A^T B, best for second moments left and right.
 
     By the singular values of left^(1/2) form right^(1/2), which A and B share evenly.
     """
@@ -354,8 +351,7 @@ def _project_head(teacher: Teacher, student: BertForMaskedLM, x: Tensor, y: Tens
 
 
 def _score_projection(table: Tensor, probabilities: Tensor, basis: Tensor) -> Tensor:
-    """Returns Q [T, S] so that the scores of Q^T h over the table times P are nearest to those of h over the
-    table.
+    """Returns Q [T, S] that brings the scores of Q^T h over the table times P nearest to those of h over it.
 
     Nearest as seen by the softmax: in the metric diag(p) - p p^T, its Hessian, of mean probabilities p [V].
     With P itself in Q's place scores lose what the directions outside of P share with those inside.

@@ -18,7 +18,7 @@ from lilliput.config import LexiconConfig
 from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
 from lilliput.errors import ConfigError, InputError, StorageError
 from lilliput.lexicon import SPECIAL, build_lexicon, learn_vocabulary
-from lilliput.vocabulary import VocabularyReport, plot, render, vocabulary
+from lilliput.vocabularies import VocabularyReport, plot, render, vocabulary
 
 FILES = ("vocabulary.json", "vocabulary.svg", "vocabulary.png", "manifest.json")
 
@@ -143,5 +143,5 @@ def test_damaged_reports_are_refused(
 
 def test_vocabulary_imports_no_large_library() -> None:
     heavy = {"torch", "transformers", "matplotlib"}
-    script = f"import sys, lilliput.vocabulary; sys.exit(bool({heavy} & set(sys.modules)))"
+    script = f"import sys, lilliput.vocabularies; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
