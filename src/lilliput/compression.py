@@ -88,23 +88,9 @@ def compress(
     """
     started = time.monotonic()
     run = RunDir(out)
-    tokenizer = load_tokenizer(teacher)
-    check_student(recipe, load_teacher_config(teacher))
-    run.path.mkdir(parents=True, exist_ok=True)
-    write_json(run.recipe, recipe.to_dict())
-    reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
-    words = build_corpus(corpus, tokenizer, run.corpus, **reading)
-    lexicon = build_lexicon(words, tokenizer, recipe.lexicon, run.lexicon, overwrite=overwrite)
+    reading = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
+    lexicon = prepare(teacher, corpus, run, recipe, held_out=held_out, **reading)
     console.print(lexicon.report.describe(recipe.student.width), highlight=False)
-    if held_out:
-        other = build_corpus(held_out, tokenizer, run.held_out("corpus"), **reading)
-        given = LexiconConfig(tokenizer=str(lexicon.tokenizer_folder))
-        build_lexicon(other, tokenizer, given, run.held_out("lexicon"), overwrite=overwrite)
-    elif run.held_out("corpus").exists():
-        raise StorageError(
-            f"{run.path} was begun with separate held-out text; give it again with --held-out, or "
-            "choose another --out"
-        )
     stages = {}
     for stage in recipe.stages:
         stages[stage.name] = train(
@@ -114,6 +100,40 @@ def compress(
     summary = _finish(run, recipe, teacher, stages, started)
     write_json(run.summary, dataclasses.asdict(summary))
     return summary
+
+
+def prepare(
+    teacher: str,
+    corpus: Sequence[str],
+    run: RunDir,
+    recipe: Recipe,
+    *,
+    held_out: Sequence[str] = (),
+    text_column: str = "text",
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> Lexicon:
+    """Does everything that comes before training, and returns the run's lexicon.
+
+    Refuses what cannot work first: a tokenizer or a teacher that is not supported, a student larger than the teacher.
+    The arguments are those of `compress`.
+    """
+    tokenizer = load_tokenizer(teacher)
+    check_student(recipe, load_teacher_config(teacher))
+    run.path.mkdir(parents=True, exist_ok=True)
+    write_json(run.recipe, recipe.to_dict())
+    reading = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
+    words = build_corpus(corpus, tokenizer, run.corpus, **reading)
+    lexicon = build_lexicon(words, tokenizer, recipe.lexicon, run.lexicon, overwrite=overwrite)
+    if held_out:
+        other = build_corpus(held_out, tokenizer, run.held_out("corpus"), **reading)
+        given = LexiconConfig(tokenizer=str(lexicon.tokenizer_folder))
+        build_lexicon(other, tokenizer, given, run.held_out("lexicon"), overwrite=overwrite)
+    elif run.held_out("corpus").exists():
+        raise StorageError(
+            f"{run.path} was begun with separate held-out text; give it again with --held-out, or choose another --out"
+        )
+    return lexicon
 
 
 def evaluate(

@@ -137,7 +137,7 @@ def first_models(
             recipe, with_tables, lexicon, source, warm=fit and recipe.start.student == "teacher"
         )
     trainees = Trainees(with_tables if weights.uses_teacher else None, student, weights)
-    if fit:
+    if fit and recipe.start.student == "teacher":
         trainees.fit_projections()
     return trainees
 
