@@ -5,33 +5,30 @@ tokenised while models train.
 """
 
 import dataclasses
-import itertools
-import json
-import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
 from lilliput.config import LexiconConfig
 from lilliput.corpus import FIRST_WORD, Corpus
-from lilliput.errors import InputError, ModelError, StorageError
-from lilliput.progress import Bar, bar
-from lilliput.run import StageDir, digest_value, read_json, write_json, writing
-from lilliput.tokenizer import SpecialPieces, load_tokenizer, special_pieces, student_tokenizer
+from lilliput.errors import StorageError
+from lilliput.progress import bar
+from lilliput.run import StageDir, read_json, writing
+from lilliput.tokenizer import (
+    SpecialPieces,
+    digest_tokenizer,
+    given_tokenizer,
+    save_tokenizer,
+    special_pieces,
+    vocabulary_size,
+)
+from lilliput.wordpiece import learn_vocabulary
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""The pieces that are not text, in the order of their ids in a learnt vocabulary."""
-
-_WORDS_LEARNT_FROM = 20_000_000
-"""Running words the trainer is shown at most, in about 15 s. With 5 M words of Wikipedia in place of 32 M, 28
-of 4,928 pieces are others."""
-_CHARACTER_SHARE = 0.05
-"""Divided by the size of the vocabulary: occurrences per running word from which a character gets a place."""
 _AGAIN = "build the lexicon again with --overwrite"
 _WORDS_PER_LINE = 1_000
 _LINES_PER_BLOCK = 50
@@ -153,7 +150,7 @@ class Lexicon:
     def open(cls, path: Path) -> "Lexicon":
         """Opens a finished lexicon; raises StorageError when a file is missing, cut short or does not fit."""
         if not (path / "manifest.json").exists():
-            raise StorageError(f"{path} holds no finished lexicon; build it with `lilliput lexicon`")
+            raise StorageError(f"{path} holds no finished lexicon; build it with `lilliput build-lexicon`")
         try:
             report = LexiconReport(**read_json(path / "manifest.json")["results"])
         except (KeyError, TypeError) as error:
@@ -198,12 +195,12 @@ def build_lexicon(
         ModelError: If the tokenizer to take cuts texts into other words than the teacher's.
         StorageError: If `out` was made from anything else or cannot be written.
     """
-    given = None if config.tokenizer is None else _given_tokenizer(config.tokenizer, teacher)
+    given = None if config.tokenizer is None else given_tokenizer(config.tokenizer, teacher)
     made_from = {
         "corpus": read_json(corpus.path / "manifest.json")["digest"],
         "teacher": digest_tokenizer(teacher),
-        "config": dataclasses.asdict(config),
-        "tokenizer": None if given is None else digest_tokenizer(given),
+        # The place of a given tokenizer may change, its content may not.
+        "vocabulary": config.size if given is None else digest_tokenizer(given),
     }
     stage = StageDir(out, made_from)
     if overwrite or not stage.is_finished():
@@ -241,56 +238,6 @@ def _write(
     with writing(out / "teacher_tokenizer.json") as file:
         file.write(teacher.to_str().encode())
     return measure(counts, tables["teacher"], teacher, tables["student"], student)
-
-
-def learn_vocabulary(
-    words: Sequence[str], counts: npt.NDArray[np.int64], size: int, teacher: Tokenizer
-) -> Tokenizer:
-    """Returns a tokenizer of exactly `size` WordPieces learnt from `words` and their `counts`.
-
-    Equal input gives an equal vocabulary: special pieces at ids 0 to 4, characters, then pieces in the order
-    learnt. Of a text of more than 20 M words every n-th running word is learnt from, in the order of the word
-    list, so that time and memory stay bounded. A word seen fewer than n times may then be left out, but rare
-    words taken together keep their weight, and so do the pieces they share. Characters rarer than the pieces
-    learnt last are left out, for they would take the place of something more frequent; ASCII letters and
-    digits always stay.
-
-    Args:
-        words: Different words, most frequent first.
-        counts: How often each occurs.
-        size: Pieces wanted, the five special ones included.
-        teacher: Its normaliser, pre-tokeniser and continuation prefix are taken over.
-
-    Raises:
-        InputError: If the text gives fewer pieces, or its characters alone need more.
-    """
-    words, counts = _thinned(words, counts)
-    words, counts = _of_common_characters(words, counts, size)
-    prefix = teacher.model.continuing_subword_prefix
-    # Fixed first ids are what makes the result repeatable: the trainer breaks ties between equally frequent
-    # pairs by id, and hands out the ids of continuing characters in the random order of a hash table.
-    first, later = {word[0] for word in words}, {character for word in words for character in word[1:]}
-    characters = sorted(first | later) + [prefix + character for character in sorted(later)]
-    fixed = [*SPECIAL, *characters]
-    if len(fixed) > size:
-        raise InputError(
-            f"{size} pieces cannot hold the {len(characters)} characters of this text (at a word's beginning "
-            f"and within it) and the special pieces; raise lexicon.size to {2 * len(fixed)} or more"
-        )
-    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    learner.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=fixed, continuing_subword_prefix=prefix, show_progress=False
-    )
-    with bar(f"learning {size:,} pieces", int(counts.sum())) as progress:
-        learner.train_from_iterator(_lines(words, counts, progress), trainer)
-    vocabulary = learner.get_vocab()
-    if len(vocabulary) < size:
-        raise InputError(
-            f"the text gives {len(vocabulary)} pieces at most, {size} were asked for; set lexicon.size to "
-            f"{len(vocabulary)} or less, or give more text"
-        )
-    return student_tokenizer(teacher, vocabulary)
 
 
 def segment(words: Sequence[str], tokenizer: Tokenizer) -> Segmentations:
@@ -355,102 +302,6 @@ def measure(
 def unknown_words(table: Segmentations, tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
     """Returns which words hold [UNK], [words]."""
     return np.logical_or.reduceat(table.pieces == special_pieces(tokenizer).unk, table.offsets[:-1])
-
-
-def vocabulary_size(tokenizer: Tokenizer) -> int:
-    """Returns the rows that a table of embeddings needs for every id of `tokenizer`."""
-    return max(tokenizer.get_vocab().values()) + 1
-
-
-def digest_tokenizer(tokenizer: Tokenizer) -> str:
-    """Returns a short digest of everything that a tokenizer does."""
-    return digest_value(json.loads(tokenizer.to_str()))
-
-
-def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int | None = None) -> None:
-    """Writes a tokenizer as transformers loads it: tokenizer.json and tokenizer_config.json.
-
-    The class is the one that takes tokenizer.json as it stands in transformers 4 and 5. BertTokenizer would
-    build normaliser and pre-tokeniser anew from the settings beside it.
-
-    Args:
-        tokenizer: What to write.
-        folder: Where to; other files in it stay.
-        longest: Pieces that the model reads at most, special pieces included; None without a model.
-    """
-    settings: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
-        "clean_up_tokenization_spaces": False,
-    }
-    settings |= {f"{piece.strip('[]').lower()}_token": piece for piece in SPECIAL}
-    settings |= {} if longest is None else {"model_max_length": longest}
-    with writing(folder / "tokenizer.json") as file:
-        file.write(tokenizer.to_str().encode())
-    write_json(folder / "tokenizer_config.json", settings)
-
-
-def _given_tokenizer(name: str, teacher: Tokenizer) -> Tokenizer:
-    """Loads a student's tokenizer; raises ModelError when it makes other words than the teacher's."""
-    given = load_tokenizer(name)
-    # load_tokenizer lets only BertPreTokenizer through, which has no settings: the normaliser decides.
-    ours, theirs = _normaliser(given), _normaliser(teacher)
-    differing = [
-        f"{key} {ours[key]}, the teacher's {theirs[key]}" for key in theirs if ours[key] != theirs[key]
-    ]
-    if differing:
-        raise ModelError(
-            f"the tokenizer '{name}' makes other words of a text than the teacher ({'; '.join(differing)}); "
-            "take one with the teacher's normaliser, or leave lexicon.tokenizer away to learn a vocabulary"
-        )
-    return student_tokenizer(given, given.get_vocab())
-
-
-def _normaliser(tokenizer: Tokenizer) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(tokenizer.to_str())["normalizer"]
-    if settings["strip_accents"] is None:  # then accents go with the capitals
-        settings["strip_accents"] = settings["lowercase"]
-    return settings
-
-
-def _thinned(words: Sequence[str], counts: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Returns the words and counts of every n-th running word, the fewest n that leave 20 M at most."""
-    every = max(1, -(-int(counts.sum()) // _WORDS_LEARNT_FROM))
-    thinned = np.diff(np.cumsum(counts) // every, prepend=0)
-    kept = thinned > 0
-    return list(itertools.compress(words, kept)), thinned[kept]
-
-
-def _of_common_characters(
-    words: list[str], counts: npt.NDArray[np.int64], size: int
-) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Returns the words, with their counts, that have only characters worth a place among `size` pieces.
-
-    By Zipf's law the last of `size` pieces occurs in a share of about 0.1 / size of the words. A character
-    must occur half as often: without a piece a word is cut once more, without a character it is lost. For
-    Wikipedia and 4,928 pieces the dial moved from 1 over 1/2 to 1/10 gives 80, 108, 204 characters, 99.91,
-    99.93, 99.95 % of the words without [UNK], and 1.354, 1.357, 1.366 pieces per word. Characters are at most
-    half as many as pieces, which only matters for scripts of thousands.
-    """
-    lengths = np.fromiter(map(len, words), np.int64, len(words))
-    codes = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
-    frequency = np.bincount(codes, np.repeat(counts, lengths), 1)
-    kept = frequency >= max(_CHARACTER_SHARE / size * counts.sum(), 1)
-    kept[np.argsort(-frequency, kind="stable")[size // 2 :]] = False
-    always = np.array([ord(character) for character in string.ascii_letters + string.digits])
-    kept[always[always < len(kept)]] = True
-    readable = np.logical_and.reduceat(kept[codes], np.cumsum(lengths) - lengths)
-    return list(itertools.compress(words, readable)), counts[readable]
-
-
-def _lines(words: Sequence[str], counts: npt.NDArray[np.int64], progress: Bar) -> Iterator[str]:
-    """Yields every word as often as it counts, 1,000 words a line, for a trainer that takes no counts."""
-    repeated = itertools.chain.from_iterable(map(itertools.repeat, words, counts.tolist()))
-    done = 0
-    while line := " ".join(itertools.islice(repeated, _WORDS_PER_LINE)):
-        yield line
-        done += _WORDS_PER_LINE
-        progress.update(done)
 
 
 def _map(path: Path, kind: str, length: int) -> npt.NDArray[Any]:
