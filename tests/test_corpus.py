@@ -26,9 +26,10 @@ import zstandard
 from hypothesis import example, given, settings, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from lilliput import corpus, run, sources
-from lilliput.corpus import END, START, Corpus, WordSplitter, build_corpus
+from lilliput import corpus, formats, run, sources, workers
+from lilliput.corpus import END, START, Corpus, build_corpus
 from lilliput.errors import InputError, LilliputError, StorageError
+from lilliput.words import WordSplitter
 
 TEXT = "The cat sat, on the mat.\nA café – naïve!\n\nSecond document: 你好 world\n"
 ROWS = ["The cat sat, on the mat.\nA café – naïve!", "Second document: 你好 world"]
@@ -370,18 +371,18 @@ def long_text(space: str) -> bytes:
 def test_a_long_document_is_cut_between_words_wherever_chunks_end(
     space: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "DOCUMENT_BYTES", 1005)
+    monkeypatch.setattr(formats, "DOCUMENT_BYTES", 1005)
     text = long_text(space) + b"\n\n" + long_text(space)
-    whole = list(sources._plain([text]))
-    assert list(sources._plain(text[begin : begin + 37] for begin in range(0, len(text), 37))) == whole
+    whole = list(formats._plain([text]))
+    assert list(formats._plain(text[begin : begin + 37] for begin in range(0, len(text), 37))) == whole
     assert max(map(len, whole)) <= 1005
     assert [word for piece in whole for word in piece.split()] == [b"abcdefghi"] * 2000
     assert len(whole) == 20
 
 
 def test_a_long_text_without_spaces_is_cut_between_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "DOCUMENT_BYTES", 1000)
-    pieces = list(sources._plain(["好".encode() * 1000]))
+    monkeypatch.setattr(formats, "DOCUMENT_BYTES", 1000)
+    pieces = list(formats._plain(["好".encode() * 1000]))
     assert [len(piece.decode()) for piece in pieces] == [333, 333, 333, 1]
 
 
@@ -530,7 +531,7 @@ def test_bad_files_are_refused_with_a_sentence_and_leave_nothing_behind(name: st
 def test_wrong_bytes_late_in_a_file_are_found_where_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_CHUNK_BYTES", 7)
+    monkeypatch.setattr(formats, "_CHUNK_BYTES", 7)
     (tmp_path / "a.txt").write_bytes("é\n".encode() * 50 + b"\xff")
     with pytest.raises(InputError, match=r"at byte 150 \(line 51: invalid start byte 0xff\)"):
         build(tmp_path / "a.txt", tmp_path / "out")
@@ -589,19 +590,19 @@ def die(*_: Any) -> int:
 
 def test_a_killed_worker_is_said_without_a_hang() -> None:
     with pytest.raises(LilliputError, match=r"a worker process .* was killed.*run the same command again"):
-        list(corpus._in_order(die, iter([(1,), (2,), (3,)]), workers=2))
+        list(workers.in_order(die, iter([(1,), (2,), (3,)]), workers=2))
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import os, time\n"
-        "from lilliput import corpus\n"
+        "from lilliput import workers\n"
         "def wait(seconds):\n"
         "    print(os.getpid(), flush=True)\n"
         "    time.sleep(seconds)\n"
         "if __name__ == '__main__':\n"
-        "    list(corpus._in_order(wait, iter([(60,), (60,)]), workers=2))\n"
+        "    list(workers.in_order(wait, iter([(60,), (60,)]), workers=2))\n"
     )
     process = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

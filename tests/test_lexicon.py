@@ -18,22 +18,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from lilliput import lexicon as lexicon_module
+from lilliput import wordpiece
 from lilliput.config import LexiconConfig
 from lilliput.corpus import END, FIRST_WORD, START, Corpus, build_corpus
 from lilliput.errors import InputError, ModelError, StorageError
-from lilliput.lexicon import (
-    SPECIAL,
-    Lexicon,
-    Segmentations,
-    build_lexicon,
-    digest_tokenizer,
-    learn_vocabulary,
-    measure,
-    save_tokenizer,
-    segment,
-    vocabulary_size,
-)
+from lilliput.lexicon import Lexicon, build_lexicon, measure
+from lilliput.segmentation import Segmentations, segment
+from lilliput.tokenizer import SPECIAL, digest_tokenizer, save_tokenizer, vocabulary_size
+from lilliput.wordpiece import learn_vocabulary
 
 SIZE = 400
 
@@ -172,7 +164,7 @@ def test_thinning_keeps_every_nth_word(counts: np.ndarray, at_most: int) -> None
     words = [str(index) for index in range(len(counts))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lexicon_module, "_WORDS_LEARNT_FROM", at_most)
-        kept, thinned = lexicon_module._thinned(words, counts)
+        kept, thinned = wordpiece._thinned(words, counts)
     every = -(-int(counts.sum()) // at_most)
     found = np.zeros(len(counts))
     found[[int(word) for word in kept]] = thinned
@@ -308,7 +300,7 @@ def test_tokenizer_that_says_the_same_in_other_words_is_taken(world: World, tmp_
 
 
 def test_lexicon_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="holds no finished lexicon; build it with `lilliput lexicon`"):
+    with pytest.raises(StorageError, match="no finished lexicon; build it with `lilliput build-lexicon`"):
         Lexicon.open(tmp_path)
 
 

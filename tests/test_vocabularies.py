@@ -17,8 +17,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from lilliput.config import LexiconConfig
 from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
 from lilliput.errors import ConfigError, InputError, StorageError
-from lilliput.lexicon import SPECIAL, build_lexicon, learn_vocabulary
+from lilliput.lexicon import build_lexicon
+from lilliput.tokenizer import SPECIAL
 from lilliput.vocabularies import VocabularyReport, plot, render, vocabulary
+from lilliput.wordpiece import learn_vocabulary
 
 FILES = ("vocabulary.json", "vocabulary.svg", "vocabulary.png", "manifest.json")
 

@@ -9,28 +9,23 @@ goes on.
 import functools
 import itertools
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
-import re
 import shutil
-import signal
-import threading
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from tokenizers import Tokenizer
 
 from lilliput import progress, run
-from lilliput.errors import InputError, LilliputError, StorageError
+from lilliput.errors import InputError, StorageError
 from lilliput.sources import BREAK, Reader, describe, find_sources, pinned
+from lilliput.words import WordSplitter
+from lilliput.workers import in_order
 
 END = 0
 """Word id that ends every document in the stream."""
@@ -45,8 +40,6 @@ _SLICE_BYTES = 1 << 14
 _SHARDS_AT_MOST = 256
 """Each mapped shard keeps a file open, and a process may often open no more than 1,024."""
 
-_Arguments = TypeVarTuple("_Arguments")
-_Result = TypeVar("_Result")
 _Ids = npt.NDArray[np.uint32]
 
 
@@ -144,73 +137,6 @@ def _settings(part: Any) -> Any:
     return json.loads(part.__getstate__())
 
 
-class WordSplitter:
-    """Splits text into exactly the words of a BERT normaliser and BertPreTokenizer, many at a time.
-
-    Both treat every character by itself, with one exception: marks that follow each other are put in order.
-    ASCII holds no marks, so a text may be cut before and after ASCII spaces and punctuation, where the
-    tokenizer cuts anyway. What it does to ASCII is learnt from it at the start and done to whole texts with a
-    few operations on bytes; each different word that holds anything else is given to the tokenizer itself.
-    """
-
-    def __init__(self, settings: str) -> None:
-        """Takes the settings of a BertNormalizer as JSON."""
-        keys = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
-        values = json.loads(settings)
-        self._normalizer = normalizers.BertNormalizer(**{key: values[key] for key in keys})
-        self._pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        self._remembered = functools.lru_cache(maxsize=1 << 16)(self._words_of)
-        table, self._removed, self._alone = bytearray(range(256)), bytearray(), []
-        for code in range(128):
-            words = self._ask(f"a{chr(code)}a")
-            if len(words) == 3:
-                table[code : code + 1] = words[1].encode()
-                self._alone.append(words[1].encode())
-            elif len(words) == 2:
-                table[code] = ord(" ")
-            elif words == ["aa"]:
-                self._removed.append(code)
-            else:
-                table[code : code + 1] = words[0][1:-1].encode()
-        self._table = bytes(table)
-        # Chinese characters are words by themselves, and their long runs are slow to ask about.
-        chinese = [chr(code) for code in range(0x4E00, 0xA000)]
-        kept = self._ask("".join(chinese)) == chinese and self._ask(f"a{chinese[0]}a") == [
-            "a",
-            chinese[0],
-            "a",
-        ]
-        self._chinese = re.compile("([\u4e00-\u9fff])" if kept else r"(?!)")
-
-    def _ask(self, text: str) -> list[str]:
-        normal = self._normalizer.normalize_str(text)
-        return [word for word, _ in self._pre_tokenizer.pre_tokenize_str(normal)]
-
-    def split(self, text: bytes) -> list[bytes]:
-        """Returns the stretches of UTF-8 between ASCII spaces and punctuation, these too but for the spaces.
-
-        ASCII ones are words. The others stand for the words that `words_of` returns, none to many.
-        """
-        text = text.translate(self._table, self._removed)
-        for mark in self._alone:
-            text = text.replace(mark, b" " + mark + b" ")
-        return text.split()
-
-    def words_of(self, stretch: bytes) -> tuple[bytes, ...]:
-        """Returns the words of one stretch, none to many."""
-        # Without spaces stretches are long and do not come again: remembering them would take gigabytes.
-        return self._remembered(stretch) if len(stretch) <= 64 else self._words_of(stretch)
-
-    def _words_of(self, stretch: bytes) -> tuple[bytes, ...]:
-        words: list[bytes] = []
-        for part in self._chinese.split(stretch.decode()):
-            if self._chinese.fullmatch(part):
-                words.append(part.encode())
-            elif part:
-                words += (word.encode() for word in self._ask(part))
-        return tuple(words)
-
-
 _splitter = functools.cache(WordSplitter)
 
 
@@ -227,7 +153,7 @@ def _count(stage: run.StageDir, reader: Reader, settings: str, workers: int) -> 
     words = 0
     with progress.bar("corpus", reader.total, counted=False) as shown:
         # Starting processes takes longer than one block.
-        for counted in _in_order(_write_part, missing, workers if len(first) > 1 else 1):
+        for counted in in_order(_write_part, missing, workers if len(first) > 1 else 1):
             words += counted
             shown.update(reader.position, f"{words:,} words")
 
@@ -335,7 +261,7 @@ def _renumber(out: Path, workers: int) -> None:
 
     with progress.bar("word ids", len(missing)) as shown:
         for done, _ in enumerate(
-            _in_order(_write_shard, tasks(), workers if len(missing) > 8 else 1), start=1
+            in_order(_write_shard, tasks(), workers if len(missing) > 8 else 1), start=1
         ):
             shown.update(done)
 
@@ -367,44 +293,3 @@ def _finish(stage: run.StageDir) -> None:
             "files": {name: (stage.path / name).stat().st_size for name in names},
         }
     )
-
-
-def _in_order(
-    function: Callable[[*_Arguments], _Result], tasks: Iterator[tuple[*_Arguments]], workers: int
-) -> Iterator[_Result]:
-    """Yields the results of tasks in their order, worked on by some processes with few tasks waiting.
-
-    Processes are spawned, not forked, as the parent may hold threads of torch.
-    """
-    if workers == 1:
-        yield from itertools.starmap(function, tasks)
-        return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
-    waiting: deque[Future[_Result]] = deque()
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(function, *task))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise LilliputError(
-            "a worker process of the corpus was killed, most often as memory ran out; run the same command "
-            "again, what is finished is kept, and fewer workers need less memory"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Makes a worker end when its parent is gone, however that ended, and leaves Ctrl-C to the parent."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 from lilliput.config import LexiconConfig
 from lilliput.corpus import FIRST_WORD, Corpus
 from lilliput.errors import StorageError
-from lilliput.progress import bar
 from lilliput.run import StageDir, read_json, writing
+from lilliput.segmentation import Segmentations, segment, unknown_words
 from lilliput.tokenizer import (
     SpecialPieces,
     digest_tokenizer,
@@ -30,27 +30,6 @@ from lilliput.tokenizer import (
 from lilliput.wordpiece import learn_vocabulary
 
 _AGAIN = "build the lexicon again with --overwrite"
-_WORDS_PER_LINE = 1_000
-_LINES_PER_BLOCK = 50
-
-
-@dataclass(frozen=True)
-class Segmentations:
-    """The pieces of every word under one vocabulary: a ragged table over word ids."""
-
-    offsets: npt.NDArray[np.int64]
-    """Where each word's pieces begin, [types + 1]."""
-    pieces: npt.NDArray[np.int32]
-    """Piece ids of all words one after the other, [offsets[-1]]."""
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int32]:
-        """Pieces of each word, [types], computed at every call."""
-        return np.diff(self.offsets).astype(np.int32)
-
-    def __getitem__(self, word: int) -> npt.NDArray[np.int32]:
-        """Returns the pieces of one word."""
-        return self.pieces[self.offsets[word] : self.offsets[word + 1]]
 
 
 @dataclass(frozen=True)
@@ -240,31 +219,6 @@ def _write(
     return measure(counts, tables["teacher"], teacher, tables["student"], student)
 
 
-def segment(words: Sequence[str], tokenizer: Tokenizer) -> Segmentations:
-    """Returns the pieces of every word under `tokenizer`, which is asked for its pieces only.
-
-    The normaliser is left out: words went through it in the corpus, and it need not leave its own result
-    alone (it puts spaces around a Chinese character each time).
-    """
-    pieces_only = Tokenizer(tokenizer.model)
-    lengths = np.zeros(len(words), np.int64)
-    pieces = [np.zeros(0, np.int32)]
-    per_block = _WORDS_PER_LINE * _LINES_PER_BLOCK
-    with bar("segmenting words", len(words)) as progress:
-        for block in range(0, len(words), per_block):
-            starts = range(block, min(block + per_block, len(words)), _WORDS_PER_LINE)
-            lines = [words[start : start + _WORDS_PER_LINE] for start in starts]
-            # A line of words comes back as one Encoding: ten times fewer Python objects than a call per word.
-            for start, encoding in zip(
-                starts, pieces_only.encode_batch(lines, is_pretokenized=True), strict=True
-            ):
-                pieces.append(np.array(encoding.ids, np.int32))
-                found = np.bincount(np.array(encoding.word_ids, np.int64))
-                lengths[start : start + len(found)] = found
-            progress.update(min(block + per_block, len(words)))
-    return Segmentations(np.concatenate([[0], np.cumsum(lengths)]), np.concatenate(pieces))
-
-
 def measure(
     counts: npt.NDArray[np.int64],
     teacher_table: Segmentations,
@@ -297,11 +251,6 @@ def measure(
         student_coverage=float(counts[readable_student].sum() / total),
         alike=float(counts[candidates] @ same / total),
     )
-
-
-def unknown_words(table: Segmentations, tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
-    """Returns which words hold [UNK], [words]."""
-    return np.logical_or.reduceat(table.pieces == special_pieces(tokenizer).unk, table.offsets[:-1])
 
 
 def _map(path: Path, kind: str, length: int) -> npt.NDArray[Any]:

@@ -11,11 +11,15 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from lilliput.errors import ModelError
+from lilliput.run import digest_value, write_json, writing
 
 SUPPORTED = (
     "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder "
     "with tokenizer.json or vocab.txt, or on the hub with tokenizer.json"
 )
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""The pieces that are not text, in the order of their ids in a learnt vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,55 @@ def student_tokenizer(teacher: Tokenizer, vocabulary: dict[str, int]) -> Tokeniz
     return Tokenizer.from_str(json.dumps(layout))
 
 
+def given_tokenizer(name: str, teacher: Tokenizer) -> Tokenizer:
+    """Loads a student's tokenizer; raises ModelError when it makes other words than the teacher's."""
+    given = load_tokenizer(name)
+    # load_tokenizer lets only BertPreTokenizer through, which has no settings: the normaliser decides.
+    ours, theirs = _normaliser(given), _normaliser(teacher)
+    differing = [
+        f"{key} {ours[key]}, the teacher's {theirs[key]}" for key in theirs if ours[key] != theirs[key]
+    ]
+    if differing:
+        raise ModelError(
+            f"the tokenizer '{name}' makes other words of a text than the teacher ({'; '.join(differing)}); "
+            "take one with the teacher's normaliser, or leave lexicon.tokenizer away to learn a vocabulary"
+        )
+    return student_tokenizer(given, given.get_vocab())
+
+
+def vocabulary_size(tokenizer: Tokenizer) -> int:
+    """Returns the rows that a table of embeddings needs for every id of `tokenizer`."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def digest_tokenizer(tokenizer: Tokenizer) -> str:
+    """Returns a short digest of everything that a tokenizer does."""
+    return digest_value(json.loads(tokenizer.to_str()))
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int | None = None) -> None:
+    """Writes a tokenizer as transformers loads it: tokenizer.json and tokenizer_config.json.
+
+    The class is the one that takes tokenizer.json as it stands in transformers 4 and 5. BertTokenizer would
+    build normaliser and pre-tokeniser anew from the settings beside it.
+
+    Args:
+        tokenizer: What to write.
+        folder: Where to; other files in it stay.
+        longest: Pieces that the model reads at most, special pieces included; None without a model.
+    """
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+    }
+    settings |= {f"{piece.strip('[]').lower()}_token": piece for piece in SPECIAL}
+    settings |= {} if longest is None else {"model_max_length": longest}
+    with writing(folder / "tokenizer.json") as file:
+        file.write(tokenizer.to_str().encode())
+    write_json(folder / "tokenizer_config.json", settings)
+
+
 def _from_vocabulary_file(folder: Path) -> Tokenizer:
     """Builds the fast tokenizer of an old checkpoint that has only vocab.txt."""
     settings: dict[str, Any] = {}
@@ -104,6 +157,13 @@ def _from_vocabulary_file(folder: Path) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     return tokenizer
+
+
+def _normaliser(tokenizer: Tokenizer) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(tokenizer.to_str())["normalizer"]
+    if settings["strip_accents"] is None:  # then accents go with the capitals
+        settings["strip_accents"] = settings["lowercase"]
+    return settings
 
 
 def _check(tokenizer: Tokenizer, name: str) -> None:

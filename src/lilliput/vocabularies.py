@@ -14,8 +14,11 @@ from tokenizers import Tokenizer
 
 from lilliput.corpus import FIRST_WORD, Corpus
 from lilliput.errors import ConfigError, StorageError
-from lilliput.lexicon import LexiconReport, digest_tokenizer, learn_vocabulary, measure, segment
+from lilliput.lexicon import LexiconReport, measure
 from lilliput.run import StageDir, read_json, write_json, writing
+from lilliput.segmentation import segment
+from lilliput.tokenizer import digest_tokenizer
+from lilliput.wordpiece import learn_vocabulary
 
 
 @dataclass(frozen=True)

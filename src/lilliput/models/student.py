@@ -11,9 +11,8 @@ from transformers import BertConfig, BertForMaskedLM
 
 from lilliput.config import StudentConfig
 from lilliput.errors import StorageError
-from lilliput.lexicon import save_tokenizer
 from lilliput.models.encoder import encode
-from lilliput.tokenizer import SpecialPieces
+from lilliput.tokenizer import SpecialPieces, save_tokenizer
 
 
 def student_config(config: StudentConfig, vocabulary: int, special: SpecialPieces) -> BertConfig:

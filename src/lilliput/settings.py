@@ -1,0 +1,72 @@
+"""Nested JSON values <-> frozen dataclasses, strictly: unknown names and wrong types are refused."""
+
+import dataclasses
+import json
+import types
+import typing
+from typing import Any, Literal
+
+from lilliput.errors import ConfigError, nearest
+
+
+def build(kind: type[Any], values: Any, where: str) -> Any:
+    """Builds dataclass `kind` from JSON values; `where` is the dotted path for messages."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"'{where or 'recipe'}' must be a table of settings, found {values!r}")
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    prefix = f"{where}." if where else ""
+    for name in values:
+        if name not in fields:
+            raise ConfigError(f"unknown recipe key '{prefix}{name}'; {nearest(name, fields)}")
+    hints = typing.get_type_hints(kind)
+    for name, item in fields.items():
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise ConfigError(f"recipe key '{prefix}{name}' is missing")
+    return kind(**{name: _value(hints[name], value, f"{prefix}{name}") for name, value in values.items()})
+
+
+def assign(values: dict[str, Any], key: str, text: str) -> None:
+    """Puts one `--set` value into the nested values of a recipe."""
+    *parents, last = key.split(".")
+    node: Any = values
+    for depth, part in enumerate(parents):
+        if isinstance(node, (list, tuple)):
+            node = {stage["name"]: stage for stage in node}
+        if not isinstance(node, dict) or part not in node:
+            known = node if isinstance(node, dict) else ()
+            raise ConfigError(f"unknown setting '{'.'.join(parents[: depth + 1])}'; {nearest(part, known)}")
+        node = node[part]
+    if not isinstance(node, dict) or last not in node:
+        known = node if isinstance(node, dict) else ()
+        raise ConfigError(f"unknown setting '{key}'; {nearest(last, known)}")
+    try:
+        node[last] = json.loads(text)
+    except json.JSONDecodeError:
+        node[last] = text
+    if parents == ["budget"]:
+        node["minutes" if last == "words" else "words"] = None
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """Checks one JSON value against a type hint and returns it as that type."""
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, value, where)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        (item_hint, _) = typing.get_args(hint)
+        return tuple(_value(item_hint, item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is Literal:
+        choices = typing.get_args(hint)
+        if value in choices:
+            return value
+        raise ConfigError(f"'{where}' must be one of {', '.join(choices)}, found {value!r}")
+    accepted = typing.get_args(hint) if origin is types.UnionType else (hint,)
+    if isinstance(value, bool):
+        pass
+    elif isinstance(value, int) and float in accepted and int not in accepted:
+        return float(value)
+    elif isinstance(value, accepted):
+        return value
+    names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in accepted)
+    raise ConfigError(f"'{where}' must be {names}, found {value!r}")
