@@ -88,7 +88,7 @@ def compress(
     """
     started = time.monotonic()
     run = RunDir(out)
-    reading = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
+    reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
     lexicon = prepare(teacher, corpus, run, recipe, held_out=held_out, **reading)
     console.print(lexicon.report.describe(recipe.student.width), highlight=False)
     stages = {}
@@ -115,14 +115,14 @@ def prepare(
 ) -> Lexicon:
     """Does everything that comes before training, and returns the run's lexicon.
 
-    Refuses what cannot work first: a tokenizer or a teacher that is not supported, a student larger than the teacher.
-    The arguments are those of `compress`.
+    Refuses what cannot work first: a tokenizer or a teacher that is not supported, a student larger than the
+    teacher. The arguments are those of `compress`.
     """
     tokenizer = load_tokenizer(teacher)
     check_student(recipe, load_teacher_config(teacher))
     run.path.mkdir(parents=True, exist_ok=True)
     write_json(run.recipe, recipe.to_dict())
-    reading = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
+    reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
     words = build_corpus(corpus, tokenizer, run.corpus, **reading)
     lexicon = build_lexicon(words, tokenizer, recipe.lexicon, run.lexicon, overwrite=overwrite)
     if held_out:
@@ -131,7 +131,8 @@ def prepare(
         build_lexicon(other, tokenizer, given, run.held_out("lexicon"), overwrite=overwrite)
     elif run.held_out("corpus").exists():
         raise StorageError(
-            f"{run.path} was begun with separate held-out text; give it again with --held-out, or choose another --out"
+            f"{run.path} was begun with separate held-out text; give it again with --held-out, or "
+            "choose another --out"
         )
     return lexicon
 
