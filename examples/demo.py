@@ -3,8 +3,8 @@
     make demo                       all of it, from a bare machine
     python examples/demo.py 10      with 10 minutes of training
 
-Teacher (6 layers x 384, 30,522 pieces) and text (34.6 MB) come from two packages of the `demo` extra, so no model hub
-is needed. Interrupt it whenever you like: run again, it goes on.
+Teacher (6 layers x 384, 30,522 pieces) and text (34.6 MB) come from two packages of the `demo` extra, so no
+model hub is needed. Interrupt it whenever you like: run again, it goes on.
 """
 
 import importlib.util
@@ -23,7 +23,9 @@ def package_folder(name: str) -> Path:
     """Returns where an installed package lies, without importing it."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        sys.exit(f"the package {name} is missing; install the demo's extra with: pip install 'lilliput[demo]'")
+        sys.exit(
+            f"the package {name} is missing; install the demo's extra with: pip install 'lilliput[demo]'"
+        )
     return Path(spec.submodule_search_locations[0])
 
 
@@ -50,7 +52,9 @@ def main() -> None:
         with torch.no_grad():
             scores = model(**inputs).logits[0, inputs.input_ids[0] == tokenizer.mask_token_id][0]
         best = scores.softmax(-1).topk(5)
-        guesses = zip(tokenizer.convert_ids_to_tokens(best.indices.tolist()), best.values.tolist(), strict=True)
+        guesses = zip(
+            tokenizer.convert_ids_to_tokens(best.indices.tolist()), best.values.tolist(), strict=True
+        )
         print(sentence, "->", ", ".join(f"{piece} {share:.0%}" for piece, share in guesses))
 
 

@@ -268,7 +268,7 @@ def test_finished_lexicon_is_opened_and_another_refused(world: World, built: Lex
     again = build_lexicon(world.corpus, world.teacher, LexiconConfig(size=SIZE), built.path)
     assert (built.path / "manifest.json").stat().st_mtime_ns == before
     assert again.report == built.report
-    with pytest.raises(StorageError, match=r"config.size: 400 there, 410 now"):
+    with pytest.raises(StorageError, match="vocabulary: 400 there, 410 now"):
         build_lexicon(world.corpus, world.teacher, LexiconConfig(size=410), built.path)
 
 
