@@ -34,9 +34,9 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     Writes to a neighbour that replaces `path` at the end, flushed to disk. Raises StorageError when the disk
     does not take it; the neighbour is then removed and an earlier `path` stays as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             yield file
             file.flush()
@@ -130,8 +130,22 @@ class StageDir:
             )
 
     def clear(self) -> None:
-        """Removes the directory with everything in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Removes the directory with everything in it; raises StorageError if no stage wrote it."""
+        if not self.path.exists():
+            return
+        aside = self.path.absolute().with_name(f".{self.path.absolute().name}.{os.getpid()}.removed")
+        try:
+            if not (self.manifest_path.exists() or self.begun_path.exists()) and any(self.path.iterdir()):
+                raise StorageError(
+                    f"{self.path} holds files that lilliput did not write (no {self.manifest_path.name}, no "
+                    f"{self.begun_path.name}), so they are not removed; choose another --out, or move them"
+                )
+            self.path.rename(aside)  # a kill must not leave a part of it, without the manifest, in its place
+        except OSError as error:
+            raise StorageError(
+                f"{self.path} cannot be removed: {error.strerror or error}; choose another --out"
+            ) from error
+        shutil.rmtree(aside, ignore_errors=True)
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Writes and returns the manifest, which makes the directory finished."""

@@ -66,9 +66,8 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 def special_pieces(tokenizer: Tokenizer) -> SpecialPieces:
     """Returns the ids of [PAD], [UNK], [CLS], [SEP] and [MASK]; raises ModelError when one is missing."""
-    names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-    ids = {name: piece for name in names if (piece := tokenizer.token_to_id(name)) is not None}
-    if missing := [name for name in names if name not in ids]:
+    ids = {name: piece for name in SPECIAL if (piece := tokenizer.token_to_id(name)) is not None}
+    if missing := [name for name in SPECIAL if name not in ids]:
         raise ModelError(f"the tokenizer lacks the special pieces {', '.join(missing)}; {SUPPORTED}")
     return SpecialPieces(*ids.values())
 
@@ -85,7 +84,7 @@ def student_tokenizer(teacher: Tokenizer, vocabulary: dict[str, int]) -> Tokeniz
     layout["added_tokens"] = [
         {"id": vocabulary[name], "content": name, "special": True}
         | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-        for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+        for name in SPECIAL
     ]
     cls, sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
     layout["post_processor"] = {"type": "BertProcessing", "sep": ["[SEP]", sep], "cls": ["[CLS]", cls]}
@@ -142,21 +141,39 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int | None = Non
 
 
 def _from_vocabulary_file(folder: Path) -> Tokenizer:
-    """Builds the fast tokenizer of an old checkpoint that has only vocab.txt."""
-    settings: dict[str, Any] = {}
-    if (folder / "tokenizer_config.json").is_file():
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    pieces = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    """Builds the tokenizer of an old checkpoint that has only vocab.txt; raises ModelError if damaged."""
+    lines, config = folder / "vocab.txt", folder / "tokenizer_config.json"
+    # Lines end with \n alone: pieces may hold characters at which splitlines would cut, such as U+2028.
+    pieces = _read(lines).removesuffix("\n").replace("\r\n", "\n").split("\n")
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        lowercase=settings.get("do_lower_case", True),
-        strip_accents=settings.get("strip_accents"),
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-    )
+    try:
+        settings = json.loads(_read(config)) if config.is_file() else {}
+        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(
+            lowercase=settings.get("do_lower_case", True),
+            strip_accents=settings.get("strip_accents"),
+            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{config} is damaged ({error}); fetch it again, or remove it; {SUPPORTED}"
+        ) from error
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    return tokenizer
+    missing = [piece for piece in SPECIAL if piece not in vocabulary]
+    if missing:
+        raise ModelError(
+            f"{lines} lacks the special pieces {', '.join(missing)}, so it is cut short or of another kind; "
+            f"fetch it again; {SUPPORTED}"
+        )
+    return student_tokenizer(tokenizer, vocabulary)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); fetch it again; {SUPPORTED}") from error
 
 
 def _normaliser(tokenizer: Tokenizer) -> dict[str, Any]:
