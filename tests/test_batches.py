@@ -1,0 +1,352 @@
+"""Batches: the same from the same seed, the same words for both models, exact positions, right masks."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from torch import Tensor
+
+from conftest import LENGTH, World
+from lilliput.batches import Batch, BatchSource, Reading, Rows, cut_rows
+from lilliput.config import BatchConfig, LexiconConfig
+from lilliput.corpus import END, START, build_corpus
+from lilliput.errors import InputError
+from lilliput.lexicon import build_lexicon
+from lilliput.tokenizer import load_tokenizer
+
+MIXED = BatchConfig(rows=8, length=LENGTH)
+
+
+def tensors(value: object) -> Iterator[tuple[str, object]]:
+    for field in dataclasses.fields(value):  # type: ignore[arg-type]
+        item = getattr(value, field.name)
+        if isinstance(item, Reading):
+            yield from ((f"{field.name}.{name}", part) for name, part in tensors(item))
+        else:
+            yield field.name, item
+
+
+def same(one: Batch, other: Batch) -> bool:
+    pairs = zip(tensors(one), tensors(other), strict=True)
+    return all(
+        torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b or a == b
+        for (_, a), (_, b) in pairs
+    )
+
+
+def truth(reading: Reading) -> list[list[int]]:
+    """Returns the pieces of each row as they were before masking, padding left out."""
+    pieces = reading.pieces.flatten().clone()
+    pieces[reading.positions] = reading.targets
+    rows = pieces.view_as(reading.pieces)
+    padding = torch.zeros_like(rows, dtype=torch.bool) if reading.padding is None else reading.padding
+    return [row[~pad].tolist() for row, pad in zip(rows, padding, strict=True)]
+
+
+def row_words(rows: Rows, index: int) -> list[int]:
+    return rows.shards[rows.shard[index]][rows.start[index] : rows.end[index]].tolist()
+
+
+def expected_words(source: BatchSource, world: World, step: int) -> list[list[int]]:
+    """Returns the word ids of each row of a batch: those of the row of the corpus that is spelt like it."""
+    table = world.lexicon.student
+    spelt = {
+        tuple(piece for word in [START, *row_words(source.rows, i), END] for piece in table[word].tolist()): i
+        for i in range(len(source.rows))
+    }
+    return [row_words(source.rows, spelt[tuple(row)]) for row in truth(source.batch(step).student)]
+
+
+def joint_names(world: World) -> list[str]:
+    """Returns the pieces by their joint ids."""
+    names = []
+    for tokenizer in (world.lexicon.teacher_tokenizer(), world.lexicon.student_tokenizer()):
+        names += [tokenizer.id_to_token(index) for index in range(tokenizer.get_vocab_size())]
+    return names
+
+
+# The same from the same
+
+
+def test_two_sources_of_one_seed_give_the_same_batches(world: World) -> None:
+    one, other = world.source(MIXED, 3), world.source(MIXED, 3)
+    later = other.batch(200)  # beyond the first pass, and asked out of order
+    assert same(one.batch(0), other.batch(0))
+    assert same(one.batch(200), later)
+
+
+def test_another_seed_or_step_gives_another_batch(world: World) -> None:
+    source = world.source(MIXED, 3)
+    assert not same(source.batch(0), world.source(MIXED, 4).batch(0))
+    assert not same(source.batch(0), source.batch(1))
+    passes = len(source.rows) // MIXED.rows
+    assert len(source.rows) % MIXED.rows == 0, "so that the next line compares first batches of two passes"
+    assert not same(source.batch(0), source.batch(passes))
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_together_are_the_whole_batch(world: World, parts: int) -> None:
+    whole = world.source(MIXED).batch(5)
+    source = world.source(dataclasses.replace(MIXED, accumulation=parts))
+    pieces = [source.batch(5, part) for part in range(parts)]
+    assert sum(part.words for part in pieces) == whole.words
+    assert sum(part.masked_characters for part in pieces) == whole.masked_characters
+    assert torch.equal(torch.cat([part.aligned for part in pieces]), whole.aligned)
+    for name in ("teacher", "student"):
+        readings, reading = [getattr(part, name) for part in pieces], getattr(whole, name)
+        assert torch.equal(torch.cat([part.targets for part in readings]), reading.targets)
+        assert [row for part in readings for row in truth(part)] == truth(reading)
+        shown = [row[row != pad] for part in readings for row, pad in zip(part.pieces, [0] * 8, strict=False)]
+        shown_whole = [row[row != 0] for row in reading.pieces]
+        assert all(torch.equal(a, b) for a, b in zip(shown, shown_whole, strict=True))
+
+
+# Words
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    step=st.integers(0, 10_000),
+    mixing=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    length=st.sampled_from([8, 17, 32, 48]),
+)
+def test_pieces_rejoin_to_the_words_of_the_corpus(
+    world: World, seed: int, step: int, mixing: float, length: int
+) -> None:
+    rows, _ = cut_rows(world.corpus, world.lexicon, length, hold_out=True)
+    config = BatchConfig(rows=4, length=length, mixing=mixing)
+    batch = BatchSource(rows, world.lexicon, config, (seed,)).batch(step)
+    names, types = joint_names(world), world.corpus.word_types()
+    known = {tuple(types[word] for word in row_words(rows, i)) for i in range(len(rows))}
+    unknown = {types[word] for word in np.flatnonzero(world.lexicon.unknown)}
+    for theirs, ours in zip(truth(batch.teacher), truth(batch.student), strict=True):
+        assert max(len(theirs), len(ours)) <= length
+        in_teacher = rejoined([names[piece] for piece in theirs])
+        in_student = rejoined([names[piece + world.lexicon.teacher_size] for piece in ours])
+        assert in_student[0] == "[CLS]"
+        assert in_student[-1] == "[SEP]"
+        assert tuple(in_student[1:-1]) in known, "the student has pieces for all words of the small world"
+        for a, b in zip(in_teacher, in_student, strict=True):
+            assert a == b or (a == "[UNK]" and b in unknown)
+
+
+def rejoined(pieces: list[str]) -> list[str]:
+    words: list[str] = []
+    for piece in pieces:
+        if piece.startswith("##"):
+            words[-1] += piece[2:]
+        else:
+            words.append(piece)
+    return words
+
+
+def test_both_models_read_the_same_words_with_the_same_masked(world: World) -> None:
+    source = world.source(BatchConfig(rows=16, length=LENGTH))
+    batch = source.batch(0)
+    words = expected_words(source, world, 0)
+    lexicon = world.lexicon
+    flat = [word for row in words for word in [START, *row, END]]
+    assert batch.words == sum(word != END for row in words for word in row)
+    for reading, tables in (
+        (batch.student, [(lexicon.student, 0)]),
+        (batch.teacher, [(lexicon.teacher, 0), (lexicon.student, lexicon.teacher_size)]),
+    ):
+        found: dict[int, list[int]] = {}
+        for word, target in zip(reading.words.tolist(), reading.targets.tolist(), strict=True):
+            found.setdefault(word, []).append(target)
+        for word, pieces in found.items():
+            choices = [(table[flat[word]] + shift).tolist() for table, shift in tables]
+            assert pieces in choices, "each masked word is predicted whole, in one segmentation"
+    assert torch.equal(batch.teacher.words.unique(), batch.student.words.unique())
+    masked = batch.student.words.unique().tolist()
+    assert batch.masked_characters == sum(int(lexicon.characters[flat[word]]) for word in masked)
+
+
+def test_positions_point_at_what_is_predicted(world: World) -> None:
+    batch = world.source(BatchConfig(rows=16, length=LENGTH)).batch(3)
+    for reading in (batch.teacher, batch.student):
+        assert (reading.positions.diff() > 0).all()
+        assert reading.padding is not None
+        assert not reading.padding.flatten()[reading.positions].any()
+        ids = reading.pieces.flatten()[reading.positions]
+        changed = (ids != reading.targets).float().mean()
+        assert changed > 0.8
+    assert batch.student.pieces.max() < world.lexicon.student_size
+    assert batch.teacher.pieces.max() >= world.lexicon.teacher_size
+
+
+@pytest.mark.parametrize("mixing", [0.0, 0.5, 1.0])
+def test_aligned_pieces_are_the_same_in_order(world: World, mixing: float) -> None:
+    batch = world.source(dataclasses.replace(MIXED, mixing=mixing)).batch(1)
+    shift = world.lexicon.teacher_size
+    in_teacher = batch.teacher.targets[batch.teacher.targets >= shift] - shift
+    assert torch.equal(batch.student.targets[batch.aligned], in_teacher)
+    words = batch.teacher.words[batch.teacher.targets >= shift]
+    assert torch.equal(batch.student.words[batch.aligned], words)
+    share = batch.aligned.float().mean()
+    assert share == mixing if mixing in (0, 1) else 0.2 < share < 0.8
+
+
+def test_mixing_chooses_whole_words_at_its_rate(world: World) -> None:
+    source = world.source(BatchConfig(rows=64, length=LENGTH, mixing=0.25))
+    shift, share = world.lexicon.teacher_size, []
+    for step in range(8):
+        batch = source.batch(step)
+        in_student = {word: set() for word in batch.teacher.words.tolist()}
+        for word, target in zip(batch.teacher.words.tolist(), batch.teacher.targets.tolist(), strict=True):
+            in_student[word].add(target >= shift)
+        assert all(len(kinds) == 1 for kinds in in_student.values())
+        share += [kinds.pop() for kinds in in_student.values()]
+    assert 0.21 < np.mean(share) < 0.29  # some 1,200 words: four standard deviations
+
+
+def test_without_mixing_the_teacher_reads_its_own_pieces_only(world: World) -> None:
+    batch = world.source(dataclasses.replace(MIXED, mixing=0.0)).batch(0)
+    assert batch.teacher.pieces.max() < world.lexicon.teacher_size
+    assert not batch.aligned.any()
+
+
+def test_with_full_mixing_the_teacher_reads_what_the_student_reads(world: World) -> None:
+    batch = world.source(dataclasses.replace(MIXED, mixing=1.0)).batch(0)
+    shift, padding = world.lexicon.teacher_size, batch.student.padding
+    assert padding is not None
+    assert torch.equal(batch.teacher.padding, padding)
+    # [CLS] and [SEP] are words of the mixture like others.
+    assert torch.equal(batch.teacher.pieces[~padding] - shift, batch.student.pieces[~padding])
+    assert batch.aligned.all()
+
+
+# Masks
+
+
+def test_evaluation_masks_every_piece_of_a_masked_word(world: World) -> None:
+    config = BatchConfig(rows=64, length=LENGTH, mixing=0.5)
+    source = BatchSource(world.train_rows, world.lexicon, config, (0,), masking="evaluation")
+    lexicon, masked, words = world.lexicon, 0, 0
+    ours = lexicon.student_special.mask
+    theirs = torch.tensor([lexicon.teacher_special.mask, ours + lexicon.teacher_size])
+    for batch in source:
+        for reading, masks in ((batch.student, torch.tensor([ours])), (batch.teacher, theirs)):
+            assert torch.isin(reading.pieces.flatten()[reading.positions], masks).all()
+            assert torch.isin(reading.pieces, masks).sum() == len(reading.positions)
+        masked += len(batch.student.words.unique())
+        words += batch.words
+    known = 1 - np.mean([lexicon.unknown[word] for shard in world.corpus.shards for word in shard])
+    assert 0.14 < masked / words / known < 0.16
+
+
+def test_training_keeps_a_tenth_and_makes_a_tenth_random(world: World) -> None:
+    source = world.source(BatchConfig(rows=256, length=LENGTH))
+    lexicon, kept, random, masked = world.lexicon, 0, 0, 0
+    own = lexicon.teacher_size
+    mask_ids = torch.tensor([lexicon.teacher_special.mask, lexicon.student_special.mask + own])
+    drawn = []
+    for step in range(16):
+        reading = source.batch(step).teacher
+        shown = reading.pieces.flatten()[reading.positions]
+        is_mask = torch.isin(shown, mask_ids)
+        masked += int(is_mask.sum())
+        kept += int((shown == reading.targets).sum())
+        is_random = ~is_mask & (shown != reading.targets)
+        random += int(is_random.sum())
+        drawn.append(torch.stack([shown[is_random], reading.targets[is_random]]))
+    total = masked + kept + random
+    assert 0.785 < masked / total < 0.815
+    assert 0.088 < kept / total < 0.112
+    assert 0.088 < random / total < 0.112
+    shown, targets = torch.cat(drawn, 1)
+    assert torch.equal(shown >= own, targets >= own), "a random piece is of the same vocabulary"
+    assert len(shown[shown < own].unique()) > 50, "random pieces must spread"
+
+
+def test_a_word_shares_its_fate_in_both_models(world: World) -> None:
+    batch = world.source(BatchConfig(rows=64, length=LENGTH, mixing=1.0)).batch(0)
+    shift = world.lexicon.teacher_size
+    shown = batch.student.pieces.flatten()[batch.student.positions]
+    theirs = batch.teacher.pieces.flatten()[batch.teacher.positions] - shift
+    assert torch.equal(shown, theirs)
+
+
+def test_unknown_words_are_never_masked(world: World) -> None:
+    config = BatchConfig(rows=64, length=LENGTH, masked=0.9)
+    ours, theirs = world.lexicon.student_special, world.lexicon.teacher_special
+    unknown = (theirs.unk, ours.unk + world.lexicon.teacher_size)
+    present = 0
+    for batch in world.source(config):
+        present += int((batch.teacher.pieces == unknown[0]).sum())
+        assert not torch.isin(batch.teacher.targets, torch.tensor(unknown)).any()
+        assert not torch.isin(batch.student.targets, torch.tensor([ours.cls, ours.sep])).any()
+    assert present > 50, "the small world has words that the teacher does not know"
+
+
+# Rows
+
+
+def test_one_pass_visits_each_row_once(world: World) -> None:
+    config = BatchConfig(rows=64, length=LENGTH)
+    source = world.source(config)
+    assert len(source.rows) % config.rows == 0
+    seen = [tuple(row) for batch in source for row in truth(batch.student)]
+    table = world.lexicon.student
+    rows = [
+        tuple(piece for word in [START, *row_words(source.rows, i), END] for piece in table[word].tolist())
+        for i in range(len(source.rows))
+    ]
+    assert sorted(seen) == sorted(rows)
+    assert seen != rows, "rows must be shuffled"
+
+
+@pytest.mark.parametrize("length", [8, 20, 32])
+def test_rows_hold_every_word_that_fits_and_no_longer_row(world: World, length: int) -> None:
+    train, held = cut_rows(world.corpus, world.lexicon, length, hold_out=True)
+    longest = np.maximum(world.lexicon.teacher.lengths, world.lexicon.student.lengths)
+    covered = [np.zeros(len(shard), int) for shard in world.corpus.shards]
+    for rows in (train, held):
+        for i in range(len(rows)):
+            assert longest[row_words(rows, i)].sum() <= length - 2
+            covered[rows.shard[i]][rows.start[i] : rows.end[i]] += 1
+    for count, shard in zip(covered, world.corpus.shards, strict=True):
+        too_long = longest[shard] > length - 2
+        assert np.array_equal(count, np.where(too_long, 0, 1))
+
+
+def test_held_out_documents_are_whole_and_never_trained_on(world: World) -> None:
+    train, held = world.train_rows, world.held_out_rows
+    (stream,) = world.corpus.shards
+    document = np.concatenate([[0], np.cumsum(stream == END)])[:-1]
+    documents = [
+        {number for i in range(len(rows)) for number in document[rows.start[i] : rows.end[i] - 1].tolist()}
+        for rows in (train, held)
+    ]
+    assert not documents[0] & documents[1]
+    assert documents[0] | documents[1] == set(range(world.corpus.documents))
+    assert len(documents[1]) == world.corpus.documents // 20
+
+
+def test_without_holding_out_everything_is_trained_on(world: World) -> None:
+    train, held = cut_rows(world.corpus, world.lexicon, LENGTH, hold_out=False)
+    assert len(held) == 0
+    assert (train.end - train.start).sum() == len(world.corpus.shards[0])
+
+
+def test_a_single_document_is_refused(world: World, tmp_path: Path) -> None:
+    text = tmp_path / "one.txt"
+    text.write_text(world.text.read_text(encoding="utf-8").replace("\n\n", " "), encoding="utf-8")
+    tokenizer = load_tokenizer(world.teacher)
+    corpus = build_corpus([str(text)], tokenizer, tmp_path / "corpus", workers=1)
+    lexicon = build_lexicon(corpus, tokenizer, LexiconConfig(size=300), tmp_path / "lexicon")
+    with pytest.raises(InputError, match=r"single document.*--held-out"):
+        cut_rows(corpus, lexicon, LENGTH, hold_out=True)
+    train, _ = cut_rows(corpus, lexicon, LENGTH, hold_out=False)
+    assert len(train) > 100
+
+
+def test_no_rows_are_refused(world: World) -> None:
+    _, none = cut_rows(world.corpus, world.lexicon, LENGTH, hold_out=False)
+    with pytest.raises(InputError, match="no row"):
+        BatchSource(none, world.lexicon, MIXED, (0,))
