@@ -53,7 +53,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, where)
-    if origin is tuple and isinstance(value, (list, tuple)):
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"'{where}' must be a list, found {value!r}")
         (item_hint, _) = typing.get_args(hint)
         return tuple(_value(item_hint, item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin is Literal:

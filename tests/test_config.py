@@ -1,0 +1,294 @@
+"""Settings: complete, strict, checked, and the same after a round trip."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from lilliput.config import (
+    BatchConfig,
+    Budget,
+    LexiconConfig,
+    ObjectiveWeights,
+    OptimizerConfig,
+    Recipe,
+    StageConfig,
+    StudentConfig,
+)
+from lilliput.errors import ConfigError
+from lilliput.recipes import RECIPES, lilliput, tiny
+
+STUDENT_ALONE = ObjectiveWeights(student_masked_lm=1.0)
+
+
+def recipe(**changes: Any) -> Recipe:
+    values = {"name": "r", "budget": Budget(minutes=1), "stages": (StageConfig("student", 1, STUDENT_ALONE),)}
+    return Recipe(**(values | changes))
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """Returns the values of a recipe with one of them replaced or added; `path` is dotted."""
+    values = tiny().to_dict()
+    *parents, last = path.split(".")
+    node: Any = values
+    for part in parents:
+        node = node[int(part)] if part.isdigit() else node[part]
+    node[last] = value
+    return json.loads(json.dumps(values))
+
+
+# What values mean together
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (LexiconConfig, {"size": 99}, "lexicon.size must be at least 100, found 99"),
+        (StudentConfig, {"layers": 0}, "student.layers must be positive, found 0"),
+        (StudentConfig, {"width": 0}, "student.width must be positive, found 0"),
+        (StudentConfig, {"heads": -1}, "student.heads must be positive, found -1"),
+        (StudentConfig, {"feed_forward": 0}, "student.feed_forward must be positive, found 0"),
+        (StudentConfig, {"positions": 0}, "student.positions must be positive, found 0"),
+        (StudentConfig, {"width": 100}, "found width 100 and 12 heads; with 12 heads try width 96"),
+        (StudentConfig, {"width": 5}, "found width 5 and 12 heads; with 12 heads try width 12"),
+        (ObjectiveWeights, {}, "every objective of a stage has weight 0"),
+        (ObjectiveWeights, {"soft_labels": -1.0}, "objectives.soft_labels must not be negative, found -1.0"),
+        (BatchConfig, {"rows": 0}, "batch.rows and batch.accumulation must be positive"),
+        (BatchConfig, {"accumulation": 0}, "batch.rows and batch.accumulation must be positive"),
+        (BatchConfig, {"rows": 8, "accumulation": 3}, "must divide batch.rows, found 3 and 8"),
+        (BatchConfig, {"length": 7}, "batch.length must be at least 8, found 7"),
+        (BatchConfig, {"masked": 0.0}, "batch.masked must lie between 0 and 1, found 0.0"),
+        (BatchConfig, {"masked": 1.0}, "batch.masked must lie between 0 and 1, found 1.0"),
+        (BatchConfig, {"mixing": 1.5}, "batch.mixing must lie between 0 and 1, found 1.5"),
+        (OptimizerConfig, {"warm_up": 1.0}, "optimizer.warm_up must lie in [0, 1), found 1.0"),
+        (OptimizerConfig, {"student_rate": 0.0}, "optimizer.student_rate must be positive, found 0.0"),
+        (OptimizerConfig, {"teacher_rate": -1.0}, "optimizer.teacher_rate must be positive, found -1.0"),
+        (OptimizerConfig, {"clip": 0.0}, "optimizer.clip must be positive, found 0.0"),
+        (OptimizerConfig, {"clip": float("nan")}, "optimizer.clip must be positive, found nan"),
+        (StageConfig, {"name": "a b", "share": 1, "objectives": STUDENT_ALONE}, "plain word, found 'a b'"),
+        (StageConfig, {"name": "../up", "share": 1, "objectives": STUDENT_ALONE}, "found '../up'"),
+        (StageConfig, {"name": "a", "share": 0, "objectives": STUDENT_ALONE}, "must lie in (0, 1], found 0"),
+        (StageConfig, {"name": "a", "share": 2, "objectives": STUDENT_ALONE}, "must lie in (0, 1], found 2"),
+        (Budget, {}, "a budget is either budget.words or budget.minutes"),
+        (Budget, {"words": 1, "minutes": 1.0}, "a budget is either budget.words or budget.minutes"),
+        (Budget, {"words": 0}, "a budget must be positive"),
+        (Budget, {"minutes": -1.0}, "a budget must be positive"),
+    ],
+)
+def test_impossible_values_are_refused(kind: type[Any], values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        kind(**values)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": ()}, "a recipe needs at least one stage"),
+        ({"stages": (StageConfig("a", 0.5, STUDENT_ALONE),) * 2}, "two stages share a name: a, a"),
+        ({"stages": (StageConfig("a", 0.9, STUDENT_ALONE),)}, "must add up to 1, found 0.9"),
+        ({"student": StudentConfig(positions=64)}, "stage 'student' reads 128 pieces but the student has 64"),
+    ],
+)
+def test_recipes_that_do_not_fit_together_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        recipe(**changes)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("objective", "teacher", "student", "reads_teacher"),
+    [
+        ("teacher_masked_lm", True, False, True),
+        ("student_masked_lm", False, True, False),
+        ("projection_down", False, True, True),
+        ("projection_up", False, True, True),
+        ("soft_labels", False, True, True),
+    ],
+)
+def test_an_objective_says_which_models_it_needs(
+    objective: str, teacher: bool, student: bool, reads_teacher: bool
+) -> None:
+    weights = ObjectiveWeights(**{objective: 0.5})
+    assert (weights.trains_teacher, weights.trains_student) == (teacher, student)
+    assert weights.uses_teacher == reads_teacher
+    assert weights.uses_projections == objective.startswith("projection")
+
+
+def test_settings_cannot_be_changed_in_place() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe().student.width = 1  # type: ignore[misc]
+
+
+# Strictness
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sede", 1, "unknown recipe key 'sede'; did you mean 'seed'?"),
+        ("student.widht", 96, "unknown recipe key 'student.widht'; did you mean 'width'?"),
+        (
+            "student.q",
+            96,
+            "unknown recipe key 'student.q'; known: feed_forward, heads, layers, positions, width",
+        ),
+        ("stages.1.batch.row", 4, "unknown recipe key 'stages[1].batch.row'; did you mean 'rows'?"),
+        ("student.width", "96", "'student.width' must be int, found '96'"),
+        ("student.width", 96.0, "'student.width' must be int, found 96.0"),
+        ("student.width", True, "'student.width' must be int, found True"),
+        ("student.width", None, "'student.width' must be int, found None"),
+        ("student", 96, "'student' must be a table of settings, found 96"),
+        ("stages", {}, "'stages' must be a list, found {}"),
+        ("stages.0", [], "'stages[0]' must be a table of settings, found []"),
+        (
+            "stages.0.optimizer.name",
+            "sgd",
+            "'stages[0].optimizer.name' must be one of adamw, lamb, found 'sgd'",
+        ),
+        ("start.student", 1, "'start.student' must be one of teacher, random, found 1"),
+        ("budget.words", 1.5, "'budget.words' must be int or nothing, found 1.5"),
+        ("lexicon.tokenizer", 3, "'lexicon.tokenizer' must be str or nothing, found 3"),
+    ],
+)
+def test_unknown_names_and_wrong_types_are_refused(path: str, value: Any, message: str) -> None:
+    parents, _, last = path.rpartition(".")
+    values = changed(path, value) if not last.isdigit() else tiny().to_dict() | {parents: [value]}
+    with pytest.raises(ConfigError) as caught:
+        Recipe.from_dict(values)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["name", "budget", "stages"])
+def test_what_has_no_default_must_be_given(name: str) -> None:
+    values = {key: value for key, value in tiny().to_dict().items() if key != name}
+    with pytest.raises(ConfigError, match=f"recipe key '{name}' is missing"):
+        Recipe.from_dict(values)
+
+
+def test_whole_numbers_are_taken_where_fractions_may_stand() -> None:
+    read = Recipe.from_dict(changed("budget", {"minutes": 2}))
+    assert read.budget.minutes == 2.0
+    assert isinstance(read.budget.minutes, float)
+
+
+@pytest.mark.parametrize("values", [[], "recipe", None, 3])
+def test_a_recipe_is_a_table(values: Any) -> None:
+    with pytest.raises(ConfigError, match="'recipe' must be a table of settings"):
+        Recipe.from_dict(values)
+
+
+# Files
+
+
+def as_toml(values: dict[str, Any]) -> str:
+    """Writes nested values as TOML in one line per setting; what is None is left out."""
+
+    def inline(value: Any) -> str:
+        if isinstance(value, dict):
+            inside = (f"{key} = {inline(item)}" for key, item in value.items() if item is not None)
+            return f"{{{', '.join(inside)}}}"
+        if isinstance(value, list):
+            return f"[{', '.join(map(inline, value))}]"
+        return json.dumps(value)
+
+    return "".join(f"{key} = {inline(value)}\n" for key, value in values.items() if value is not None)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(("ending", "write"), [(".json", json.dumps), (".toml", as_toml)])
+def test_a_recipe_survives_a_file(name: str, ending: str, write: Any, tmp_path: Path) -> None:
+    path = tmp_path / f"recipe{ending}"
+    path.write_text(write(json.loads(json.dumps(RECIPES[name]().to_dict()))), encoding="utf-8")
+    assert Recipe.load(path) == RECIPES[name]()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.toml", b"name = ", r"r\.toml is not valid toml"),
+        ("r.json", b"{", r"r\.json is not valid json"),
+        ("r.json", b"\xff", r"r\.json is not valid json"),
+    ],
+)
+def test_a_damaged_recipe_file_is_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        Recipe.load(tmp_path / name)
+
+
+# Replacing
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    heads=st.integers(1, 16),
+    rate=st.floats(1e-6, 1.0),
+    words=st.integers(1, 10**12),
+    optimizer=st.sampled_from(["adamw", "lamb"]),
+)
+def test_replaced_settings_are_there_and_others_stay(
+    seed: int, heads: int, rate: float, words: int, optimizer: str
+) -> None:
+    made = lilliput().replace(
+        {
+            "seed": str(seed),
+            "student.heads": str(heads),
+            "student.width": str(8 * heads),
+            "stages.dual.optimizer.student_rate": repr(rate),
+            "stages.dual.optimizer.name": optimizer,
+            "budget.words": str(words),
+        }
+    )
+    assert (made.seed, made.student.heads, made.student.width) == (seed, heads, 8 * heads)
+    assert made.stage("dual").optimizer == OptimizerConfig(optimizer, student_rate=rate)
+    assert made.budget == Budget(words=words)
+    assert made.stage("teacher") == lilliput().stage("teacher")
+    assert Recipe.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+
+
+def test_nothing_replaced_gives_the_same_recipe() -> None:
+    assert lilliput().replace({}) == lilliput()
+
+
+@pytest.mark.parametrize(("key", "unit"), [("budget.words", "words"), ("budget.minutes", "minutes")])
+def test_one_kind_of_budget_takes_the_place_of_the_other(key: str, unit: str) -> None:
+    made = {name: getattr(RECIPES[name]().replace({key: "7"}).budget, unit) for name in RECIPES}
+    assert made == dict.fromkeys(RECIPES, 7)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("student.widht", "96", "unknown setting 'student.widht'; did you mean 'width'?"),
+        ("studnet.width", "96", "unknown setting 'studnet'; did you mean 'student'?"),
+        ("stages.daul.share", "1", "unknown setting 'stages.daul'; did you mean 'dual'?"),
+        ("seed.x", "1", "unknown setting 'seed.x'"),
+        ("seed.x.y", "1", "unknown setting 'seed.x'"),
+        ("", "1", "unknown setting ''"),
+        ("student.width", "wide", "'student.width' must be int, found 'wide'"),
+        ("student.width", "100", "with 12 heads try width 96"),
+        ("stages.dual.optimizer.name", "sgd", "must be one of adamw, lamb, found 'sgd'"),
+        ("stages.dual.share", "0.5", "the shares of the stages must add up to 1, found 1.1"),
+    ],
+)
+def test_a_replacement_that_cannot_be_is_refused(key: str, value: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        lilliput().replace({key: value})
+    assert message in str(caught.value)
+
+
+def test_a_text_is_taken_as_it_stands() -> None:
+    made = lilliput().replace({"lexicon.tokenizer": "some/folder", "name": '"5"'})
+    assert (made.lexicon.tokenizer, made.name) == ("some/folder", "5")
+    assert made.replace({"lexicon.tokenizer": "null"}).lexicon.tokenizer is None
+
+
+def test_a_stage_is_found_by_name_or_refused_with_the_nearest() -> None:
+    assert lilliput().stage("dual").name == "dual"
+    with pytest.raises(ConfigError, match="recipe 'lilliput' has no stage 'studnet'; did you mean 'student'"):
+        lilliput().stage("studnet")

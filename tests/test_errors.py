@@ -1,0 +1,48 @@
+"""The tree of errors and the sentence about an unknown name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+import lilliput
+from lilliput import errors
+from lilliput.errors import LilliputError, nearest
+
+SOURCES = sorted(Path(lilliput.__file__).parent.rglob("*.py"))
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LilliputError)]
+ELSEWHERE = {
+    "__init__": {"AttributeError"},  # what `__getattr__` must raise
+    "formats": {"_not_utf8", "no_column", "EOFError"},  # return an InputError; the last becomes one
+    "sources": {"no_column"},
+}
+NAMES = st.lists(st.text("abcdefghij_", min_size=1, max_size=8), min_size=1, max_size=6, unique=True)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_is_in_the_tree_of_the_docstring(kind: type[LilliputError]) -> None:
+    assert errors.__doc__ is not None
+    (line,) = [line for line in errors.__doc__.splitlines() if kind.__name__ in line.split()]
+    parent = kind.__bases__[0]
+    assert parent in (Exception, LilliputError, errors.InputError)
+    assert line.index(kind.__name__) == {Exception: 4, LilliputError: 8}.get(parent, 12)
+    assert kind.__doc__
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_only_errors_of_the_tree_are_raised(path: Path) -> None:
+    calls = [node.exc for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise)]
+    names = {call.func.id for call in calls if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)}
+    assert names <= {kind.__name__ for kind in KINDS} | ELSEWHERE.get(path.stem, set())
+
+
+@given(NAMES, st.data())
+def test_a_known_name_is_nearest_to_itself(known: list[str], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(known))
+    assert nearest(name, known) == f"did you mean '{name}'?"
+
+
+@given(NAMES)
+def test_a_name_like_none_gets_the_list_of_all(known: list[str]) -> None:
+    assert nearest("XYZ", iter(known)) == f"known: {', '.join(sorted(known))}"
