@@ -2,8 +2,8 @@
 
     python experiments/ablation.py TEACHER --corpus TEXT --held-out TEXT --out FOLDER [--words N]
 
-Corpus, lexicon and the teacher's own stage are made once and shared. Every way then trains on the same words. The
-qualities before and after go to FOLDER/ablation.json and to standard output as a Markdown table.
+Corpus, lexicon and the teacher's own stage are made once and shared. Every way then trains on the same words.
+The qualities before and after go to FOLDER/ablation.json and to standard output as a Markdown table.
 """
 
 import argparse
@@ -12,7 +12,15 @@ import os
 from pathlib import Path
 
 from lilliput.compression import prepare
-from lilliput.config import BatchConfig, Budget, ObjectiveWeights, OptimizerConfig, Recipe, StageConfig, StartConfig
+from lilliput.config import (
+    BatchConfig,
+    Budget,
+    ObjectiveWeights,
+    OptimizerConfig,
+    Recipe,
+    StageConfig,
+    StartConfig,
+)
 from lilliput.recipes import lilliput
 from lilliput.run import RunDir, write_json
 from lilliput.training import train
@@ -38,13 +46,19 @@ def recipe(start: str, objectives: ObjectiveWeights, words: int) -> Recipe:
         StageConfig("way", 0.5, objectives, batch, rates),
     )
     return dataclasses.replace(
-        lilliput(), name="ablation", budget=Budget(words=2 * words), stages=stages, start=StartConfig(student=start)
+        lilliput(),
+        name="ablation",
+        budget=Budget(words=2 * words),
+        stages=stages,
+        start=StartConfig(student=start),
     )
 
 
 def main() -> None:
     """Trains every way and writes the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("teacher")
     parser.add_argument("--corpus", nargs="+", required=True)
     parser.add_argument("--held-out", nargs="+", default=[])
@@ -56,7 +70,11 @@ def main() -> None:
     prepare(options.teacher, options.corpus, shared, first, held_out=options.held_out)
     taught = train(shared, first, "teacher", options.teacher)
     figures = {"teacher": taught}
-    print(f"| way | bits per character | right | minutes |\n|---|---|---|---|\n{row('teacher', 'teacher', taught)}", flush=True)
+    print(
+        "| way | bits per character | right | minutes |\n|---|---|---|---|\n"
+        + row("teacher", "teacher", taught),
+        flush=True,
+    )
     for number, (name, (start, objectives)) in enumerate(WAYS.items()):
         run = RunDir(options.out / f"way{number}")
         (run.path / "training").mkdir(parents=True, exist_ok=True)
