@@ -164,7 +164,7 @@ def evaluate(
         lexicon = build_lexicon(words, tokenizer, given, folder / "lexicon")
         held_out, _ = cut_rows(words, lexicon, length, hold_out=False)
     else:
-        data = Data.open(run, length)
+        data = Data.open(run, length, length)
         lexicon, held_out = data.held_out_lexicon, data.held_out
     trained = sorted(run.path.glob("training/*/teacher"), key=lambda folder: folder.stat().st_mtime)
     found = dict(

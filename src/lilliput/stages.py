@@ -37,16 +37,22 @@ class Data:
     held_out: Rows
 
     @classmethod
-    def open(cls, run: RunDir, length: int) -> "Data":
-        """Opens a run's corpus and lexicon; held out is its separate text or else documents of the corpus."""
+    def open(cls, run: RunDir, length: int, positions: int) -> "Data":
+        """Opens a run's corpus and lexicon.
+
+        Held out is the run's separate text, or else documents of the corpus. It is cut into rows of all the student's
+        `positions`, so that stages of different `length` are evaluated on the same.
+        """
         lexicon = Lexicon.open(run.lexicon)
-        separate = run.held_out("lexicon").exists()
-        train, held_out = cut_rows(Corpus.open(run.corpus), lexicon, length, hold_out=not separate)
-        if not separate:
-            return cls(lexicon, train, lexicon, held_out)
-        other = Lexicon.open(run.held_out("lexicon"))
-        held_out, _ = cut_rows(Corpus.open(run.held_out("corpus")), other, length, hold_out=False)
-        return cls(lexicon, train, other, held_out)
+        if run.held_out("lexicon").exists():
+            train, _ = cut_rows(Corpus.open(run.corpus), lexicon, length, hold_out=False)
+            other = Lexicon.open(run.held_out("lexicon"))
+            held_out, _ = cut_rows(Corpus.open(run.held_out("corpus")), other, positions, hold_out=False)
+            return cls(lexicon, train, other, held_out)
+        train, held_out = cut_rows(Corpus.open(run.corpus), lexicon, length, hold_out=True)
+        if length != positions:
+            _, held_out = cut_rows(Corpus.open(run.corpus), lexicon, positions, hold_out=True)
+        return cls(lexicon, train, lexicon, held_out)
 
 
 def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) -> dict[str, Any]:

@@ -73,14 +73,15 @@ def train(
     if folder.is_finished():
         return folder.results()
     folder.begin()
-    data = Data.open(run, config.batch.length)
+    data = Data.open(run, config.batch.length, recipe.student.positions)
     source = BatchSource(data.train, data.lexicon, config.batch, (recipe.seed, recipe.stages.index(config)))
     checkpoints = folder.path / "checkpoints"
     fit = not checkpoints.exists()
     trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
     stepper = Stepper(trainees, config.optimizer, Accelerator())
     position = load_checkpoint(checkpoints, trainees, stepper.optimizer)
-    loop = _Loop(folder.path, config, stage_budget(recipe, config), data, source, stepper)
+    held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
+    loop = _Loop(folder.path, config, stage_budget(recipe, config), source, held_out, stepper)
     position = loop.run(position, checkpoints, checkpoint_minutes * 60)
     try:
         if trainees.teacher is not None and config.objectives.trains_teacher:
@@ -104,14 +105,13 @@ class _Loop:
         folder: Path,
         config: StageConfig,
         budget: Mapping[str, float],
-        data: Data,
         source: BatchSource,
+        held_out: BatchSource,
         stepper: Stepper,
     ) -> None:
         self._folder, self._config, self._budget = folder, config, budget
-        self._source, self._stepper = source, stepper
+        self._source, self._held_out, self._stepper = source, held_out, stepper
         self._metrics = MetricsLog(folder / "metrics.jsonl")
-        self._held_out = evaluation_source(data.held_out, data.held_out_lexicon, config.batch.length)
 
     def run(self, position: Position, checkpoints: Path, checkpoint_seconds: float) -> Position:
         """Trains on from `position` until the budget is spent and returns the last position."""

@@ -77,7 +77,7 @@ def self_attention(
     query, key, value = together.permute(2, 0, 3, 1, 4).unbind(0)
     scores = torch.matmul(query * (width // heads) ** -0.5, key.transpose(-1, -2))
     if mask is not None:
-        scores = scores + mask
+        scores += mask
     return torch.matmul(scores.softmax(-1), value).transpose(1, 2).reshape(batch, length, width)
 
 
