@@ -202,6 +202,8 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         for part, batch in enumerate(batches):
             sums = self._forward(batch, self.dtype, part == 0)
+            if not sums:  # projections alone count in the first part only
+                continue
             weighted = [getattr(self.trainees.weights, name) * sums[name] / counts[name] for name in sums]
             self._accelerator.backward(torch.stack(weighted).sum())
             for name, value in sums.items():
