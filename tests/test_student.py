@@ -145,7 +145,6 @@ def test_its_tokenizer_makes_the_pieces_of_the_lexicon(
     text = world.other_text.read_text(encoding="utf-8")[:80]
     assert tokenizer(text)["input_ids"] == world.lexicon.student_tokenizer().encode(text).ids
     pieces = tokenizer("Naïve CAFÉ", add_special_tokens=False)["input_ids"]
-    assert len(pieces) > 2
     assert tokenizer.decode(pieces) == "naive cafe"
 
 
