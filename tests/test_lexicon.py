@@ -112,7 +112,8 @@ def test_learning_twice_gives_the_same_vocabulary(world: World) -> None:
         from pathlib import Path
         from tokenizers import Tokenizer
         from lilliput.corpus import Corpus
-        from lilliput.lexicon import digest_tokenizer, learn_vocabulary
+        from lilliput.tokenizer import digest_tokenizer
+        from lilliput.wordpiece import learn_vocabulary
         corpus = Corpus.open(Path(sys.argv[1]))
         words, counts = corpus.word_types()[2:], corpus.counts[2:]
         teacher = Tokenizer.from_str(sys.stdin.read())
@@ -348,30 +349,6 @@ def test_manifest_of_another_version_is_refused(copied: Path) -> None:
     (copied / "manifest.json").write_text('{"results": {"size": 3}}')
     with pytest.raises(StorageError, match="holds no lexicon of this version of lilliput"):
         Lexicon.open(copied)
-
-
-@pytest.mark.parametrize("model_type", [None, "bert"])
-def test_transformers_loads_the_students_tokenizer(
-    built: Lexicon, tmp_path: Path, model_type: str | None
-) -> None:
-    from transformers import AutoTokenizer
-
-    save_tokenizer(built.student_tokenizer(), tmp_path, longest=128)
-    if model_type:  # as beside a finished student
-        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
-    text, pair = "Some naïve text, [MASK] 中文", "pair"
-    wanted = built.student_tokenizer().encode(text, pair)
-    assert dict(loaded(text, pair)) == {
-        "input_ids": wanted.ids,
-        "token_type_ids": wanted.type_ids,
-        "attention_mask": wanted.attention_mask,
-    }
-    names = (loaded.pad_token, loaded.unk_token, loaded.cls_token, loaded.sep_token, loaded.mask_token)
-    assert names == SPECIAL
-    assert loaded.is_fast
-    assert loaded.model_max_length == 128
-    assert len(loaded(text * 100, truncation=True)["input_ids"]) == 128
 
 
 def test_lexicon_imports_no_model_library() -> None:

@@ -243,6 +243,28 @@ def test_a_saved_tokenizer_says_what_transformers_needs(tmp_path: Path, longest:
     assert load_tokenizer(str(tmp_path)).to_str() == bert_tokenizer().to_str()
 
 
+@pytest.mark.parametrize("model_type", [None, "bert"])
+def test_transformers_loads_the_students_tokenizer(tmp_path: Path, model_type: str | None) -> None:
+    from transformers import AutoTokenizer
+
+    save_tokenizer(bert_tokenizer(), tmp_path, longest=128)
+    if model_type:  # as beside a finished student
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    text, pair = "Some naïve text, [MASK] 中文", "pair"
+    wanted = bert_tokenizer().encode(text, pair)
+    assert dict(loaded(text, pair)) == {
+        "input_ids": wanted.ids,
+        "token_type_ids": wanted.type_ids,
+        "attention_mask": wanted.attention_mask,
+    }
+    names = (loaded.pad_token, loaded.unk_token, loaded.cls_token, loaded.sep_token, loaded.mask_token)
+    assert names == SPECIAL
+    assert loaded.is_fast
+    assert loaded.model_max_length == 128
+    assert len(loaded(text * 100, truncation=True)["input_ids"]) == 128
+
+
 # Spelling
 
 

@@ -1,0 +1,67 @@
+"""Work of several processes: neither a killed worker nor a killed parent leaves anything hanging."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lilliput import workers
+from lilliput.errors import LilliputError
+
+
+def die(*_: Any) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def test_a_killed_worker_is_said_without_a_hang() -> None:
+    with pytest.raises(LilliputError, match=r"a worker process .* was killed.*run the same command again"):
+        list(workers.in_order(die, iter([(1,), (2,), (3,)]), workers=2))
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, time\n"
+        "from lilliput import workers\n"
+        "def wait(seconds):\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    time.sleep(seconds)\n"
+        "if __name__ == '__main__':\n"
+        "    list(workers.in_order(wait, iter([(60,), (60,)]), workers=2))\n"
+    )
+    process = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    children = [int(process.stdout.readline()) for _ in range(2)]
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while any(is_running(child) for child in children):
+        assert time.monotonic() < deadline, "workers outlive their parent"
+        time.sleep(0.02)
+
+
+def is_running(process: int) -> bool:
+    """Whether a process runs; one that ended and waits to be collected does not."""
+    try:
+        os.kill(process, 0)
+        stat = Path(f"/proc/{process}/stat")
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def slow_square(number: int) -> int:
+    time.sleep(0.01 * (number % 3))
+    return number * number
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_results_come_in_the_order_of_the_tasks(processes: int) -> None:
+    results = workers.in_order(slow_square, ((number,) for number in range(20)), processes)
+    assert list(results) == [number * number for number in range(20)]
