@@ -329,6 +329,18 @@ def test_a_spoilt_weight_is_found_by_its_loss(world: World) -> None:
         stepper_of(trainees).step(batches(world), 12, done=0.5)
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_step(world: World) -> None:
+    trainees = made(world)
+    before, stepper = weights_of(trainees), stepper_of(trainees)
+    assert trainees.up is not None
+    next(trainees.up.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(
+        TrainingError, match=r"norm of the gradients of .*projection_up is (nan|inf) at step 3"
+    ):
+        stepper.step(batches(world), 3, done=0.5)
+    assert not changed(before, trainees)
+
+
 # Precision
 
 

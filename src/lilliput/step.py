@@ -4,6 +4,7 @@
 objectives. `Stepper` divides them, goes backward, clips and steps.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -193,7 +194,7 @@ class Stepper:
             done: Share of the stage that is over.
 
         Raises:
-            TrainingError: If an objective is not finite; the step is then not taken.
+            TrainingError: If an objective or a gradient is not finite; the step is then not taken.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(group["peak"], done, self._config.warm_up)
@@ -209,14 +210,10 @@ class Stepper:
             for name, value in sums.items():
                 means[name] = means.get(name, 0.0) + float(value.detach()) / counts[name]
         for name, mean in means.items():
-            if not abs(mean) < float("inf"):
-                raise TrainingError(
-                    f"the objective {name} is {mean} at step {step}; nothing of this step was kept. Lower "
-                    "the learning rate (optimizer.student_rate, optimizer.teacher_rate) or the weight of the "
-                    "objective"
-                )
+            _require_finite(f"the objective {name}", mean, step)
         for parameters in self._clipped_together():
-            self._accelerator.clip_grad_norm_(parameters, self._config.clip)
+            norm = self._accelerator.clip_grad_norm_(parameters, self._config.clip)
+            _require_finite(f"the norm of the gradients of {', '.join(means)}", float(norm), step)
         self.optimizer.step()
         return means
 
@@ -225,3 +222,12 @@ class Stepper:
         for module in (self.trainees.teacher, self.trainees.student, self.trainees.down, self.trainees.up):
             if module is not None:
                 yield [parameter for parameter in module.parameters() if parameter.grad is not None]
+
+
+def _require_finite(what: str, value: float, step: int) -> None:
+    """Raises TrainingError where a number is not finite; the step must not be taken yet."""
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"{what} is {value} at step {step}; nothing of this step was kept. Lower the learning rate "
+            "(optimizer.student_rate, optimizer.teacher_rate) or the weight of the objective"
+        )

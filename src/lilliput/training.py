@@ -20,7 +20,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from lilliput.batches import BatchSource
-from lilliput.checkpoint import Position, load_checkpoint, save_checkpoint
+from lilliput.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
 from lilliput.config import Recipe, StageConfig
 from lilliput.errors import Interrupted, StorageError
 from lilliput.evaluation import evaluate_masked_lm, evaluation_source
@@ -72,17 +72,17 @@ def train(
         folder.clear()
     if folder.is_finished():
         return folder.results()
-    folder.begin()
     data = Data.open(run, config.batch.length, recipe.student.positions)
     source = BatchSource(data.train, data.lexicon, config.batch, (recipe.seed, recipe.stages.index(config)))
-    checkpoints = folder.path / "checkpoints"
-    fit = not checkpoints.exists()
+    saved = folder.path / "checkpoints"
+    fit = not checkpoints(saved)  # the folder alone may be there, of a first checkpoint cut short
     trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
     stepper = Stepper(trainees, config.optimizer, Accelerator())
-    position = load_checkpoint(checkpoints, trainees, stepper.optimizer)
+    position = load_checkpoint(saved, trainees, stepper.optimizer)
     held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
+    folder.begin()  # only now, so that what is refused for its inputs leaves nothing behind
     loop = _Loop(folder.path, config, stage_budget(recipe, config), source, held_out, stepper)
-    position = loop.run(position, checkpoints, checkpoint_minutes * 60)
+    position = loop.run(position, saved, checkpoint_minutes * 60)
     try:
         if trainees.teacher is not None and config.objectives.trains_teacher:
             trainees.teacher.save(folder.path / "teacher")
@@ -93,7 +93,7 @@ def train(
             f"the models cannot be saved in {folder.path}: {error}; the state before is kept"
         ) from error
     results: Values = folder.finish(loop.results(position))["results"]
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(saved, ignore_errors=True)
     return results
 
 
@@ -113,9 +113,9 @@ class _Loop:
         self._source, self._held_out, self._stepper = source, held_out, stepper
         self._metrics = MetricsLog(folder / "metrics.jsonl")
 
-    def run(self, position: Position, checkpoints: Path, checkpoint_seconds: float) -> Position:
+    def run(self, position: Position, folder: Path, checkpoint_seconds: float) -> Position:
         """Trains on from `position` until the budget is spent and returns the last position."""
-        self._metrics.rewind(position.step)
+        self._metrics.rewind(position.step if position.step else -1)  # a beginning is evaluated anew
         started = time.monotonic() - position.seconds
         saved = time.monotonic()
         with _signals() as asked, _events(self._folder, position.step) as events:
@@ -127,9 +127,7 @@ class _Loop:
                     self._log(position, values, events)
                     progress.update(self._done(position), _note(values))
                     if asked or time.monotonic() - saved > checkpoint_seconds:
-                        save_checkpoint(
-                            checkpoints, self._stepper.trainees, self._stepper.optimizer, position
-                        )
+                        save_checkpoint(folder, self._stepper.trainees, self._stepper.optimizer, position)
                         saved = time.monotonic()
                     if asked:
                         raise Interrupted(
