@@ -41,15 +41,19 @@ distclean: clean ## Remove .venv too
 	    $(PYTHON) -m pip --python .venv/bin/python install --quiet pip; }
 
 # torch comes first and alone. PyPI's wheels of it for Linux on x86-64 are CUDA builds of 5 GB, so pip is asked
-# what it would install: at the first word of CUDA it is stopped, before it fetches anything large, and torch is
-# taken from PyTorch's index of CPU builds. (Older pips fetch whole wheels to read their metadata.)
+# what it would install, from metadata alone (fast-deps), and stopped at the first word of CUDA. Only where it says
+# that it would do without CUDA does torch come from pip's own index, else from PyTorch's index of CPU builds.
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
 	$(INSTALL) 'pip>=24.1'
 	@if $(BIN)/python -c 'import importlib.metadata as m; exit(m.version("torch").split("+")[0] != "2.13.0")' 2> /dev/null; \
-	then echo "$(TORCH) is installed"; \
-	elif PYTHONUNBUFFERED=1 $(PIP) install --dry-run --constraint constraints.txt $(TORCH) 2>&1 | grep -q -m 1 -E '(nvidia|cuda)-'; \
-	then echo "$(TORCH) from $(CPU_INDEX)"; $(INSTALL) --index-url $(CPU_INDEX) $(TORCH); \
-	else echo "$(TORCH) from pip's own index"; $(INSTALL) $(TORCH); fi
+	then echo '$(TORCH) is there'; exit; fi; \
+	case "$$(PYTHONUNBUFFERED=1 $(PIP) install --dry-run --use-feature=fast-deps --constraint constraints.txt $(TORCH) 2>&1 \
+	    | grep -m 1 -E '(nvidia|cuda)-|^Would install')" in \
+	    *nvidia-* | *cuda-*) index='--index-url $(CPU_INDEX)';; \
+	    'Would install '*) index=;; \
+	    *) index='--index-url $(CPU_INDEX)';; \
+	esac; \
+	set -x; $(INSTALL) $$index $(TORCH)
 	$(INSTALL) --editable '.[test]'
 	@touch $@
 
