@@ -43,13 +43,17 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}; make room or choose another folder, then "
-            "run the same command again: what is finished is kept"
-        ) from error
+        raise _not_written(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _not_written(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path} cannot be written: {error.strerror or error}; make room or choose another folder, then "
+        "run the same command again: what is finished is kept"
+    )
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -258,8 +262,11 @@ class MetricsLog:
 
     def append(self, values: Mapping[str, Any]) -> None:
         """Adds one line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(values)) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(dict(values)) + "\n")
+        except OSError as error:
+            raise _not_written(self.path, error) from error
 
     def read(self) -> list[dict[str, Any]]:
         """Returns all whole lines; a last line cut short by a kill is left out."""

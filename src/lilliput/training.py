@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
 from lilliput.batches import BatchSource
 from lilliput.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
@@ -88,7 +89,7 @@ def train(
             trainees.teacher.save(folder.path / "teacher")
         if trainees.student is not None:
             save_student(trainees.student, data.lexicon.student_tokenizer(), folder.path / "student")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise StorageError(
             f"the models cannot be saved in {folder.path}: {error}; the state before is kept"
         ) from error
