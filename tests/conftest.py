@@ -11,6 +11,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the hub
 
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
@@ -20,6 +21,9 @@ from lilliput.config import BatchConfig, LexiconConfig, Recipe
 from lilliput.corpus import Corpus, build_corpus
 from lilliput.lexicon import Lexicon, build_lexicon
 from lilliput.tokenizer import load_tokenizer, spell
+
+settings.register_profile("unhurried", settings(), deadline=None)  # other work may share the processor
+settings.load_profile("unhurried")
 
 LENGTH = 32
 STUDENT_PIECES = 300
