@@ -14,13 +14,13 @@ from transformers.utils.hub import cached_file
 from lilliput.batches import cut_rows
 from lilliput.config import LexiconConfig, Recipe
 from lilliput.corpus import build_corpus
-from lilliput.errors import StorageError
+from lilliput.errors import ConfigError, StorageError
 from lilliput.evaluation import Quality, evaluate_masked_lm, evaluation_source
 from lilliput.lexicon import Lexicon, build_lexicon
 from lilliput.models.student import load_student, parameter_count
 from lilliput.models.teacher import Teacher, load_masked_lm, load_teacher_config
 from lilliput.progress import console
-from lilliput.run import RunDir, digest_value, write_json
+from lilliput.run import RunDir, StageDir, digest_value, write_json
 from lilliput.stages import Data, check_student
 from lilliput.tokenizer import load_tokenizer
 from lilliput.training import train
@@ -118,9 +118,14 @@ def prepare(
     Refuses what cannot work first: a tokenizer or a teacher that is not supported, a student larger than the
     teacher. The arguments are those of `compress`.
     """
+    if not any(stage.objectives.trains_student for stage in recipe.stages):
+        raise ConfigError(
+            f"no stage of recipe '{recipe.name}' trains a student; give one of them "
+            "objectives.student_masked_lm, or train its stages one by one with `lilliput train`"
+        )
     tokenizer = load_tokenizer(teacher)
     check_student(recipe, load_teacher_config(teacher))
-    run.path.mkdir(parents=True, exist_ok=True)
+    _check_held_out(run, bool(held_out), overwrite)
     write_json(run.recipe, recipe.to_dict())
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
     words = build_corpus(corpus, tokenizer, run.corpus, **reading)
@@ -129,12 +134,26 @@ def prepare(
         other = build_corpus(held_out, tokenizer, run.held_out("corpus"), **reading)
         given = LexiconConfig(tokenizer=str(lexicon.tokenizer_folder))
         build_lexicon(other, tokenizer, given, run.held_out("lexicon"), overwrite=overwrite)
-    elif run.held_out("corpus").exists():
-        raise StorageError(
-            f"{run.path} was begun with separate held-out text; give it again with --held-out, or "
-            "choose another --out"
-        )
     return lexicon
+
+
+def _check_held_out(run: RunDir, wanted: bool, overwrite: bool) -> None:
+    """Raises StorageError where a run begun with separate held-out text goes on without, or vice versa."""
+    folders = [StageDir(run.held_out(part), {}) for part in ("corpus", "lexicon")]
+    there = any(folder.path.exists() for folder in folders)
+    if there and not wanted and overwrite:
+        for folder in folders:
+            folder.clear()
+    elif there and not wanted:
+        raise StorageError(
+            f"{run.path} was begun with separate held-out text; give it again with --held-out, or choose "
+            "another --out"
+        )
+    elif wanted and not there and not overwrite and any(run.path.glob("training/*")):
+        raise StorageError(
+            f"{run.path} was begun without separate held-out text; leave --held-out away, or choose another "
+            "--out"
+        )
 
 
 def evaluate(
@@ -186,7 +205,13 @@ def _finish(
 ) -> Summary:
     """Puts the student in its place and sums up."""
     last = [stage.name for stage in recipe.stages if stage.objectives.trains_student][-1]
-    shutil.copytree(run.training(last) / "student", run.student, dirs_exist_ok=True)
+    try:
+        shutil.copytree(run.training(last) / "student", run.student, dirs_exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"the student cannot be copied to {run.student}: {error}; make room, then run the same command "
+            "again"
+        ) from error
     weights = cached_file(teacher, "model.safetensors")
     model, _ = load_masked_lm(teacher)
     return Summary(

@@ -1,0 +1,269 @@
+"""The whole way on a small world: every recipe, skipping what is done, noticing what is not the same."""
+
+import dataclasses
+import io
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from conftest import LENGTH, STUDENT_PIECES, World, small_text
+from lilliput import training
+from lilliput.compression import BERT_BASE_BYTES, BERT_BASE_PARAMETERS, Summary, compress, evaluate, render
+from lilliput.config import Recipe
+from lilliput.errors import ConfigError, InputError, StorageError
+from lilliput.models.student import load_student, parameter_count
+from lilliput.recipes import RECIPES, tiny
+from lilliput.run import RunDir
+
+Shrink = Callable[..., Recipe]
+
+
+def files(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Returns when files were last written, and what they hold."""
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+def table_of(summary: Summary) -> str:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(render(summary))
+    return console.export_text()
+
+
+@pytest.fixture(scope="module")
+def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, Summary]:
+    """A finished run of recipe tiny. Not to be changed."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return RunDir(out), compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
+
+
+@pytest.fixture
+def copy(finished: tuple[RunDir, Summary], tmp_path: Path) -> RunDir:
+    return RunDir(Path(shutil.copytree(finished[0].path, tmp_path / "run")))
+
+
+# What comes out
+
+
+def test_the_summary_tells_true_sizes(world: World, finished: tuple[RunDir, Summary]) -> None:
+    run, summary = finished
+    weights = run.student / "model.safetensors"
+    assert summary.student_parameters == parameter_count(load_student(run.student))
+    assert summary.student_bytes == weights.stat().st_size
+    assert 4 * summary.student_parameters < summary.student_bytes < 4 * summary.student_parameters + 10_000
+    assert summary.folder_bytes == sum(path.stat().st_size for path in run.student.iterdir())
+    assert summary.teacher_bytes == (Path(world.teacher) / "model.safetensors").stat().st_size
+    assert 4 * summary.teacher_parameters < summary.teacher_bytes
+    assert summary.stages.keys() == {"teacher", "dual", "student"}
+    assert summary.words == sum(stage["words"] for stage in summary.stages.values())
+    assert 6000 <= summary.words < 7000
+    assert summary.training_seconds < summary.total_seconds
+    assert json.loads(run.summary.read_text()) == json.loads(json.dumps(dataclasses.asdict(summary)))
+    assert Recipe.load(run.recipe) == tiny()
+
+
+def test_the_table_shows_it(finished: tuple[RunDir, Summary]) -> None:
+    _, summary = finished
+    table = table_of(summary)
+    for value in (
+        summary.student_parameters,
+        summary.student_bytes,
+        summary.teacher_parameters,
+        summary.teacher_bytes,
+        summary.words,
+        BERT_BASE_PARAMETERS,
+        BERT_BASE_BYTES,
+    ):
+        assert f"{value:,}" in table
+    assert f"{summary.teacher_parameters / summary.student_parameters:.1f}x" in table
+    before = summary.stages["dual"]["before"]["student/bits_per_character"]
+    after = summary.stages["student"]["after"]["student/bits_per_character"]
+    lines = {line.split("│")[1].strip(): line for line in table.splitlines() if line.count("│") == 5}
+    assert f"{before:.3f}" in lines["bits per character, before"]
+    assert f"{after:.3f}" in lines["bits per character, after"]
+    assert f"{summary.stages['dual']['after']['teacher/accuracy']:.1%}" in lines["masked pieces right, after"]
+
+
+def test_a_later_stage_begins_where_the_earlier_ended(finished: tuple[RunDir, Summary]) -> None:
+    _, summary = finished
+    stages = summary.stages
+    for model, first, second in (("teacher", "teacher", "dual"), ("student", "dual", "student")):
+        after, before = stages[first]["after"], stages[second]["before"]
+        assert after[f"{model}/loss"] == before[f"{model}/loss"]
+        assert stages[first]["before"][f"{model}/loss"] != after[f"{model}/loss"]
+
+
+def test_the_student_is_a_plain_checkpoint(finished: tuple[RunDir, Summary]) -> None:
+    run, _ = finished
+    model, tokenizer = (kind.from_pretrained(run.student) for kind in (AutoModelForMaskedLM, AutoTokenizer))
+    assert type(model).__name__ == "BertForMaskedLM"
+    assert model.config.vocab_size == tokenizer.vocab_size == STUDENT_PIECES
+    encoded = tokenizer("The brinimhood [MASK]!", return_tensors="pt")
+    with torch.no_grad():
+        assert model(**encoded).logits.isfinite().all()
+
+
+def test_evaluation_on_the_runs_own_text_repeats_the_last_figures(
+    world: World, copy: RunDir, finished: tuple[RunDir, Summary]
+) -> None:
+    found = evaluate(world.teacher, copy.path, rows=512)
+    after = finished[1].stages["student"]["after"]
+    assert found["student"].bits_per_character == after["student/bits_per_character"]
+    assert found.keys() == {"teacher", "student"}
+    written = json.loads((copy.path / "evaluation.json").read_text())
+    assert written["teacher"] == dataclasses.asdict(found["teacher"])
+
+
+def test_evaluation_on_other_text(world: World, copy: RunDir, finished: tuple[RunDir, Summary]) -> None:
+    found = evaluate(world.teacher, copy.path, [str(world.other_text)])
+    assert found["student"].words > 200
+    assert math.isfinite(found["student"].bits_per_character)
+    assert found["teacher"].words == found["student"].words
+    assert evaluate(world.teacher, copy.path, [str(world.other_text)]) == found
+
+
+# Once is enough
+
+
+def test_a_second_call_trains_nothing(
+    world: World, copy: RunDir, finished: tuple[RunDir, Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(copy.path)
+    monkeypatch.setattr(training, "Stepper", None)
+    summary = compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1)
+    after = files(copy.path)
+    assert before.keys() == after.keys()
+    for name, (written, content) in before.items():
+        if name.split("/")[0] in ("corpus", "lexicon", "training"):
+            assert after[name] == (written, content), name
+        elif name != "summary.json":
+            assert after[name][1] == content, name
+    assert summary.stages == finished[1].stages
+
+
+def test_the_same_corpus_in_another_place_is_the_same(world: World, copy: RunDir, tmp_path: Path) -> None:
+    moved = shutil.copy(world.text, tmp_path / "text.txt")
+    before = files(copy.path / "training")
+    compress(world.teacher, [str(moved)], copy.path, tiny(), workers=1)
+    assert files(copy.path / "training") == before
+
+
+def test_a_missing_last_stage_is_made_again(world: World, copy: RunDir) -> None:
+    before = files(copy.path / "training")
+    shutil.rmtree(copy.training("student"))
+    shutil.rmtree(copy.student)
+    compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1)
+    after = files(copy.path / "training")
+    for name, (written, content) in before.items():
+        if not name.startswith("student/"):
+            assert after[name] == (written, content), name
+    weights = "student/student/model.safetensors"
+    assert after[weights][1] == before[weights][1], "the same inputs give the same bits"
+    assert (copy.student / "model.safetensors").read_bytes() == before[weights][1]
+
+
+# What is not the same
+
+
+def test_a_changed_corpus_is_noticed(world: World, copy: RunDir, tmp_path: Path) -> None:
+    changed = tmp_path / "text.txt"
+    changed.write_text(world.text.read_text(encoding="utf-8") + "\nOne sentence more.\n", encoding="utf-8")
+    before = files(copy.path / "training") | files(copy.path / "corpus")
+    with pytest.raises(StorageError, match=r"corpus was made from something else.*--overwrite"):
+        compress(world.teacher, [str(changed)], copy.path, tiny(), workers=1)
+    assert files(copy.path / "training") | files(copy.path / "corpus") == before
+    summary = compress(world.teacher, [str(changed)], copy.path, tiny(), workers=1, overwrite=True)
+    after = files(copy.path / "training") | files(copy.path / "corpus")
+    assert after.keys() & before.keys()
+    weights = "student/student/model.safetensors"
+    assert after[weights][1] != before[weights][1]
+    assert (copy.student / "model.safetensors").read_bytes() == after[weights][1]
+    assert summary.words >= 6000
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"lexicon.size": "280"}, "vocabulary: 300 there, 280 now"),
+        ({"student.width": "8"}, "student.width: 16 there, 8 now"),
+        ({"stages.teacher.optimizer.teacher_rate": "0.5"}, "stage.optimizer.teacher_rate: 0.0002 there"),
+    ],
+)
+def test_changed_settings_are_noticed(
+    world: World, copy: RunDir, settings: dict[str, str], named: str
+) -> None:
+    before = files(copy.path / "training")
+    with pytest.raises(StorageError, match="was made from something else") as caught:
+        compress(world.teacher, [str(world.text)], copy.path, tiny().replace(settings), workers=1)
+    assert named in str(caught.value)
+    assert files(copy.path / "training") == before
+
+
+def test_a_changed_teacher_is_noticed(world: World, copy: RunDir) -> None:
+    with pytest.raises(StorageError, match="teacher: "):
+        compress(world.headless, [str(world.text)], copy.path, tiny(), workers=1)
+
+
+def test_separate_held_out_text(world: World, tmp_path: Path, shrunken: Shrink) -> None:
+    single = tmp_path / "single.txt"  # of which nothing could be held out
+    text = small_text(5, 150, odd=False).replace("\n\n", " ")
+    single.write_text(text, encoding="utf-8")
+    recipe, out = shrunken("lilliput"), tmp_path / "run"
+    with pytest.raises(InputError, match=r"--held-out"):
+        compress(world.teacher, [str(single)], out, recipe, workers=1)
+    summary = compress(world.teacher, [str(single)], out, recipe, held_out=[str(world.other_text)], workers=1)
+    assert summary.stages["student"]["after"]["student/words"] > 200
+    with pytest.raises(StorageError, match="separate held-out text"):
+        compress(world.teacher, [str(single)], out, recipe, workers=1)
+
+
+def test_held_out_text_cannot_be_added_later(world: World, copy: RunDir) -> None:
+    text, other = [str(world.text)], [str(world.other_text)]
+    before = files(copy.path)
+    with pytest.raises(StorageError, match="begun without separate held-out text"):
+        compress(world.teacher, text, copy.path, tiny(), held_out=other, workers=1)
+    assert files(copy.path) == before
+    compress(world.teacher, text, copy.path, tiny(), held_out=other, workers=1, overwrite=True)
+    assert copy.held_out("lexicon").exists()
+    summary = compress(world.teacher, text, copy.path, tiny(), workers=1, overwrite=True)
+    assert not copy.held_out("lexicon").exists()
+    assert summary.words >= 6000
+
+
+def test_a_recipe_without_student_is_refused_before_it_costs_anything(
+    world: World, tmp_path: Path, shrunken: Shrink
+) -> None:
+    values = shrunken("lilliput").to_dict()
+    values["stages"] = [{**values["stages"][0], "share": 1.0}]
+    with pytest.raises(ConfigError, match="no stage of recipe 'lilliput' trains a student"):
+        compress(world.teacher, [str(world.text)], tmp_path / "run", Recipe.from_dict(values), workers=1)
+    assert not (tmp_path / "run").exists()
+
+
+# Every recipe
+
+
+@pytest.mark.parametrize("teacher", ["teacher", "headless"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_runs_shrunken(
+    world: World, tmp_path: Path, shrunken: Shrink, name: str, teacher: str
+) -> None:
+    recipe = shrunken(name)
+    summary = compress(getattr(world, teacher), [str(world.text)], tmp_path / "run", recipe, workers=1)
+    assert summary.stages.keys() == {stage.name for stage in recipe.stages}
+    for results in summary.stages.values():
+        for when in ("before", "after"):
+            assert results[when]
+            assert all(math.isfinite(value) for value in results[when].values())
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "student")
+    assert model.config.num_hidden_layers == 2
+    assert model.config.hidden_size == 16
+    assert model.config.max_position_embeddings == LENGTH
+    assert table_of(summary)
