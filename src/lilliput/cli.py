@@ -271,10 +271,10 @@ def main() -> None:
             "encoder.",
         )
     except Interrupted as error:
-        console.print(f"lilliput: {error}", style="yellow", highlight=False, soft_wrap=True)
+        _refuse(error, "yellow")
         sys.exit(130)
     except LilliputError as error:
-        console.print(f"lilliput: {error}", style="red", highlight=False, soft_wrap=True)
+        _refuse(error, "red")
         sys.exit(1)
     except KeyboardInterrupt:
         console.print("lilliput: interrupted; finished parts are kept, run the same command again to go on")
@@ -307,5 +307,10 @@ def _recipe(
     return find_recipe(name).replace(changes)
 
 
+def _refuse(error: LilliputError, style: str) -> None:
+    """Prints what an error says as it stands: brackets in names of files are no markup."""
+    console.print(f"lilliput: {error}", style=style, highlight=False, markup=False, soft_wrap=True)
+
+
 def _print(result: object) -> None:
-    Console().print(result, highlight=False, soft_wrap=isinstance(result, str))
+    Console().print(result, highlight=False, markup=False, soft_wrap=isinstance(result, str))

@@ -40,8 +40,8 @@ class Data:
     def open(cls, run: RunDir, length: int, positions: int) -> "Data":
         """Opens a run's corpus and lexicon.
 
-        Held out is the run's separate text, or else documents of the corpus. It is cut into rows of all the student's
-        `positions`, so that stages of different `length` are evaluated on the same.
+        Held out is the run's separate text, or else documents of the corpus. It is cut into rows of all the
+        student's `positions`, so that stages of different `length` are evaluated on the same.
         """
         lexicon = Lexicon.open(run.lexicon)
         if run.held_out("lexicon").exists():
@@ -195,11 +195,9 @@ def _first_student(
 ) -> BertForMaskedLM:
     """Returns a student with its first weights."""
     config = student_config(recipe.student, lexicon.student_size, lexicon.student_special)
-    student = (
-        warm_start(teacher, config, _sample(source), mask=lexicon.student_special.mask)
-        if warm
-        else random_student(config, recipe.seed)
-    )
+    if warm:
+        return warm_start(teacher, config, _sample(source), mask=lexicon.student_special.mask)
+    student = random_student(config, recipe.seed)
     if isinstance(teacher.second, AffineTable):
         with torch.no_grad():
             student.bert.embeddings.word_embeddings.weight.copy_(teacher.second.weight)
