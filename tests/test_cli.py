@@ -1,0 +1,530 @@
+"""The command line: its surface, its help, and one sentence for everything that it refuses."""
+
+import contextlib
+import inspect
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import World
+from lilliput import cli, compression
+from lilliput.config import Recipe
+from lilliput.recipes import RECIPES, tiny
+from lilliput.run import RunDir
+
+Run = Callable[..., tuple[int, str, str]]
+Refused = Callable[..., str]
+
+SURFACE = {
+    "compress": "teacher corpus out recipe set_ minutes words held_out text_column workers checkpoint_minutes"
+    " overwrite",
+    "build-corpus": "teacher corpus out text_column workers overwrite",
+    "build-lexicon": "teacher out recipe set_ overwrite",
+    "vocabulary": "teacher out sizes width overwrite",
+    "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",
+    "evaluate": "teacher out text text_column rows",
+    "recipes": "name",
+}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line in this process; returns exit code, standard output and standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lilliput", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "110")
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as error:
+            code = int(error.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def refused(run: Run) -> Refused:
+    """Runs a command that has to be refused, and returns the sentence."""
+
+    def call(*arguments: object) -> str:
+        code, out, error = run(*arguments)
+        assert code == 1, error
+        assert out == ""
+        assert "Traceback" not in error
+        sentence = error.strip().splitlines()[-1]
+        assert sentence.startswith("lilliput: ")
+        assert len(sentence) > 30, "a sentence says what was wrong and what to do"
+        return sentence
+
+    return call
+
+
+# Surface and help
+
+
+def test_the_surface_is_pinned() -> None:
+    found = {name: " ".join(inspect.signature(command).parameters) for name, command in cli._COMMANDS.items()}
+    assert found == SURFACE
+
+
+@pytest.mark.parametrize("command", SURFACE)
+def test_help_names_every_option(run: Run, command: str) -> None:
+    code, out, error = run(command, "--help")
+    assert code == 0
+    assert error == ""
+    for name in SURFACE[command].split():
+        option = name.strip("_").replace("_", "-")
+        assert name in ("teacher", "name") or re.search(rf"--{option}[ ,\n]", out)
+    assert "(required)" in out or command == "recipes"
+
+
+def test_help_names_every_command(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in SURFACE:
+        assert command in out
+
+
+def test_help_loads_no_torch() -> None:
+    script = "import sys; sys.argv = ['lilliput', 'compress', '--help']\nfrom lilliput.cli import main\n"
+    script += "try:\n    main()\nexcept SystemExit:\n    print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["compress", "t", "--corpus", "c", "--out", "o", "--recipy", "tiny"], "--recipe"),
+        (["train", "t", "--stage", "dual", "--out", "o", "--checkpoint-minute", "3"], "--checkpoint-minutes"),
+        (["evaluate", "t", "--out", "o", "--txt", "x"], "--text"),
+    ],
+)
+def test_an_unknown_option_names_the_nearest(run: Run, arguments: list[str], named: str) -> None:
+    code, _, error = run(*arguments)
+    assert code == 2
+    assert f"{named} " in error
+    assert "Traceback" not in error
+
+
+def test_an_unknown_command_lists_those_that_are(run: Run) -> None:
+    code, _, error = run("compres", "t")
+    assert code == 2
+    assert "build-lexicon" in error
+
+
+# What options do
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Collects what `compress` is called with, and stops there."""
+    found: dict[str, Any] = {}
+
+    def remember(*arguments: Any, **options: Any) -> None:
+        found.update(inspect.signature(compression.compress).bind(*arguments, **options).arguments)
+        raise SystemExit(0)
+
+    # Signature first: afterwards it would be that of `remember`.
+    usual = compression.compress
+    monkeypatch.setattr(compression, "compress", remember)
+    remember.__signature__ = inspect.signature(usual)  # type: ignore[attr-defined]
+    return found
+
+
+def test_options_arrive(run: Run, given: dict[str, Any]) -> None:
+    options = "--recipe tiny --set student.width=8 --set seed=4 --set stages.dual.batch.rows=2 --words 77"
+    options += " --held-out h1 h2 --text-column body --workers 3 --checkpoint-minutes 0.5 --overwrite"
+    run("compress", "t", "--corpus", "c1", "c2", "--out", "o", *options.split())
+    recipe = given.pop("recipe")
+    assert given == {
+        "teacher": "t",
+        "corpus": ("c1", "c2"),
+        "out": Path("o"),
+        "held_out": ("h1", "h2"),
+        "text_column": "body",
+        "workers": 3,
+        "checkpoint_minutes": 0.5,
+        "overwrite": True,
+    }
+    changes = {"student.width": "8", "seed": "4", "stages.dual.batch.rows": "2", "budget.words": "77"}
+    assert recipe == tiny().replace(changes)
+
+
+def test_minutes_replace_words(run: Run, given: dict[str, Any]) -> None:
+    run("compress", "t", "--corpus", "c", "--out", "o", "--recipe", "tiny", "--minutes", "2.5")
+    assert given["recipe"].budget.minutes == 2.5
+    assert given["recipe"].budget.words is None
+
+
+def test_the_recipe_is_lilliput_by_default(run: Run, given: dict[str, Any]) -> None:
+    run("compress", "t", "--corpus", "c", "--out", "o")
+    assert given["recipe"] == RECIPES["lilliput"]()
+    assert not given["overwrite"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_printed_recipe_is_a_recipe(run: Run, tmp_path: Path, name: str) -> None:
+    code, out, _ = run("recipes", name)
+    assert code == 0
+    (tmp_path / "mine.json").write_text(out)
+    assert Recipe.load(tmp_path / "mine.json") == RECIPES[name]()
+
+
+def test_recipes_are_listed(run: Run) -> None:
+    code, out, _ = run("recipes")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(RECIPES)
+
+
+# The way of the data
+
+
+def test_stage_by_stage_is_the_same_as_all_at_once(world: World, run: Run, tmp_path: Path) -> None:
+    once, steps = tmp_path / "once", RunDir(tmp_path / "steps")
+    teacher, text = world.teacher, world.text
+    code, out, _ = run(
+        "compress", teacher, "--corpus", text, "--out", once, "--recipe", "tiny", "--workers", 1
+    )
+    assert code == 0
+    assert "parameters" in out
+    assert "bits per character, after" in out
+    code, out, _ = run("build-corpus", teacher, "--corpus", text, "--out", steps.path, "--workers", 1)
+    assert code == 0
+    assert f"{world.corpus.words:,} words, {world.corpus.documents:,} documents" in out
+    code, out, _ = run("build-lexicon", teacher, "--out", steps.path, "--recipe", "tiny")
+    assert code == 0
+    assert "fertility" in out
+    for stage in ("teacher", "dual", "student"):
+        code, out, _ = run("train", teacher, "--stage", stage, "--out", steps.path, "--recipe", "tiny")
+        assert code == 0
+        assert json.loads(out)["words"] > 1000
+    weights = "training/student/student/model.safetensors"
+    assert (once / weights).read_bytes() == (steps.path / weights).read_bytes()
+    code, out, _ = run("evaluate", teacher, "--out", once, "--rows", 32)
+    assert code == 0
+    assert re.search(
+        r"^student: \d+\.\d{3} bits per character, \d+\.\d% of the masked pieces right", out, re.M
+    )
+    code, out, _ = run("vocabulary", teacher, "--out", steps.path, "--sizes", "200,300", "--width", "16")
+    assert code == 0
+    assert "300" in out
+    assert (steps.vocabulary / "vocabulary.svg").exists()
+
+
+# Refusals: texts
+
+
+@pytest.fixture
+def compress(world: World, tmp_path: Path) -> Callable[..., list[object]]:
+    """Returns the arguments of a small `compress`; keywords change them, None leaves one away."""
+
+    def arguments(*more: object, **options: object) -> list[object]:
+        teacher = options.pop("teacher", world.teacher)
+        usual = {"corpus": world.text, "out": tmp_path / "run", "recipe": "tiny", "workers": 1} | options
+        pairs = [(f"--{name.replace('_', '-')}", value) for name, value in usual.items()]
+        return ["compress", teacher, *(item for pair in pairs for item in pair), *more]
+
+    return arguments
+
+
+def write(path: Path, content: bytes | str) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        ("empty.txt", "", "no text"),
+        ("blank.txt", " \n\n \n", "no text"),
+        ("picture.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "PNG|not UTF-8|binary"),
+        ("binary.txt", b"text\0text", "binary file"),
+        ("latin.txt", "Ein schöner Tag.\n".encode("latin-1"), "not UTF-8 at byte 7 .*LATIN1"),
+        ("rows.jsonl", '{"body": "some text"}\n', "no column 'text' but body.*--text-column"),
+        ("broken.jsonl", '{"text": ', "not valid JSON"),
+        ("cut.txt.gz", b"\x1f\x8b\x08\0\0", "damaged or cut short"),
+        ("one.txt", "a word or two\n", "characters|pieces at most|lexicon.size"),
+    ],
+)
+def test_unusable_text(
+    refused: Refused, compress: Any, tmp_path: Path, name: str, content: bytes | str, named: str
+) -> None:
+    assert re.search(named, refused(*compress(corpus=write(tmp_path / name, content))))
+
+
+@pytest.mark.parametrize(
+    "name", ["missing.txt", "missing[abc].txt", "missing[/b]*.txt", "no/such/folder/x.txt"]
+)
+def test_no_such_file_is_named(refused: Refused, compress: Any, tmp_path: Path, name: str) -> None:
+    """Brackets too, which the terminal's library would take for markup."""
+    assert name in refused(*compress(corpus=tmp_path / name))
+    assert not (tmp_path / "run" / "corpus").exists()
+
+
+def test_a_single_document(refused: Refused, compress: Any, world: World, tmp_path: Path) -> None:
+    text = write(tmp_path / "one.txt", world.text.read_text(encoding="utf-8").replace("\n\n", " "))
+    assert "--held-out" in refused(*compress(corpus=text))
+
+
+# Refusals: teachers
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "gpt2", "roberta"])
+def test_a_teacher_of_another_kind(
+    refused: Refused, compress: Any, world: World, tmp_path: Path, kind: str
+) -> None:
+    folder = Path(shutil.copytree(world.teacher, tmp_path / "teacher"))
+    write(folder / "config.json", json.dumps({"model_type": kind}))
+    assert re.search(f"'{kind}' model.*supported are", refused(*compress(teacher=folder)))
+
+
+def test_a_teacher_without_fast_tokenizer(
+    refused: Refused, compress: Any, world: World, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(world.teacher, tmp_path / "teacher"))
+    (folder / "tokenizer.json").unlink()
+    assert re.search("no fast tokenizer.*supported are", refused(*compress(teacher=folder)))
+
+
+def test_no_such_teacher(refused: Refused, compress: Any, tmp_path: Path) -> None:
+    assert "supported are" in refused(*compress(teacher=tmp_path / "nobody"))
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_teacher_with_damaged_weights(
+    refused: Refused, compress: Any, world: World, tmp_path: Path, kept: int
+) -> None:
+    folder = Path(shutil.copytree(world.teacher, tmp_path / "teacher"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    assert "cannot be loaded" in refused(*compress(teacher=folder))
+
+
+# Refusals: settings
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("student.width=15", "width must be divisible by student.heads, found width 15 and 2 heads"),
+        ("student.width=64", "student is larger than its teacher: student.width is 64, the teacher has 32"),
+        ("student.layers=9", "student.layers is 9, the teacher has 3"),
+        ("student.widht=8", "unknown setting 'student.widht'; did you mean 'width'"),
+        ("stages.duel.batch.rows=8", "unknown setting 'stages.duel'; did you mean 'dual'"),
+        ("stages.dual.objectives.soft_lables=1", "did you mean 'soft_labels'"),
+        ("student.width=wide", "'student.width' must be int, found 'wide'"),
+        ("stages.dual.optimizer.name=sgd", "must be one of adamw, lamb, found 'sgd'"),
+        ("stages.dual.objectives.soft_labels=-1", "must not be negative"),
+        ("stages.dual.batch.masked=1.5", "between 0 and 1"),
+        ("stages.dual.batch.accumulation=3", "batch.accumulation must divide batch.rows"),
+        ("stages.dual.batch.length=64", "reads 64 pieces but the student has 32 positions"),
+        ("stages.dual.share=0.9", "shares of the stages must add up to 1"),
+        ("lexicon.size=30000", "pieces at most, 30000 were asked for"),
+        ("lexicon.size=5", "lexicon.size must be at least 100"),
+        ("lexicon.tokenizer=no/such/tokenizer", "no/such/tokenizer"),
+        ("student.width", "--set takes KEY=VALUE, found 'student.width'"),
+    ],
+)
+def test_impossible_settings(refused: Refused, compress: Any, setting: str, named: str) -> None:
+    assert named in refused(*compress("--set", setting))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        ("mine.json", '{"nmae": "x"}', "unknown recipe key 'nmae'; did you mean 'name'"),
+        ("mine.toml", "[student]\nwidht = 3\n", "unknown recipe key|is missing"),
+        ("mine.toml", "name = \n", "is not valid toml"),
+        ("mine.json", "[1, 2]", "must be a table of settings"),
+        ("mine.json", "{}", "recipe key 'name' is missing"),
+        ("mine.json", b"\xff\xfe", "is not valid json"),
+        ("missing.json", None, "cannot be read: No such file"),
+        ("tni", None, "no recipe is called"),
+    ],
+)
+def test_unusable_recipes(
+    refused: Refused, compress: Any, tmp_path: Path, name: str, content: bytes | str | None, named: str
+) -> None:
+    path: Path | str = name if "." not in name else tmp_path / name
+    if content is not None:
+        write(tmp_path / name, content)
+    assert re.search(named, refused(*compress(recipe=path)))
+
+
+def test_a_recipe_in_toml(run: Run, given: dict[str, Any], tmp_path: Path) -> None:
+    text = 'name = "mine"\nbudget = {words = 5}\n[student]\nwidth = 24\n[[stages]]\nname = "all"\nshare = 1\n'
+    path = write(tmp_path / "mine.toml", text + "objectives = {student_masked_lm = 1}\n")
+    run("compress", "t", "--corpus", "c", "--out", "o", "--recipe", path)
+    assert given["recipe"].student.width == 24
+    assert given["recipe"].stages[0].share == 1.0
+
+
+def test_minutes_and_words(refused: Refused, compress: Any) -> None:
+    assert "either --minutes or --words" in refused(*compress("--minutes", 1, "--words", 2))
+
+
+def test_sizes_that_are_no_numbers(refused: Refused, world: World, tmp_path: Path) -> None:
+    assert "found '1,x'" in refused("vocabulary", world.teacher, "--out", tmp_path, "--sizes", "1,x")
+
+
+# Refusals: runs
+
+
+@pytest.fixture(scope="module")
+def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "run"
+    compression.compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
+    return out
+
+
+@pytest.fixture
+def out(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_another_recipe_in_the_same_place(refused: Refused, compress: Any, out: Path) -> None:
+    sentence = refused(*compress("--set", "student.width=8"))
+    assert "student.width: 16 there, 8 now" in sentence
+    assert "--overwrite" in sentence
+
+
+def test_a_truncated_shard(refused: Refused, compress: Any, out: Path, world: World) -> None:
+    shard = out / "corpus" / "shards" / "00000.npy"
+    shard.write_bytes(shard.read_bytes()[:-8])
+    shutil.rmtree(out / "training")
+    assert re.search(r"00000.npy has .* bytes instead of .*--overwrite", refused(*compress()))
+    assert "00000.npy" in refused(
+        "train", world.teacher, "--stage", "teacher", "--out", out, "--recipe", "tiny"
+    )
+
+
+@pytest.mark.parametrize("name", ["student_pieces.npy", "tokenizer/tokenizer.json", "manifest.json"])
+def test_a_truncated_lexicon(refused: Refused, compress: Any, out: Path, name: str) -> None:
+    path = out / "lexicon" / name
+    path.write_bytes(path.read_bytes()[:-8])
+    assert path.name in refused(*compress())
+
+
+def test_a_truncated_checkpoint(refused: Refused, compress: Any, out: Path) -> None:
+    """As it is after an interruption: begun, not finished, with a checkpoint."""
+    stage = out / "training" / "student"
+    manifest = json.loads((stage / "manifest.json").read_text())
+    (stage / "manifest.json").unlink()
+    write(stage / "begun.json", json.dumps({key: manifest[key] for key in ("format", "digest", "made_from")}))
+    checkpoint = stage / "checkpoints" / "step-00000007"
+    checkpoint.mkdir(parents=True)
+    state = {"position": {"step": 7}, "optimizer": {}, "digests": {"weights.safetensors": "0"}}
+    write(checkpoint / "state.json", json.dumps(state))
+    write(checkpoint / "weights.safetensors", b"cut")
+    sentence = refused(*compress())
+    assert re.search(
+        r"weights.safetensors is missing, cut short or altered; remove .*step-00000007", sentence
+    )
+
+
+def test_a_truncated_student(refused: Refused, out: Path, world: World) -> None:
+    weights = out / "student" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    assert "no student could be loaded" in refused("evaluate", world.teacher, "--out", out)
+
+
+def test_a_loss_that_is_not_finite(refused: Refused, compress: Any) -> None:
+    settings = (
+        "--set",
+        "stages.dual.optimizer.student_rate=1e30",
+        "--set",
+        "stages.dual.optimizer.warm_up=0",
+    )
+    assert re.search(r"is (nan|inf) at step \d+.*Lower the learning rate", refused(*compress(*settings)))
+
+
+@contextlib.contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Lets no file grow beyond a size, as on a full disk: writing raises OSError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [10, 5_000, 20_000, 60_000, 150_000])
+def test_a_full_disk_at_any_time(run: Run, compress: Any, finished: Path, tmp_path: Path, size: int) -> None:
+    """Wherever it strikes, from corpus to a stage's end, the next call ends as if it had not."""
+    with full_disk(size):
+        code, _, error = run(*compress())
+    assert code == 1
+    assert "Traceback" not in error
+    assert re.search("cannot be (written|saved)", error)
+    code, _, error = run(*compress())
+    assert code == 0, error
+    weights = "student/model.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (finished / weights).read_bytes()
+
+
+@pytest.mark.parametrize("place", ["file", "under a file"])
+def test_a_place_that_is_no_folder(refused: Refused, compress: Any, tmp_path: Path, place: str) -> None:
+    taken = write(tmp_path / "taken", "something")
+    out = taken if place == "file" else taken / "run"
+    assert str(out) in refused(*compress(out=out))
+    assert taken.read_text() == "something"
+
+
+def test_overwrite_removes_nothing_that_lilliput_did_not_write(
+    refused: Refused, compress: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "run" / "corpus").mkdir(parents=True)
+    precious = write(tmp_path / "run" / "corpus" / "novel.txt", "Call me Ishmael.")
+    assert "did not write" in refused(*compress("--overwrite"))
+    assert precious.read_text() == "Call me Ishmael."
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("train", "--stage", "teacher", "--recipe", "tiny"), ("build-lexicon",), ("evaluate",), ("vocabulary",)],
+    ids=str,
+)
+def test_stages_before_their_time(
+    refused: Refused, world: World, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    command, *options = arguments
+    sentence = refused(command, world.teacher, *options, "--out", tmp_path / "none")
+    assert "none" in sentence
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_missing_stage_names_the_nearest(refused: Refused, world: World, out: Path) -> None:
+    arguments = ("train", world.teacher, "--stage", "studnet", "--out", out, "--recipe", "tiny")
+    assert "no stage 'studnet'; did you mean 'student'?" in refused(*arguments)
+
+
+def test_as_a_command_of_its_own(tmp_path: Path, world: World) -> None:
+    """In a process of its own: the sentence alone on standard error, nothing on standard output."""
+    command = ["compress", world.teacher, "--corpus", "none.txt", "--out", "run", "--recipe", "tiny"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lilliput", *command],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("lilliput: there is no file or folder none.txt")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("corpus"))
