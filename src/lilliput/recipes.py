@@ -24,22 +24,28 @@ _BILLION = 1_000_000_000
 
 
 def lilliput() -> Recipe:
-    """Our own: warm start, soft labels and short dual training, then the student alone.
+    """Our own, for a processor and an hour: a short lesson for the teacher, a warm start, then the student alone.
 
     lilliput compress TEACHER --corpus TEXT --out runs/x
     """
     return Recipe(
         name="lilliput",
-        budget=Budget(minutes=50),
+        budget=Budget(minutes=56),
         stages=(
-            StageConfig("teacher", 0.2, ObjectiveWeights(teacher_masked_lm=1.0), BatchConfig(rows=32)),
             StageConfig(
-                "dual",
-                0.4,
-                ObjectiveWeights(teacher_masked_lm=1.0, student_masked_lm=0.5, soft_labels=0.5),
-                BatchConfig(rows=32),
+                "teacher",
+                0.15,
+                ObjectiveWeights(teacher_masked_lm=1.0),
+                BatchConfig(rows=16),
+                OptimizerConfig(teacher_rate=3e-4),
             ),
-            StageConfig("student", 0.4, ObjectiveWeights(student_masked_lm=1.0)),
+            StageConfig(
+                "student",
+                0.85,
+                ObjectiveWeights(student_masked_lm=1.0),
+                BatchConfig(rows=64),
+                OptimizerConfig(student_rate=1.5e-3),
+            ),
         ),
     )
 
