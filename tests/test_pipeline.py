@@ -219,7 +219,7 @@ def test_separate_held_out_text(world: World, tmp_path: Path, shrunken: Shrink) 
     with pytest.raises(InputError, match=r"--held-out"):
         compress(world.teacher, [str(single)], out, recipe, workers=1)
     summary = compress(world.teacher, [str(single)], out, recipe, held_out=[str(world.other_text)], workers=1)
-    assert summary.stages["student"]["after"]["student/words"] > 200
+    assert summary.stages[recipe.stages[-1].name]["after"]["student/words"] > 200
     with pytest.raises(StorageError, match="separate held-out text"):
         compress(world.teacher, [str(single)], out, recipe, workers=1)
 
@@ -241,7 +241,8 @@ def test_a_recipe_without_student_is_refused_before_it_costs_anything(
     world: World, tmp_path: Path, shrunken: Shrink
 ) -> None:
     values = shrunken("lilliput").to_dict()
-    values["stages"] = [{**values["stages"][0], "share": 1.0}]
+    stage = values["stages"][0]
+    values["stages"] = [{**stage, "share": 1.0, "objectives": {"teacher_masked_lm": 1.0}}]
     with pytest.raises(ConfigError, match="no stage of recipe 'lilliput' trains a student"):
         compress(world.teacher, [str(world.text)], tmp_path / "run", Recipe.from_dict(values), workers=1)
     assert not (tmp_path / "run").exists()

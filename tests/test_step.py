@@ -272,6 +272,20 @@ def test_clipping_is_done_for_each_model_apart(world: World) -> None:
         assert torch.stack(norms).norm().item() == pytest.approx(0.5, rel=1e-3)
 
 
+@pytest.mark.parametrize("name", ["adamw", "lamb"])
+def test_models_that_nothing_links_train_as_if_alone(world: World, name: str) -> None:
+    both, alone = (
+        made(world, weights)
+        for weights in (only(teacher_masked_lm=1.0, student_masked_lm=1.0), only(student_masked_lm=1.0))
+    )
+    for trainees in (both, alone):
+        stepper = stepper_of(trainees, name=name)
+        for step in range(3):
+            stepper.step(batches(world, step=step), step + 1, done=0.5)
+    theirs = weights_of(both)
+    assert all(torch.equal(item, theirs[key]) for key, item in weights_of(alone).items())
+
+
 def test_the_rate_climbs_to_its_peak_and_falls_to_nothing() -> None:
     rates = [learning_rate(2.0, done, warm_up=0.25) for done in (0.0, 0.125, 0.25, 0.625, 1.0, 1.1)]
     assert rates == pytest.approx([0.0, 1.0, 2.0, 1.0, 0.0, 0.0])

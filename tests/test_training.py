@@ -461,8 +461,8 @@ def test_a_resumed_run_has_only_the_time_left(run: RunDir, world: World, signal_
     signal_at(8, signal.SIGTERM)
     with pytest.raises(Interrupted):
         train(run, recipe, "dual", world.teacher)
-    spent = MetricsLog(run.training("dual") / "metrics.jsonl").read()[-1]["seconds"]
     signal_at(-1, signal.SIGTERM)
     results = train(run, recipe, "dual", world.teacher)
-    assert 0 < spent < 2.4
+    seconds = [line["seconds"] for line in MetricsLog(run.training("dual") / "metrics.jsonl").read()]
+    assert seconds == sorted(seconds), "the clock must go on from where it stood"
     assert 2.4 <= results["seconds"] < 4
