@@ -16,10 +16,11 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from lilliput import recipes
-from lilliput.batches import BatchSource, Rows, cut_rows
+from lilliput.batches import BatchSource
 from lilliput.config import BatchConfig, LexiconConfig, Recipe
 from lilliput.corpus import Corpus, build_corpus
 from lilliput.lexicon import Lexicon, build_lexicon
+from lilliput.rows import Rows, cut_rows
 from lilliput.tokenizer import load_tokenizer, spell
 
 settings.register_profile("unhurried", settings(), deadline=None)  # other work may share the processor

@@ -11,11 +11,12 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from conftest import LENGTH, World
-from lilliput.batches import Batch, BatchSource, Reading, Rows, cut_rows
+from lilliput.batches import Batch, BatchSource, Reading
 from lilliput.config import BatchConfig, LexiconConfig
 from lilliput.corpus import END, START, build_corpus
 from lilliput.errors import InputError
 from lilliput.lexicon import build_lexicon
+from lilliput.rows import Rows, cut_rows
 from lilliput.tokenizer import load_tokenizer
 
 MIXED = BatchConfig(rows=8, length=LENGTH)

@@ -8,12 +8,13 @@ import torch
 from transformers import BertForMaskedLM
 
 from conftest import LENGTH, World, stir
-from lilliput.batches import BatchSource, cut_rows
+from lilliput.batches import BatchSource
 from lilliput.config import StudentConfig
 from lilliput.corpus import FIRST_WORD
 from lilliput.evaluation import Quality, evaluate_masked_lm, evaluation_source
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import Teacher, build_teacher, load_masked_lm
+from lilliput.rows import cut_rows
 
 SHAPE = StudentConfig(layers=2, width=16, heads=2, feed_forward=32, positions=LENGTH)
 

@@ -4,7 +4,7 @@ The data walks once through these stages; each imports only from those before it
 
 1. `corpus`: text (`sources`, `formats`, `words`) -> documents as word ids, and word counts.
 2. `lexicon`: word counts -> the student's vocabulary (`wordpiece`), every word in both segmentations.
-3. `batches`: documents and lexicon -> what one training step reads, a pure function of seed and step.
+3. `batches`: documents and lexicon (`rows`) -> what one step reads, a pure function of seed and step.
 4. `models`: the teacher with two vocabularies, the small student, and the maps between the two.
 5. `objectives`: scores and targets -> (sum, count).
 6. `training`: the loop of one stage (`step`, `stages`, `checkpoint`), and how good it is (`evaluation`).

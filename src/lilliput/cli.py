@@ -155,24 +155,22 @@ def train(
 
 
 def evaluate(
-    teacher: Teacher,
-    out: Path,
+    run: Annotated[Path, tyro.conf.Positional],
     text: Corpus = (),
     text_column: str = "text",
     rows: int = 1024,
 ) -> None:
-    """Evaluate a run's student and its trained teacher on masked words, in OUT/evaluation.json.
+    """Evaluate a run's student and its trained teacher on masked words, in RUN/evaluation.json.
 
     Args:
-        teacher: Folder or hub name of the teacher.
-        out: The run's folder, with its finished student.
+        run: The run's folder, with its finished student.
         text: Text to evaluate on; without it the run's held-out text.
         text_column: Which column of tables and data sets holds the text.
         rows: Rows of text to evaluate on at most.
     """
     from lilliput.compression import evaluate as run_evaluation
 
-    qualities = run_evaluation(teacher, out, text, text_column=text_column, rows=rows)
+    qualities = run_evaluation(run, text, text_column=text_column, rows=rows)
     for name, quality in qualities.items():
         _print(
             f"{name}: {quality.bits_per_character:.3f} bits per character, {quality.accuracy:.1%} of the "

@@ -11,7 +11,6 @@ from typing import Any
 from rich.table import Table
 from transformers.utils.hub import cached_file
 
-from lilliput.batches import cut_rows
 from lilliput.config import LexiconConfig, Recipe
 from lilliput.corpus import build_corpus
 from lilliput.errors import ConfigError, StorageError
@@ -20,6 +19,7 @@ from lilliput.lexicon import Lexicon, build_lexicon
 from lilliput.models.student import load_student, parameter_count
 from lilliput.models.teacher import Teacher, load_masked_lm, load_teacher_config
 from lilliput.progress import console
+from lilliput.rows import cut_rows
 from lilliput.run import RunDir, StageDir, digest_value, write_json
 from lilliput.stages import Data, check_student
 from lilliput.tokenizer import load_tokenizer
@@ -33,8 +33,10 @@ BERT_BASE_PARAMETERS, BERT_BASE_BYTES = 109_500_000, 438_000_000
 class Summary:
     """What a run did."""
 
-    recipe: str
+    recipe: dict[str, Any]
+    """The recipe, as plain values."""
     teacher: str
+    """Folder or hub name of the teacher."""
     student_parameters: int
     """Parameters of the student with its tied masked-LM head."""
     student_bytes: int
@@ -126,7 +128,6 @@ def prepare(
     tokenizer = load_tokenizer(teacher)
     check_student(recipe, load_teacher_config(teacher))
     _check_held_out(run, bool(held_out), overwrite)
-    write_json(run.recipe, recipe.to_dict())
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
     words = build_corpus(corpus, tokenizer, run.corpus, **reading)
     lexicon = build_lexicon(words, tokenizer, recipe.lexicon, run.lexicon, overwrite=overwrite)
@@ -157,12 +158,11 @@ def _check_held_out(run: RunDir, wanted: bool, overwrite: bool) -> None:
 
 
 def evaluate(
-    teacher: str, out: Path, text: Sequence[str] = (), *, text_column: str = "text", rows: int = 1024
+    out: Path, text: Sequence[str] = (), *, text_column: str = "text", rows: int = 1024
 ) -> dict[str, Quality]:
     """Returns the masked-LM quality of a run's student, and of its teacher if the run trained it.
 
     Args:
-        teacher: Folder or hub name of the original teacher, for its tokenizer.
         out: The run's folder, with its finished student.
         text: Text to evaluate on (see `corpus.build_corpus`), indexed beside the run; without it the run's
             held-out text.
@@ -177,9 +177,10 @@ def evaluate(
     length = student.config.max_position_embeddings
     if text:
         folder = run.evaluation(digest_value([*text, text_column]))
-        tokenizer = load_tokenizer(teacher)
+        trained_on = Lexicon.open(run.lexicon)
+        tokenizer = trained_on.teacher_tokenizer()
         words = build_corpus(text, tokenizer, folder / "corpus", text_column=text_column)
-        given = LexiconConfig(tokenizer=str(Lexicon.open(run.lexicon).tokenizer_folder))
+        given = LexiconConfig(tokenizer=str(trained_on.tokenizer_folder))
         lexicon = build_lexicon(words, tokenizer, given, folder / "lexicon")
         held_out, _ = cut_rows(words, lexicon, length, hold_out=False)
     else:
@@ -212,16 +213,16 @@ def _finish(
             f"the student cannot be copied to {run.student}: {error}; make room, then run the same command "
             "again"
         ) from error
-    weights = cached_file(teacher, "model.safetensors")
+    checkpoint = Path(str(cached_file(teacher, "config.json"))).parent
     model, _ = load_masked_lm(teacher)
     return Summary(
-        recipe=recipe.name,
+        recipe=recipe.to_dict(),
         teacher=teacher,
         student_parameters=parameter_count(load_student(run.student)),
         student_bytes=(run.student / "model.safetensors").stat().st_size,
         folder_bytes=sum(file.stat().st_size for file in run.student.iterdir()),
         teacher_parameters=parameter_count(model),
-        teacher_bytes=Path(str(weights)).stat().st_size,
+        teacher_bytes=sum(file.stat().st_size for file in checkpoint.glob("*.safetensors")),
         stages=stages,
         words=sum(results["words"] for results in stages.values()),
         training_seconds=sum(results["seconds"] for results in stages.values()),
@@ -246,7 +247,7 @@ def _stage_line(name: str, results: dict[str, Any]) -> str:
 def render(summary: Summary) -> Table:
     """Returns the summary as a table for the terminal."""
     table = Table(
-        title=f"{summary.teacher.rstrip('/').split('/')[-1]} compressed by recipe '{summary.recipe}'"
+        title=f"{summary.teacher.rstrip('/').split('/')[-1]} compressed by recipe '{summary.recipe['name']}'"
     )
     for column in ("", "student", "teacher", "BERT_BASE"):
         table.add_column(column, justify="right" if column else "left")

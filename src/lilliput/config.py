@@ -159,6 +159,10 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.warm_up < 1, f"optimizer.warm_up must lie in [0, 1), found {self.warm_up}")
+        _require(0 <= self.beta2 < 1, f"optimizer.beta2 must lie in [0, 1), found {self.beta2}")
+        _require(
+            self.weight_decay >= 0, f"optimizer.weight_decay must not be negative, found {self.weight_decay}"
+        )
         for name in ("student_rate", "teacher_rate", "clip"):
             _require(
                 getattr(self, name) > 0, f"optimizer.{name} must be positive, found {getattr(self, name)}"
@@ -266,7 +270,10 @@ class Recipe:
             raise ConfigError(
                 f"recipe file {path} is not valid {path.suffix[1:] or 'JSON'}: {error}"
             ) from error
-        return cls.from_dict(values)
+        try:
+            return cls.from_dict(values)
+        except ConfigError as error:
+            raise ConfigError(f"recipe file {path}: {error}") from error
 
     def replace(self, settings: dict[str, str]) -> "Recipe":
         """Returns a copy with settings replaced, as `--set` gives them.

@@ -66,7 +66,7 @@ class Corpus:
             found = (path / name).stat().st_size if (path / name).is_file() else None
             if found != size:
                 state = "is missing" if found is None else f"has {found:,} bytes instead of {size:,}"
-                raise StorageError(f"{path / name} {state}; build the corpus again with --overwrite")
+                raise StorageError(f"{path / name} {state}; remove {path} and build the corpus again")
         return cls(path, results["words"], results["documents"])
 
     @functools.cached_property
@@ -104,7 +104,7 @@ def build_corpus(
         out: The directory.
         text_column: The column of tables and data sets that holds the text.
         workers: Processes that split text; None stands for one per core.
-        overwrite: Whether to remove what is in `out` first.
+        overwrite: Whether a corpus made from anything else is replaced.
 
     Raises:
         InputError: A source is missing, damaged, not text or empty; what was built before it is kept.
@@ -115,14 +115,13 @@ def build_corpus(
         "pre_tokenizer": _settings(tokenizer.pre_tokenizer),
     }
     stage = run.StageDir(out, {})
-    if overwrite:
-        stage.clear()
     recorded = [path for path in (stage.manifest_path, stage.begun_path) if path.exists()]
     inputs = run.read_json(recorded[0])["made_from"].get("inputs", []) if recorded else []
     found = [pinned(source, inputs) for source in find_sources(sources)]
     made_from = {"inputs": [describe(source) for source in found], "text_column": text_column, "words": words}
     stage = run.StageDir(out, made_from)
-    if not stage.is_finished():
+    if not stage.is_finished(overwrite):
+        stage.clear_other()
         workers = workers or os.cpu_count() or 1
         if not (out / "words.txt").exists():
             _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), workers)

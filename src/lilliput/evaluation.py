@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 from transformers import BertForMaskedLM
 
-from lilliput.batches import Batch, BatchSource, Reading, Rows
+from lilliput.batches import Batch, BatchSource, Reading
 from lilliput.config import BatchConfig
 from lilliput.lexicon import Lexicon
 from lilliput.models.encoder import head_transform
 from lilliput.models.student import student_hidden
 from lilliput.models.teacher import Teacher
 from lilliput.objectives import logits
+from lilliput.rows import Rows
 
 _ROWS_PER_BATCH = 16
 _MASKED = 0.15

@@ -29,7 +29,7 @@ from lilliput.tokenizer import (
 )
 from lilliput.wordpiece import learn_vocabulary
 
-_AGAIN = "build the lexicon again with --overwrite"
+_AGAIN = "remove its folder and build the lexicon again"
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,10 @@ def build_lexicon(
         "vocabulary": config.size if given is None else digest_tokenizer(given),
     }
     stage = StageDir(out, made_from)
-    if overwrite or not stage.is_finished():
+    if not stage.is_finished(overwrite):
         words, counts = corpus.word_types()[FIRST_WORD:], corpus.counts[FIRST_WORD:]
         student = given or learn_vocabulary(words, counts, config.size, teacher)
-        if overwrite:  # only now, so that a size that is refused takes nothing away and leaves nothing behind
-            stage.clear()
-        stage.begin()
+        stage.begin()  # only now, so that a size that is refused takes nothing away and leaves nothing behind
         stage.finish(dataclasses.asdict(_write(out, words, counts, teacher, student)))
     return Lexicon.open(out)
 

@@ -24,7 +24,7 @@ _BILLION = 1_000_000_000
 
 
 def lilliput() -> Recipe:
-    """Our own, for a processor and an hour: a short lesson for the teacher, a warm start, then the student alone.
+    """Our own, for a processor and an hour: a lesson for the teacher, a warm start, the student alone.
 
     lilliput compress TEACHER --corpus TEXT --out runs/x
     """

@@ -114,20 +114,36 @@ class StageDir:
         """Digest of everything that determines the content."""
         return digest_value({"format": FORMAT, "made_from": self.made_from})
 
-    def is_finished(self) -> bool:
-        """Whether the directory is finished and made from the same; raises StorageError if from another."""
+    def is_finished(self, overwrite: bool = False) -> bool:
+        """Whether the directory is finished and made from the same.
+
+        Where it was made from something else, StorageError says what differs, unless that may be overwritten.
+        """
+        other = self._other()
+        if other is not None and not overwrite:
+            raise StorageError(
+                f"{self.path} was made from something else ({_difference(other, self.made_from)}); "
+                "choose another --out to keep it, or add --overwrite to build it again"
+            )
+        return other is None and self.manifest_path.exists()
+
+    def clear_other(self) -> None:
+        """Removes the directory where it was made from something else."""
+        if self._other() is not None:
+            self.clear()
+
+    def _other(self) -> dict[str, Any] | None:
+        """Returns what is recorded of a directory made from something else."""
         for path in (self.manifest_path, self.begun_path):
             if path.exists():
-                found = read_json(path)
+                found: dict[str, Any] = read_json(path)
                 if found["digest"] != self.digest:
-                    raise StorageError(
-                        f"{self.path} was made from something else ({_difference(found, self.made_from)}); "
-                        "choose another --out to keep it, or add --overwrite to build it again"
-                    )
-        return self.manifest_path.exists()
+                    return found
+        return None
 
     def begin(self) -> None:
-        """Creates the directory, or goes on with one that was begun from the same."""
+        """Creates the directory anew, or goes on with one that was begun from the same."""
+        self.clear_other()
         if not self.begun_path.exists():
             write_json(
                 self.begun_path, {"format": FORMAT, "digest": self.digest, "made_from": dict(self.made_from)}
@@ -209,11 +225,6 @@ class RunDir:
 
     path: Path
     """The run's directory, `--out` on the command line."""
-
-    @property
-    def recipe(self) -> Path:
-        """The recipe of the run as JSON."""
-        return self.path / "recipe.json"
 
     @property
     def corpus(self) -> Path:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from typing import Any, Literal
@@ -64,7 +65,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return value
         raise ConfigError(f"'{where}' must be one of {', '.join(choices)}, found {value!r}")
     accepted = typing.get_args(hint) if origin is types.UnionType else (hint,)
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
         pass
     elif isinstance(value, int) and float in accepted and int not in accepted:
         return float(value)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
-from lilliput.batches import BatchSource, Rows, cut_rows
+from lilliput.batches import BatchSource
 from lilliput.config import Recipe, StageConfig
 from lilliput.corpus import Corpus
 from lilliput.errors import ConfigError, ModelError, StorageError
@@ -17,6 +17,7 @@ from lilliput.lexicon import Lexicon
 from lilliput.models.student import load_student, random_student, student_config
 from lilliput.models.teacher import AffineTable, Teacher, build_teacher, load_masked_lm, load_teacher_config
 from lilliput.models.warm_start import warm_start
+from lilliput.rows import Rows, cut_rows
 from lilliput.run import RunDir, digest_folder, read_json
 from lilliput.step import Trainees
 from lilliput.tokenizer import spell

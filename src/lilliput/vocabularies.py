@@ -72,11 +72,9 @@ def vocabulary(
     stage = StageDir(
         out, {"corpus": digest, "teacher": digest_tokenizer(teacher), "sizes": ordered, "width": width}
     )
-    if not overwrite and stage.is_finished():
+    if stage.is_finished(overwrite):
         return _read(out / "vocabulary.json")
     reports = _learn_all(corpus, teacher, ordered, width)
-    if overwrite:
-        stage.clear()
     stage.begin()
     write_json(out / "vocabulary.json", [dataclasses.asdict(report) for report in reports])
     plot(reports, out)
@@ -189,5 +187,5 @@ def _read(path: Path) -> tuple[VocabularyReport, ...]:
         return tuple(VocabularyReport(**row) for row in read_json(path))
     except TypeError as error:
         raise StorageError(
-            f"{path} holds no reports of this version of lilliput ({error}); add --overwrite to make it again"
+            f"{path} holds no reports of this version of lilliput ({error}); remove it and make it again"
         ) from error
