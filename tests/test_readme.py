@@ -1,0 +1,63 @@
+"""What the README tells a user to type works, shrunken to the small world."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import World
+from lilliput import cli
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+SHELL = "".join(re.findall(r"```sh\n(.+?)```", README, re.DOTALL))
+COMMANDS = re.findall(r"^lilliput .+", SHELL, re.MULTILINE) + re.findall(
+    r"(?<=\| `)lilliput [^`]+(?=` \|)", README
+)
+SHRUNKEN = {
+    "compress": ["--recipe", "tiny"],
+    "build-lexicon": ["--recipe", "tiny"],
+    "train": ["--recipe", "tiny"],
+}
+"""What is added so that a command takes seconds."""
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """Runs a command as the terminal would; an error exits."""
+    name = shlex.split(command)[1]
+    monkeypatch.setattr(sys, "argv", [*shlex.split(command), *SHRUNKEN.get(name, [])])
+    cli.main()
+
+
+def test_the_readme_has_commands() -> None:
+    assert {command.split()[1] for command in COMMANDS} == {
+        "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "evaluate", "recipes"
+    }  # fmt: skip
+
+
+def test_every_command_and_the_code_of_the_readme(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    real = {
+        "TEACHER": world.teacher,
+        "bert-base-uncased": world.teacher,
+        "wikimedia/wikipedia:20231101.en": str(world.text),
+        "TEXT": str(world.text),
+        "1000,5000": "300,320",
+    }
+    # `compress` comes first, so the commands of single stages find their work done, as for a user.
+    for command in COMMANDS:
+        meant = re.sub("|".join(real), lambda found: real[found[0]], command)
+        typed(monkeypatch, meant)
+    (code,) = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "score" in capsys.readouterr().out
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^make (\w+)", README, re.MULTILINE))
+    assert targets == {"demo", "test"}
+    assert targets <= set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
