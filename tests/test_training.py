@@ -128,10 +128,13 @@ def test_metrics_hold_every_step_and_are_finite(whole: RunDir) -> None:
     assert words == sorted(set(words))
 
 
-def test_a_finished_stage_is_skipped(whole: RunDir, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_finished_stage_is_skipped(
+    whole: RunDir, world: World, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
     files = {path: path.stat().st_mtime_ns for path in whole.path.rglob("*")}
     monkeypatch.setattr(training, "Stepper", None)
-    results = train(whole, recipe_of(), "dual", world.teacher)
+    results = train(whole, recipe_of(), "dual", world.teacher, overwrite=overwrite)
     assert results["step"] > 5
     assert {path: path.stat().st_mtime_ns for path in whole.path.rglob("*")} == files
 
@@ -232,18 +235,19 @@ def signal_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     assert handlers == [refuse, refuse], "the run must put back what handled signals before"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "overwrite"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_a_signal_saves_and_the_run_goes_on(
-    run: RunDir, whole: RunDir, world: World, signal_at: Any, number: signal.Signals
+    run: RunDir, whole: RunDir, world: World, signal_at: Any, number: signal.Signals, overwrite: bool
 ) -> None:
+    """Also where other things might be overwritten."""
     signal_at(5, number)
     with pytest.raises(
         Interrupted, match=rf"{number.name} stopped stage 'dual' after step 5; its state is saved"
     ):
         train(run, recipe_of(), "dual", world.teacher)
     assert metrics_in(run)[-1]["step"] == 5
-    signal_at(-1, number)
-    train(run, recipe_of(), "dual", world.teacher)
+    signal_at(3, number)  # a step that is not taken again
+    train(run, recipe_of(), "dual", world.teacher, overwrite=overwrite)
     assert_same(run, whole)
 
 
@@ -332,6 +336,38 @@ def test_a_full_disk_at_the_end_loses_nothing(
     assert not (run.training("dual") / "manifest.json").exists()
     monkeypatch.setattr(owner, method, usual)
     train(run, recipe_of(), "dual", world.teacher)
+    assert_same(run, whole)
+
+
+@pytest.mark.parametrize(
+    ("owner", "method"),
+    [(training._Loop, "_evaluate"), (training, "save_student"), (Teacher, "save")],
+    ids=["evaluation", "save_student", "save_teacher"],
+)
+def test_a_failure_after_the_last_step_repeats_no_step(
+    run: RunDir, whole: RunDir, world: World, monkeypatch: pytest.MonkeyPatch, owner: Any, method: str
+) -> None:
+    usual, step = getattr(owner, method), Stepper.step
+    steps: list[int] = []
+
+    def note(stepper: Stepper, batches: Any, number: int, done: float) -> dict[str, float]:
+        steps.append(number)
+        return step(stepper, batches, number, done)
+
+    def fail(*arguments: Any) -> Any:
+        if len(steps) == last and "probe" not in arguments:
+            raise OSError("as it comes")
+        return usual(*arguments)
+
+    last = metrics_in(whole)[-1]["step"]
+    monkeypatch.setattr(Stepper, "step", note)
+    monkeypatch.setattr(owner, method, fail)
+    with pytest.raises((OSError, StorageError), match="as it comes"):
+        train(run, recipe_of(), "dual", world.teacher)
+    assert checkpoint.checkpoints(run.training("dual") / "checkpoints")[-1].name == f"step-{last:08d}"
+    monkeypatch.setattr(owner, method, usual)
+    train(run, recipe_of(), "dual", world.teacher)
+    assert steps == list(range(1, last + 1))
     assert_same(run, whole)
 
 
