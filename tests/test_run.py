@@ -189,6 +189,60 @@ def test_other_inputs_are_refused_naming_what_changed(
     assert stage.is_finished() == finished
 
 
+def half_built(path: Path, made_from: dict[str, Any], finished: bool) -> StageDir:
+    """Returns a stage's folder with a file in it."""
+    stage = StageDir(path, made_from)
+    stage.begin()
+    (path / "0.npy").write_bytes(b"0")
+    if finished:
+        stage.finish({})
+    return stage
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_overwriting_keeps_what_was_made_from_the_same(tmp_path: Path, finished: bool) -> None:
+    stage = half_built(tmp_path / "stage", FROM, finished)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in stage.path.iterdir()}
+    assert stage.is_finished(overwrite=True) == finished
+    stage.clear_other()
+    if not finished:
+        stage.begin()
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in stage.path.iterdir()} == before
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_overwriting_replaces_what_was_made_from_something_else(tmp_path: Path, finished: bool) -> None:
+    old = half_built(tmp_path / "stage", FROM, finished)
+    kept = files(old.path)
+    stage = StageDir(old.path, FROM | {"size": 4})
+    assert not stage.is_finished(overwrite=True)
+    assert files(stage.path) == kept, "asking removes nothing"
+    stage.begin()
+    assert files(stage.path) == {"begun.json"}
+    assert run.read_json(stage.begun_path)["made_from"] == stage.made_from
+    assert files(tmp_path) == {"stage"}
+    stage.finish({})
+    assert stage.is_finished(overwrite=True)
+    old.clear_other()
+    assert files(tmp_path) == set()
+    old.clear_other()  # nothing there is nothing to do
+
+
+def test_a_stage_does_not_begin_among_what_no_stage_wrote(tmp_path: Path) -> None:
+    """Overwriting would remove it with the stage one day."""
+    precious = tmp_path / "stage" / "work" / "thesis.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("years of work")
+    stage = StageDir(tmp_path / "stage", FROM)
+    assert not stage.is_finished(overwrite=True)
+    with pytest.raises(StorageError, match=r"holds files that lilliput did not write .*choose another --out"):
+        stage.begin()
+    assert files(stage.path) == {"work"}
+    precious.rename(stage.path / ".begun.json.1.partial")  # as a kill leaves it
+    stage.begin()
+    assert stage.begun_path.exists()
+
+
 def test_a_folder_of_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = StageDir(tmp_path / "stage", FROM)
     stage.begin()
@@ -225,7 +279,7 @@ def test_clearing_takes_an_empty_folder(tmp_path: Path) -> None:
 
 def test_every_path_of_a_run_is_another_one_inside_it(tmp_path: Path) -> None:
     made = RunDir(tmp_path)
-    paths = [made.recipe, made.corpus, made.lexicon, made.vocabulary, made.summary, made.student]
+    paths = [made.corpus, made.lexicon, made.vocabulary, made.summary, made.student]
     paths += [made.training("dual"), made.training("student"), made.evaluation("0"), made.held_out("corpus")]
     assert len(set(paths)) == len(paths)
     assert all(tmp_path in path.parents for path in paths)

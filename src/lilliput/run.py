@@ -142,9 +142,14 @@ class StageDir:
         return None
 
     def begin(self) -> None:
-        """Creates the directory anew, or goes on with one that was begun from the same."""
+        """Creates the directory anew, or goes on with one that was begun from the same.
+
+        Raises StorageError if there are files that no stage wrote.
+        """
         self.clear_other()
         if not self.begun_path.exists():
+            if any(item.is_file() and not item.name.startswith(".") for item in self.path.rglob("*")):
+                raise self._not_ours()  # overwriting would take them away one day
             write_json(
                 self.begun_path, {"format": FORMAT, "digest": self.digest, "made_from": dict(self.made_from)}
             )
@@ -156,16 +161,19 @@ class StageDir:
         aside = self.path.absolute().with_name(f".{self.path.absolute().name}.{os.getpid()}.removed")
         try:
             if not (self.manifest_path.exists() or self.begun_path.exists()) and any(self.path.iterdir()):
-                raise StorageError(
-                    f"{self.path} holds files that lilliput did not write (no {self.manifest_path.name}, no "
-                    f"{self.begun_path.name}), so they are not removed; choose another --out, or move them"
-                )
+                raise self._not_ours()
             self.path.rename(aside)  # a kill must not leave a part of it, without the manifest, in its place
         except OSError as error:
             raise StorageError(
                 f"{self.path} cannot be removed: {error.strerror or error}; choose another --out"
             ) from error
         shutil.rmtree(aside, ignore_errors=True)
+
+    def _not_ours(self) -> StorageError:
+        return StorageError(
+            f"{self.path} holds files that lilliput did not write (no {self.manifest_path.name}, no "
+            f"{self.begun_path.name}), so it is left as it is; choose another --out, or move them"
+        )
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Writes and returns the manifest, which makes the directory finished."""
