@@ -66,7 +66,22 @@ def test_the_summary_tells_true_sizes(world: World, finished: tuple[RunDir, Summ
     assert 6000 <= summary.words < 7000
     assert summary.training_seconds < summary.total_seconds
     assert json.loads(run.summary.read_text()) == json.loads(json.dumps(dataclasses.asdict(summary)))
-    assert Recipe.load(run.recipe) == tiny()
+    assert summary.recipe == tiny().to_dict()
+    assert Recipe.from_dict(json.loads(run.summary.read_text())["recipe"]) == tiny()
+    assert summary.teacher == world.teacher
+
+
+def test_the_bytes_of_a_sharded_teacher_are_those_of_all_shards(world: World, tmp_path: Path) -> None:
+    sharded = tmp_path / "teacher"
+    AutoModelForMaskedLM.from_pretrained(world.teacher).save_pretrained(sharded, max_shard_size="50KB")
+    shutil.copy(Path(world.teacher) / "tokenizer.json", sharded)
+    shards = list(sharded.glob("model-*-of-*.safetensors"))
+    assert len(shards) > 1
+    assert not (sharded / "model.safetensors").exists()
+    recipe = tiny().replace({"budget.words": "300"})
+    summary = compress(str(sharded), [str(world.text)], tmp_path / "run", recipe, workers=1)
+    assert summary.teacher_bytes == sum(path.stat().st_size for path in shards)
+    assert 4 * summary.teacher_parameters < summary.teacher_bytes
 
 
 def test_the_table_shows_it(finished: tuple[RunDir, Summary]) -> None:
@@ -82,6 +97,7 @@ def test_the_table_shows_it(finished: tuple[RunDir, Summary]) -> None:
         BERT_BASE_BYTES,
     ):
         assert f"{value:,}" in table
+    assert "teacher compressed by recipe 'tiny'" in table
     assert f"{summary.teacher_parameters / summary.student_parameters:.1f}x" in table
     before = summary.stages["dual"]["before"]["student/bits_per_character"]
     after = summary.stages["student"]["after"]["student/bits_per_character"]
@@ -111,9 +127,9 @@ def test_the_student_is_a_plain_checkpoint(finished: tuple[RunDir, Summary]) -> 
 
 
 def test_evaluation_on_the_runs_own_text_repeats_the_last_figures(
-    world: World, copy: RunDir, finished: tuple[RunDir, Summary]
+    copy: RunDir, finished: tuple[RunDir, Summary]
 ) -> None:
-    found = evaluate(world.teacher, copy.path, rows=512)
+    found = evaluate(copy.path, rows=512)
     after = finished[1].stages["student"]["after"]
     assert found["student"].bits_per_character == after["student/bits_per_character"]
     assert found.keys() == {"teacher", "student"}
@@ -121,23 +137,38 @@ def test_evaluation_on_the_runs_own_text_repeats_the_last_figures(
     assert written["teacher"] == dataclasses.asdict(found["teacher"])
 
 
-def test_evaluation_on_other_text(world: World, copy: RunDir, finished: tuple[RunDir, Summary]) -> None:
-    found = evaluate(world.teacher, copy.path, [str(world.other_text)])
+def test_evaluation_on_other_text(world: World, copy: RunDir) -> None:
+    found = evaluate(copy.path, [str(world.other_text)])
     assert found["student"].words > 200
     assert math.isfinite(found["student"].bits_per_character)
     assert found["teacher"].words == found["student"].words
-    assert evaluate(world.teacher, copy.path, [str(world.other_text)]) == found
+    before = files(copy.path / "evaluation")
+    assert evaluate(copy.path, [str(world.other_text)]) == found
+    assert files(copy.path / "evaluation") == before
+
+
+def test_evaluation_on_a_text_that_changed(world: World, copy: RunDir, tmp_path: Path) -> None:
+    """There is no --overwrite to tell it so."""
+    text = Path(shutil.copy(world.other_text, tmp_path / "text.txt"))
+    found = evaluate(copy.path, [str(text)])
+    text.write_text(small_text(4, 20, odd=True), encoding="utf-8")
+    assert evaluate(copy.path, [str(text)])["student"].words != found["student"].words
 
 
 # Once is enough
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_a_second_call_trains_nothing(
-    world: World, copy: RunDir, finished: tuple[RunDir, Summary], monkeypatch: pytest.MonkeyPatch
+    world: World,
+    copy: RunDir,
+    finished: tuple[RunDir, Summary],
+    monkeypatch: pytest.MonkeyPatch,
+    overwrite: bool,
 ) -> None:
     before = files(copy.path)
     monkeypatch.setattr(training, "Stepper", None)
-    summary = compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1)
+    summary = compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1, overwrite=overwrite)
     after = files(copy.path)
     assert before.keys() == after.keys()
     for name, (written, content) in before.items():
@@ -204,6 +235,33 @@ def test_changed_settings_are_noticed(
         compress(world.teacher, [str(world.text)], copy.path, tiny().replace(settings), workers=1)
     assert named in str(caught.value)
     assert files(copy.path / "training") == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"lexicon.size": "280"}, {"corpus"}),
+        ({"stages.teacher.optimizer.teacher_rate": "0.5"}, {"corpus", "lexicon"}),
+        ({"student.width": "8"}, {"corpus", "lexicon", "training/teacher"}),
+        ({"stages.student.batch.rows": "4"}, {"corpus", "lexicon", "training/teacher", "training/dual"}),
+    ],
+)
+def test_overwriting_makes_anew_only_what_the_change_concerns(
+    world: World, copy: RunDir, settings: dict[str, str], kept: set[str]
+) -> None:
+    parts = ("corpus", "lexicon", "training/teacher", "training/dual", "training/student")
+    before = {part: files(copy.path / part) for part in parts}
+    recipe = tiny().replace(settings)
+    summary = compress(world.teacher, [str(world.text)], copy.path, recipe, workers=1, overwrite=True)
+    assert {part for part in parts if files(copy.path / part) == before[part]} == kept
+    made_from = json.loads((copy.training("student") / "manifest.json").read_text())["made_from"]
+    assert made_from["student"]["width"] == recipe.student.width
+    assert load_student(copy.student).config.hidden_size == recipe.student.width
+    assert load_student(copy.student).config.vocab_size == recipe.lexicon.size
+    assert summary.recipe == recipe.to_dict()
+    again = compress(world.teacher, [str(world.text)], copy.path, recipe, workers=1)
+    assert again.stages == summary.stages
+    assert evaluate(copy.path, [str(world.other_text)])["student"].words > 200
 
 
 def test_a_changed_teacher_is_noticed(world: World, copy: RunDir) -> None:

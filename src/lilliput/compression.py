@@ -179,9 +179,9 @@ def evaluate(
         folder = run.evaluation(digest_value([*text, text_column]))
         trained_on = Lexicon.open(run.lexicon)
         tokenizer = trained_on.teacher_tokenizer()
-        words = build_corpus(text, tokenizer, folder / "corpus", text_column=text_column)
+        words = build_corpus(text, tokenizer, folder / "corpus", text_column=text_column, overwrite=True)
         given = LexiconConfig(tokenizer=str(trained_on.tokenizer_folder))
-        lexicon = build_lexicon(words, tokenizer, given, folder / "lexicon")
+        lexicon = build_lexicon(words, tokenizer, given, folder / "lexicon", overwrite=True)
         held_out, _ = cut_rows(words, lexicon, length, hold_out=False)
     else:
         data = Data.open(run, length, length)
