@@ -68,6 +68,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         (OptimizerConfig, {"teacher_rate": -1.0}, "optimizer.teacher_rate must be positive, found -1.0"),
         (OptimizerConfig, {"clip": 0.0}, "optimizer.clip must be positive, found 0.0"),
         (OptimizerConfig, {"clip": float("nan")}, "optimizer.clip must be positive, found nan"),
+        (OptimizerConfig, {"beta2": 1.0}, "optimizer.beta2 must lie in [0, 1), found 1.0"),
+        (OptimizerConfig, {"beta2": -0.1}, "optimizer.beta2 must lie in [0, 1), found -0.1"),
+        (OptimizerConfig, {"beta2": float("nan")}, "optimizer.beta2 must lie in [0, 1), found nan"),
+        (OptimizerConfig, {"weight_decay": -0.1}, "optimizer.weight_decay must not be negative, found -0.1"),
+        (OptimizerConfig, {"weight_decay": float("nan")}, "weight_decay must not be negative, found nan"),
         (StageConfig, {"name": "a b", "share": 1, "objectives": STUDENT_ALONE}, "plain word, found 'a b'"),
         (StageConfig, {"name": "../up", "share": 1, "objectives": STUDENT_ALONE}, "found '../up'"),
         (StageConfig, {"name": "a", "share": 0, "objectives": STUDENT_ALONE}, "must lie in (0, 1], found 0"),
@@ -152,6 +157,10 @@ def test_settings_cannot_be_changed_in_place() -> None:
         ("start.student", 1, "'start.student' must be one of teacher, random, found 1"),
         ("budget.words", 1.5, "'budget.words' must be int or nothing, found 1.5"),
         ("lexicon.tokenizer", 3, "'lexicon.tokenizer' must be str or nothing, found 3"),
+        ("budget.minutes", float("inf"), "'budget.minutes' must be float or nothing, found inf"),
+        ("stages.0.share", float("nan"), "'stages[0].share' must be float, found nan"),
+        ("stages.0.optimizer.teacher_rate", float("inf"), "teacher_rate' must be float, found inf"),
+        ("stages.1.objectives.soft_labels", float("-inf"), "soft_labels' must be float, found -inf"),
     ],
 )
 def test_unknown_names_and_wrong_types_are_refused(path: str, value: Any, message: str) -> None:
@@ -220,6 +229,27 @@ def test_a_damaged_recipe_file_is_refused(name: str, content: bytes, message: st
         Recipe.load(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.json", "[]", "'recipe' must be a table of settings, found []"),
+        ("r.json", '{"nmae": "r"}', "unknown recipe key 'nmae'; did you mean 'name'?"),
+        ("r.json", '{"name": "r", "budget": {"minutes": Infinity}, "stages": []}', "found inf"),
+        ("r.toml", 'name = "r"\nbudget.minutes = nan\nstages = []', "found nan"),
+        ("r.toml", 'name = "r"\nbudget.words = 0\nstages = []', "a budget must be positive"),
+        ("r.toml", 'name = "r"\nbudget.words = 1\nstages = []', "a recipe needs at least one stage"),
+    ],
+)
+def test_a_recipe_file_with_impossible_settings_is_named(
+    name: str, content: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        Recipe.load(tmp_path / name)
+    assert str(caught.value).startswith(f"recipe file {tmp_path / name}: ")
+    assert message in str(caught.value)
+
+
 # Replacing
 
 
@@ -234,7 +264,7 @@ def test_a_damaged_recipe_file_is_refused(name: str, content: bytes, message: st
 def test_replaced_settings_are_there_and_others_stay(
     seed: int, heads: int, rate: float, words: int, optimizer: str
 ) -> None:
-    made = lilliput().replace(
+    made = tiny().replace(
         {
             "seed": str(seed),
             "student.heads": str(heads),
@@ -247,7 +277,7 @@ def test_replaced_settings_are_there_and_others_stay(
     assert (made.seed, made.student.heads, made.student.width) == (seed, heads, 8 * heads)
     assert made.stage("dual").optimizer == OptimizerConfig(optimizer, student_rate=rate)
     assert made.budget == Budget(words=words)
-    assert made.stage("teacher") == lilliput().stage("teacher")
+    assert made.stage("teacher") == tiny().stage("teacher")
     assert Recipe.from_dict(json.loads(json.dumps(made.to_dict()))) == made
 
 
@@ -271,14 +301,22 @@ def test_one_kind_of_budget_takes_the_place_of_the_other(key: str, unit: str) ->
         ("seed.x.y", "1", "unknown setting 'seed.x'"),
         ("", "1", "unknown setting ''"),
         ("student.width", "wide", "'student.width' must be int, found 'wide'"),
-        ("student.width", "100", "with 12 heads try width 96"),
+        ("student.width", "17", "with 2 heads try width 16"),
         ("stages.dual.optimizer.name", "sgd", "must be one of adamw, lamb, found 'sgd'"),
         ("stages.dual.share", "0.5", "the shares of the stages must add up to 1, found 1.1"),
+        ("stages.dual.optimizer.clip", "Infinity", "'stages[1].optimizer.clip' must be float, found inf"),
+        ("stages.dual.optimizer.student_rate", "1e999", "must be float, found inf"),
+        ("stages.dual.objectives.soft_labels", "NaN", "must be float, found nan"),
+        ("stages.dual.optimizer.beta2", "1", "optimizer.beta2 must lie in [0, 1), found 1.0"),
+        ("stages.dual.optimizer.weight_decay", "-0.1", "optimizer.weight_decay must not be negative"),
+        ("budget.minutes", "Infinity", "'budget.minutes' must be float or nothing, found inf"),
+        ("budget.minutes", "inf", "'budget.minutes' must be float or nothing, found 'inf'"),
+        ("budget.minutes", "1" + 400 * "0", "'budget.minutes' must be float or nothing, found 1000"),
     ],
 )
 def test_a_replacement_that_cannot_be_is_refused(key: str, value: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        lilliput().replace({key: value})
+        tiny().replace({key: value})
     assert message in str(caught.value)
 
 
@@ -289,6 +327,6 @@ def test_a_text_is_taken_as_it_stands() -> None:
 
 
 def test_a_stage_is_found_by_name_or_refused_with_the_nearest() -> None:
-    assert lilliput().stage("dual").name == "dual"
-    with pytest.raises(ConfigError, match="recipe 'lilliput' has no stage 'studnet'; did you mean 'student'"):
-        lilliput().stage("studnet")
+    assert tiny().stage("dual").name == "dual"
+    with pytest.raises(ConfigError, match="recipe 'tiny' has no stage 'studnet'; did you mean 'student'"):
+        tiny().stage("studnet")

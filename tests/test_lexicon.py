@@ -281,6 +281,13 @@ def test_overwriting_replaces_a_lexicon(world: World, copied: Path) -> None:
     assert Lexicon.open(copied).student_size == 410
 
 
+def test_overwriting_keeps_a_lexicon_made_from_the_same(world: World, copied: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
+    kept = build_lexicon(world.corpus, world.teacher, LexiconConfig(size=SIZE), copied, overwrite=True)
+    assert kept.student_size == SIZE
+    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*")} == before
+
+
 def test_refused_size_leaves_nothing_behind(world: World, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="pieces at most"):
         build_lexicon(world.corpus, world.teacher, LexiconConfig(size=1_000_000), tmp_path / "lexicon")
@@ -306,12 +313,13 @@ def test_lexicon_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 ARRAYS = ("teacher_offsets", "teacher_pieces", "student_offsets", "student_pieces", "characters", "unknown")
+AGAIN = "remove the lexicon's folder and build it again"
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_missing_array_is_refused(copied: Path, name: str) -> None:
     (copied / f"{name}.npy").unlink()
-    with pytest.raises(StorageError, match=rf"{name}.npy is missing or cut short .*again with --overwrite"):
+    with pytest.raises(StorageError, match=rf"{name}.npy is missing or cut short .*; {AGAIN}"):
         Lexicon.open(copied)
 
 
@@ -335,7 +343,7 @@ def test_array_of_another_lexicon_is_refused(copied: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["teacher_tokenizer.json", "tokenizer/tokenizer.json"])
 def test_damaged_tokenizer_is_refused(copied: Path, name: str) -> None:
     (copied / name).write_text("{")
-    with pytest.raises(StorageError, match=r"tokenizer.json is missing or damaged"):
+    with pytest.raises(StorageError, match=rf"tokenizer.json is missing or damaged .*; {AGAIN}"):
         Lexicon.open(copied)
 
 
@@ -347,7 +355,7 @@ def test_tokenizer_of_another_lexicon_is_refused(copied: Path) -> None:
 
 def test_manifest_of_another_version_is_refused(copied: Path) -> None:
     (copied / "manifest.json").write_text('{"results": {"size": 3}}')
-    with pytest.raises(StorageError, match="holds no lexicon of this version of lilliput"):
+    with pytest.raises(StorageError, match=f"holds no lexicon of this version of lilliput .*; {AGAIN}"):
         Lexicon.open(copied)
 
 

@@ -120,6 +120,9 @@ def test_other_settings_are_refused_unless_overwritten(
     with pytest.raises(StorageError, match=r"width: 120 there, 96 now"):
         vocabulary(*world, [200], tmp_path, 96)
     assert vocabulary(*world, [200], tmp_path, 96, overwrite=True)[0].width == 96
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert vocabulary(*world, [200], tmp_path, 96, overwrite=True)[0].width == 96
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
 def cut(path: Path) -> None:
@@ -132,7 +135,11 @@ def alter(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [(cut, "vocabulary.json is damaged"), (alter, "no reports of this"), (Path.unlink, "cannot be read")],
+    [
+        (cut, "vocabulary.json is damaged .*remove its folder"),
+        (alter, "no reports of this.*remove its folder"),
+        (Path.unlink, "cannot be read"),
+    ],
 )
 def test_damaged_reports_are_refused(
     world: tuple[Corpus, Tokenizer], tmp_path: Path, damage: Callable[[Path], None], message: str

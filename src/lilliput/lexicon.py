@@ -29,7 +29,7 @@ from lilliput.tokenizer import (
 )
 from lilliput.wordpiece import learn_vocabulary
 
-_AGAIN = "remove its folder and build the lexicon again"
+_AGAIN = "remove the lexicon's folder and build it again"
 
 
 @dataclass(frozen=True)

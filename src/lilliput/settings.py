@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 import types
 import typing
 from typing import Any, Literal
@@ -68,7 +69,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
         pass
     elif isinstance(value, int) and float in accepted and int not in accepted:
-        return float(value)
+        if abs(value) <= sys.float_info.max:
+            return float(value)
     elif isinstance(value, accepted):
         return value
     names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in accepted)

@@ -187,5 +187,6 @@ def _read(path: Path) -> tuple[VocabularyReport, ...]:
         return tuple(VocabularyReport(**row) for row in read_json(path))
     except TypeError as error:
         raise StorageError(
-            f"{path} holds no reports of this version of lilliput ({error}); remove it and make it again"
+            f"{path} holds no reports of this version of lilliput ({error}); remove its folder to make it "
+            "again"
         ) from error
