@@ -92,6 +92,11 @@ def stir(model: torch.nn.Module, seed: int = 0) -> None:
             parameter.copy_(1 + 0.2 * noise if "LayerNorm.weight" in name else 0.15 * noise)
 
 
+def row_words(rows: Rows, index: int) -> list[int]:
+    """Returns the word ids of one row."""
+    return rows.shards[rows.shard[index]][rows.start[index] : rows.end[index]].tolist()
+
+
 @dataclasses.dataclass(frozen=True)
 class World:
     """What the tests share. Nothing in it may be changed."""
