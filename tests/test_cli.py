@@ -31,7 +31,7 @@ SURFACE = {
     "build-lexicon": "teacher out recipe set_ overwrite",
     "vocabulary": "teacher out sizes width overwrite",
     "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",
-    "evaluate": "teacher out text text_column rows",
+    "evaluate": "run text text_column rows",
     "recipes": "name",
 }
 
@@ -86,7 +86,7 @@ def test_help_names_every_option(run: Run, command: str) -> None:
     assert error == ""
     for name in SURFACE[command].split():
         option = name.strip("_").replace("_", "-")
-        assert name in ("teacher", "name") or re.search(rf"--{option}[ ,\n]", out)
+        assert name in ("teacher", "run", "name") or re.search(rf"--{option}[ ,\n]", out)
     assert "(required)" in out or command == "recipes"
 
 
@@ -109,7 +109,7 @@ def test_help_loads_no_torch() -> None:
     [
         (["compress", "t", "--corpus", "c", "--out", "o", "--recipy", "tiny"], "--recipe"),
         (["train", "t", "--stage", "dual", "--out", "o", "--checkpoint-minute", "3"], "--checkpoint-minutes"),
-        (["evaluate", "t", "--out", "o", "--txt", "x"], "--text"),
+        (["evaluate", "o", "--txt", "x"], "--text"),
     ],
 )
 def test_an_unknown_option_names_the_nearest(run: Run, arguments: list[str], named: str) -> None:
@@ -213,7 +213,7 @@ def test_stage_by_stage_is_the_same_as_all_at_once(world: World, run: Run, tmp_p
         assert json.loads(out)["words"] > 1000
     weights = "training/student/student/model.safetensors"
     assert (once / weights).read_bytes() == (steps.path / weights).read_bytes()
-    code, out, _ = run("evaluate", teacher, "--out", once, "--rows", 32)
+    code, out, _ = run("evaluate", once, "--rows", 32)
     assert code == 0
     assert re.search(
         r"^student: \d+\.\d{3} bits per character, \d+\.\d% of the masked pieces right", out, re.M
@@ -335,6 +335,10 @@ def test_a_teacher_with_damaged_weights(
         ("lexicon.size=30000", "pieces at most, 30000 were asked for"),
         ("lexicon.size=5", "lexicon.size must be at least 100"),
         ("lexicon.tokenizer=no/such/tokenizer", "no/such/tokenizer"),
+        ("stages.dual.optimizer.beta2=1.5", "optimizer.beta2 must lie in [0, 1), found 1.5"),
+        ("stages.dual.optimizer.weight_decay=-1", "optimizer.weight_decay must not be negative, found -1.0"),
+        ("stages.dual.optimizer.clip=Infinity", "optimizer.clip' must be float, found inf"),
+        ("budget.minutes=NaN", "'budget.minutes' must be float or nothing, found nan"),
         ("student.width", "--set takes KEY=VALUE, found 'student.width'"),
     ],
 )
@@ -361,7 +365,9 @@ def test_unusable_recipes(
     path: Path | str = name if "." not in name else tmp_path / name
     if content is not None:
         write(tmp_path / name, content)
-    assert re.search(named, refused(*compress(recipe=path)))
+    sentence = refused(*compress(recipe=path))
+    assert re.search(named, sentence)
+    assert str(path) in sentence
 
 
 def test_a_recipe_in_toml(run: Run, given: dict[str, Any], tmp_path: Path) -> None:
@@ -405,10 +411,24 @@ def test_a_truncated_shard(refused: Refused, compress: Any, out: Path, world: Wo
     shard = out / "corpus" / "shards" / "00000.npy"
     shard.write_bytes(shard.read_bytes()[:-8])
     shutil.rmtree(out / "training")
-    assert re.search(r"00000.npy has .* bytes instead of .*--overwrite", refused(*compress()))
+    assert re.search(r"00000.npy has .* bytes instead of .*; remove .*corpus and build", refused(*compress()))
     assert "00000.npy" in refused(
         "train", world.teacher, "--stage", "teacher", "--out", out, "--recipe", "tiny"
     )
+
+
+def test_the_remedy_for_a_truncated_shard_is_one(
+    run: Run, refused: Refused, compress: Any, out: Path, finished: Path
+) -> None:
+    shard = out / "corpus" / "shards" / "00000.npy"
+    shard.write_bytes(shard.read_bytes()[:-8])
+    found = re.search(r"remove (\S+) and build the corpus again", refused(*compress("--overwrite")))
+    assert found
+    shutil.rmtree(found[1])
+    code, _, error = run(*compress())
+    assert code == 0, error
+    name = shard.relative_to(out)
+    assert shard.read_bytes() == (finished / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", ["student_pieces.npy", "tokenizer/tokenizer.json", "manifest.json"])
@@ -435,10 +455,10 @@ def test_a_truncated_checkpoint(refused: Refused, compress: Any, out: Path) -> N
     )
 
 
-def test_a_truncated_student(refused: Refused, out: Path, world: World) -> None:
+def test_a_truncated_student(refused: Refused, out: Path) -> None:
     weights = out / "student" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
-    assert "no student could be loaded" in refused("evaluate", world.teacher, "--out", out)
+    assert "no student could be loaded" in refused("evaluate", out)
 
 
 def test_a_loss_that_is_not_finite(refused: Refused, compress: Any) -> None:
@@ -495,7 +515,7 @@ def test_overwrite_removes_nothing_that_lilliput_did_not_write(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("train", "--stage", "teacher", "--recipe", "tiny"), ("build-lexicon",), ("evaluate",), ("vocabulary",)],
+    [("train", "--stage", "teacher", "--recipe", "tiny"), ("build-lexicon",), ("vocabulary",)],
     ids=str,
 )
 def test_stages_before_their_time(
@@ -504,6 +524,11 @@ def test_stages_before_their_time(
     command, *options = arguments
     sentence = refused(command, world.teacher, *options, "--out", tmp_path / "none")
     assert "none" in sentence
+    assert not (tmp_path / "none").exists()
+
+
+def test_evaluation_before_its_time(refused: Refused, tmp_path: Path) -> None:
+    assert "none" in refused("evaluate", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 

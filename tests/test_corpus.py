@@ -181,10 +181,13 @@ corpus.build_corpus([sys.argv[1]], tokenizer, Path(sys.argv[2]), workers=1)
 """
 
 
-@pytest.mark.parametrize(("slowed", "folder"), [("_write_part", "parts"), ("_write_shard", "shards")])
+@pytest.mark.parametrize(
+    ("slowed", "folder", "overwrite"), [("_write_part", "parts", True), ("_write_shard", "shards", False)]
+)
 def test_a_killed_build_goes_on_without_doing_anything_twice(
-    slowed: str, folder: str, text: Path, reference: dict[str, bytes], tmp_path: Path
+    slowed: str, folder: str, overwrite: bool, text: Path, reference: dict[str, bytes], tmp_path: Path
 ) -> None:
+    """Also where other things might be overwritten."""
     out = tmp_path / "out"
     process = subprocess.Popen([sys.executable, "-c", SLOW_BUILD, str(text), str(out), slowed])
     finished: dict[Path, int] = {}
@@ -207,7 +210,7 @@ def test_a_killed_build_goes_on_without_doing_anything_twice(
 
     with small_blocks(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(run.StageDir, "finish", note_then_finish)
-        build(text, out)
+        build(text, out, overwrite=overwrite)
     assert written == []
     assert content(out) == reference
 
@@ -217,8 +220,9 @@ def test_a_finished_corpus_is_returned_at_once_and_refused_for_other_input(tmp_p
     file.write_text(TEXT)
     build(file, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    build(file, tmp_path / "out", workers=3)
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+    for overwrite in (False, True):
+        build(file, tmp_path / "out", workers=3, overwrite=overwrite)
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
     with pytest.raises(StorageError, match="lowercase: True there, False now"):
         build_corpus([str(file)], make_tokenizer(lowercase=False), tmp_path / "out")
     file.write_text("other words")
@@ -234,7 +238,8 @@ def test_open_refuses_what_is_missing_or_cut_short(tmp_path: Path) -> None:
     build(tmp_path / "a.txt", tmp_path / "out")
     shard = tmp_path / "out" / "shards" / "00000.npy"
     os.truncate(shard, shard.stat().st_size - 4)
-    with pytest.raises(StorageError, match=r"00000\.npy has 208 bytes instead of 212.*--overwrite"):
+    sentence = r"00000\.npy has 208 bytes instead of 212; remove .*out and build the corpus again"
+    with pytest.raises(StorageError, match=sentence):
         Corpus.open(tmp_path / "out")
     shard.unlink()
     with pytest.raises(StorageError, match=r"00000\.npy is missing"):
