@@ -532,3 +532,15 @@ def test_a_full_disk_is_said_and_survived(text: Path, reference: dict[str, bytes
     with small_blocks():
         build(text, tmp_path / "out")
     assert content(tmp_path / "out") == reference
+
+
+def test_overwriting_with_text_that_cannot_be_read_takes_nothing_away(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("a few words of text\n", encoding="utf-8")
+    made = build(text, tmp_path / "corpus")
+    before = made.word_types()
+    table = tmp_path / "table.csv"
+    table.write_text("words\nsome text\n", encoding="utf-8")
+    with pytest.raises(InputError, match="words"):
+        build(table, made.path, overwrite=True)
+    assert Corpus.open(made.path).word_types() == before

@@ -135,7 +135,7 @@ def train(
         stage: Name of the stage in the recipe, such as teacher, dual or student.
         out: The run's folder, with its corpus and lexicon.
         recipe: Name of a recipe, or a .toml or .json file.
-        set_: Settings to change, such as student.width=96 or stages.dual.optimizer.student_rate=0.001.
+        set_: Settings to change, such as student.width=96 or stages.student.optimizer.student_rate=0.001.
         minutes: Minutes of training, all stages of the recipe together.
         words: Words of training, all stages of the recipe together.
         checkpoint_minutes: Minutes between checkpoints.
@@ -204,7 +204,7 @@ def compress(
         out: The run's folder.
         recipe: Name of a recipe (lilliput, paper48, paper96, paper192, mixed_vocabulary, tiny), or a .toml or
             .json file.
-        set_: Settings to change, such as student.width=96 or stages.dual.optimizer.student_rate=0.001.
+        set_: Settings to change, such as student.width=96 or stages.student.optimizer.student_rate=0.001.
         minutes: Minutes of training, all stages together.
         words: Words of training, all stages together.
         held_out: Separate text to evaluate on; without it documents of the corpus are held out.

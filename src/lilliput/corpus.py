@@ -121,9 +121,8 @@ def build_corpus(
     made_from = {"inputs": [describe(source) for source in found], "text_column": text_column, "words": words}
     stage = run.StageDir(out, made_from)
     if not stage.is_finished(overwrite):
-        stage.clear_other()
         workers = workers or os.cpu_count() or 1
-        if not (out / "words.txt").exists():
+        if stage.other() is not None or not (out / "words.txt").exists():
             _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), workers)
             _merge(stage)
         _renumber(out, workers)

@@ -119,7 +119,7 @@ class StageDir:
 
         Where it was made from something else, StorageError says what differs, unless that may be overwritten.
         """
-        other = self._other()
+        other = self.other()
         if other is not None and not overwrite:
             raise StorageError(
                 f"{self.path} was made from something else ({_difference(other, self.made_from)}); "
@@ -127,12 +127,7 @@ class StageDir:
             )
         return other is None and self.manifest_path.exists()
 
-    def clear_other(self) -> None:
-        """Removes the directory where it was made from something else."""
-        if self._other() is not None:
-            self.clear()
-
-    def _other(self) -> dict[str, Any] | None:
+    def other(self) -> dict[str, Any] | None:
         """Returns what is recorded of a directory made from something else."""
         for path in (self.manifest_path, self.begun_path):
             if path.exists():
@@ -142,11 +137,13 @@ class StageDir:
         return None
 
     def begin(self) -> None:
-        """Creates the directory anew, or goes on with one that was begun from the same.
+        """Creates the directory, or goes on with one that was begun from the same.
 
-        Raises StorageError if there are files that no stage wrote.
+        One made from something else is removed, so call this only when it may be overwritten and the new
+        inputs are known to be good. Raises StorageError if there are files that no stage wrote.
         """
-        self.clear_other()
+        if self.other() is not None:
+            self.clear()
         if not self.begun_path.exists():
             if any(item.is_file() and not item.name.startswith(".") for item in self.path.rglob("*")):
                 raise self._not_ours()  # overwriting would take them away one day

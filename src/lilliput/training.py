@@ -73,17 +73,16 @@ def train(
     folder = StageDir(run.training(stage), stage_inputs(run, recipe, config, teacher))
     if folder.is_finished(overwrite):
         return folder.results()
-    folder.clear_other()
     _keep_freed_memory()
     data = Data.open(run, config.batch.length, recipe.student.positions)
     source = BatchSource(data.train, data.lexicon, config.batch, (recipe.seed, recipe.stages.index(config)))
     saved = folder.path / "checkpoints"
-    fit = not checkpoints(saved)  # the folder alone may be there, of a first checkpoint cut short
+    fit = folder.other() is not None or not checkpoints(saved)
     trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
     stepper = Stepper(trainees, config.optimizer, Accelerator())
-    position = load_checkpoint(saved, trainees, stepper.optimizer)
     held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
-    folder.begin()  # only now, so that what is refused for its inputs leaves nothing behind
+    folder.begin()  # only now, so that a refusal of the inputs leaves nothing behind and takes nothing away
+    position = load_checkpoint(saved, trainees, stepper.optimizer)
     loop = _Loop(folder.path, config, stage_budget(recipe, config), source, held_out, stepper)
     position = loop.run(position, saved, checkpoint_minutes * 60)
     try:
