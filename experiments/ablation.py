@@ -1,6 +1,6 @@
 """What each ingredient adds, on the same words: one teacher, one student shape, seven ways to train.
 
-    python experiments/ablation.py TEACHER --corpus TEXT --held-out TEXT --out FOLDER [--words N]
+    python experiments/ablation.py TEACHER --corpus TEXT --held-out TEXT --out FOLDER [--words N] [--teacher-words N]
 
 Corpus, lexicon and the teacher's own stage are made once and shared. Every way then trains on the same words.
 The qualities before and after go to FOLDER/ablation.json and to standard output as a Markdown table.
@@ -38,17 +38,18 @@ WAYS = {
 }
 
 
-def recipe(start: str, objectives: ObjectiveWeights, words: int) -> Recipe:
-    """Returns the teacher's stage and then one of `words` words."""
+def recipe(start: str, objectives: ObjectiveWeights, words: int, teacher_words: int) -> Recipe:
+    """Returns the teacher's stage of `teacher_words` and then one of `words` words."""
+    total = words + teacher_words
     batch, rates = BatchConfig(rows=16), OptimizerConfig(student_rate=2e-3, teacher_rate=3e-4)
     stages = (
-        StageConfig("teacher", 0.5, ObjectiveWeights(teacher_masked_lm=1.0), batch, rates),
-        StageConfig("way", 0.5, objectives, batch, rates),
+        StageConfig("teacher", teacher_words / total, ObjectiveWeights(teacher_masked_lm=1.0), batch, rates),
+        StageConfig("way", words / total, objectives, batch, rates),
     )
     return dataclasses.replace(
         lilliput(),
         name="ablation",
-        budget=Budget(words=2 * words),
+        budget=Budget(words=total),
         stages=stages,
         start=StartConfig(student=start),
     )
@@ -64,9 +65,10 @@ def main() -> None:
     parser.add_argument("--held-out", nargs="+", default=[])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--words", type=int, default=350_000)
+    parser.add_argument("--teacher-words", type=int, default=350_000)
     options = parser.parse_args()
     shared = RunDir(options.out / "shared")
-    first = recipe("teacher", DUAL, options.words)
+    first = recipe("teacher", DUAL, options.words, options.teacher_words)
     prepare(options.teacher, options.corpus, shared, first, held_out=options.held_out)
     taught = train(shared, first, "teacher", options.teacher)
     figures = {"teacher": taught}
@@ -81,7 +83,9 @@ def main() -> None:
         for part in ("corpus", "lexicon", "held_out", "training/teacher"):
             if (shared.path / part).exists() and not (run.path / part).exists():
                 os.symlink((shared.path / part).resolve(), run.path / part)
-        figures[name] = train(run, recipe(start, objectives, options.words), "way", options.teacher)
+        figures[name] = train(
+            run, recipe(start, objectives, options.words, options.teacher_words), "way", options.teacher
+        )
         print(row(name, "student", figures[name]), flush=True)
         write_json(options.out / "ablation.json", figures)
 
