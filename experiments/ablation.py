@@ -1,6 +1,6 @@
 """What each ingredient adds, on the same words: one teacher, one student shape, seven ways to train.
 
-    python experiments/ablation.py TEACHER --corpus TEXT --held-out TEXT --out FOLDER [--words N] [--teacher-words N]
+    python experiments/ablation.py TEACHER --corpus TEXT --held-out TEXT --out FOLDER [--words N]
 
 Corpus, lexicon and the teacher's own stage are made once and shared. Every way then trains on the same words.
 The qualities before and after go to FOLDER/ablation.json and to standard output as a Markdown table.

@@ -62,7 +62,7 @@ def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) 
     lexicons = {"lexicon": run.lexicon, "held_out": run.held_out("lexicon")}
     earlier = {name: _earlier(run, recipe, stage, name) for name in ("teacher", "student")}
     inputs: dict[str, Any] = {
-        "stage": dataclasses.asdict(stage),
+        "stage": {key: value for key, value in dataclasses.asdict(stage).items() if key != "share"},
         "budget": stage_budget(recipe, stage),
         "seed": recipe.seed,
         "teacher": checkpoint_digest(teacher),
