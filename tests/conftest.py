@@ -1,10 +1,12 @@
 """A small world that the tests share: text of its own making, tiny teachers, a corpus and a lexicon."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import random
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the hub
@@ -95,6 +97,17 @@ def stir(model: torch.nn.Module, seed: int = 0) -> None:
 def row_words(rows: Rows, index: int) -> list[int]:
     """Returns the word ids of one row."""
     return rows.shards[rows.shard[index]][rows.start[index] : rows.end[index]].tolist()
+
+
+@contextlib.contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Lets no file grow beyond a size, as on a full disk: writing raises OSError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @dataclasses.dataclass(frozen=True)

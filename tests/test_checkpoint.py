@@ -1,7 +1,5 @@
 """Checkpoints: saved whole or not at all, loaded whole or refused."""
 
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ import torch
 from pytorch_optimizer import Lamb
 from torch import Tensor, nn
 
+from conftest import full_disk
 from lilliput.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
 from lilliput.errors import StorageError
 
@@ -170,23 +169,13 @@ def test_a_checkpoint_of_other_models_is_refused(saved: Path) -> None:
 # Disk full
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file may grow beyond 600 bytes, as on a full disk: writing raises OSError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_leaves_earlier_checkpoints(saved: Path, request: pytest.FixtureRequest) -> None:
+def test_a_full_disk_leaves_earlier_checkpoints(saved: Path) -> None:
     made = model()
     optimizer = optimizer_of(made, "adamw")
     load_checkpoint(saved, made, optimizer)
     at_two = tensors(made)
     take_steps(made, optimizer, 2, 1)
-    request.getfixturevalue("full_disk")
-    with pytest.raises(StorageError, match=r"cannot be written.*make room"):
+    with full_disk(600), pytest.raises(StorageError, match=r"cannot be written.*make room"):
         save_checkpoint(saved, made, optimizer, Position(3))
     assert sorted(path.name for path in saved.iterdir()) == ["step-00000001", "step-00000002"]
     other = model()

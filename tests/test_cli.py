@@ -1,21 +1,19 @@
 """The command line: its surface, its help, and one sentence for everything that it refuses."""
 
-import contextlib
 import inspect
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import World
+from conftest import World, full_disk
 from lilliput import cli, compression
 from lilliput.config import Recipe
 from lilliput.recipes import RECIPES, tiny
@@ -469,17 +467,6 @@ def test_a_loss_that_is_not_finite(refused: Refused, compress: Any) -> None:
         "stages.dual.optimizer.warm_up=0",
     )
     assert re.search(r"is (nan|inf) at step \d+.*Lower the learning rate", refused(*compress(*settings)))
-
-
-@contextlib.contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """Lets no file grow beyond a size, as on a full disk: writing raises OSError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [10, 5_000, 20_000, 60_000, 150_000])

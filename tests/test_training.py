@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from conftest import LENGTH, STUDENT_PIECES, World
+from conftest import LENGTH, STUDENT_PIECES, World, full_disk
 from lilliput import checkpoint, cli, training
 from lilliput.config import (
     BatchConfig,
@@ -288,17 +287,6 @@ def test_a_first_checkpoint_cut_short_does_not_spoil_the_start(
 
 
 # Full disks and damage
-
-
-@contextlib.contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """Lets no file grow beyond a size, as on a full disk: writing raises OSError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_at_a_checkpoint_loses_nothing(
