@@ -210,7 +210,8 @@ def _sample(source: BatchSource) -> Tensor:
     length = source.config.length - _SAMPLE_SLACK
     rows: list[Tensor] = []
     for step in range(-(-4 * _SAMPLE_ROWS // source.config.rows)):
-        pieces, padding = source.batch(step).student.pieces, source.batch(step).student.padding
+        reading = source.batch(step).student
+        pieces, padding = reading.pieces, reading.padding
         full = torch.ones(len(pieces), dtype=torch.bool) if padding is None else (~padding).sum(1) >= length
         if pieces.shape[1] >= length:
             rows.append(pieces[full, :length])
