@@ -48,8 +48,8 @@ def stepper_of(trainees: Trainees, **options: float | str) -> Stepper:
 
 
 def batches(world: World, accumulation: int = 1, step: int = 0) -> list[Batch]:
-    source = world.source(BatchConfig(rows=8, length=LENGTH, accumulation=accumulation))
-    return [source.batch(step, part) for part in range(accumulation)]
+    source = world.source(BatchConfig(rows=8, length=LENGTH))
+    return [source.batch(step, part, accumulation) for part in range(accumulation)]
 
 
 def weights_of(trainees: Trainees) -> dict[str, Tensor]:

@@ -118,11 +118,11 @@ class BatchSource:
         self._order: tuple[int, Ints] = (-1, np.empty(0, np.int64))
         self._key = np.random.SeedSequence(seed).generate_state(1, np.uint64)
 
-    def batch(self, step: int, part: int = 0) -> Batch:
-        """Returns part `part` of the `config.accumulation` parts of batch `step`."""
-        count = self.config.rows // self.config.accumulation
-        first = step * self.config.rows + part * count
-        words, row, place = self._words(first, count)
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
+        """Returns part `part` of the `parts`, at most as many as rows, of batch `step`, equal to within a row."""
+        start, end = (self.config.rows * edge // parts for edge in (part, part + 1))
+        first = step * self.config.rows + start
+        words, row, place = self._words(first, end - start)
         identity = ((first + row) << 24) + (place << 8)
         masked = (
             (words >= FIRST_WORD) & ~self._unknown[words] & (self._uniform(identity) < self.config.masked)

@@ -161,8 +161,8 @@ class _Loop:
     def _step(self, position: Position, done: float, started: float) -> tuple[Position, Values]:
         """Takes one step and returns the new position with what there is to log."""
         device, step_started = self._stepper.device, time.monotonic()
-        parts = range(self._config.batch.accumulation)
-        batches = [self._source.batch(position.step, part).to(device) for part in parts]
+        parts = self._config.batch.accumulation
+        batches = [self._source.batch(position.step, part, parts).to(device) for part in range(parts)]
         values: Values = dict(self._stepper.step(batches, position.step + 1, done))
         words = sum(batch.words for batch in batches)
         now = time.monotonic()
