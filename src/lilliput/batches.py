@@ -119,7 +119,7 @@ class BatchSource:
         self._key = np.random.SeedSequence(seed).generate_state(1, np.uint64)
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
-        """Returns part `part` of the `parts`, at most as many as rows, of batch `step`, equal to within a row."""
+        """Returns part `part` of batch `step`, its rows spread evenly over `parts`, one each or more."""
         start, end = (self.config.rows * edge // parts for edge in (part, part + 1))
         first = step * self.config.rows + start
         words, row, place = self._words(first, end - start)
