@@ -1,7 +1,8 @@
 """Stage 6a: one training step, the place where batches, models and objectives meet.
 
 `Trainees` holds everything that a stage reads or trains as one module and turns a batch into the sums of its
-objectives. `Stepper` divides them, goes backward, clips and steps.
+objectives. `Stepper` divides them, goes backward, clips and steps. Both name their parts for torch's profiler
+(`record_function`), by which `benchmark` tells them apart.
 """
 
 import math
@@ -11,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from pytorch_optimizer import Lamb
 from torch import Tensor, nn
+from torch.profiler import record_function
 from transformers import BertForMaskedLM
 
 from lilliput.batches import Batch
@@ -100,11 +102,12 @@ class Trainees(nn.Module):
             if self.weights.soft_labels and second is not None:
                 sums["soft_labels"], _ = soft_labels(scores[batch.aligned], second)
         if with_projections and self.weights.uses_projections:
-            theirs, ours = self._shared()
-            if self.down is not None:
-                sums["projection_down"], _ = shared_projection(self.down(theirs, ours))
-            if self.up is not None:
-                sums["projection_up"], _ = shared_projection(self.up(ours, theirs))
+            with record_function("projections"):
+                theirs, ours = self._shared()
+                if self.down is not None:
+                    sums["projection_down"], _ = shared_projection(self.down(theirs, ours))
+                if self.up is not None:
+                    sums["projection_up"], _ = shared_projection(self.up(ours, theirs))
         return sums
 
     def _read_teacher(
@@ -112,8 +115,9 @@ class Trainees(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the teacher's loss on its own pieces and on the student's, and its scores over these."""
         reading = batch.teacher
-        hidden = teacher.hidden(reading.pieces, reading.padding, dtype).flatten(0, 1)[reading.positions]
-        hidden = head_transform(teacher.model, hidden)
+        with record_function("teacher_forward"):
+            hidden = teacher.hidden(reading.pieces, reading.padding, dtype)
+        hidden = head_transform(teacher.model, hidden.flatten(0, 1)[reading.positions])
         own_size = teacher.own_table.shape[0]
         is_second = reading.targets >= own_size
         own_targets, second_targets = reading.targets[~is_second], reading.targets[is_second] - own_size
@@ -126,8 +130,9 @@ class Trainees(nn.Module):
     def _read_student(self, student: BertForMaskedLM, batch: Batch, dtype: torch.dtype) -> Tensor:
         """Returns the student's scores at the masked pieces [N, V]."""
         reading = batch.student
-        hidden = student_hidden(student, reading.pieces, reading.padding, dtype).flatten(0, 1)
-        hidden = head_transform(student, hidden[reading.positions])
+        with record_function("student_forward"):
+            hidden = student_hidden(student, reading.pieces, reading.padding, dtype)
+        hidden = head_transform(student, hidden.flatten(0, 1)[reading.positions])
         return logits(hidden, student.bert.embeddings.word_embeddings.weight, student.cls.predictions.bias)
 
     def counts(self, batches: Sequence[Batch]) -> dict[str, int]:
@@ -202,19 +207,22 @@ class Stepper:
         means: dict[str, float] = {}
         self.optimizer.zero_grad(set_to_none=True)
         for part, batch in enumerate(batches):
-            sums = self._forward(batch, self.dtype, part == 0)
+            with record_function("forward"):
+                sums = self._forward(batch, self.dtype, part == 0)
             if not sums:  # projections alone count in the first part only
                 continue
             weighted = [getattr(self.trainees.weights, name) * sums[name] / counts[name] for name in sums]
-            self._accelerator.backward(torch.stack(weighted).sum())
+            with record_function("backward"):
+                self._accelerator.backward(torch.stack(weighted).sum())
             for name, value in sums.items():
                 means[name] = means.get(name, 0.0) + float(value.detach()) / counts[name]
         for name, mean in means.items():
             _require_finite(f"the objective {name}", mean, step)
-        for parameters in self._clipped_together():
-            norm = self._accelerator.clip_grad_norm_(parameters, self._config.clip)
-            _require_finite(f"the norm of the gradients of {', '.join(means)}", float(norm), step)
-        self.optimizer.step()
+        with record_function("update"):
+            for parameters in self._clipped_together():
+                norm = self._accelerator.clip_grad_norm_(parameters, self._config.clip)
+                _require_finite(f"the norm of the gradients of {', '.join(means)}", float(norm), step)
+            self.optimizer.step()
         return means
 
     def _clipped_together(self) -> Iterator[list[nn.Parameter]]:

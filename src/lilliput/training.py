@@ -73,7 +73,7 @@ def train(
     folder = StageDir(run.training(stage), stage_inputs(run, recipe, config, teacher))
     if folder.is_finished(overwrite):
         return folder.results()
-    _keep_freed_memory()
+    keep_freed_memory()
     data = Data.open(run, config.batch.length, recipe.student.positions)
     source = BatchSource(data.train, data.lexicon, config.batch, (recipe.seed, recipe.stages.index(config)))
     saved = folder.path / "checkpoints"
@@ -199,7 +199,7 @@ class _Loop:
         events(values, position.step)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Tells glibc to keep what is freed; elsewhere does nothing.
 
     Every step frees and asks again for the same large tensors. By default each goes back to the system and

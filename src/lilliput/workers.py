@@ -28,7 +28,7 @@ def in_order(
     if workers == 1:
         yield from itertools.starmap(function, tasks)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)
     waiting: deque[Future[_Result]] = deque()
     try:
         for task in tasks:
@@ -46,7 +46,7 @@ def in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Makes a worker end when its parent is gone, however that ended, and leaves Ctrl-C to the parent."""
     parent = multiprocessing.parent_process()
     assert parent is not None
