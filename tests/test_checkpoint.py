@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from pytorch_optimizer import Lamb
+from pytorch_optimizer import Lamb, Muon
 from torch import Tensor, nn
 
 from conftest import full_disk
 from lilliput.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
 from lilliput.errors import StorageError
 
-OPTIMIZERS = ["adamw", "lamb"]
+OPTIMIZERS = ["adamw", "lamb", "muon"]
 
 
 def model(width: int = 6) -> nn.Module:
@@ -28,9 +28,11 @@ def optimizer_of(made: nn.Module, name: str) -> torch.optim.Optimizer:
     matrices = [item for item in made.parameters() if item.dim() > 1]
     vectors = [item for item in made.parameters() if item.dim() == 1]
     groups = [
-        {"params": matrices, "peak": 0.1, "lr": 0.07, "weight_decay": 0.01},
-        {"params": vectors, "peak": 0.2, "lr": 0.03, "weight_decay": 0.0},
+        {"params": matrices, "use_muon": True, "peak": 0.1, "lr": 0.07, "weight_decay": 0.01},
+        {"params": vectors, "use_muon": False, "peak": 0.2, "lr": 0.03, "weight_decay": 0.0},
     ]
+    if name == "muon":
+        return Muon(groups, adamw_betas=(0.9, 0.98), use_adjusted_lr=True)
     if name == "lamb":
         return Lamb(groups, betas=(0.9, 0.98), max_grad_norm=0.0)
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)

@@ -324,7 +324,7 @@ def test_a_teacher_with_damaged_weights(
         ("stages.duel.batch.rows=8", "unknown setting 'stages.duel'; did you mean 'dual'"),
         ("stages.dual.objectives.soft_lables=1", "did you mean 'soft_labels'"),
         ("student.width=wide", "'student.width' must be int, found 'wide'"),
-        ("stages.dual.optimizer.name=sgd", "must be one of adamw, lamb, found 'sgd'"),
+        ("stages.dual.optimizer.name=sgd", "must be one of adamw, lamb, muon, found 'sgd'"),
         ("stages.dual.objectives.soft_labels=-1", "must not be negative"),
         ("stages.dual.batch.masked=1.5", "between 0 and 1"),
         ("stages.dual.batch.accumulation=3", "batch.accumulation must divide batch.rows"),

@@ -152,7 +152,7 @@ def test_settings_cannot_be_changed_in_place() -> None:
         (
             "stages.0.optimizer.name",
             "sgd",
-            "'stages[0].optimizer.name' must be one of adamw, lamb, found 'sgd'",
+            "'stages[0].optimizer.name' must be one of adamw, lamb, muon, found 'sgd'",
         ),
         ("start.student", 1, "'start.student' must be one of teacher, random, found 1"),
         ("budget.words", 1.5, "'budget.words' must be int or nothing, found 1.5"),
@@ -259,7 +259,7 @@ def test_a_recipe_file_with_impossible_settings_is_named(
     heads=st.integers(1, 16),
     rate=st.floats(1e-6, 1.0),
     words=st.integers(1, 10**12),
-    optimizer=st.sampled_from(["adamw", "lamb"]),
+    optimizer=st.sampled_from(["adamw", "lamb", "muon"]),
 )
 def test_replaced_settings_are_there_and_others_stay(
     seed: int, heads: int, rate: float, words: int, optimizer: str
@@ -302,7 +302,7 @@ def test_one_kind_of_budget_takes_the_place_of_the_other(key: str, unit: str) ->
         ("", "1", "unknown setting ''"),
         ("student.width", "wide", "'student.width' must be int, found 'wide'"),
         ("student.width", "17", "with 2 heads try width 16"),
-        ("stages.dual.optimizer.name", "sgd", "must be one of adamw, lamb, found 'sgd'"),
+        ("stages.dual.optimizer.name", "sgd", "must be one of adamw, lamb, muon, found 'sgd'"),
         ("stages.dual.share", "0.5", "the shares of the stages must add up to 1, found 1.1"),
         ("stages.dual.optimizer.clip", "Infinity", "'stages[1].optimizer.clip' must be float, found inf"),
         ("stages.dual.optimizer.student_rate", "1e999", "must be float, found inf"),

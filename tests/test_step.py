@@ -207,7 +207,7 @@ def test_projections_alone_draw_the_models_together(world: World) -> None:
 
 
 @pytest.mark.parametrize("start", ["pieces", "affine"])
-@pytest.mark.parametrize("name", ["adamw", "lamb"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "muon"])
 def test_a_step_changes_everything_that_is_trained(world: World, name: str, start: str) -> None:
     trainees = made(world, ALL, start)
     before = weights_of(trainees)
@@ -219,7 +219,7 @@ def test_a_step_changes_everything_that_is_trained(world: World, name: str, star
     assert all(item.isfinite().all() for item in trainees.parameters())
 
 
-@pytest.mark.parametrize("name", ["adamw", "lamb"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "muon"])
 def test_steps_lower_the_loss(world: World, name: str) -> None:
     trainees = made(world, only(student_masked_lm=1.0))
     stepper = stepper_of(trainees, name=name, student_rate=2e-2)
@@ -272,7 +272,7 @@ def test_clipping_is_done_for_each_model_apart(world: World) -> None:
         assert torch.stack(norms).norm().item() == pytest.approx(0.5, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["adamw", "lamb"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "muon"])
 def test_models_that_nothing_links_train_as_if_alone(world: World, name: str) -> None:
     both, alone = (
         made(world, weights)

@@ -3,7 +3,8 @@
 A row is a stretch of the corpus that fits into a model's input under either segmentation. Its words are
 segmented, masked and laid out for teacher and student at once, by gathers over the whole batch, so both read
 the same words with the same words masked, and where they segment a word alike their positions are aligned by
-construction.
+construction. Every piece of a masked word becomes [MASK]. To keep a tenth of them and make another tenth
+random (Devlin et al. 2019) was measured and costs quality, as Wettig et al. 2023 found too.
 
 Shape letters: B rows, L length, W words of all rows, P pieces of all rows, N predicted pieces.
 """
@@ -11,7 +12,6 @@ Shape letters: B rows, L length, W words of all rows, P pieces of all rows, N pr
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,6 @@ from lilliput.corpus import END, FIRST_WORD, START
 from lilliput.errors import InputError
 from lilliput.lexicon import Lexicon
 from lilliput.rows import Ints, Rows
-
-_KEEP, _RANDOM = 0.8, 0.9
-"""Of the masked words, a tenth is kept and a tenth replaced by random pieces (Devlin et al. 2019)."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,6 @@ class BatchSource:
         lexicon: Lexicon,
         config: BatchConfig,
         seed: tuple[int, ...],
-        masking: Literal["training", "evaluation"] = "training",
     ) -> None:
         """Prepares to make batches.
 
@@ -98,13 +94,11 @@ class BatchSource:
             lexicon: How they are segmented.
             config: Rows per batch, masking and mixing.
             seed: Numbers that together seed everything random.
-            masking: `training` keeps a tenth of the masked words and makes another tenth random; `evaluation`
-                replaces every piece of every masked word by [MASK].
         """
         if not len(rows):
             raise InputError("the text holds no row to read; give more text")
-        self.rows, self.config, self._seed, self._masking = rows, config, seed, masking
-        self._own_size, self._student_size = lexicon.teacher_size, lexicon.student_size
+        self.rows, self.config, self._seed = rows, config, seed
+        self._own_size = lexicon.teacher_size
         self._unknown = np.asarray(lexicon.unknown)
         self._characters = np.asarray(lexicon.characters)
         teacher, student = lexicon.teacher, lexicon.student
@@ -127,10 +121,9 @@ class BatchSource:
         masked = (
             (words >= FIRST_WORD) & ~self._unknown[words] & (self._uniform(identity) < self.config.masked)
         )
-        fate = self._uniform(identity + 1) if self._masking == "training" else np.zeros(len(words))
-        in_student = self._uniform(identity + 2) < self.config.mixing
-        teacher = self._read(words, row, in_student.astype(np.int64), masked, fate, identity + 3)
-        student = self._read(words, row, np.ones(len(words), np.int64), masked, fate, identity + 3)
+        in_student = self._uniform(identity + 1) < self.config.mixing
+        teacher = self._read(words, row, in_student.astype(np.int64), masked)
+        student = self._read(words, row, np.ones(len(words), np.int64), masked)
         return Batch(
             teacher=self._tensors(teacher, self._pad[0], 0),
             student=self._tensors(student, self._pad[1], self._own_size),
@@ -181,15 +174,7 @@ class BatchSource:
             found[offset] = self._order[1][place]
         return found
 
-    def _read(
-        self,
-        words: Ints,
-        row: Ints,
-        table: Ints,
-        masked: npt.NDArray[np.bool_],
-        fate: npt.NDArray[np.float64],
-        identity: Ints,
-    ) -> "_Pieces":
+    def _read(self, words: Ints, row: Ints, table: Ints, masked: npt.NDArray[np.bool_]) -> "_Pieces":
         """Segments words [W] by the table chosen for each (0 teacher, 1 student) and masks them."""
         lengths = self._lengths[table, words]
         ends = np.cumsum(lengths)
@@ -197,13 +182,7 @@ class BatchSource:
         place = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
         truth = self._joint_pieces[self._starts[table, words][word] + place]
         predicted = masked[word]
-        shown = np.where(predicted & (fate < _KEEP)[word], self._mask[table][word], truth)
-        random = np.flatnonzero(predicted & (fate >= _RANDOM)[word])
-        low, size = np.array([[0, self._own_size], [self._own_size, self._student_size]])[
-            table[word[random]]
-        ].T
-        drawn = self._uniform(identity[word[random]] + place[random])
-        shown[random] = low + (drawn * size).astype(np.int64)
+        shown = np.where(predicted, self._mask[table][word], truth)
         return _Pieces(shown, truth, predicted, word, row[word])
 
     def _tensors(self, read: "_Pieces", pad: int, shift: int) -> Reading:

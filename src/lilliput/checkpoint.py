@@ -6,7 +6,6 @@ It appears under its name only when everything in it is on disk; the digests of 
 """
 
 import dataclasses
-import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -90,7 +89,7 @@ def load_checkpoint(folder: Path, models: nn.Module, optimizer: torch.optim.Opti
     try:
         weights, tensors = (load_file(path / name) for name in _TENSOR_FILES)
         models.load_state_dict(weights)
-        optimizer.load_state_dict(_unflatten(tensors, state["optimizer"]))
+        optimizer.load_state_dict(_unflatten(tensors, state["optimizer"], optimizer.param_groups))
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
         raise StorageError(f"{path} does not fit the models of this stage ({error}); {remedy}") from error
     return Position(**state["position"])
@@ -115,13 +114,20 @@ def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 tensors[f"{index}.{name}"] = value.contiguous()
             else:
                 rest[f"{index}.{name}"] = value
-    return tensors, {"state": rest, "param_groups": json.loads(json.dumps(state["param_groups"]))}
+    numbers = [
+        {name: value for name, value in group.items() if name == "params" or isinstance(value, int | float)}
+        for group in state["param_groups"]
+    ]
+    return tensors, {"state": rest, "param_groups": numbers}
 
 
-def _unflatten(tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
-    """Puts together what `_flatten` split."""
+def _unflatten(
+    tensors: dict[str, Tensor], rest: dict[str, Any], groups: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Puts together what `_flatten` split; settings that are no numbers stay as they are in `groups`."""
     state: dict[int, dict[str, Any]] = {}
     for key, value in {**tensors, **rest["state"]}.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
-    return {"state": state, "param_groups": rest["param_groups"]}
+    merged = [{**ours, **saved} for ours, saved in zip(groups, rest["param_groups"], strict=True)]
+    return {"state": state, "param_groups": merged}

@@ -142,8 +142,10 @@ class BatchConfig:
 class OptimizerConfig:
     """How gradients become steps."""
 
-    name: Literal["adamw", "lamb"] = "adamw"
-    """AdamW of torch, or LAMB of pytorch-optimizer."""
+    name: Literal["adamw", "lamb", "muon"] = "adamw"
+    """AdamW of torch, or LAMB or Muon of pytorch-optimizer. Muon makes the steps of the layers' matrices
+    orthogonal (Jordan et al. 2024), as large as AdamW's at the same rate (Liu et al. 2025); embeddings and
+    vectors stay with AdamW."""
     student_rate: float = 2e-3
     """Peak learning rate of the student and of the shared projections."""
     teacher_rate: float = 2e-4

@@ -46,7 +46,7 @@ class Quality:
 def evaluation_source(rows: Rows, lexicon: Lexicon, length: int) -> BatchSource:
     """Returns the batches every model is evaluated on: each word in its reader's own segmentation."""
     config = BatchConfig(rows=min(_ROWS_PER_BATCH, len(rows)), length=length, masked=_MASKED, mixing=0.0)
-    return BatchSource(rows, lexicon, config, (_SEED,), masking="evaluation")
+    return BatchSource(rows, lexicon, config, (_SEED,))
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from accelerate import Accelerator
-from pytorch_optimizer import Lamb
+from pytorch_optimizer import Lamb, Muon
 from torch import Tensor, nn
 from torch.profiler import record_function
 from transformers import BertForMaskedLM
@@ -158,18 +158,30 @@ def build_optimizer(trainees: Trainees, config: OptimizerConfig) -> torch.optim.
         (config.student_rate, trainees.up),
     ):
         trained = [] if module is None else [item for item in module.parameters() if item.requires_grad]
-        for decay, chosen in (
-            (config.weight_decay, [item for item in trained if item.dim() > 1]),
-            (0.0, [item for item in trained if item.dim() <= 1]),
+        hidden = set() if module is None else _hidden_matrices(module)
+        for decay, use_muon, chosen in (
+            (config.weight_decay, True, [item for item in trained if item in hidden]),
+            (config.weight_decay, False, [item for item in trained if item.dim() > 1 and item not in hidden]),
+            (0.0, False, [item for item in trained if item.dim() <= 1]),
         ):
             if chosen:
-                groups.append({"params": chosen, "peak": peak, "lr": peak, "weight_decay": decay})
+                rates = {"peak": peak, "lr": peak, "weight_decay": decay}
+                groups.append({"params": chosen, "use_muon": use_muon, **rates})
     betas = (0.9, config.beta2)
+    if config.name == "muon":
+        return Muon(groups, adamw_betas=betas, use_adjusted_lr=True)
     if config.name == "lamb":
         # Gradients are clipped here already, per model; LAMB's own clipping over all of them would mix the
         # models.
         return Lamb(groups, betas=betas, max_grad_norm=0.0)
     return torch.optim.AdamW(groups, betas=betas, fused=True)
+
+
+def _hidden_matrices(module: nn.Module) -> set[Tensor]:
+    """Returns the weights of linear layers that are not also a table of embeddings."""
+    parts = list(module.modules())
+    tables = {part.weight for part in parts if isinstance(part, nn.Embedding)}
+    return {part.weight for part in parts if isinstance(part, nn.Linear)} - tables
 
 
 def learning_rate(peak: float, done: float, warm_up: float) -> float:
