@@ -31,20 +31,21 @@ def lilliput() -> Recipe:
     return Recipe(
         name="lilliput",
         budget=Budget(minutes=56),
+        student=StudentConfig(heads=6),
         stages=(
             StageConfig(
                 "teacher",
-                0.15,
+                0.1,
                 ObjectiveWeights(teacher_masked_lm=1.0),
                 BatchConfig(rows=16),
                 OptimizerConfig(teacher_rate=3e-4),
             ),
             StageConfig(
                 "student",
-                0.85,
+                0.9,
                 ObjectiveWeights(student_masked_lm=1.0),
                 BatchConfig(rows=64),
-                OptimizerConfig(student_rate=1.5e-3),
+                OptimizerConfig("muon", student_rate=3e-3),
             ),
         ),
     )
