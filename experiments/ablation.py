@@ -20,6 +20,7 @@ from lilliput.config import (
     Recipe,
     StageConfig,
     StartConfig,
+    StudentConfig,
 )
 from lilliput.recipes import lilliput
 from lilliput.run import RunDir, write_json
@@ -51,6 +52,7 @@ def recipe(start: str, objectives: ObjectiveWeights, words: int, teacher_words: 
         name="ablation",
         budget=Budget(words=total),
         stages=stages,
+        student=StudentConfig(heads=12),
         start=StartConfig(student=start),
     )
 
