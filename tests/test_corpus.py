@@ -351,6 +351,23 @@ def test_reader_says_how_far_it_is(text: Path) -> None:
     assert positions[-1] == reader.total == 2 * text.stat().st_size
 
 
+def test_split_readers_read_the_same_blocks_which_reach_across_no_units(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small.txt").write_text("a few words")
+    monkeypatch.setattr(sources, "UNIT_BYTES", 1000)
+    small = tmp_path / "small.txt"
+    reader = sources.Reader([small, text, small, small], "text")
+    with small_blocks():
+        blocks = list(reader.blocks())
+        apart = [list(part.blocks()) for part in reader.split()]
+    assert len(apart) == 2
+    assert [block for unit in apart for block in unit] == blocks
+    assert sorted(blocks) == blocks
+    assert apart[1][-1][1] == b"a few words\xff" * 2
+    assert min(len(block) for _, block in apart[0][:-1]) > 20_000
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Stands for the hub with one data set of a local folder; returns the calls that were made."""

@@ -145,8 +145,9 @@ def _count(stage: run.StageDir, reader: Reader, settings: str, workers: int) -> 
     if not first:
         raise InputError("the sources hold no text; name a file with at least one word")
     stage.begin()  # only now, so that a wrong name or column leaves nothing behind
-    paths = (stage.path / "parts" / f"{index:06d}.npz" for index in itertools.count())
-    parts = zip(itertools.chain(first, blocks), paths, strict=False)
+    parts = (
+        (block, stage.path / "parts" / f"{place}.npz") for place, block in itertools.chain(first, blocks)
+    )
     missing = ((settings, block, path) for block, path in parts if not path.exists())
     words = 0
     with progress.bar("corpus", reader.total, counted=False) as shown:
@@ -210,7 +211,7 @@ def _expanded(
 
 
 def _parts(out: Path) -> list[Path]:
-    return sorted((out / "parts").glob("*.npz"))
+    return sorted((out / "parts").glob("*-*.npz"))
 
 
 def _part_types(path: Path) -> list[bytes]:

@@ -5,7 +5,9 @@ Documents are UTF-8 bytes; a row of a table is a document, in plain text blank l
 """
 
 import contextlib
+import copy
 import glob
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ BREAK = b"\xff"
 """Ends every document in a block; this byte occurs in no UTF-8 text."""
 BLOCK_BYTES = 8 << 20
 """A block is full with the document that reaches this."""
+UNIT_BYTES = 8 * BLOCK_BYTES
+"""A unit is full with the file that reaches this, as it is stored, or with a data set."""
 
 _DATA_SET = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[^:/]+))?(:(?P<split>[^:/]+))?")
 
@@ -134,39 +138,45 @@ class Reader:
     """Reads sources in order and says how far it is."""
 
     def __init__(self, sources: Sequence[Source], text_column: str) -> None:
-        self._sources, self._column = sources, text_column
+        self._units = dict(enumerate(_units(sources)))
+        self._column = text_column
         self._file: BinaryIO | None = None
         self._finished = 0
+
+    def split(self) -> list["Reader"]:
+        """Returns readers whose blocks, one reader after the other, are those of this one."""
+        readers = [copy.copy(self) for _ in self._units]
+        for reader, unit in zip(readers, self._units.items(), strict=True):
+            reader._units = dict([unit])
+        return readers
 
     @property
     def total(self) -> int | None:
         """Bytes of all files; None if there is a data set, whose size is not known."""
-        sizes = [source.stat().st_size for source in self._sources if isinstance(source, Path)]
-        return sum(sizes) if len(sizes) == len(self._sources) else None
+        sources = list(itertools.chain.from_iterable(self._units.values()))
+        sizes = [source.stat().st_size for source in sources if isinstance(source, Path)]
+        return sum(sizes) if len(sizes) == len(sources) else None
 
     @property
     def position(self) -> int:
         """Bytes read so far, compressed ones as they are stored."""
         return self._finished + (self._file.tell() if self._file else 0)
 
-    def blocks(self) -> Iterator[bytes]:
-        """Yields documents, each followed by BREAK, in blocks of at least BLOCK_BYTES but for the last."""
-        block: list[bytes] = []
-        size = 0
-        for document in self.documents():
-            if not document or document.isspace():
-                continue
-            block += (document, BREAK)
-            size += len(document) + 1
-            if size >= BLOCK_BYTES:
-                yield b"".join(block)
-                block, size = [], 0
-        if block:
-            yield b"".join(block)
+    def blocks(self) -> Iterator[tuple[str, bytes]]:
+        """Yields blocks with their places, texts that sort as the blocks follow each other.
+
+        A block is documents, each followed by BREAK, of at least BLOCK_BYTES but for the last of a unit.
+        """
+        for number, unit in self._units.items():
+            for index, block in enumerate(_filled(self._documents(unit))):
+                yield f"{number:06d}-{index:06d}", block
 
     def documents(self) -> Iterator[bytes]:
         """Yields the documents of all sources; raises InputError where something cannot be read."""
-        for source in self._sources:
+        return itertools.chain.from_iterable(map(self._documents, self._units.values()))
+
+    def _documents(self, unit: Sequence[Source]) -> Iterator[bytes]:
+        for source in unit:
             if isinstance(source, DataSet):
                 yield from _streamed(source, self._column)
                 continue
@@ -175,6 +185,36 @@ class Reader:
                 yield from documents_of(source, file, self._column)
                 self._file = None
             self._finished += source.stat().st_size
+
+
+def _units(sources: Sequence[Source]) -> Iterator[list[Source]]:
+    """Yields sources in units that can be read apart from each other, as no block reaches across."""
+    unit: list[Source] = []
+    size = 0
+    for source in sources:
+        unit.append(source)
+        size += source.stat().st_size if isinstance(source, Path) else UNIT_BYTES
+        if size >= UNIT_BYTES:
+            yield unit
+            unit, size = [], 0
+    if unit:
+        yield unit
+
+
+def _filled(documents: Iterator[bytes]) -> Iterator[bytes]:
+    """Yields blocks of some documents; those without text are left out."""
+    block: list[bytes] = []
+    size = 0
+    for document in documents:
+        if not document or document.isspace():
+            continue
+        block += (document, BREAK)
+        size += len(document) + 1
+        if size >= BLOCK_BYTES:
+            yield b"".join(block)
+            block, size = [], 0
+    if block:
+        yield b"".join(block)
 
 
 def _streamed(source: DataSet, column: str) -> Iterator[bytes]:
