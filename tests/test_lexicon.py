@@ -164,7 +164,7 @@ def test_rare_characters_are_left_out_but_never_ascii_letters_and_digits() -> No
 def test_thinning_keeps_every_nth_word(counts: np.ndarray, at_most: int) -> None:
     words = [str(index) for index in range(len(counts))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wordpiece, "_WORDS_LEARNT_FROM", at_most)
+        patch.setattr(wordpiece, "WORDS_LEARNT_FROM", at_most)
         kept, thinned = wordpiece._thinned(words, counts)
     every = -(-int(counts.sum()) // at_most)
     found = np.zeros(len(counts))

@@ -12,7 +12,7 @@ from lilliput.errors import InputError
 from lilliput.progress import Bar, bar
 from lilliput.tokenizer import SPECIAL, student_tokenizer
 
-_WORDS_LEARNT_FROM = 20_000_000
+WORDS_LEARNT_FROM = 20_000_000
 """Running words the trainer is shown at most, in about 15 s. With 5 M words of Wikipedia in place of 32 M, 28
 of 4,928 pieces are others."""
 _CHARACTER_SHARE = 0.05
@@ -72,7 +72,7 @@ def learn_vocabulary(
 
 def _thinned(words: Sequence[str], counts: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:
     """Returns the words and counts of every n-th running word, the fewest n that leave 20 M at most."""
-    every = max(1, -(-int(counts.sum()) // _WORDS_LEARNT_FROM))
+    every = max(1, -(-int(counts.sum()) // WORDS_LEARNT_FROM))
     thinned = np.diff(np.cumsum(counts) // every, prepend=0)
     kept = thinned > 0
     return list(itertools.compress(words, kept)), thinned[kept]
