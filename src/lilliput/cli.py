@@ -16,7 +16,7 @@ from rich.console import Console
 
 from lilliput.config import Recipe
 from lilliput.errors import ConfigError, Interrupted, LilliputError
-from lilliput.progress import console
+from lilliput.progress import console, is_main
 from lilliput.run import RunDir
 
 Teacher = Annotated[str, tyro.conf.Positional]
@@ -261,6 +261,8 @@ def main() -> None:
     # Two processes that share cores stall each other for seconds where OpenMP threads wait by spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _quiet_libraries()
+    if not is_main and sys.argv[1:2] not in (["compress"], ["train"]):
+        return  # of several processes that a launcher started, one is enough for the other commands
     try:
         tyro.extras.subcommand_cli_from_dict(
             _COMMANDS,
@@ -307,8 +309,12 @@ def _recipe(
 
 def _refuse(error: LilliputError, style: str) -> None:
     """Prints what an error says as it stands: brackets in names of files are no markup."""
-    console.print(f"lilliput: {error}", style=style, highlight=False, markup=False, soft_wrap=True)
+    if is_main or not error.shared:
+        name = "lilliput" if is_main else f"lilliput, process {os.environ['RANK']}"
+        Console(stderr=True).print(
+            f"{name}: {error}", style=style, highlight=False, markup=False, soft_wrap=True
+        )
 
 
 def _print(result: object) -> None:
-    Console().print(result, highlight=False, markup=False, soft_wrap=isinstance(result, str))
+    Console(quiet=not is_main).print(result, highlight=False, markup=False, soft_wrap=isinstance(result, str))

@@ -18,6 +18,7 @@ from lilliput.evaluation import Quality, evaluate_masked_lm, evaluation_source
 from lilliput.lexicon import Lexicon, build_lexicon
 from lilliput.models.student import load_student, parameter_count
 from lilliput.models.teacher import Teacher, load_masked_lm, load_teacher_config
+from lilliput.processes import launch
 from lilliput.progress import console
 from lilliput.rows import cut_rows
 from lilliput.run import RunDir, StageDir, digest_value, write_json
@@ -71,7 +72,8 @@ def compress(
 ) -> Summary:
     """Makes a student of a teacher and returns what was done; the student lies in `out`/student.
 
-    What a former call finished from the same inputs is not done again; an interrupted call goes on.
+    What a former call finished from the same inputs is not done again; an interrupted call goes on. Of the
+    processes of one launch the main one prepares, all train together, and all return the same.
 
     Args:
         teacher: Folder or hub name of a BERT checkpoint.
@@ -88,20 +90,22 @@ def compress(
         InputError: If teacher, corpus or recipe cannot be used.
         StorageError: If `out` holds something else or cannot be written.
     """
-    started = time.monotonic()
+    started, processes = time.monotonic(), launch()
     run = RunDir(out)
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
-    lexicon = prepare(teacher, corpus, run, recipe, held_out=held_out, **reading)
-    console.print(lexicon.report.describe(recipe.student.width), highlight=False)
+
+    def prepared() -> str:
+        lexicon = prepare(teacher, corpus, run, recipe, held_out=held_out, **reading)
+        return lexicon.report.describe(recipe.student.width)
+
+    console.print(processes.on_main(prepared), highlight=False)
     stages = {}
     for stage in recipe.stages:
         stages[stage.name] = train(
             run, recipe, stage.name, teacher, overwrite=overwrite, checkpoint_minutes=checkpoint_minutes
         )
         console.print(_stage_line(stage.name, stages[stage.name]), highlight=False)
-    summary = _finish(run, recipe, teacher, stages, started)
-    write_json(run.summary, dataclasses.asdict(summary))
-    return summary
+    return Summary(**processes.on_main(_finish, run, recipe, teacher, stages, started))
 
 
 def prepare(
@@ -203,8 +207,8 @@ def evaluate(
 
 def _finish(
     run: RunDir, recipe: Recipe, teacher: str, stages: dict[str, dict[str, Any]], started: float
-) -> Summary:
-    """Puts the student in its place and sums up."""
+) -> dict[str, Any]:
+    """Puts the student in its place, and writes and returns the fields of the summary."""
     last = [stage.name for stage in recipe.stages if stage.objectives.trains_student][-1]
     try:
         shutil.copytree(run.training(last) / "student", run.student, dirs_exist_ok=True)
@@ -215,7 +219,7 @@ def _finish(
         ) from error
     checkpoint = Path(str(cached_file(teacher, "config.json"))).parent
     model, _ = load_masked_lm(teacher)
-    return Summary(
+    summary = Summary(
         recipe=recipe.to_dict(),
         teacher=teacher,
         student_parameters=parameter_count(load_student(run.student)),
@@ -228,6 +232,8 @@ def _finish(
         training_seconds=sum(results["seconds"] for results in stages.values()),
         total_seconds=time.monotonic() - started,
     )
+    write_json(run.summary, dataclasses.asdict(summary))
+    return dataclasses.asdict(summary)
 
 
 def _stage_line(name: str, results: dict[str, Any]) -> str:

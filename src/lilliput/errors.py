@@ -6,6 +6,8 @@
     ├── ModelError       a checkpoint that cannot serve as teacher, student or tokenizer
     ├── StorageError     what lilliput wrote earlier is missing, cut short, altered or cannot be written
     ├── TrainingError    training cannot go on (a loss that is not finite)
+    ├── LaunchError      the processes of a launch differ, or one does not come along or has ended
+    ├── Followed         another process of the launch failed and has said why
     └── Interrupted      a signal stopped the run after its state was saved
 
 A message is a sentence: what was wrong, where, what was expected, what to do. The command line prints it
@@ -18,6 +20,9 @@ from collections.abc import Iterable
 
 class LilliputError(Exception):
     """Anything lilliput refuses, with a sentence for its user."""
+
+    shared = False
+    """Whether all processes of a launch raise it, so that it is enough when one says it."""
 
 
 class InputError(LilliputError):
@@ -39,9 +44,23 @@ class StorageError(LilliputError):
 class TrainingError(LilliputError):
     """Training cannot go on."""
 
+    shared = True
+
+
+class LaunchError(LilliputError):
+    """The processes of a launch differ, or one of them does not come along or has ended."""
+
+
+class Followed(LilliputError):
+    """Another process of the launch failed and has said why."""
+
+    shared = True
+
 
 class Interrupted(LilliputError):
     """A signal asked the run to stop; its state is saved and the same command goes on from there."""
+
+    shared = True
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

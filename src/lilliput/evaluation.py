@@ -20,6 +20,7 @@ from lilliput.models.encoder import head_transform
 from lilliput.models.student import student_hidden
 from lilliput.models.teacher import Teacher
 from lilliput.objectives import logits
+from lilliput.processes import ALONE, Processes
 from lilliput.rows import Rows
 
 _ROWS_PER_BATCH = 16
@@ -57,6 +58,7 @@ def evaluate_masked_lm(
     student: BertForMaskedLM | None = None,
     dtype: torch.dtype = torch.float32,
     rows: int = 512,
+    processes: Processes = ALONE,
 ) -> Iterator[tuple[str, Quality]]:
     """Yields `("teacher", quality)` and `("student", quality)` for the models given.
 
@@ -66,6 +68,7 @@ def evaluate_masked_lm(
         student: Reads and predicts its own.
         dtype: Precision of the forward pass.
         rows: Rows to evaluate on at most.
+        processes: Share the rows among them; each yields the quality on all.
     """
     readers: dict[str, _Tally] = {}
     if teacher is not None:
@@ -73,7 +76,7 @@ def evaluate_masked_lm(
     if student is not None:
         readers["student"] = _Tally()
     steps = max(1, min(rows, len(source.rows)) // source.config.rows)
-    for step in range(steps):
+    for step in range(processes.index, steps, processes.count):
         batch = source.batch(step)
         if teacher is not None:
             reading = batch.teacher.to(teacher.own_table.device)
@@ -86,7 +89,7 @@ def evaluate_masked_lm(
             table, bias = student.bert.embeddings.word_embeddings.weight, student.cls.predictions.bias
             readers["student"].add(_scores(student, hidden, reading, table, bias), reading, batch)
     for name, tally in readers.items():
-        yield name, tally.quality()
+        yield name, tally.quality(processes)
 
 
 def _scores(model: BertForMaskedLM, hidden: Tensor, reading: Reading, table: Tensor, bias: Tensor) -> Tensor:
@@ -108,13 +111,14 @@ class _Tally:
         self.words += reading.words.unique().shape[0]  # type: ignore[no-untyped-call]
         self.characters += batch.masked_characters
 
-    def quality(self) -> Quality:
-        """Returns what the sums come to."""
-        pieces = max(self.pieces, 1)
+    def quality(self, processes: Processes) -> Quality:
+        """Returns what the sums of all processes come to."""
+        total = processes.add_up(vars(self))
+        pieces = max(total["pieces"], 1)
         return Quality(
-            bits_per_character=self.nats / math.log(2) / max(self.characters, 1),
-            accuracy=self.right / pieces,
-            loss=self.nats / pieces,
-            pieces=self.pieces,
-            words=self.words,
+            bits_per_character=total["nats"] / math.log(2) / max(total["characters"], 1),
+            accuracy=total["right"] / pieces,
+            loss=total["nats"] / pieces,
+            pieces=int(total["pieces"]),
+            words=int(total["words"]),
         )

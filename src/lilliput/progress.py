@@ -1,5 +1,6 @@
 """How long work shows itself: one bar on a terminal, a line now and then in a log file."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True)
+is_main = os.environ.get("RANK", "0") == "0"
+"""Whether this process reports: of several that a launcher started, the first alone does."""
+
+console = Console(stderr=True, quiet=not is_main)
 """Where progress goes, so that results alone stand on standard output."""
 
 _SECONDS_BETWEEN_LINES = 30.0

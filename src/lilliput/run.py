@@ -218,7 +218,12 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """Says in a few words what differs between a manifest and what is wanted now."""
     if found.get("format") != FORMAT:
         return f"format {found.get('format')}, this version of lilliput writes {FORMAT}"
-    old, new = _flatten(found["made_from"]), _flatten(json.loads(json.dumps(wanted)))
+    return difference(found["made_from"], wanted)
+
+
+def difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Says in a few words what differs between JSON values that are there and those wanted now."""
+    old, new = _flatten(there), _flatten(json.loads(json.dumps(now)))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     shown = [f"{key}: {old.get(key, 'nothing')} there, {new.get(key, 'nothing')} now" for key in changed[:3]]
     return "; ".join(shown) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")

@@ -5,8 +5,9 @@ objectives. `Stepper` divides them, goes backward, clips and steps. Both name th
 (`record_function`), by which `benchmark` tells them apart.
 """
 
+import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -23,6 +24,7 @@ from lilliput.models.projection import SharedProjections, shared_variables
 from lilliput.models.student import student_hidden
 from lilliput.models.teacher import Teacher
 from lilliput.objectives import logits, masked_lm, shared_projection, soft_labels
+from lilliput.processes import ALONE, Processes, connected
 
 Sums = dict[str, Tensor]
 """Summed loss of each objective."""
@@ -136,13 +138,11 @@ class Trainees(nn.Module):
         return logits(hidden, student.bert.embeddings.word_embeddings.weight, student.cls.predictions.bias)
 
     def counts(self, batches: Sequence[Batch]) -> dict[str, int]:
-        """Returns by what each objective's sum over `batches` is to be divided."""
-        predicted = {
+        """Returns of how many terms each objective's sum over `batches` consists."""
+        return {
             "teacher_masked_lm": sum(len(batch.teacher.targets) for batch in batches),
             "student_masked_lm": sum(len(batch.student.targets) for batch in batches),
             "soft_labels": sum(int(batch.aligned.sum()) for batch in batches),
-        }
-        return {name: max(count, 1) for name, count in predicted.items()} | {
             "projection_down": 1,
             "projection_up": 1,
         }
@@ -192,42 +192,49 @@ def learning_rate(peak: float, done: float, warm_up: float) -> float:
 
 
 class Stepper:
-    """Takes training steps."""
+    """Takes training steps, together with the other processes of a launch.
 
-    def __init__(self, trainees: Trainees, config: OptimizerConfig, accelerator: Accelerator) -> None:
-        """Moves the models to the accelerator's device and builds their optimiser."""
-        self._config, self._accelerator = config, accelerator
+    Each process goes backward over its own parts of a batch and gets the gradients of the whole batch, so all
+    take the same step.
+    """
+
+    def __init__(
+        self,
+        trainees: Trainees,
+        config: OptimizerConfig,
+        accelerator: Accelerator,
+        processes: Processes = ALONE,
+    ) -> None:
+        """Moves the models to the accelerator's device and builds their optimiser.
+
+        Of several processes all begin with the weights of the main one, in a precision that suits each.
+        """
+        self._config, self._accelerator, self.processes = config, accelerator, processes
         self.trainees = trainees
         self.device = accelerator.device
-        self.dtype = training_dtype(accelerator.device)
-        self._forward, self.optimizer = accelerator.prepare(trainees, build_optimizer(trainees, config))
+        exact = training_dtype(accelerator.device) == torch.float32
+        self.dtype = torch.float32 if processes.any(exact) else torch.bfloat16
+        with connected():
+            self._forward, self.optimizer = accelerator.prepare(trainees, build_optimizer(trainees, config))
 
     def step(self, batches: Sequence[Batch], step: int, done: float) -> dict[str, float]:
-        """Takes one step over the parts of a batch and returns each objective's mean.
+        """Takes one step over a batch and returns each objective's mean over all of it.
 
         Args:
-            batches: The parts, on the models' device.
+            batches: The parts that this process reads, on any device.
             step: The step's number, for messages.
             done: Share of the stage that is over.
 
         Raises:
             TrainingError: If an objective or a gradient is not finite; the step is then not taken.
+            LaunchError: If another process ended or does not come along.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(group["peak"], done, self._config.warm_up)
-        counts = self.trainees.counts(batches)
-        means: dict[str, float] = {}
+        counts = self.processes.add_up(self.trainees.counts(batches))
         self.optimizer.zero_grad(set_to_none=True)
-        for part, batch in enumerate(batches):
-            with record_function("forward"):
-                sums = self._forward(batch, self.dtype, part == 0)
-            if not sums:  # projections alone count in the first part only
-                continue
-            weighted = [getattr(self.trainees.weights, name) * sums[name] / counts[name] for name in sums]
-            with record_function("backward"):
-                self._accelerator.backward(torch.stack(weighted).sum())
-            for name, value in sums.items():
-                means[name] = means.get(name, 0.0) + float(value.detach()) / counts[name]
+        with connected():
+            means = self.processes.add_up(self._go_backward(batches, counts))
         for name, mean in means.items():
             _require_finite(f"the objective {name}", mean, step)
         with record_function("update"):
@@ -236,6 +243,29 @@ class Stepper:
                 _require_finite(f"the norm of the gradients of {', '.join(means)}", float(norm), step)
             self.optimizer.step()
         return means
+
+    def _go_backward(self, batches: Sequence[Batch], counts: Mapping[str, float]) -> dict[str, float]:
+        """Leaves the gradients of the whole batch and returns what this process adds to each mean.
+
+        The projections do not hang on the batch: every process counts them in once, in its last part, as
+        gradients travel with that one and it has to reach every parameter.
+        """
+        found: dict[str, list[Tensor]] = {}
+        for part, batch in enumerate(batches, start=1):
+            is_last = part == len(batches)
+            with contextlib.nullcontext() if is_last else self._accelerator.no_sync(self._forward):
+                with record_function("forward"):
+                    sums = self._forward(batch.to(self.device), self.dtype, is_last)
+                weighted = [
+                    getattr(self.trainees.weights, name) * value / max(counts[name], 1)
+                    for name, value in sums.items()
+                ]
+                if weighted:
+                    with record_function("backward"):  # times their number, as their gradients are averaged
+                        self._accelerator.backward(torch.stack(weighted).sum() * self.processes.count)
+            for name, value in sums.items():
+                found.setdefault(name, []).append(value.detach())
+        return {name: sum(map(float, values)) / max(counts[name], 1) for name, values in found.items()}
 
     def _clipped_together(self) -> Iterator[list[nn.Parameter]]:
         """Yields the trained parameters of each model."""

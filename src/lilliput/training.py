@@ -3,7 +3,7 @@
 Teacher-only, dual and student-only training are this one loop with different objectives. It counts steps,
 never epochs. What has to survive a kill is in the checkpoint: weights, optimiser, and the position, which
 with the seed gives the next batch; so a resumed run ends with the same bits as one that was never
-interrupted.
+interrupted. With another number of processes sums round differently, and nothing else differs.
 """
 
 import contextlib
@@ -12,26 +12,26 @@ import dataclasses
 import importlib.util
 import platform
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors import SafetensorError
 
 from lilliput.batches import BatchSource
 from lilliput.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
-from lilliput.config import Recipe, StageConfig
-from lilliput.errors import Interrupted, StorageError
+from lilliput.config import BatchConfig, Recipe, StageConfig
+from lilliput.errors import ConfigError, Interrupted, StorageError
 from lilliput.evaluation import evaluate_masked_lm, evaluation_source
+from lilliput.lexicon import Lexicon
 from lilliput.models.student import save_student
+from lilliput.processes import launch, signals
 from lilliput.progress import bar
 from lilliput.run import MetricsLog, RunDir, StageDir
 from lilliput.stages import Data, first_models, stage_budget, stage_inputs
-from lilliput.step import Stepper
+from lilliput.step import Stepper, Trainees
 
 _PROBES = 10
 """Times the student is evaluated on few rows while a stage runs."""
@@ -51,7 +51,8 @@ def train(
 ) -> Values:
     """Trains one stage of a run and returns what it reports.
 
-    A finished stage is not trained again; an interrupted one goes on from its last checkpoint.
+    A finished stage is not trained again; an interrupted one goes on from its last checkpoint. Processes of
+    one launch train it together, however many: they share the rows of each batch, and the main one writes.
 
     Args:
         run: Holds the corpus, the lexicon and the stages before this one; takes this one.
@@ -67,36 +68,72 @@ def train(
     Raises:
         StorageError: If an earlier stage is missing, or this one was made from anything else.
         TrainingError: If a loss is not finite.
+        LaunchError: If the processes of a launch differ, or one has ended.
         Interrupted: If SIGTERM or SIGINT came; the state is saved.
     """
-    config = recipe.stage(stage)
-    folder = StageDir(run.training(stage), stage_inputs(run, recipe, config, teacher))
-    if folder.is_finished(overwrite):
-        return folder.results()
+    config, processes = recipe.stage(stage), launch()
+    with processes.together():
+        inputs = stage_inputs(run, recipe, config, teacher)
+    processes.require_same(inputs, "give every process the same command, run and teacher")
+    folder = StageDir(run.training(stage), inputs)
+    done: Values | None = processes.on_main(
+        lambda: folder.results() if folder.is_finished(overwrite) else None
+    )
+    if done is not None:
+        return done
+    parts = processes.on_main(_parts_each, config.batch, processes.count)
     keep_freed_memory()
-    data = Data.open(run, config.batch.length, recipe.student.positions)
-    source = BatchSource(data.train, data.lexicon, config.batch, (recipe.seed, recipe.stages.index(config)))
     saved = folder.path / "checkpoints"
-    fit = folder.other() is not None or not checkpoints(saved)
-    trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
-    stepper = Stepper(trainees, config.optimizer, Accelerator())
+    with processes.together():
+        data = Data.open(run, config.batch.length, recipe.student.positions)
+        seed = (recipe.seed, recipe.stages.index(config))
+        source = BatchSource(data.train, data.lexicon, config.batch, seed)
+        fit = processes.is_main and (folder.other() is not None or not checkpoints(saved))
+        trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
+    stepper = Stepper(trainees, config.optimizer, _accelerator(), processes)
     held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
-    folder.begin()  # only now, so that a refusal of the inputs leaves nothing behind and takes nothing away
-    position = load_checkpoint(saved, trainees, stepper.optimizer)
-    loop = _Loop(folder.path, config, stage_budget(recipe, config), source, held_out, stepper)
+    # Only now, so that a refusal of the inputs leaves nothing behind and takes nothing away.
+    processes.on_main(folder.begin)
+    with processes.together():
+        position = load_checkpoint(saved, trainees, stepper.optimizer)
+    processes.require_same(dataclasses.asdict(position), "let all machines share the run's folder")
+    loop = _Loop(folder.path, config, stage_budget(recipe, config), source, held_out, stepper, parts)
     position = loop.run(position, saved, checkpoint_minutes * 60)
+    return processes.on_main(lambda: _finish(folder, data.lexicon, trainees, loop.results(position)))
+
+
+def _parts_each(batch: BatchConfig, processes: int) -> int:
+    """Returns into how many parts each process splits its share of a batch.
+
+    Parts are as large as without processes, or smaller. Raises ConfigError where there are not enough rows.
+    """
+    if processes > batch.rows:
+        raise ConfigError(
+            f"{processes} processes cannot share {batch.rows} rows; raise batch.rows, or launch fewer"
+        )
+    return min(-(-batch.accumulation // processes), batch.rows // processes)
+
+
+def _accelerator() -> Accelerator:
+    """Returns what spreads models over devices and processes; precision is chosen in `step`."""
+    parallel = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    return Accelerator(mixed_precision="no", kwargs_handlers=[parallel])
+
+
+def _finish(folder: StageDir, lexicon: Lexicon, trainees: Trainees, results: Values) -> Values:
+    """Saves the models and returns what the stage reports."""
     try:
-        if trainees.teacher is not None and config.objectives.trains_teacher:
+        if trainees.teacher is not None and trainees.weights.trains_teacher:
             trainees.teacher.save(folder.path / "teacher")
         if trainees.student is not None:
-            save_student(trainees.student, data.lexicon.student_tokenizer(), folder.path / "student")
+            save_student(trainees.student, lexicon.student_tokenizer(), folder.path / "student")
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"the models cannot be saved in {folder.path}: {error}; the state before is kept"
         ) from error
-    results: Values = folder.finish(loop.results(position))["results"]
-    shutil.rmtree(saved, ignore_errors=True)
-    return results
+    finished: Values = folder.finish(results)["results"]
+    shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
+    return finished
 
 
 class _Loop:
@@ -110,34 +147,42 @@ class _Loop:
         source: BatchSource,
         held_out: BatchSource,
         stepper: Stepper,
+        parts: int,
     ) -> None:
         self._folder, self._config, self._budget = folder, config, budget
         self._source, self._held_out, self._stepper = source, held_out, stepper
+        self._processes, index = stepper.processes, stepper.processes.index
+        self._own_parts = range(index * parts, (index + 1) * parts)
+        self._parts = parts * self._processes.count
         self._metrics = MetricsLog(folder / "metrics.jsonl")
 
     def run(self, position: Position, folder: Path, checkpoint_seconds: float) -> Position:
         """Trains on from `position` until the budget is spent and returns the last position."""
-        self._metrics.rewind(position.step if position.step else -1)  # a beginning is evaluated anew
-        started = time.monotonic() - position.seconds
-        saved = time.monotonic()
-        with _signals() as asked, _events(self._folder, position.step) as events:
+        self._processes.on_main(self._metrics.rewind, position.step or -1)  # a beginning is evaluated anew
+        started, saved = time.monotonic() - position.seconds, position.seconds
+        folder_of_events = self._folder if self._processes.is_main else None
+        with signals() as asked, _events(folder_of_events, position.step) as events:
             if position.step == 0:
                 self._log(position, self._evaluate("held_out", _ROWS), events)
             with bar(f"Training {self._config.name}", 1.0, counted=False) as progress:
                 while (done := self._done(position)) < 1:
-                    position, values = self._step(position, done, started)
+                    position, values, stop = self._step(position, done, started, asked)
                     self._log(position, values, events)
                     progress.update(self._done(position), _note(values))
                     spent = self._done(position) >= 1  # saved too, as the models may find the disk full
-                    if asked or spent or time.monotonic() - saved > checkpoint_seconds:
-                        save_checkpoint(folder, self._stepper.trainees, self._stepper.optimizer, position)
-                        saved = time.monotonic()
-                    if asked:
-                        raise Interrupted(
-                            f"{asked[0]} stopped stage '{self._config.name}' after step {position.step}; its "
-                            "state is saved, and the same command goes on from there"
+                    if stop or spent or position.seconds - saved > checkpoint_seconds:
+                        self._processes.on_main(
+                            save_checkpoint, folder, self._stepper.trainees, self._stepper.optimizer, position
                         )
-            if len(self._evaluated()) < 2:  # else it is logged already, and saving the models failed
+                        saved = position.seconds
+                    if stop:
+                        raise Interrupted(
+                            f"{asked[0] if asked else 'a signal to another process'} stopped stage "
+                            f"'{self._config.name}' after step {position.step}; its state is saved, and the "
+                            "same command goes on from there"
+                        )
+            evaluated = self._processes.on_main(lambda: len(self._evaluated()))
+            if evaluated < 2:  # else it is logged already, and saving the models failed
                 self._log(position, self._evaluate("held_out", _ROWS), events)
         return position
 
@@ -158,19 +203,26 @@ class _Loop:
         """Returns what is logged of the models' quality: at the beginning and, when there, at the end."""
         return [line for line in self._metrics.read() if any(key.startswith("held_out/") for key in line)]
 
-    def _step(self, position: Position, done: float, started: float) -> tuple[Position, Values]:
-        """Takes one step and returns the new position with what there is to log."""
-        device, step_started = self._stepper.device, time.monotonic()
-        parts = self._config.batch.accumulation
-        batches = [self._source.batch(position.step, part, parts).to(device) for part in range(parts)]
+    def _step(
+        self, position: Position, done: float, started: float, asked: list[str]
+    ) -> tuple[Position, Values, bool]:
+        """Takes one step; returns the new position, what there is to log, and whether a signal said stop."""
+        step_started = time.monotonic()
+        batches = [self._source.batch(position.step, part, self._parts) for part in self._own_parts]
         values: Values = dict(self._stepper.step(batches, position.step + 1, done))
-        words = sum(batch.words for batch in batches)
         now = time.monotonic()
-        values["words_per_second"] = words / (now - step_started)
-        position = Position(position.step + 1, position.words + words, now - started)
+        told = self._processes.add_up(
+            {
+                "words": sum(batch.words for batch in batches),
+                "seconds": now - started if self._processes.is_main else 0.0,  # one clock for all
+                "asked": bool(asked),
+            }
+        )
+        values["words_per_second"] = told["words"] / (now - step_started)
+        position = Position(position.step + 1, position.words + int(told["words"]), told["seconds"])
         if int(self._done(position) * _PROBES) > int(done * _PROBES):
             values |= self._evaluate("probe", _PROBE_ROWS)
-        return position, values
+        return position, values, told["asked"] > 0
 
     def _done(self, position: Position) -> float:
         """Returns the share of the budget that is spent."""
@@ -187,6 +239,7 @@ class _Loop:
             student=trainees.student,
             dtype=self._stepper.dtype,
             rows=rows,
+            processes=self._processes,
         )
         return {
             f"{name}/{model}/{key}": value
@@ -195,8 +248,9 @@ class _Loop:
         }
 
     def _log(self, position: Position, values: Values, events: Callable[[Values, int], None]) -> None:
-        self._metrics.append(dataclasses.asdict(position) | values)
-        events(values, position.step)
+        if self._processes.is_main:
+            self._metrics.append(dataclasses.asdict(position) | values)
+            events(values, position.step)
 
 
 def keep_freed_memory() -> None:
@@ -225,31 +279,9 @@ def _note(values: Mapping[str, float]) -> str:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[str]]:
-    """Collects the names of SIGTERM and SIGINT instead of dying of them; a second one works as ever."""
-    asked: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def remember(number: int, _: Any) -> None:
-        asked.append(signal.Signals(number).name)
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, remember)
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _events(folder: Path, step: int) -> Iterator[Callable[[Values, int], None]]:
-    """Gives a function that writes values for TensorBoard, or nothing where that is not installed."""
-    if importlib.util.find_spec("tensorboard") is None:
+def _events(folder: Path | None, step: int) -> Iterator[Callable[[Values, int], None]]:
+    """Gives a function that writes values for TensorBoard, if there is a folder and TensorBoard."""
+    if folder is None or importlib.util.find_spec("tensorboard") is None:
         yield lambda values, step: None
         return
     from torch.utils.tensorboard import SummaryWriter
