@@ -4,6 +4,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import BertConfig
 
 from conftest import LENGTH, STUDENT_PIECES, World
 from lilliput.config import BatchConfig, ObjectiveWeights, OptimizerConfig, StudentConfig
@@ -13,11 +14,10 @@ from lilliput.cost import (
     BertShape,
     encoder_operations,
     step_operations,
-    teacher_parameters,
-    trained_parameters,
 )
+from lilliput.footprint import teacher_parameters, trained_parameters
 from lilliput.models.student import parameter_count, random_student, student_config
-from lilliput.models.teacher import build_teacher, load_masked_lm
+from lilliput.models.teacher import build_teacher, load_masked_lm, load_teacher_config
 from lilliput.step import Stepper, Trainees
 
 STUDENT = StudentConfig(layers=2, width=16, heads=2, feed_forward=40, positions=LENGTH)
@@ -35,8 +35,8 @@ OBJECTIVES = {
 
 def shapes(world: World) -> tuple[BertShape, BertShape]:
     """Returns the small teacher's shape and the student's."""
-    size = load_masked_lm(world.teacher)[0].config.vocab_size
-    return BertShape(3, 32, 4, 64, 48, size), BertShape.of_student(STUDENT, STUDENT_PIECES)
+    config = load_teacher_config(world.teacher)
+    return BertShape.of_config(config), BertShape.of_student(STUDENT, STUDENT_PIECES)
 
 
 def trainees(world: World, weights: ObjectiveWeights, affine: bool) -> Trainees:
@@ -70,6 +70,21 @@ def test_the_operations_of_a_step_are_those_that_torch_counts(
     assert all(part.total == part.forward + part.backward > 0 for part in counted.values())
 
 
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("objectives", OBJECTIVES)
+def test_the_operations_of_muon_are_those_that_torch_counts(
+    world: World, objectives: str, affine: bool
+) -> None:
+    weights = OBJECTIVES[objectives]
+    batch = world.source(BatchConfig(rows=4, length=LENGTH)).batch(0)
+    stepper = Stepper(trainees(world, weights, affine), OptimizerConfig("muon"), Accelerator())
+    stepper.step([batch], 1, 0.5)
+    with FlopCounterMode(display=False) as update:
+        stepper.optimizer.step()
+    counted = step_operations(weights, *shapes(world), BatchShape.of(batch), affine=affine, muon=True)
+    assert counted["update"].total == update.get_total_flops() > 0
+
+
 def test_the_parts_of_a_step_count_the_projections_once(world: World) -> None:
     batch = BatchShape.of(world.source(BatchConfig(rows=4, length=LENGTH)).batch(0))
     once, thrice = (
@@ -98,6 +113,13 @@ def test_parameters_of_well_known_shapes() -> None:
     assert SHAPES["bert-base"].parameters == 109_514_298
     assert SHAPES["minilm-6"].parameters == 22_744_506  # the README's, of the checkpoint itself
     assert BertShape.of_student(StudentConfig(), 4928).parameters == 1_673_048
+
+
+def test_a_shape_and_a_config_are_one(world: World) -> None:
+    shape = BertShape.of_config(load_teacher_config(world.teacher))
+    assert shape.layers == 3
+    assert shape.positions == 48
+    assert BertShape.of_config(BertConfig(**shape.settings())) == shape
 
 
 def test_an_encoder_is_quadratic_in_length_beyond_its_products() -> None:

@@ -1,4 +1,4 @@
-"""What training costs, counted from shapes alone: operations, parameters, bytes in memory and on disk.
+"""What training costs, counted from shapes alone: operations, and parameters (`footprint`: bytes).
 
 Operations are those of matrix products, a multiplication and an addition counted as two; tests hold them
 equal to what torch's FlopCounterMode counts in `step.Trainees`. The rest of a step only moves bytes.
@@ -17,8 +17,19 @@ from typing import TYPE_CHECKING
 from lilliput.config import ObjectiveWeights, StudentConfig
 
 if TYPE_CHECKING:
+    from transformers import BertConfig
+
     from lilliput.batches import Batch
 
+_CONFIG_NAMES = {
+    "layers": "num_hidden_layers",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "feed_forward": "intermediate_size",
+    "positions": "max_position_embeddings",
+    "vocabulary": "vocab_size",
+}
+"""What transformers calls the fields of a shape."""
 _TYPES = 2
 """Segment embeddings of every BERT."""
 
@@ -45,6 +56,15 @@ class BertShape:
         """Returns the shape of a recipe's student with `vocabulary` pieces."""
         return cls(**dataclasses.asdict(config), vocabulary=vocabulary)
 
+    @classmethod
+    def of_config(cls, config: "BertConfig") -> "BertShape":
+        """Returns the shape of a checkpoint."""
+        return cls(**{field: getattr(config, name) for field, name in _CONFIG_NAMES.items()})
+
+    def settings(self) -> dict[str, int]:
+        """Returns the shape as arguments of transformers' BertConfig."""
+        return {name: getattr(self, field) for field, name in _CONFIG_NAMES.items()}
+
     def variables(self) -> list[tuple[int, ...]]:
         """Returns the shape of every parameter, in an order that depends on the number of layers alone."""
         width, inner = self.width, self.feed_forward
@@ -54,6 +74,10 @@ class BertShape:
         feed_forward = [(inner, width), (inner,), (width, inner), vector, vector, vector]
         head = [square, vector, vector, vector, (self.vocabulary,)]
         return [*embeddings, *(attention + feed_forward) * self.layers, *head]
+
+    def matrices(self) -> list[tuple[int, ...]]:
+        """Returns the shapes of the linear layers' weights, to which the tables do not belong."""
+        return [shape for shape in self.variables()[3:] if len(shape) == 2]
 
     @property
     def parameters(self) -> int:
@@ -181,7 +205,7 @@ def student_operations(
     }
 
 
-def _projected(teacher: BertShape, student: BertShape) -> Counter[tuple[tuple[int, ...], tuple[int, ...]]]:
+def shared_shapes(teacher: BertShape, student: BertShape) -> Counter[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Returns how many variables the models share of each pair of shapes, the teacher's first."""
     cut = dataclasses.replace(
         teacher, layers=student.layers, positions=student.positions, vocabulary=student.vocabulary
@@ -189,7 +213,7 @@ def _projected(teacher: BertShape, student: BertShape) -> Counter[tuple[tuple[in
     return Counter(zip(cut.variables(), student.variables(), strict=True))
 
 
-def _as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     """Returns rows and columns; a vector is one row."""
     return (shape[0], shape[1]) if len(shape) == 2 else (1, shape[0])
 
@@ -197,8 +221,8 @@ def _as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
 def projection_operations(weights: ObjectiveWeights, teacher: BertShape, student: BertShape) -> Operations:
     """Returns the operations of the shared projections of one step, which do not depend on its batch."""
     forward = backward = 0
-    for shapes, count in _projected(teacher, student).items():
-        theirs, ours = map(_as_matrix, shapes)
+    for shapes, count in shared_shapes(teacher, student).items():
+        theirs, ours = map(as_matrix, shapes)
         for weight, (rows, columns), (to_rows, to_columns), trained in (
             (weights.projection_down, theirs, ours, weights.trains_teacher),
             (weights.projection_up, ours, theirs, True),
@@ -221,6 +245,7 @@ def step_operations(
     *,
     affine: bool = False,
     parts: int = 1,
+    muon: bool = False,
 ) -> dict[str, Operations]:
     """Returns the operations of one training step by part, those of the parts that the stage has.
 
@@ -231,6 +256,7 @@ def step_operations(
         batch: What one part of a step reads.
         affine: Whether the teacher's second table is affine.
         parts: Parts of a step (`batch.accumulation`).
+        muon: Whether the optimiser is Muon.
     """
     found = teacher_operations(weights, teacher, student, batch)
     table = _product(2 * student.vocabulary * student.width * teacher.width, weights.trains_teacher)
@@ -242,29 +268,24 @@ def step_operations(
         found["projections"] = projection_operations(weights, teacher, student)
         if affine:
             found["projections"] += table
+    if muon:
+        found["update"] = muon_operations(trained_matrices(weights, teacher, student, affine))
     return found
 
 
-def trained_parameters(
+def muon_operations(matrices: Sequence[tuple[int, ...]]) -> Operations:
+    """Returns the operations of making the steps of some matrices orthogonal, as part of no pass.
+
+    Five Newton-Schulz iterations (Jordan et al. 2024): a product with the transpose, one of that with itself,
+    and one with the matrix.
+    """
+    sizes = [sorted(shape) for shape in matrices]
+    return Operations(sum(5 * 2 * (2 * short**2 * long + short**3) for short, long in sizes))
+
+
+def trained_matrices(
     weights: ObjectiveWeights, teacher: BertShape, student: BertShape, affine: bool = False
-) -> dict[str, int]:
-    """Returns the parameters that a stage trains, of "teacher", "student" and "projections"."""
-    found = {}
-    if weights.trains_teacher:
-        found["teacher"] = teacher_parameters(teacher, student, affine)
-    if weights.trains_student:
-        found["student"] = student.parameters
-    if weights.uses_projections:
-        found["projections"] = sum(
-            (theirs[0] * ours[0] if theirs[0] != ours[0] else 0)
-            + (theirs[1] * ours[1] if theirs[1] != ours[1] else 0)
-            for theirs, ours in (map(_as_matrix, shapes) for shapes in _projected(teacher, student))
-        ) * ((weights.projection_down > 0) + (weights.projection_up > 0))
-    return found
-
-
-def teacher_parameters(teacher: BertShape, student: BertShape, affine: bool = False) -> int:
-    """Returns the parameters of a teacher with both vocabularies."""
-    size, wide = student.vocabulary, teacher.width
-    table = size * student.width + (student.width + 1) * wide if affine else size * wide
-    return teacher.parameters + table + size
+) -> list[tuple[int, ...]]:
+    """Returns the shapes of the matrices that a stage trains with Muon where that is chosen."""
+    theirs = teacher.matrices() + [(teacher.width, student.width)] * affine
+    return theirs * weights.trains_teacher + student.matrices() * weights.trains_student

@@ -1,0 +1,146 @@
+"""What a run takes of memory and of the disk, counted from shapes and the size of its text."""
+
+import math
+from dataclasses import dataclass
+
+from lilliput.config import ObjectiveWeights, StageConfig
+from lilliput.cost import BertShape, as_matrix, shared_shapes, trained_matrices
+
+_CORPUS_BYTES = 4
+"""Per word: its id."""
+_TYPE_BYTES = 60
+"""Per word type: 17 in the corpus, spelling and count, 43 in the lexicon, both segmentations."""
+_TYPE_TABLE_BYTES = 75
+"""Per word type, what batches are made with, apart from what is on disk."""
+_WORDS_PER_ROW, _ROW_BYTES = 90, 24
+_STEP_COPIES = 2.0
+"""Memory grows by what a step keeps for the backward pass, times this: gradients of the same size, and gaps.
+Measured as resident memory, in float32: 2.1 for MiniLM, 1.9 for a student of 6x120."""
+_COPIES = 2
+"""Of the optimiser's state while a checkpoint is written: the bytes of its tensors, and those of the file."""
+_CHECKPOINTS = 3
+"""Two are kept, one is being written."""
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """How large a text is."""
+
+    words: int
+    """Running words."""
+    types: int
+    """Different words."""
+
+    @property
+    def disk_bytes(self) -> int:
+        """Its corpus and its lexicon on disk."""
+        return _CORPUS_BYTES * self.words + _TYPE_BYTES * self.types
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a stage keeps of it in memory, most of it pages of the corpus, given back if need be."""
+        rows = self.words // _WORDS_PER_ROW
+        return self.disk_bytes + _TYPE_TABLE_BYTES * self.types + _ROW_BYTES * rows
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Parameters and files of one stage."""
+
+    stage: StageConfig
+    """Says what is trained, and how."""
+    teacher: BertShape
+    """The teacher, with its own vocabulary."""
+    student: BertShape
+    """The student."""
+    affine: bool
+    """Whether the teacher's second table is affine."""
+
+    @property
+    def trained(self) -> int:
+        """Parameters that are trained."""
+        shapes = self.teacher, self.student
+        return sum(trained_parameters(self.stage.objectives, *shapes, self.affine).values())
+
+    @property
+    def parameters(self) -> int:
+        """Parameters in memory."""
+        weights = self.stage.objectives
+        frozen = weights.uses_teacher and not weights.trains_teacher
+        return self.trained + frozen * teacher_parameters(self.teacher, self.student, self.affine)
+
+    @property
+    def moment_bytes(self) -> int:
+        """The optimiser's state: two moments of every trained parameter, with Muon one of a matrix."""
+        shapes = trained_matrices(self.stage.objectives, self.teacher, self.student, self.affine)
+        matrices = sum(map(math.prod, shapes)) if self.stage.optimizer.name == "muon" else 0
+        return 8 * self.trained - 4 * matrices
+
+    @property
+    def state_bytes(self) -> int:
+        """Weights, gradients and the optimiser's state, all in float32."""
+        return 4 * (self.parameters + self.trained) + self.moment_bytes
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """One checkpoint; tied tables and head biases are in it twice, as they are in the models' state."""
+        weights = self.stage.objectives
+        tied = [self.teacher] * weights.uses_teacher + [self.student] * weights.trains_student
+        twice = sum(shape.vocabulary * (shape.width + 1) for shape in tied)
+        return 4 * (self.parameters + twice) + self.moment_bytes
+
+    @property
+    def model_bytes(self) -> int:
+        """The models that the stage leaves."""
+        weights = self.stage.objectives
+        taught = weights.trains_teacher * teacher_parameters(self.teacher, self.student, self.affine)
+        return 4 * (taught + weights.trains_student * self.student.parameters)
+
+    def process_bytes(self, libraries: int, text: TextSize, kept_bytes: float) -> int:
+        """Returns the memory of the process at its peak, when it writes a checkpoint.
+
+        Args:
+            libraries: What it takes before the stage begins.
+            text: What it reads.
+            kept_bytes: What one part of a step keeps for the backward pass.
+        """
+        return libraries + text.memory_bytes + self.gpu_bytes(kept_bytes) + _COPIES * self.moment_bytes
+
+    def gpu_bytes(self, kept_bytes: float) -> int:
+        """Returns the memory of a GPU at its peak."""
+        return self.state_bytes + round(_STEP_COPIES * kept_bytes)
+
+
+def trained_parameters(
+    weights: ObjectiveWeights, teacher: BertShape, student: BertShape, affine: bool = False
+) -> dict[str, int]:
+    """Returns the parameters that a stage trains, of "teacher", "student" and "projections"."""
+    found = {}
+    if weights.trains_teacher:
+        found["teacher"] = teacher_parameters(teacher, student, affine)
+    if weights.trains_student:
+        found["student"] = student.parameters
+    if weights.uses_projections:
+        found["projections"] = sum(
+            (theirs[0] * ours[0] if theirs[0] != ours[0] else 0)
+            + (theirs[1] * ours[1] if theirs[1] != ours[1] else 0)
+            for theirs, ours in (map(as_matrix, shapes) for shapes in shared_shapes(teacher, student))
+        ) * ((weights.projection_down > 0) + (weights.projection_up > 0))
+    return found
+
+
+def teacher_parameters(teacher: BertShape, student: BertShape, affine: bool = False) -> int:
+    """Returns the parameters of a teacher with both vocabularies."""
+    size, wide = student.vocabulary, teacher.width
+    table = size * student.width + (student.width + 1) * wide if affine else size * wide
+    return teacher.parameters + table + size
+
+
+def run_disk_bytes(text: TextSize, stages: list[Footprint]) -> int:
+    """Returns the size of a run's folder when it is largest."""
+    there = text.disk_bytes
+    largest = there + _CORPUS_BYTES * text.words  # each word also in the parts of which a corpus is merged
+    for stage in stages:
+        largest = max(largest, there + _CHECKPOINTS * stage.checkpoint_bytes + stage.model_bytes)
+        there += stage.model_bytes
+    return max(largest, there + 4 * stages[0].student.parameters)
