@@ -33,9 +33,10 @@ from lilliput.run import MetricsLog, RunDir, StageDir
 from lilliput.stages import Data, first_models, stage_budget, stage_inputs
 from lilliput.step import Stepper, Trainees
 
-_PROBES = 10
+PROBES = 10
 """Times the student is evaluated on few rows while a stage runs."""
-_PROBE_ROWS, _ROWS = 128, 512
+PROBE_ROWS, ROWS = 128, 512
+"""Held-out rows of such an evaluation, and of those at the beginning and the end."""
 
 Values = dict[str, Any]
 
@@ -163,7 +164,7 @@ class _Loop:
         folder_of_events = self._folder if self._processes.is_main else None
         with signals() as asked, _events(folder_of_events, position.step) as events:
             if position.step == 0:
-                self._log(position, self._evaluate("held_out", _ROWS), events)
+                self._log(position, self._evaluate("held_out", ROWS), events)
             with bar(f"Training {self._config.name}", 1.0, counted=False) as progress:
                 while (done := self._done(position)) < 1:
                     position, values, stop = self._step(position, done, started, asked)
@@ -183,7 +184,7 @@ class _Loop:
                         )
             evaluated = self._processes.on_main(lambda: len(self._evaluated()))
             if evaluated < 2:  # else it is logged already, and saving the models failed
-                self._log(position, self._evaluate("held_out", _ROWS), events)
+                self._log(position, self._evaluate("held_out", ROWS), events)
         return position
 
     def results(self, position: Position) -> Values:
@@ -220,8 +221,8 @@ class _Loop:
         )
         values["words_per_second"] = told["words"] / (now - step_started)
         position = Position(position.step + 1, position.words + int(told["words"]), told["seconds"])
-        if int(self._done(position) * _PROBES) > int(done * _PROBES):
-            values |= self._evaluate("probe", _PROBE_ROWS)
+        if int(self._done(position) * PROBES) > int(done * PROBES):
+            values |= self._evaluate("probe", PROBE_ROWS)
         return position, values, told["asked"] > 0
 
     def _done(self, position: Position) -> float:
