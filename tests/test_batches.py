@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from torch import Tensor
 
 from conftest import LENGTH, World, row_words
 from lilliput.batches import Batch, BatchSource, Reading
-from lilliput.config import BatchConfig
-from lilliput.corpus import END, START
+from lilliput.config import BatchConfig, LexiconConfig
+from lilliput.corpus import END, START, build_corpus
 from lilliput.errors import InputError
+from lilliput.lexicon import build_lexicon
 from lilliput.rows import Rows, cut_rows
+from lilliput.tokenizer import load_tokenizer
 
 MIXED = BatchConfig(rows=8, length=LENGTH)
 
@@ -105,6 +108,19 @@ def test_parts_together_are_the_whole_batch(world: World, parts: int) -> None:
         assert all(torch.equal(a, b) for a, b in zip(shown, shown_whole, strict=True))
 
 
+@pytest.mark.parametrize("reader", ["teacher", "student"])
+def test_a_reading_that_is_not_asked_for_is_empty_and_changes_nothing_else(world: World, reader: str) -> None:
+    whole = world.source(MIXED).batch(3)
+    alone = BatchSource(world.train_rows, world.lexicon, MIXED, (0,), **{reader: False}).batch(3)
+    assert getattr(alone, reader).pieces.shape == (0, 0)
+    assert len(getattr(alone, reader).targets) == 0
+    assert whole.aligned.any()
+    assert alone.aligned.shape == alone.student.targets.shape
+    assert not alone.aligned.any()
+    unread = {reader: getattr(whole, reader), "aligned": whole.aligned}
+    assert same(dataclasses.replace(alone, **unread), whole)
+
+
 # Words
 
 
@@ -178,6 +194,33 @@ def test_positions_point_at_what_is_predicted(world: World) -> None:
         assert changed > 0.8
     assert batch.student.pieces.max() < world.lexicon.student_size
     assert batch.teacher.pieces.max() >= world.lexicon.teacher_size
+
+
+@pytest.mark.parametrize("rows", [1, 16])
+def test_rows_are_padded_with_pad_and_only_if_they_differ_in_length(world: World, rows: int) -> None:
+    batch = world.source(BatchConfig(rows=rows, length=LENGTH)).batch(2)
+    pads = (world.lexicon.teacher_special.pad, world.lexicon.student_special.pad)
+    for reading, pad in zip((batch.teacher, batch.student), pads, strict=True):
+        assert len(reading.pieces) == rows
+        assert (reading.padding is None) == (rows == 1)
+        if reading.padding is not None:
+            assert torch.equal(reading.pieces == pad, reading.padding)
+            assert not reading.padding.all(0).any(), "the longest row sets the length"
+
+
+def test_rows_may_be_longer_than_the_lexicon(world: World, tmp_path: Path) -> None:
+    text, tokenizer = tmp_path / "text.txt", load_tokenizer(world.teacher)
+    text.write_text("the in of\n\n" + "the in of " * 6, encoding="utf-8")
+    corpus = build_corpus([str(text)], tokenizer, tmp_path / "corpus", workers=1)
+    lexicon = build_lexicon(corpus, tokenizer, LexiconConfig(tokenizer=world.teacher), tmp_path / "lexicon")
+    rows, _ = cut_rows(corpus, lexicon, 20, hold_out=False)
+    assert len(lexicon.student.pieces) < 10
+    assert (rows.end - rows.start).min() < 10, "the shorter row is padded with more than there are pieces"
+    batch = BatchSource(rows, lexicon, BatchConfig(rows=len(rows), length=20), (0,)).batch(0)
+    ids = tokenizer.get_vocab()
+    spelt = [["[CLS]", *(corpus.word_types()[word] for word in row_words(rows, i))] for i in range(len(rows))]
+    expected = [[ids[word.replace("\n", "[SEP]")] for word in [*row, "[SEP]"]] for row in spelt]
+    assert sorted(truth(batch.student)) == sorted(expected)
 
 
 @pytest.mark.parametrize("mixing", [0.0, 0.5, 1.0])
