@@ -30,6 +30,7 @@ SURFACE = {
     "vocabulary": "teacher out sizes width overwrite",
     "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",
     "evaluate": "run text text_column rows",
+    "benchmark": "of",
     "recipes": "name",
 }
 
@@ -84,7 +85,7 @@ def test_help_names_every_option(run: Run, command: str) -> None:
     assert error == ""
     for name in SURFACE[command].split():
         option = name.strip("_").replace("_", "-")
-        assert name in ("teacher", "run", "name") or re.search(rf"--{option}[ ,\n]", out)
+        assert name in ("teacher", "run", "name", "of") or re.search(rf"--{option}[ ,\n]", out)
     assert "(required)" in out or command == "recipes"
 
 

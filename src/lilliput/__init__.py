@@ -10,14 +10,17 @@ The data walks once through these stages; each imports only from those before it
 6. `training`: the loop of one stage (`step`, `stages`, `checkpoint`), and how good it is (`evaluation`).
 
 `compression` walks through all of them as a recipe (`recipes`, `config`) says and keeps everything in one
-folder (`run`). `vocabularies` compares sizes of vocabulary before anything is trained. Every stage is one
-command (`cli`). The names below are loaded when first used: `import lilliput` imports no torch.
+folder (`run`). `vocabularies` compares sizes of vocabulary before anything is trained, `benchmark` says how fast
+all this is. Every stage is one command (`cli`). The names below are loaded when first used: `import lilliput`
+imports no torch.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lilliput.benchmark.corpus import benchmark_corpus as benchmark_corpus
+    from lilliput.benchmark.training import benchmark_training as benchmark_training
     from lilliput.compression import compress as compress, evaluate as evaluate
     from lilliput.config import Recipe as Recipe
     from lilliput.corpus import Corpus as Corpus, build_corpus as build_corpus
@@ -35,6 +38,8 @@ _HOMES = {
     "build_corpus": "lilliput.corpus",
     "build_lexicon": "lilliput.lexicon",
     "vocabulary": "lilliput.vocabularies",
+    "benchmark_training": "lilliput.benchmark.training",
+    "benchmark_corpus": "lilliput.benchmark.corpus",
     "Recipe": "lilliput.config",
     "find_recipe": "lilliput.recipes",
     "LilliputError": "lilliput.errors",

@@ -230,6 +230,75 @@ def compress(
     _print(f"the student is in {RunDir(out).student}; load it with transformers' AutoModelForMaskedLM")
 
 
+def benchmark_training(
+    teacher: Teacher,
+    out: Path,
+    run: Path | None = None,
+    recipe: str | None = None,
+    set_: Settings = (),
+    shape: str | None = None,
+    stages: tuple[str, ...] = (),
+    rounds: int = 5,
+) -> None:
+    """Time training steps part by part, against the machine's limits and transformers' own modules.
+
+    Table, plot and training.json are in OUT. OMP_NUM_THREADS says how many threads work.
+
+    Args:
+        teacher: Folder or hub name of the teacher; its shape and its tokenizer are used, its weights are not.
+        out: Folder to write.
+        run: A run's folder with the corpus and lexicon to read; without it a made-up text is read.
+        recipe: Name of a recipe, or a .toml or .json file; without it lilliput with a stage of dual training.
+        set_: Settings to change, such as student.heads=4 or stages.dual.batch.rows=16.
+        shape: Another shape for the teacher: bert-base, bert-large, minilm-6 or minilm-12.
+        stages: Names of the stages to measure; by default all.
+        rounds: Times everything is measured.
+    """
+    from lilliput.benchmark.training import benchmark_recipe, benchmark_training as measure
+    from lilliput.benchmark.training_report import render
+
+    chosen = _changed(benchmark_recipe(), set_) if recipe is None else _recipe(recipe, set_)
+    _print(render(measure(teacher, out, chosen, run=run, shape=shape, stages=stages, rounds=rounds)))
+    _print(f"figures and plot in {out}")
+
+
+def benchmark_corpus(
+    teacher: Teacher,
+    corpus: Corpus,
+    out: Path,
+    text_column: str = "text",
+    workers: tuple[int, ...] = (),
+    rounds: int = 3,
+) -> None:
+    """Time text into word ids, by one process and by several.
+
+    Table, plot and corpus.json are in OUT.
+
+    Args:
+        teacher: Folder or hub name of the teacher, whose tokenizer says what a word is.
+        corpus: Text, as `build-corpus` takes it; 100 MB or more, as starting processes takes seconds.
+        out: Folder to write, on the disk that runs are on.
+        text_column: Which column of tables and data sets holds the text.
+        workers: Numbers of processes to try; by default 1, and as many as there are cores.
+        rounds: Times everything is measured.
+    """
+    from lilliput.benchmark.corpus import benchmark_corpus as measure, render
+
+    report = measure(teacher, corpus, out, text_column=text_column, workers=workers, rounds=rounds)
+    _print(render(report))
+    _print(f"figures and plot in {out}")
+
+
+_Benchmark = (
+    Annotated[None, tyro.conf.subcommand("training", constructor=benchmark_training)]
+    | Annotated[None, tyro.conf.subcommand("corpus", constructor=benchmark_corpus)]
+)
+
+
+def benchmark(of: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[_Benchmark]]) -> None:
+    """Measure how fast this machine trains, or reads text."""
+
+
 def recipes(name: Annotated[str, tyro.conf.Positional] = "") -> None:
     """List the recipes, or print one as JSON, ready to be edited and given to --recipe.
 
@@ -252,6 +321,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "vocabulary": vocabulary,
     "train": train,
     "evaluate": evaluate,
+    "benchmark": benchmark,
     "recipes": recipes,
 }
 
@@ -294,17 +364,21 @@ def _recipe(
     """Returns the recipe of that name with what the command line changes."""
     from lilliput.recipes import find_recipe
 
+    if minutes is not None and words is not None:
+        raise ConfigError("a run's cost is either --minutes or --words, not both")
+    if minutes is not None:
+        settings = (*settings, f"budget.minutes={minutes}")
+    if words is not None:
+        settings = (*settings, f"budget.words={words}")
+    return _changed(find_recipe(name), settings)
+
+
+def _changed(recipe: Recipe, settings: tuple[str, ...]) -> Recipe:
+    """Returns a recipe with what --set changes."""
     wrong = [item for item in settings if "=" not in item]
     if wrong:
         raise ConfigError(f"--set takes KEY=VALUE, found '{wrong[0]}', for instance student.width=96")
-    if minutes is not None and words is not None:
-        raise ConfigError("a run's cost is either --minutes or --words, not both")
-    changes = dict(item.split("=", 1) for item in settings)
-    if minutes is not None:
-        changes["budget.minutes"] = str(minutes)
-    if words is not None:
-        changes["budget.words"] = str(words)
-    return find_recipe(name).replace(changes)
+    return recipe.replace(dict(item.split("=", 1) for item in settings))
 
 
 def _refuse(error: LilliputError, style: str) -> None:

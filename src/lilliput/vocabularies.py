@@ -12,10 +12,11 @@ from pathlib import Path
 from rich.table import Table
 from tokenizers import Tokenizer
 
+from lilliput.charts import new_figure, save_figure, tidy
 from lilliput.corpus import FIRST_WORD, Corpus
 from lilliput.errors import ConfigError, StorageError
 from lilliput.lexicon import LexiconReport, measure
-from lilliput.run import StageDir, read_json, write_json, writing
+from lilliput.run import StageDir, read_json, write_json
 from lilliput.segmentation import segment
 from lilliput.tokenizer import digest_tokenizer
 from lilliput.wordpiece import learn_vocabulary
@@ -130,14 +131,9 @@ def plot(reports: Sequence[VocabularyReport], out: Path) -> None:
 
     Equal reports give an equal SVG.
     """
-    import matplotlib as mpl  # here, as it takes longer to import than everything else together
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     sizes = [report.student_size for report in reports]
     first = reports[0]
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 3.8)
     fertility, size = figure.subplots(1, 2)
     fertility.plot(sizes, [report.student_fertility for report in reports], "o-", label="student")
     label = f"teacher, {first.teacher_size:,} pieces"
@@ -149,13 +145,9 @@ def plot(reports: Sequence[VocabularyReport], out: Path) -> None:
     for axes in (fertility, size):
         axes.set(xlabel="pieces in the student's vocabulary", xlim=(0, None))
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    with mpl.rc_context({"svg.hashsalt": "lilliput"}), writing(out / "vocabulary.svg") as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    with writing(out / "vocabulary.png") as file:
-        figure.savefig(file, format="png", dpi=150)
+    tidy((fertility, size))
+    save_figure(figure, out, "vocabulary")
 
 
 def _learn_all(

@@ -1,0 +1,135 @@
+"""A process of its own for each thing that is measured, and what it took there."""
+
+import multiprocessing
+import os
+import re
+import resource
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from lilliput.errors import LilliputError
+from lilliput.progress import console
+from lilliput.workers import end_with_parent
+
+_SECONDS_BETWEEN_LOOKS = 0.02
+
+_made: dict[str, Any] = {}
+"""What a process was started for, by the only key "it"."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement."""
+
+    words: int
+    """Running words worked on."""
+    seconds: float
+    """By the clock."""
+    processor_seconds: float
+    """Of all threads of the process; less than the clock times threads where the machine had other work."""
+
+    @property
+    def words_per_second(self) -> float:
+        """By the clock."""
+        return self.words / self.seconds
+
+
+def timed(do: Callable[[], int]) -> Sample:
+    """Does something that returns its number of words, and returns what it took."""
+    started, processor_started = time.perf_counter(), time.process_time()
+    words = do()
+    return Sample(words, time.perf_counter() - started, time.process_time() - processor_started)
+
+
+def peak_memory() -> int:
+    """Returns the most bytes that this process ever had in memory."""
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux, where ru_maxrss begins with the parent's
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        assert found is not None
+        return int(found[1]) << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)
+
+
+class Apart:
+    """An object in a process of its own; its methods are called from here.
+
+    A new process begins with memory of its own, and an allocator that nothing else has used. It ends with the
+    block, or with this process.
+    """
+
+    def __init__(self, make: Callable[..., object], *arguments: object) -> None:
+        """Starts the process and makes the object there; raises what making it raises."""
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
+        try:
+            self._result(self._pool.submit(_make, make, arguments))
+        except BaseException:
+            self._pool.shutdown()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def call(self, method: str, *arguments: object) -> Any:
+        """Calls a method of the object and returns its result; raises what it raises."""
+        return self._result(self._pool.submit(_call, method, arguments))
+
+    def watch(self, method: str, *arguments: object) -> tuple[Any, int]:
+        """Calls a method and returns its result and the most bytes the process and its own ever had together.
+
+        Memory that processes share, such as libraries, counts in each.
+        """
+        process = psutil.Process(self._result(self._pool.submit(os.getpid)))
+        future = self._pool.submit(_call, method, arguments)
+        peak = _memory_of_all(process)
+        while wait([future], _SECONDS_BETWEEN_LOOKS).not_done:
+            peak = max(peak, _memory_of_all(process))
+        return self._result(future), peak
+
+    @staticmethod
+    def _result(future: Future[Any]) -> Any:
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            raise LilliputError(
+                "a process of the benchmark was killed, most often as memory ran out; measure fewer rows "
+                "(--set stages.STAGE.batch.rows=...) or on a machine with more memory"
+            ) from error
+
+
+def _begin() -> None:
+    """Makes a process end with its parent, and say nothing meanwhile."""
+    end_with_parent()
+    os.environ["KINETO_LOG_LEVEL"] = (
+        "6"  # torch's profiler would say on standard error that it begins and ends
+    )
+    console.quiet = True
+
+
+def _make(make: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    _made["it"] = make(*arguments)
+
+
+def _call(method: str, arguments: tuple[object, ...]) -> Any:
+    return getattr(_made["it"], method)(*arguments)
+
+
+def _memory_of_all(process: psutil.Process) -> int:
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            total += one.memory_info().rss
+        except psutil.NoSuchProcess:  # it ended meanwhile
+            continue
+    return total

@@ -1,0 +1,38 @@
+"""Plots as files: how every figure looks and how it is saved."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lilliput.run import writing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Returns an empty figure of so many inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, as matplotlib takes long to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(panels: Iterable["Axes"]) -> None:
+    """Gives panels a faint grid and takes frames away."""
+    for panel in panels:
+        panel.grid(alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+
+
+def save_figure(figure: "Figure", out: Path, name: str) -> None:
+    """Writes a figure as `name`.svg and `name`.png into a folder; equal figures give an equal SVG."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({"svg.hashsalt": "lilliput"}), writing(out / f"{name}.svg") as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    with writing(out / f"{name}.png") as file:
+        figure.savefig(file, format="png", dpi=150)
