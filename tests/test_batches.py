@@ -1,6 +1,7 @@
 """Batches: the same from the same seed, the same words for both models, exact positions, right masks."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,14 @@ def test_two_sources_of_one_seed_give_the_same_batches(world: World) -> None:
     later = other.batch(200)  # beyond the first pass, and asked out of order
     assert same(one.batch(0), other.batch(0))
     assert same(one.batch(200), later)
+
+
+def test_a_stream_goes_on_from_any_step_with_the_parts_asked_for(world: World) -> None:
+    source = world.source(MIXED)
+    batches = list(itertools.islice(source.stream(4, range(1, 3), 4), 2))
+    expected = [[source.batch(step, part, 4) for part in (1, 2)] for step in (4, 5)]
+    for batch, other in zip(batches, expected, strict=True):
+        assert all(same(a, b) for a, b in zip(batch, other, strict=True))
 
 
 def test_another_seed_or_step_gives_another_batch(world: World) -> None:

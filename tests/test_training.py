@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from conftest import LENGTH, STUDENT_PIECES, World, full_disk
 from lilliput import checkpoint, cli, training
+from lilliput.batches import Batch, BatchSource
 from lilliput.config import (
     BatchConfig,
     Budget,
@@ -30,6 +32,7 @@ from lilliput.config import (
 from lilliput.errors import ConfigError, Interrupted, StorageError, TrainingError
 from lilliput.models.teacher import Teacher
 from lilliput.run import MetricsLog, RunDir
+from lilliput.stages import Data
 from lilliput.step import Stepper
 from lilliput.training import train
 
@@ -158,6 +161,21 @@ def test_a_frozen_teacher_is_not_saved(run: RunDir, world: World) -> None:
     assert not any(key.startswith("teacher/") for key in results["after"])
 
 
+@pytest.mark.parametrize(
+    ("objective", "readers"),
+    [
+        ("teacher_masked_lm", {"teacher"}),
+        ("student_masked_lm", {"student"}),
+        ("soft_labels", {"teacher", "student"}),
+    ],
+)
+def test_batches_are_made_for_the_models_that_read(world: World, objective: str, readers: set[str]) -> None:
+    (stage,) = recipe_of(ObjectiveWeights(**{objective: 1.0})).stages
+    data = Data(world.lexicon, world.train_rows, world.lexicon, world.held_out_rows)
+    batch = data.source(stage, (0,)).batch(0)
+    assert {name for name in ("teacher", "student") if len(getattr(batch, name).pieces)} == readers
+
+
 # Interruptions
 
 KILLED = """
@@ -276,6 +294,25 @@ def test_the_command_line_exits_with_130(
     assert json.loads(capsys.readouterr().out)["step"] > 5
     train(runs[1], recipe, "dual", world.teacher)
     assert_same(*runs)
+
+
+def test_an_error_in_making_a_batch_stops_the_run_where_it_is_read(
+    run: RunDir, whole: RunDir, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = BatchSource.batch
+
+    def batch(source: BatchSource, step: int, part: int = 0, parts: int = 1) -> Batch:
+        if step == 5 and threading.current_thread() is not threading.main_thread():
+            raise OSError("the disk is gone")
+        return usual(source, step, part, parts)
+
+    monkeypatch.setattr(BatchSource, "batch", batch)
+    with pytest.raises(OSError, match="the disk is gone"):
+        train(run, recipe_of(), "dual", world.teacher)
+    assert metrics_in(run)[-1]["step"] == 5, "what was made before is used"
+    monkeypatch.undo()
+    train(run, recipe_of(), "dual", world.teacher)
+    assert_same(run, whole)
 
 
 def test_a_first_checkpoint_cut_short_does_not_spoil_the_start(

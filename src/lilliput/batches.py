@@ -10,6 +10,7 @@ Shape letters: B rows, L length, W words of all rows, P pieces of all rows, N pr
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -142,6 +143,11 @@ class BatchSource:
         """Yields batches that pass once over all rows, the last one filled up from the beginning."""
         for step in range(-(-len(self.rows) // self.config.rows)):
             yield self.batch(step)
+
+    def stream(self, step: int, own: range, parts: int) -> Iterator[list[Batch]]:
+        """Yields the parts `own` of all `parts` of each batch, from batch `step` on, without end."""
+        for number in itertools.count(step):
+            yield [self.batch(number, part, parts) for part in own]
 
     def _uniform(self, identity: Ints) -> npt.NDArray[np.float64]:
         """Returns a number in [0, 1) for each identity, always the same (SplitMix64, Steele et al. 2014).

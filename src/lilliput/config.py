@@ -105,9 +105,14 @@ class ObjectiveWeights:
         return self.projection_down > 0 or self.projection_up > 0
 
     @property
+    def reads_teacher(self) -> bool:
+        """Whether an objective needs what the teacher says of a text."""
+        return self.trains_teacher or self.soft_labels > 0
+
+    @property
     def uses_teacher(self) -> bool:
-        """Whether an objective reads the teacher."""
-        return self.trains_teacher or self.soft_labels > 0 or self.uses_projections
+        """Whether an objective needs the teacher, for its words or its weights."""
+        return self.reads_teacher or self.uses_projections
 
 
 @dataclass(frozen=True)

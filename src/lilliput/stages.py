@@ -55,6 +55,11 @@ class Data:
             _, held_out = cut_rows(Corpus.open(run.corpus), lexicon, positions, hold_out=True)
         return cls(lexicon, train, lexicon, held_out)
 
+    def source(self, stage: StageConfig, seed: tuple[int, ...]) -> BatchSource:
+        """Returns a stage's batches, for the models that its objectives let read."""
+        teacher, student = stage.objectives.reads_teacher, stage.objectives.trains_student
+        return BatchSource(self.train, self.lexicon, stage.batch, seed, teacher=teacher, student=student)
+
 
 def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) -> dict[str, Any]:
     """Returns what determines a stage's result: settings, and digests of what it reads."""

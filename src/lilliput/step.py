@@ -92,7 +92,7 @@ class Trainees(nn.Module):
         """
         sums: Sums = {}
         second: Tensor | None = None
-        if self.teacher is not None and (self.weights.trains_teacher or self.weights.soft_labels):
+        if self.teacher is not None and self.weights.reads_teacher:
             with torch.set_grad_enabled(self.weights.trains_teacher and torch.is_grad_enabled()):
                 own_loss, second_loss, second = self._read_teacher(self.teacher, batch, dtype)
             if self.weights.trains_teacher:

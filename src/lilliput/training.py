@@ -20,13 +20,14 @@ from typing import Any
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors import SafetensorError
 
-from lilliput.batches import BatchSource
+from lilliput.batches import Batch, BatchSource
 from lilliput.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
 from lilliput.config import BatchConfig, Recipe, StageConfig
 from lilliput.errors import ConfigError, Interrupted, StorageError
 from lilliput.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.lexicon import Lexicon
 from lilliput.models.student import save_student
+from lilliput.prefetch import prefetched
 from lilliput.processes import launch, signals
 from lilliput.progress import bar
 from lilliput.run import MetricsLog, RunDir, StageDir
@@ -88,7 +89,7 @@ def train(
     with processes.together():
         data = Data.open(run, config.batch.length, recipe.student.positions)
         seed = (recipe.seed, recipe.stages.index(config))
-        source = BatchSource(data.train, data.lexicon, config.batch, seed)
+        source = data.source(config, seed)
         fit = processes.is_main and (folder.other() is not None or not checkpoints(saved))
         trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
     stepper = Stepper(trainees, config.optimizer, _accelerator(), processes)
@@ -98,8 +99,10 @@ def train(
     with processes.together():
         position = load_checkpoint(saved, trainees, stepper.optimizer)
     processes.require_same(dataclasses.asdict(position), "let all machines share the run's folder")
-    loop = _Loop(folder.path, config, stage_budget(recipe, config), source, held_out, stepper, parts)
-    position = loop.run(position, saved, checkpoint_minutes * 60)
+    own = range(processes.index * parts, (processes.index + 1) * parts)
+    with prefetched(source.stream(position.step, own, processes.count * parts)) as batches:
+        loop = _Loop(folder.path, config, stage_budget(recipe, config), batches, held_out, stepper)
+        position = loop.run(position, saved, checkpoint_minutes * 60)
     return processes.on_main(lambda: _finish(folder, data.lexicon, trainees, loop.results(position)))
 
 
@@ -145,16 +148,13 @@ class _Loop:
         folder: Path,
         config: StageConfig,
         budget: Mapping[str, float],
-        source: BatchSource,
+        batches: Iterator[list[Batch]],
         held_out: BatchSource,
         stepper: Stepper,
-        parts: int,
     ) -> None:
         self._folder, self._config, self._budget = folder, config, budget
-        self._source, self._held_out, self._stepper = source, held_out, stepper
-        self._processes, index = stepper.processes, stepper.processes.index
-        self._own_parts = range(index * parts, (index + 1) * parts)
-        self._parts = parts * self._processes.count
+        self._batches, self._held_out, self._stepper = batches, held_out, stepper
+        self._processes = stepper.processes
         self._metrics = MetricsLog(folder / "metrics.jsonl")
 
     def run(self, position: Position, folder: Path, checkpoint_seconds: float) -> Position:
@@ -209,7 +209,7 @@ class _Loop:
     ) -> tuple[Position, Values, bool]:
         """Takes one step; returns the new position, what there is to log, and whether a signal said stop."""
         step_started = time.monotonic()
-        batches = [self._source.batch(position.step, part, self._parts) for part in self._own_parts]
+        batches = next(self._batches)
         values: Values = dict(self._stepper.step(batches, position.step + 1, done))
         now = time.monotonic()
         told = self._processes.add_up(
