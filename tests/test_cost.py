@@ -15,9 +15,9 @@ from lilliput.cost import (
     encoder_operations,
     step_operations,
 )
-from lilliput.footprint import teacher_parameters, trained_parameters
 from lilliput.models.student import parameter_count, random_student, student_config
 from lilliput.models.teacher import build_teacher, load_masked_lm, load_teacher_config
+from lilliput.planning.footprint import teacher_parameters, trained_parameters
 from lilliput.step import Stepper, Trainees
 
 STUDENT = StudentConfig(layers=2, width=16, heads=2, feed_forward=40, positions=LENGTH)

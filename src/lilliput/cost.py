@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lilliput.config import ObjectiveWeights, StudentConfig
 
@@ -61,7 +61,7 @@ class BertShape:
         """Returns the shape of a checkpoint."""
         return cls(**{field: getattr(config, name) for field, name in _CONFIG_NAMES.items()})
 
-    def settings(self) -> dict[str, int]:
+    def settings(self) -> dict[str, Any]:
         """Returns the shape as arguments of transformers' BertConfig."""
         return {name: getattr(self, field) for field, name in _CONFIG_NAMES.items()}
 
@@ -113,7 +113,7 @@ class BatchShape:
 
     @classmethod
     def of(cls, batch: "Batch") -> "BatchShape":
-        """Returns the sizes of a batch."""
+        """Returns the sizes of a batch that both models read."""
         rows, teacher_length = batch.teacher.pieces.shape
         second = int(batch.aligned.sum())
         return cls(

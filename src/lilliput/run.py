@@ -252,6 +252,11 @@ class RunDir:
         return self.path / "vocabulary"
 
     @property
+    def estimate(self) -> Path:
+        """The directory of what the training was expected to take before it began."""
+        return self.path / "estimate"
+
+    @property
     def summary(self) -> Path:
         """What the run did as JSON."""
         return self.path / "summary.json"

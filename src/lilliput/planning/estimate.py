@@ -1,0 +1,172 @@
+"""What a run is expected to take, the arithmetic of a stage, and how it is shown."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from lilliput.config import Recipe, StageConfig
+from lilliput.planning.footprint import TextSize
+from lilliput.planning.probes import WARM_START_ROWS, Pace, starts_warm
+from lilliput.stages import stage_budget
+from lilliput.training import PROBE_ROWS, PROBES, ROWS
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """What one training stage is expected to take."""
+
+    name: str
+    """Its name in the recipe."""
+    words: int
+    """Words it reads."""
+    words_per_second: float
+    """While steps run."""
+    seconds: float
+    """What it will report: steps, and the evaluations and checkpoints among them."""
+    other_seconds: float
+    """Before and after that: first weights, the last evaluation, saving."""
+    memory_bytes: int
+    """Memory of the process at its peak, or of the GPU."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is expected to take."""
+
+    machine: str
+    """Where."""
+    text: TextSize
+    """What it reads."""
+    preparation_seconds: float
+    """Time for corpus and lexicon; 0 where they are there."""
+    stages: tuple[StageEstimate, ...]
+    """The training stages in their order."""
+    disk_bytes: int
+    """The run's folder when it is largest."""
+    notes: tuple[str, ...]
+    """What was not measured, and what will not fit, in sentences."""
+
+    @property
+    def seconds(self) -> float:
+        """Everything together."""
+        return self.preparation_seconds + sum(stage.seconds + stage.other_seconds for stage in self.stages)
+
+    @property
+    def memory_bytes(self) -> int:
+        """The most that a stage takes."""
+        return max(stage.memory_bytes for stage in self.stages)
+
+
+def estimate_stage(
+    recipe: Recipe,
+    stage: StageConfig,
+    *,
+    step_words: float,
+    pace: Pace,
+    checkpoint_seconds: float,
+    checkpoint_minutes: float,
+    memory_bytes: int,
+) -> StageEstimate:
+    """Returns what a stage takes: its steps, and the evaluations and checkpoints among them.
+
+    Args:
+        recipe: The recipe, which gives the budget.
+        stage: The stage.
+        step_words: Words per step.
+        pace: How fast it goes.
+        checkpoint_seconds: Time for one checkpoint.
+        checkpoint_minutes: Minutes between checkpoints.
+        memory_bytes: Its memory.
+    """
+    weights, budget = stage.objectives, stage_budget(recipe, stage)
+    student = pace.row_seconds["student"] if weights.trains_student else 0.0
+    teacher = pace.row_seconds["teacher"] if weights.trains_teacher else 0.0
+    evaluation = ROWS * (student + teacher)
+    fixed = evaluation + (PROBES - 1) * PROBE_ROWS * student  # the last one comes when the clock has stopped
+    warm_start = WARM_START_ROWS * pace.row_seconds["teacher"] if starts_warm(recipe, stage) else 0.0
+    interval = 60 * checkpoint_minutes
+    if "words" in budget:
+        steps = math.ceil(budget["words"] / step_words)
+        seconds = fixed + steps * pace.step_seconds
+        seconds += seconds // interval * checkpoint_seconds
+    else:
+        seconds = 60 * budget["minutes"]
+        steps = math.ceil((seconds * (1 - checkpoint_seconds / interval) - fixed) / pace.step_seconds)
+    return StageEstimate(
+        name=stage.name,
+        words=round(max(steps, 1) * step_words),
+        words_per_second=step_words / pace.step_seconds,
+        seconds=seconds,
+        other_seconds=warm_start + evaluation + checkpoint_seconds,
+        memory_bytes=memory_bytes,
+    )
+
+
+def compare(
+    estimate: Estimate, recipe: Recipe, stages: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, float, float]:
+    """Returns what the budget left open, "minutes of training" or "words read": as expected, and as it was.
+
+    Args:
+        estimate: What was expected.
+        recipe: The recipe.
+        stages: What each stage reported.
+    """
+    if recipe.budget.words is None:
+        expected = float(sum(stage.words for stage in estimate.stages))
+        return "words read", expected, float(sum(stage["words"] for stage in stages.values()))
+    expected = sum(stage.seconds for stage in estimate.stages) / 60
+    return "minutes of training", expected, sum(stage["seconds"] for stage in stages.values()) / 60
+
+
+def render(estimate: Estimate) -> Table:
+    """Returns the estimate as a table for the terminal."""
+    table = Table(title=f"Expected on {estimate.machine}", caption="\n".join(_small_print(estimate)))
+    table.caption_justify = "left"
+    for column in ("", "words/s", "words", "time", "memory"):
+        table.add_column(column, justify="right" if column else "left")
+    if estimate.preparation_seconds:
+        pace = estimate.text.words / estimate.preparation_seconds
+        words, time = f"{estimate.text.words:,}", duration(estimate.preparation_seconds)
+        table.add_row("preparation", f"{pace:,.0f}", words, time, "")
+    for stage in estimate.stages:
+        words = f"{stage.words:,}"
+        cells = [f"{stage.words_per_second:,.0f}", words, duration(stage.seconds), size(stage.memory_bytes)]
+        table.add_row(stage.name, *cells)
+    others = sum(stage.other_seconds for stage in estimate.stages)
+    table.add_row("first weights, last evaluations", "", "", duration(others), "")
+    words = f"{sum(stage.words for stage in estimate.stages):,}"
+    table.add_row("in all", "", words, duration(estimate.seconds), size(estimate.memory_bytes))
+    return table
+
+
+def _small_print(estimate: Estimate) -> list[str]:
+    passes = sum(stage.words for stage in estimate.stages) / estimate.text.words
+    return [
+        f"{size(estimate.disk_bytes)} on disk at most; the corpus of {estimate.text.words:,} words is read "
+        f"{passes:.2g} times",
+        *estimate.notes,
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in the unit that suits it.
+
+    >>> duration(59.4), duration(90), duration(5400), duration(3e6)
+    ('59 s', '1.5 min', '1.5 h', '833.3 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
+
+
+def size(count: float) -> str:
+    """Returns bytes in the unit that suits them.
+
+    >>> size(5_300_000), size(1_550_000_000)
+    ('5 MB', '1.6 GB')
+    """
+    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"

@@ -1,0 +1,206 @@
+"""The plan of a run that is to be, and what to expect of one that is about to train."""
+
+import dataclasses
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from accelerate import PartialState
+from transformers import BertConfig
+
+from lilliput.config import Recipe
+from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
+from lilliput.cost import SHAPES, BertShape
+from lilliput.lexicon import Lexicon
+from lilliput.models.teacher import load_teacher_config
+from lilliput.planning.estimate import Estimate, estimate_stage, size
+from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
+from lilliput.planning.gpus import Gpu, find_gpu, gpu_pace
+from lilliput.planning.probes import Preparation, StageProbe, measure_preparation, measure_writing
+from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
+from lilliput.run import RunDir, StageDir, read_json
+from lilliput.settings import build
+from lilliput.stages import check_student
+from lilliput.step import training_dtype
+from lilliput.tokenizer import load_tokenizer
+
+_SAMPLE_BYTES = 8_000_000
+_TYPES_FACTOR, _TYPES_EXPONENT = 13.1, 0.6
+"""Heaps' law for the word types of n words, 13.1 n^0.6: fits the English Wikipedia, in which we counted 47 k
+types in 0.8 M words and 414 k in 32 M."""
+
+
+def plan(
+    teacher: str,
+    corpus: Sequence[str] | int,
+    recipe: Recipe,
+    *,
+    gpu: str | None = None,
+    text_column: str = "text",
+    workers: int | None = None,
+    checkpoint_minutes: float = 5.0,
+) -> Estimate:
+    """Returns what a run will take, on this machine or on a GPU that is not here; nothing is kept.
+
+    Args:
+        teacher: Folder or hub name of a BERT checkpoint, whose config and tokenizer are read; or a name of
+            `cost.SHAPES`, for which nothing is.
+        corpus: The text, of which a sample is read, or the number of its words, for which a text is made up.
+        recipe: What to do.
+        gpu: A name of `gpus.GPUS`; by default this machine is measured, for half a minute.
+        text_column: Which column of tables holds the text.
+        workers: Processes that will read the corpus; as many as there are cores by default.
+        checkpoint_minutes: Minutes between checkpoints.
+
+    Raises:
+        InputError: If teacher, corpus or recipe cannot be used.
+    """
+    chosen = None if gpu is None else find_gpu(gpu)
+    config = BertConfig(**SHAPES[teacher].settings()) if teacher in SHAPES else load_teacher_config(teacher)
+    check_student(recipe, config)
+    with tempfile.TemporaryDirectory(prefix="lilliput-plan-") as folder:
+        run = RunDir(Path(folder))
+        text, preparation, notes = _prepared_sample(teacher, corpus, recipe, text_column, run)
+        found = estimate_training(run, recipe, config, text, checkpoint_minutes, chosen)
+    seconds = preparation.seconds(text.words, text.types, workers or os.cpu_count() or 1)
+    return dataclasses.replace(found, preparation_seconds=seconds, notes=(*notes, *found.notes))
+
+
+def _prepared_sample(
+    teacher: str, corpus: Sequence[str] | int, recipe: Recipe, text_column: str, run: RunDir
+) -> tuple[TextSize, Preparation, list[str]]:
+    """Prepares a sample in `run`; returns the size of the whole text, how long that takes, and notes."""
+    is_shape = teacher in SHAPES
+    tokenizer = stand_in_tokenizer(SHAPES[teacher].vocabulary) if is_shape else load_tokenizer(teacher)
+    text, share, path = None, 1.0, run.path / "sample.jsonl"
+    if isinstance(corpus, int):
+        text = TextSize(corpus, round(_TYPES_FACTOR * corpus**_TYPES_EXPONENT))
+    else:
+        share = sample_text(corpus, text_column, _SAMPLE_BYTES, path)
+        if is_shape:
+            text = _whole(build_corpus([str(path)], tokenizer, run.held_out("corpus"), workers=1), share)
+    notes = []
+    if text is not None:
+        path = made_up_sample(tokenizer, run.path)
+        notes.append("steps are those on a made-up text, with about as many pieces per word as English")
+    sampled, preparation = measure_preparation(path, tokenizer, recipe.lexicon, run)
+    return text or _whole(sampled, share), preparation, notes
+
+
+def _whole(sample: Corpus, share: float) -> TextSize:
+    """Returns the size of the text of which a sample holds this share, its word types by Heaps' law."""
+    types = len(sample.counts) - FIRST_WORD
+    half = len(np.unique(np.concatenate(sample.shards)[: sample.words // 2]))
+    return TextSize(round(sample.words / share), round(types * share ** -math.log2(types / half)))
+
+
+def expect(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float) -> Estimate:
+    """Returns what the training of a run will take on this machine; measured once, kept in the run's folder.
+
+    Args:
+        run: Holds the corpus and the lexicon.
+        recipe: What to do.
+        teacher: Folder or hub name of the teacher.
+        checkpoint_minutes: Minutes between checkpoints.
+    """
+    config = load_teacher_config(teacher)
+    lexicon = read_json(run.lexicon / "manifest.json")
+    made_from = {
+        "recipe": recipe.to_dict(),
+        "teacher": dataclasses.asdict(BertShape.of_config(config)),
+        "lexicon": lexicon["digest"],
+    }
+    folder = StageDir(run.estimate, made_from)
+    if not folder.is_finished(overwrite=True):
+        text = TextSize(lexicon["results"]["words"], lexicon["results"]["types"])
+        found = estimate_training(run, recipe, config, text, checkpoint_minutes)
+        folder.begin()
+        folder.finish(dataclasses.asdict(found))
+    expected: Estimate = build(Estimate, folder.results(), "")
+    return expected
+
+
+def estimate_training(
+    run: RunDir,
+    recipe: Recipe,
+    teacher: BertConfig,
+    text: TextSize,
+    checkpoint_minutes: float,
+    gpu: Gpu | None = None,
+) -> Estimate:
+    """Returns what the training stages of a run will take, without what comes before them.
+
+    Args:
+        run: Holds the corpus and the lexicon, or those of a sample.
+        recipe: What to do.
+        teacher: The teacher's shape.
+        text: How large the whole text is.
+        checkpoint_minutes: Minutes between checkpoints.
+        gpu: A GPU that is not here; by default this machine is measured.
+    """
+    machine = _machine(gpu)
+    writing = measure_writing(run.path)
+    student = BertShape.of_student(recipe.student, Lexicon.open(run.lexicon).student_size)
+    affine = recipe.start.second_table == "affine"
+    footprints = [Footprint(stage, BertShape.of_config(teacher), student, affine) for stage in recipe.stages]
+    stages = []
+    for footprint in footprints:
+        probe = StageProbe(run, recipe, footprint.stage, teacher)
+        load = probe.load(machine.dtype)
+        found = estimate_stage(
+            recipe,
+            footprint.stage,
+            step_words=load.words,
+            pace=probe.pace() if gpu is None else gpu_pace(gpu, footprint, load),
+            checkpoint_seconds=footprint.checkpoint_bytes / writing,
+            checkpoint_minutes=checkpoint_minutes,
+            memory_bytes=footprint.gpu_bytes(load.kept_bytes)
+            if machine.libraries is None
+            else footprint.process_bytes(machine.libraries, text, load.kept_bytes),
+        )
+        stages.append(found)
+    lacking = "stage '{}' needs {} of memory but there are {}; raise batch.accumulation, or lower batch.rows"
+    return Estimate(
+        machine=machine.name,
+        text=text,
+        preparation_seconds=0.0,
+        stages=tuple(stages),
+        disk_bytes=run_disk_bytes(text, footprints),
+        notes=tuple(
+            lacking.format(stage.name, size(stage.memory_bytes), size(machine.memory))
+            for stage in stages
+            if stage.memory_bytes > machine.memory
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """Where a run will be."""
+
+    name: str
+    dtype: torch.dtype
+    """Precision of its passes."""
+    memory: float
+    """Bytes of memory there are, for a GPU its own."""
+    libraries: int | None = None
+    """Bytes that this process takes already, where it trains in them."""
+
+
+def _machine(gpu: Gpu | None) -> _Machine:
+    """Returns a GPU that is not here, or else what trains here."""
+    if gpu is not None:
+        return _Machine(gpu.describe(), getattr(torch, gpu.dtype), gpu.memory)
+    device = PartialState().device
+    dtype = training_dtype(device)
+    if device.type == "cuda":
+        found = torch.cuda.get_device_properties(device)
+        return _Machine(found.name, dtype, found.total_memory)
+    name = f"this machine, {torch.get_num_threads()} threads, {str(dtype).removeprefix('torch.')}"
+    return _Machine(name, dtype, psutil.virtual_memory().total, psutil.Process().memory_info().rss)

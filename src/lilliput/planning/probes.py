@@ -1,0 +1,223 @@
+"""Short measurements of this machine that say how long a run will take: a few real steps of every stage.
+
+Models have the run's shapes and random weights, which take as long as trained ones. What is too long to be
+done once is extrapolated: a step of many rows from one of fewer, as all but the optimiser's work grows with
+them; preparation from that of a sample.
+"""
+
+import dataclasses
+import itertools
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from transformers import BertConfig, BertForMaskedLM
+
+from lilliput.batches import BatchSource
+from lilliput.checkpoint import Position, save_checkpoint
+from lilliput.config import LexiconConfig, Recipe, StageConfig
+from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
+from lilliput.cost import BatchShape
+from lilliput.evaluation import evaluate_masked_lm, evaluation_source
+from lilliput.lexicon import build_lexicon
+from lilliput.models.student import random_student, student_config
+from lilliput.models.teacher import Teacher, build_teacher
+from lilliput.prefetch import prefetched
+from lilliput.run import RunDir
+from lilliput.stages import Data
+from lilliput.step import Stepper, Trainees
+from lilliput.tokenizer import save_tokenizer
+from lilliput.training import keep_freed_memory
+from lilliput.wordpiece import WORDS_LEARNT_FROM, learn_vocabulary
+
+_SECONDS_PER_STEP = 8.0
+"""Rows are left out of a step that would take longer if all took as long as a step of a single one."""
+_SECONDS_OF_STEPS, _STEPS_AT_LEAST, _STEPS_AT_MOST = 4.0, 3, 12
+_CHECKPOINT_WIDTH = 4096
+"""Makes 64 MB of weights."""
+
+
+WARM_START_ROWS = 128 * 3
+"""A warm start takes as long as the teacher's reading so many rows: with MiniLM three times its sample."""
+
+
+def starts_warm(recipe: Recipe, stage: StageConfig) -> bool:
+    """Returns whether a stage begins with a student that is projected from the teacher."""
+    first = next((other for other in recipe.stages if other.objectives.trains_student), None)
+    return recipe.start.student == "teacher" and stage == first
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one step of a stage reads, and keeps in memory."""
+
+    words: float
+    """Words."""
+    batch: BatchShape
+    """What one part of it reads."""
+    kept_bytes: float
+    """What one part of it keeps for the backward pass."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a stage goes."""
+
+    step_seconds: float
+    """Seconds per step, its batch included."""
+    row_seconds: dict[str, float]
+    """Seconds per held-out row that "teacher" and "student" read, where the stage has or begins with them."""
+
+
+class StageProbe:
+    """A stage with models of random weights."""
+
+    def __init__(self, run: RunDir, recipe: Recipe, stage: StageConfig, teacher: BertConfig) -> None:
+        """Makes the models.
+
+        Args:
+            run: Holds the corpus and the lexicon, or those of a sample.
+            recipe: The recipe of the stage.
+            stage: The stage.
+            teacher: The teacher's shape.
+        """
+        self._recipe, self._stage, weights = recipe, stage, stage.objectives
+        self._data = Data.open(run, stage.batch.length, recipe.student.positions)
+        size, special = self._data.lexicon.student_size, self._data.lexicon.student_special
+        self._teacher: Teacher | None = None
+        student = None
+        with torch.random.fork_rng(devices=[]):
+            if weights.uses_teacher or starts_warm(recipe, stage):
+                table, width = recipe.start.second_table, recipe.student.width
+                model = BertForMaskedLM(teacher)
+                self._teacher = build_teacher(model, [[0]] * size, table, width, recipe.seed)
+            if weights.trains_student:
+                student = random_student(student_config(recipe.student, size, special), recipe.seed)
+        self._models = Trainees(self._teacher if weights.uses_teacher else None, student, weights)
+
+    def load(self, dtype: torch.dtype) -> Load:
+        """Returns what one step reads and keeps, when passes are computed in `dtype`."""
+        data, batch = self._data, self._stage.batch
+        part = BatchSource(data.train, data.lexicon, batch, (self._recipe.seed,)).batch(
+            0, 0, batch.accumulation
+        )
+        one, four = (self._kept(rows, dtype) for rows in (1, 4))
+        kept = one + (four - one) / 3 * (batch.rows / batch.accumulation - 1)
+        return Load(part.words * batch.accumulation, BatchShape.of(part), kept)
+
+    def _kept(self, rows: int, dtype: torch.dtype) -> int:
+        """Returns the bytes that a forward pass keeps for the backward pass."""
+        own = {parameter.untyped_storage().data_ptr() for parameter in self._models.parameters()}
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            self._models(self._source(rows).batch(0), dtype, True)
+        return sum(kept.values())
+
+    def _source(self, rows: int) -> BatchSource:
+        """Returns the stage's batches with other rows."""
+        config = dataclasses.replace(self._stage.batch, rows=rows, accumulation=1)
+        return self._data.source(dataclasses.replace(self._stage, batch=config), (self._recipe.seed,))
+
+    def pace(self) -> Pace:
+        """Returns how fast the stage goes on this machine, from a few seconds of steps."""
+        keep_freed_memory()
+        stepper = Stepper(self._models, self._stage.optimizer, Accelerator())
+        one = self._median_step(stepper, 1)
+        whole = self._stage.batch.rows
+        rows = min(max(2, int(_SECONDS_PER_STEP / one)), -(-whole // self._stage.batch.accumulation))
+        seconds = self._median_step(stepper, rows)
+        if rows < whole:
+            seconds += (whole - rows) * (seconds - one) / (rows - 1)
+        return Pace(seconds, self._row_seconds(stepper))
+
+    def _median_step(self, stepper: Stepper, rows: int) -> float:
+        """Returns the seconds of a step of some rows: the median of some steps, without the first."""
+        seconds: list[float] = []
+        with prefetched(self._source(rows).stream(0, range(1), 1)) as batches:
+            while len(seconds) <= _STEPS_AT_LEAST or (
+                len(seconds) <= _STEPS_AT_MOST and sum(seconds) < _SECONDS_OF_STEPS
+            ):
+                started = time.perf_counter()
+                stepper.step(next(batches), len(seconds) + 1, 0.5)
+                seconds.append(time.perf_counter() - started)
+        return statistics.median(seconds[1:])
+
+    def _row_seconds(self, stepper: Stepper) -> dict[str, float]:
+        """Returns the seconds in which each model reads a held-out row, the second of two times."""
+        data, found = self._data, dict[str, float]()
+        source = evaluation_source(data.held_out, data.held_out_lexicon, self._recipe.student.positions)
+        for name, model in (("teacher", self._teacher), ("student", self._models.student)):
+            reader: dict[str, Any] = {name: model}
+            for _ in range(2 if model is not None else 0):
+                started = time.perf_counter()
+                list(evaluate_masked_lm(source, dtype=stepper.dtype, rows=1, **reader))
+                found[name] = (time.perf_counter() - started) / source.config.rows
+        return found
+
+
+def measure_writing(folder: Path) -> float:
+    """Returns the bytes per second at which checkpoints are written below a folder."""
+    models = nn.Linear(_CHECKPOINT_WIDTH, _CHECKPOINT_WIDTH, bias=False)
+    with tempfile.TemporaryDirectory(dir=folder) as trial:
+        started = time.perf_counter()
+        save_checkpoint(Path(trial), models, torch.optim.SGD(models.parameters()), Position())
+        return models.weight.nbytes / (time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How long it takes to prepare a text on this machine, from that of a sample."""
+
+    word_seconds: float
+    """Of the corpus, per word and process."""
+    learnt_seconds: float
+    """Of learning the vocabulary, per word learnt from; 0 where it is given."""
+    type_seconds: float
+    """Of the lexicon, per word type."""
+
+    def seconds(self, words: int, types: int, workers: int) -> float:
+        """Returns the time that a text of so many words and word types takes with so many processes."""
+        learnt = min(words, WORDS_LEARNT_FROM) * self.learnt_seconds
+        return words / workers * self.word_seconds + learnt + types * self.type_seconds
+
+
+def measure_preparation(
+    text: Path, tokenizer: Tokenizer, config: LexiconConfig, run: RunDir
+) -> tuple[Corpus, Preparation]:
+    """Builds corpus and lexicon of a sample in `run`, and returns the corpus and how long that took.
+
+    Args:
+        text: The sample.
+        tokenizer: The teacher's.
+        config: How the student's vocabulary comes about.
+        run: Takes both.
+    """
+    moments = [time.perf_counter()]
+    corpus = build_corpus([str(text)], tokenizer, run.corpus, workers=1)
+    moments.append(time.perf_counter())
+    if config.tokenizer is None:
+        words, counts = corpus.word_types()[FIRST_WORD:], corpus.counts[FIRST_WORD:]
+        save_tokenizer(learn_vocabulary(words, counts, config.size, tokenizer), run.path / "learnt")
+        config = LexiconConfig(tokenizer=str(run.path / "learnt"))
+    moments.append(time.perf_counter())
+    build_lexicon(corpus, tokenizer, config, run.lexicon)
+    moments.append(time.perf_counter())
+    corpus_seconds, learnt, lexicon = (end - begin for begin, end in itertools.pairwise(moments))
+    return corpus, Preparation(
+        corpus_seconds / corpus.words, learnt / corpus.words, lexicon / len(corpus.counts)
+    )

@@ -1,0 +1,103 @@
+"""A small part of a text, and how large a part of it that is; or one that is made up."""
+
+import json
+import random
+import string
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyarrow.parquet import ParquetFile
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+
+from lilliput.benchmark.world import made_up_text
+from lilliput.errors import InputError
+from lilliput.formats import documents_of, kind_of, reading
+from lilliput.run import writing
+from lilliput.sources import DataSet, find_sources
+from lilliput.tokenizer import SPECIAL
+
+_SOURCES = 8
+"""Files looked into at most, evenly spaced."""
+_MADE_UP_WORDS = 400_000
+
+
+def sample_text(names: Sequence[str], text_column: str, size: int, out: Path) -> float:
+    """Writes about `size` bytes of documents to `out`, as JSON lines, and returns their share of the text.
+
+    The share is estimated from how much of each file, as it is stored, holds them.
+
+    Args:
+        names: Files, folders and patterns, as `sources.find_sources` takes them.
+        text_column: The column of tables that holds the text.
+        size: Bytes of text wanted; a smaller text is taken whole.
+        out: A file ending in .jsonl.
+
+    Raises:
+        InputError: If a source cannot be read, or is a data set, whose size nobody says.
+    """
+    files = []
+    for source in find_sources(names):
+        if isinstance(source, DataSet):
+            raise InputError(
+                f"the size of {source} is not known before it is read; give the number of its words instead"
+            )
+        files.append(source)
+    chosen = files[:: -(-len(files) // _SOURCES)]
+    taken = estimated = 0.0
+    with writing(out) as written:
+        for path in chosen:
+            with reading(path):
+                documents, share = _beginning(path, text_column, size // len(chosen))
+            found = sum(map(len, documents))
+            taken, estimated = taken + found, estimated + found / share
+            written.writelines(json.dumps({"text": text.decode()}).encode() + b"\n" for text in documents)
+    if not taken:  # which will be refused when it is read
+        return 1.0
+    stored, looked_into = (sum(path.stat().st_size for path in paths) for paths in (files, chosen))
+    return taken / estimated * looked_into / stored
+
+
+def _beginning(path: Path, column: str, size: int) -> tuple[list[bytes], float]:
+    """Returns documents of about `size` bytes from the beginning of a file, and their share of it."""
+    documents: list[bytes] = []
+    taken = position = 0
+    with path.open("rb") as file:
+        for document in documents_of(path, file, column):
+            if taken >= size and kind_of(path) == ".parquet":
+                return documents, len(documents) / ParquetFile(path).metadata.num_rows
+            # All documents so far come from before the place at which the file was now read on.
+            if taken >= size and file.tell() != position:
+                return documents, position / path.stat().st_size
+            position = file.tell()
+            documents.append(document)
+            taken += len(document)
+    return documents, 1.0
+
+
+def made_up_sample(teacher: Tokenizer, folder: Path) -> Path:
+    """Writes a text of words of a teacher's tokenizer into a folder, and returns its path."""
+    path = folder / "made_up.txt"
+    with writing(path) as file:
+        file.write(made_up_text(teacher, _MADE_UP_WORDS).encode())
+    return path
+
+
+def stand_in_tokenizer(size: int) -> Tokenizer:
+    """Returns a BERT tokenizer of `size` made-up pieces, for a teacher that has a shape and no vocabulary.
+
+    Most are words of two to four syllables. A vocabulary of 4,928 pieces then has 1.33 to a word, and 1.36 in
+    the English Wikipedia.
+    """
+    drawn = random.Random(0)
+    syllables = [consonant + vowel for consonant in "bcdfghklmnprstvwz" for vowel in "aeiou"]
+    pieces = dict.fromkeys([*SPECIAL, *string.ascii_lowercase, *string.digits, *string.punctuation])
+    pieces |= dict.fromkeys(f"##{part}" for part in (*string.ascii_lowercase, *syllables))
+    while len(pieces) < size:
+        pieces["".join(drawn.choices(syllables, k=drawn.randint(2, 4)))] = None
+    ids = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
+    return tokenizer
