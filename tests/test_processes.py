@@ -47,16 +47,24 @@ from lilliput.training import train
 EVERYTHING = ObjectiveWeights(
     teacher_masked_lm=1.0, student_masked_lm=0.5, soft_labels=0.5, projection_down=1e-3, projection_up=1e-3
 )
-LOSS, WEIGHTS = 1e-4, 1e-3
-"""How far losses, relative, and each tensor of weights, by its norm, may be off after some 13 steps."""
+TOLERANCE = 1e-5
+"""How far losses, and by its norm each tensor of weights, may be off after 13 steps (seen: 7e-7)."""
 
 
 def recipe_of(
-    weights: ObjectiveWeights, accumulation: int, *, optimizer: str = "adamw", **budget: float
+    weights: ObjectiveWeights,
+    accumulation: int,
+    *,
+    optimizer: str = "adamw",
+    clip: float = 2.0,
+    **budget: float,
 ) -> Recipe:
-    """Returns one stage of rows that two processes cannot halve; in some parts no word is masked."""
+    """Returns one stage of rows that two processes cannot halve; in some parts no word is masked.
+
+    At `clip` some gradients are clipped and some are not, as only then Adam tells a gradient from its double.
+    """
     batch = BatchConfig(rows=9, length=LENGTH, masked=0.05, accumulation=accumulation)
-    config = OptimizerConfig(optimizer, clip=0.1)
+    config = OptimizerConfig(optimizer, clip=clip)
     return Recipe(
         name="shared",
         budget=Budget(**(budget or {"words": 2000})),
@@ -67,7 +75,7 @@ def recipe_of(
 
 
 RECIPES = {
-    "teacher": recipe_of(ObjectiveWeights(teacher_masked_lm=1.0), 1),
+    "teacher": recipe_of(ObjectiveWeights(teacher_masked_lm=1.0), 1, clip=5.0),
     "dual": recipe_of(EVERYTHING, 3),
     "dual in one part": recipe_of(EVERYTHING, 1, optimizer="lamb"),
     "student": recipe_of(ObjectiveWeights(student_masked_lm=1.0), 9),
@@ -253,7 +261,7 @@ def assert_close(run: RunDir, alone: RunDir) -> None:
     for line, expected in zip(metrics(run), metrics(alone), strict=True):
         assert line.keys() == expected.keys()
         for name in line.keys() - {"seconds", "words_per_second"}:
-            assert line[name] == pytest.approx(expected[name], rel=LOSS), (name, line["step"])
+            assert line[name] == pytest.approx(expected[name], rel=TOLERANCE), (name, line["step"])
     files = sorted(path.relative_to(alone.path) for path in alone.path.glob("training/dual/*/*.safetensors"))
     assert files
     for file in files:
@@ -261,7 +269,7 @@ def assert_close(run: RunDir, alone: RunDir) -> None:
         for name, tensor in load_file(alone.path / file).items():
             # A key's bias shifts all scores of a query alike: its gradient is rounding, which Adam enlarges.
             if not name.endswith("key.bias"):
-                assert torch.dist(tensors[name], tensor) <= WEIGHTS * tensor.norm(), name
+                assert torch.dist(tensors[name], tensor) <= TOLERANCE * tensor.norm(), name
 
 
 # The same as one process
@@ -375,6 +383,7 @@ from lilliput.errors import LaunchError
 processes.launch()
 processes._STEP = timedelta(seconds=1.5)
 both = processes.launch.__wrapped__()
+both.on_main(time.sleep, 3)  # is waited for, though longer than a step may take
 if both.index:
     time.sleep(60)
 started = time.monotonic()

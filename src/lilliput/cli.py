@@ -7,6 +7,7 @@ corpus start at once.
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -383,11 +384,11 @@ def _changed(recipe: Recipe, settings: tuple[str, ...]) -> Recipe:
 
 def _refuse(error: LilliputError, style: str) -> None:
     """Prints what an error says as it stands: brackets in names of files are no markup."""
-    if is_main or not error.shared:
-        name = "lilliput" if is_main else f"lilliput, process {os.environ['RANK']}"
-        Console(stderr=True).print(
-            f"{name}: {error}", style=style, highlight=False, markup=False, soft_wrap=True
-        )
+    if error.shared and not is_main:
+        time.sleep(1)  # for the main process to say it: launchers end all processes as soon as one has ended
+        return
+    name = "lilliput" if is_main else f"lilliput, process {os.environ['RANK']}"
+    Console(stderr=True).print(f"{name}: {error}", style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print(result: object) -> None:

@@ -120,8 +120,8 @@ def _parts_each(batch: BatchConfig, processes: int) -> int:
 
 def _accelerator() -> Accelerator:
     """Returns what spreads models over devices and processes; precision is chosen in `step`."""
-    parallel = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    return Accelerator(mixed_precision="no", kwargs_handlers=[parallel])
+    no_copies = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    return Accelerator(mixed_precision="no", kwargs_handlers=[no_copies])
 
 
 def _finish(folder: StageDir, lexicon: Lexicon, trainees: Trainees, results: Values) -> Values:
