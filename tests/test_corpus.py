@@ -150,6 +150,15 @@ def test_number_of_workers_changes_nothing(
     assert content(tmp_path / "out") == reference
 
 
+def test_types_of_parts_are_merged_a_few_at_a_time(
+    text: Path, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "_TYPES_AT_ONCE", 2000)
+    with small_blocks():
+        build(text, tmp_path / "out")
+    assert content(tmp_path / "out") == reference
+
+
 def test_many_parts_share_shards(
     text: Path, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,9 +258,10 @@ def test_open_refuses_what_is_missing_or_cut_short(tmp_path: Path) -> None:
 # Sources
 
 
-def parquet_bytes(column: str = "text") -> bytes:
+def parquet_bytes(column: str = "text", texts: Any = (*ROWS, None)) -> bytes:
     file = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table({"id": [1, 2, 3], column: [*ROWS, None]}), file)
+    table = pyarrow.table({"id": range(len(texts)), column: texts})
+    pyarrow.parquet.write_table(table, file)
     return file.getvalue()
 
 
@@ -284,6 +294,17 @@ FORMATS = {
 def test_every_format_holds_the_same_documents(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(FORMATS[name])
     assert documents(build(tmp_path / name, tmp_path / "out")) == WORDS
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pyarrow.string(), pyarrow.large_string(), pyarrow.dictionary(pyarrow.int32(), pyarrow.string())],
+    ids=str,
+)
+def test_every_kind_of_text_in_parquet_is_read(kind: pyarrow.DataType, tmp_path: Path) -> None:
+    column = pyarrow.array([*ROWS, None, ""], pyarrow.string()).cast(kind)
+    pyarrow.parquet.write_table(pyarrow.table({"text": column}), tmp_path / "a.parquet")
+    assert documents(build(tmp_path / "a.parquet", tmp_path / "out")) == WORDS
 
 
 def test_folders_and_patterns_are_read_in_order(tmp_path: Path) -> None:
@@ -349,23 +370,6 @@ def test_reader_says_how_far_it_is(text: Path) -> None:
         positions = [reader.position for _ in reader.blocks()]
     assert positions == sorted(positions)
     assert positions[-1] == reader.total == 2 * text.stat().st_size
-
-
-def test_split_readers_read_the_same_blocks_which_reach_across_no_units(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "small.txt").write_text("a few words")
-    monkeypatch.setattr(sources, "UNIT_BYTES", 1000)
-    small = tmp_path / "small.txt"
-    reader = sources.Reader([small, text, small, small], "text")
-    with small_blocks():
-        blocks = list(reader.blocks())
-        apart = [list(part.blocks()) for part in reader.split()]
-    assert len(apart) == 2
-    assert [block for unit in apart for block in unit] == blocks
-    assert sorted(blocks) == blocks
-    assert apart[1][-1][1] == b"a few words\xff" * 2
-    assert min(len(block) for _, block in apart[0][:-1]) > 20_000
 
 
 @pytest.fixture
@@ -467,6 +471,14 @@ BAD = {
     "ragged.csv": (b"id,text\n1,a,b\n", "line 2 of .*ragged.csv ends a row of 3 fields, expected are 2"),
     "open.csv": (b'id,text\n1,"a\n', r"line 2 of .*open.csv is malformed \(unexpected end"),
     "cut.parquet": (parquet_bytes()[:-20], "cut.parquet is not a whole parquet file"),
+    "latin.parquet": (
+        parquet_bytes(texts=pyarrow.array([b"a", b"caf\xe9"]).view(pyarrow.string())),
+        r"latin.parquet is not a whole parquet file \(after row 0: .*UTF8",
+    ),
+    "bytes.parquet": (
+        parquet_bytes(texts=[b"a"]),
+        "column 'text' in row 1 of .*bytes.parquet holds bytes, not text",
+    ),
     "other.parquet": (
         parquet_bytes("body"),
         "other.parquet has no column 'text' but id, body; known: body, id",

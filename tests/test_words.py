@@ -23,12 +23,9 @@ def library_words(tokenizer: Tokenizer, text: str) -> list[str]:
 
 
 def split_words(splitter: WordSplitter, text: str) -> list[str]:
-    words: list[str] = []
-    for stretch in splitter.split(text.encode()):
-        words += [word.decode() for word in splitter.words_of(stretch)]
-        if stretch.isascii():
-            assert splitter.words_of(stretch) == (stretch,), "an ASCII stretch must be a word itself"
-    return words
+    numbers, words = splitter.split(text.encode())
+    assert len(set(words)) == len(words)
+    return [words[number].decode() for number in numbers]
 
 
 SETTINGS = [

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import shutil
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +33,9 @@ START = 1
 FIRST_WORD = 2
 """The lowest id of a word of the text."""
 
-_SPECIAL_WORDS = ("[SEP]", "[CLS]")
-_SLICE_BYTES = 1 << 14
-"""Text split at once: what stays in the processor's cache is split three times as fast as a whole block."""
+_SPECIAL_WORDS = [b"[SEP]", b"[CLS]"]
+_TYPES_AT_ONCE = 1 << 22
+"""Types of parts looked up together among all words; each time takes a look at all of these."""
 _SHARDS_AT_MOST = 256
 """Each mapped shard keeps a file open, and a process may often open no more than 1,024."""
 
@@ -168,78 +167,61 @@ def _write_part(settings: str, block: bytes, path: Path) -> int:
 
 def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, list[bytes]]:
     """Returns a block's words by their position among its types, and the types; END and START come first."""
-    numbers: defaultdict[bytes, int] = defaultdict(itertools.count().__next__)
-    slices = []
-    begin = 0
-    while begin < len(block):
-        end = block.find(BREAK, begin + _SLICE_BYTES) + 1 or len(block)
-        stretches = splitter.split(block[begin:end].replace(BREAK, b" " + BREAK + b" "))
-        slices.append(np.fromiter(map(numbers.__getitem__, stretches), np.uint32, len(stretches)))
-        begin = end
-    types, flat, lengths = _expanded(splitter, list(numbers))
-    rows = np.concatenate(slices)
-    taken = lengths[rows]
-    before = np.cumsum(taken) - taken
-    starts = np.cumsum(lengths) - lengths
-    ids = flat[np.repeat(starts[rows] - before, taken) + np.arange(taken.sum())]
+    numbers, words = splitter.split(BREAK + block)  # hence BREAK is the first of the words
+    ids = numbers + (numbers > END)
     is_end = ids == END
-    follows_end = np.concatenate(([True], is_end[:-1]))
-    return ids[~(is_end & follows_end)], types
-
-
-def _expanded(
-    splitter: WordSplitter, stretches: list[bytes]
-) -> tuple[list[bytes], _Ids, npt.NDArray[np.int64]]:
-    """Returns the word types of some different stretches, and a ragged table of their words: ids, lengths."""
-    is_word = np.fromiter(map(bytes.isascii, stretches), np.bool_, len(stretches))
-    types = {word: FIRST_WORD + index for index, word in enumerate(itertools.compress(stretches, is_word))}
-    word_count = len(types)
-    others: list[int] = []
-    lengths = np.ones(len(stretches), np.int64)
-    for number in np.flatnonzero(~is_word).tolist():
-        if stretches[number] == BREAK:
-            others.append(END)
-        else:
-            words = splitter.words_of(stretches[number])
-            others += [types.setdefault(word, FIRST_WORD + len(types)) for word in words]
-            lengths[number] = len(words)
-    flat = np.empty(lengths.sum(), np.uint32)
-    is_single = np.repeat(is_word, lengths)
-    flat[is_single] = np.arange(FIRST_WORD, FIRST_WORD + word_count)
-    flat[~is_single] = others
-    return [*(word.encode() for word in _SPECIAL_WORDS), *types], flat, lengths
+    return ids[1:][~(is_end[1:] & is_end[:-1])], [*_SPECIAL_WORDS, *words[1:]]
 
 
 def _parts(out: Path) -> list[Path]:
     return sorted((out / "parts").glob("*-*.npz"))
 
 
-def _part_types(path: Path) -> list[bytes]:
-    with np.load(path) as part:
-        types: bytes = part["types"].tobytes()
-    return types.split(b"\n")
-
-
 def _merge(stage: run.StageDir) -> None:
     """Writes counts.npy and words.txt by word id; words.txt comes last, as it says that all is counted."""
-    totals: defaultdict[bytes, int] = defaultdict(int)
-    documents = 0
-    for path in _parts(stage.path):
-        with np.load(path) as part:
-            counts = part["counts"].tolist()
-        documents += counts[END]
-        for word, count in zip(_part_types(path)[FIRST_WORD:], counts[FIRST_WORD:], strict=True):
-            totals[word] += count
-    if not totals:
+    import pyarrow.compute
+
+    words, counts = pyarrow.array(_SPECIAL_WORDS, pyarrow.large_binary()), np.zeros(FIRST_WORD, np.int64)
+    for types, added in _read_types(_parts(stage.path)):
+        merged = pyarrow.chunked_array([words, *types]).combine_chunks().dictionary_encode()
+        counts = np.bincount(merged.indices, np.concatenate([counts, *added])).astype(np.int64)
+        words = merged.dictionary
+    if len(words) == FIRST_WORD:
         stage.clear()
         raise InputError(
             "the sources hold no words, only spaces or control characters; name a file with text"
         )
-    words = sorted(totals, key=lambda word: (-totals[word], word))  # UTF-8 sorts like code points
+    table = pyarrow.table({"word": words, "count": counts}).slice(FIRST_WORD)
+    # Bytes of UTF-8 sort like code points.
+    by_count = pyarrow.compute.sort_indices(table, [("count", "descending"), ("word", "ascending")])
+    order = np.concatenate(([END, START], by_count.to_numpy().astype(np.int64) + FIRST_WORD))
     with run.writing(stage.path / "counts.npy") as file:
-        np.save(file, np.array([documents, 0, *(totals[word] for word in words)], np.int64))
+        np.save(file, counts[order])
     with run.writing(stage.path / "words.txt") as file:
-        file.writelines(word + b"\n" for word in itertools.chain(map(str.encode, _SPECIAL_WORDS), words))
+        file.writelines(word + b"\n" for word in words.take(order).to_pylist())
+
+
+def _read_types(parts: Sequence[Path]) -> Iterator[tuple[list[Any], list[npt.NDArray[np.int64]]]]:
+    """Yields types and counts of some parts at a time, as many as go well together into memory."""
+    types, counts = [], []
+    for path in parts:
+        with np.load(path) as part:
+            types.append(_lines(part["types"]))
+            counts.append(part["counts"])
+        if sum(map(len, types)) >= _TYPES_AT_ONCE:
+            yield types, counts
+            types, counts = [], []
+    if types:
+        yield types, counts
+
+
+def _lines(text: npt.NDArray[np.uint8]) -> Any:
+    """Returns the lines of a text as an array of Arrow, where words are looked up faster than in Python."""
+    import pyarrow.compute
+
+    buffers = [None, pyarrow.py_buffer(np.array([0, len(text)])), pyarrow.py_buffer(text)]
+    whole = pyarrow.Array.from_buffers(pyarrow.large_binary(), 1, buffers)
+    return pyarrow.compute.split_pattern(whole, b"\n").flatten()
 
 
 def _renumber(out: Path, workers: int) -> None:
@@ -249,20 +231,22 @@ def _renumber(out: Path, workers: int) -> None:
     groups = [paths[begin : begin + together] for begin in range(0, len(paths), together)]
     shards = [out / "shards" / f"{index:05d}.npy" for index in range(len(groups))]
     missing = [(group, shard) for group, shard in zip(groups, shards, strict=True) if not shard.exists()]
-    with (out / "words.txt").open("rb") as file:
-        word_ids = {line[:-1]: word_id for word_id, line in enumerate(file)}
-
-    def tasks() -> Iterator[tuple[list[Path], list[_Ids], Path]]:
-        for group, shard in missing:
-            types = (_part_types(path)[FIRST_WORD:] for path in group)
-            finals = [np.array([END, START, *map(word_ids.__getitem__, words)], np.uint32) for words in types]
-            yield group, finals, shard
-
+    finals = _finals(out, [path for group, _ in missing for path in group])
+    tasks = ((group, list(itertools.islice(finals, len(group))), shard) for group, shard in missing)
     with progress.bar("word ids", len(missing)) as shown:
-        for done, _ in enumerate(
-            in_order(_write_shard, tasks(), workers if len(missing) > 8 else 1), start=1
-        ):
+        # Starting processes takes longer than a few shards.
+        for done, _ in enumerate(in_order(_write_shard, tasks, workers if len(missing) > 8 else 1), start=1):
             shown.update(done)
+
+
+def _finals(out: Path, parts: Sequence[Path]) -> Iterator[_Ids]:
+    """Yields for each part the table from its own word ids to the final ones."""
+    import pyarrow.compute
+
+    words = _lines(np.fromfile(out / "words.txt", np.uint8)[:-1])
+    for types, _ in _read_types(parts):
+        ids = pyarrow.compute.index_in(pyarrow.chunked_array(types), value_set=words).to_numpy()
+        yield from np.split(ids.astype(np.uint32), np.cumsum([len(words) for words in types])[:-1])
 
 
 def _write_shard(parts: list[Path], finals: list[_Ids], path: Path) -> None:

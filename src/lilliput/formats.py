@@ -259,9 +259,13 @@ def _parquet(path: Path, file: BinaryIO, column: str) -> Iterator[bytes]:
         if column not in table.schema_arrow.names:
             raise no_column(str(path), column, table.schema_arrow.names)
         for batch in table.iter_batches(batch_size=1024, columns=[column]):
-            for text in batch.column(0).to_pylist():
+            texts = batch.column(0)
+            if is_text := pyarrow.types.is_string(texts.type) or pyarrow.types.is_large_string(texts.type):
+                texts.validate(full=True)  # it is UTF-8, so no strings need be made of it
+                texts = texts.cast(pyarrow.large_binary())
+            for text in texts.to_pylist():
                 row += 1
-                yield encoded(text, f"row {row:,} of {path}", column)
+                yield text or b"" if is_text else encoded(text, f"row {row:,} of {path}", column)
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} is not a whole parquet file (after row {row:,}: {error}); fetch it again or leave it out"
