@@ -330,7 +330,7 @@ def test_the_clock_of_the_main_process_is_that_of_all(shared: Path) -> None:
         (
             "versions",
             r"LaunchError: process 1 on \S+ does not have what the main process has \(torch: 0\.1 there, "
-            r"\S+ now\); install the same versions",
+            r"\S+ now\); install the same on all machines",
             "Followed: process 0 on .*torch",
         ),
         (

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -25,7 +26,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from lilliput.errors import Followed, LaunchError
-from lilliput.run import difference, versions
+from lilliput.run import difference, digest_file, digest_value, versions
 
 _STEP, _EVER = timedelta(minutes=10), timedelta(days=365)
 """How long the others wait for a process that is behind in a step, and for what the main one does alone."""
@@ -167,22 +168,27 @@ def launch() -> Processes:
 
     Raises LaunchError where they cannot be joined, or where their software differs.
     """
-    wanted = int(os.environ.get("WORLD_SIZE", "1"))
     with connected():
         state = PartialState(cpu=not torch.accelerator.is_available(), timeout=_STEP)
+        wanted = int(os.environ.get("WORLD_SIZE", "1"))
         if state.num_processes != wanted:
             raise LaunchError(
-                f"{wanted} processes were launched, but on {state.device} they cannot train together; launch "
-                "one"
+                f"{wanted} processes were launched, but on {state.device} only one can train; launch one"
             )
         if wanted == 1:
             return ALONE
         steps, waiting = (dist.new_group(backend="gloo", timeout=timeout) for timeout in (_STEP, _EVER))
     joined = Processes(state.process_index, state.num_processes, groups=Groups(steps, waiting))
     joined = replace(joined, hosts=tuple(joined._everyones(platform.node())))
-    software = {name: version for name, version in versions().items() if name != "machine"}
-    joined.require_same(software, "install the same versions on all machines")
+    joined.require_same(_software(), "install the same on all machines")
     return joined
+
+
+def _software() -> dict[str, str]:
+    """Returns the versions of packages, and a digest of lilliput's files, as a checkout has no version."""
+    folder = Path(__file__).parent
+    files = {str(path.relative_to(folder)): digest_file(path) for path in folder.rglob("*.py")}
+    return versions() | {"machine": "", "lilliput's files": digest_value(files)}
 
 
 @contextlib.contextmanager
