@@ -111,9 +111,8 @@ class Apart:
 def _begin() -> None:
     """Makes a process end with its parent, and say nothing meanwhile."""
     end_with_parent()
-    os.environ["KINETO_LOG_LEVEL"] = (
-        "6"  # torch's profiler would say on standard error that it begins and ends
-    )
+    # torch's profiler would say on standard error that it begins and ends, and what memory was there before.
+    os.environ |= {"KINETO_LOG_LEVEL": "6", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     console.quiet = True
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from accelerate import Accelerator
 from torch.profiler import ProfilerActivity, profile
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertForMaskedLM
 
-from lilliput.batches import Batch
+from lilliput.batches import Batch, BatchSource
 from lilliput.benchmark.apart import Sample, peak_memory, timed
 from lilliput.benchmark.subject import Subject, parts_of, words_of
 from lilliput.config import ObjectiveWeights
@@ -17,6 +17,7 @@ from lilliput.cost import BatchShape, BertShape, Operations, step_operations
 from lilliput.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.models.student import random_student
 from lilliput.models.teacher import build_teacher
+from lilliput.prefetch import prefetched
 from lilliput.step import Stepper, Trainees
 from lilliput.tokenizer import spell
 from lilliput.training import keep_freed_memory
@@ -30,7 +31,8 @@ _FORWARD = {
     "student_forward": ("student",),
     "projections": ("projections",),
 }
-"""Ranges that `step` names within its range "forward", and the parts of `cost` that they compute."""
+"""Ranges that `step` names for the profiler within its range "forward", and what `cost` calls their work."""
+_COUNTED = {**_FORWARD, "heads": ("teacher_heads", "student_head"), "update": ("update",)}
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,10 @@ class Ours:
         data, recipe = subject.data(), subject.recipe
         teacher, student = subject.configs(data)
         self._source, self._weights = subject.source(data), subject.stage.objectives
-        self._shapes = _shape(teacher), _shape(student)
+        # The same batches as both models read them, as `cost` counts them.
+        self._whole = BatchSource(data.train, data.lexicon, subject.stage.batch, (recipe.seed,))
+        self._shapes = BertShape.of_config(teacher), BertShape.of_config(student)
+        self._muon = subject.stage.optimizer.name == "muon"
         self._affine = recipe.start.second_table == "affine"
         pieces = spell(data.lexicon.student_tokenizer().get_vocab(), data.lexicon.teacher_tokenizer())
         table, width, seed = recipe.start.second_table, recipe.student.width, recipe.seed
@@ -86,24 +91,21 @@ class Ours:
     def step(self, index: int, masked_lm_only: bool = False) -> Sample:
         """Takes a step on batch `index`, which is made before, and returns what it took."""
         batches = parts_of(self._source, index)
-        self._stepper.trainees.weights = self._objectives(masked_lm_only)
-        return timed(lambda: self._step(batches))
+        return timed(lambda: self._step(batches, masked_lm_only))
 
     def dtype(self) -> str:
         """Returns the precision of the passes."""
         return str(self._stepper.dtype).removeprefix("torch.")
 
     def operations(self, index: int, masked_lm_only: bool = False) -> int:
-        """Returns the floating-point operations of a step on batch `index`."""
-        counted = self._counted(parts_of(self._source, index), self._objectives(masked_lm_only))
-        return sum(part.total for part in counted.values())
+        """Returns the floating-point operations of a step's passes on batch `index`."""
+        counted = self._counted(index, self._objectives(masked_lm_only))
+        return sum(part.total for name, part in counted.items() if name != "update")
 
     def parts(self, index: int) -> dict[str, Part]:
         """Takes a step on batch `index` under the profiler; returns its parts, and what goes on beside it."""
         making = timed(lambda: words_of(parts_of(self._source, index)))
-        batches = parts_of(self._source, index)
-        counted = self._counted(batches, self._weights)
-        self._stepper.trainees.weights = self._weights
+        batches, counted = parts_of(self._source, index), self._counted(index, self._weights)
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             words = self._step(batches)
         seconds: Counter[str] = Counter()
@@ -113,11 +115,10 @@ class Ours:
             kept[event.name] += event.cpu_memory_usage
         for spent in (seconds, kept):
             spent["heads"] = spent["forward"] - sum(spent[name] for name in _FORWARD)
-        forward = {**_FORWARD, "heads": ("teacher_heads", "student_head")}
         operations = {
             part: sum(counted[name].forward for name in names if name in counted)
-            for part, names in forward.items()
-        } | {"backward": sum(part.backward for part in counted.values()), "update": 0}
+            for part, names in _COUNTED.items()
+        } | {"backward": sum(part.backward for part in counted.values())}
         return {
             "batches": Part(making.words, making.seconds, 0, None),
             **{
@@ -129,14 +130,20 @@ class Ours:
         }
 
     def loop(self) -> LoopSample:
-        """Takes some steps one after the other, each with its batch, and returns what that took."""
-        waited, words, started = 0.0, 0, time.perf_counter()
-        for index in range(_LOOP_STEPS):
-            asked = time.perf_counter()
-            batches = parts_of(self._source, index)
-            waited += time.perf_counter() - asked
-            words += self._step(batches)
-        return LoopSample(words, time.perf_counter() - started, waited)
+        """Takes steps one after the other with batches made in the background, as the loop does.
+
+        The first is not counted, as there the loop begins.
+        """
+        parts = self._source.config.accumulation
+        with prefetched(self._source.stream(0, range(parts), parts)) as batches:
+            self._step(next(batches))
+            waited, words, started = 0.0, 0, time.perf_counter()
+            for _ in range(_LOOP_STEPS):
+                asked = time.perf_counter()
+                taken = next(batches)
+                waited += time.perf_counter() - asked
+                words += self._step(taken)
+            return LoopSample(words, time.perf_counter() - started, waited)
 
     peak_memory = staticmethod(peak_memory)
 
@@ -145,12 +152,16 @@ class Ours:
         assert alone is not None
         return alone
 
-    def _counted(self, batches: Sequence[Batch], weights: ObjectiveWeights) -> dict[str, Operations]:
+    def _counted(self, index: int, weights: ObjectiveWeights) -> dict[str, Operations]:
         """Returns the operations of a step by part of `cost`; all parts of a batch are taken to be alike."""
-        first = BatchShape.of(batches[0])
-        return step_operations(weights, *self._shapes, first, affine=self._affine, parts=len(batches))
+        batches = parts_of(self._whole, index)
+        first, parts = BatchShape.of(batches[0]), len(batches)
+        return step_operations(
+            weights, *self._shapes, first, affine=self._affine, parts=parts, muon=self._muon
+        )
 
-    def _step(self, batches: Sequence[Batch]) -> int:
+    def _step(self, batches: Sequence[Batch], masked_lm_only: bool = False) -> int:
+        self._stepper.trainees.weights = self._objectives(masked_lm_only)
         self._stepper.step(batches, 1, _MIDDLE)
         return words_of(batches)
 
@@ -182,14 +193,3 @@ def masked_lm_alone(weights: ObjectiveWeights) -> ObjectiveWeights | None:
     """Returns the objectives that transformers' modules have too, or None where there are none."""
     teacher, student = weights.teacher_masked_lm, weights.student_masked_lm
     return ObjectiveWeights(teacher, student) if teacher or student else None
-
-
-def _shape(config: BertConfig) -> BertShape:
-    return BertShape(
-        layers=config.num_hidden_layers,
-        width=config.hidden_size,
-        heads=config.num_attention_heads,
-        feed_forward=config.intermediate_size,
-        positions=config.max_position_embeddings,
-        vocabulary=config.vocab_size,
-    )

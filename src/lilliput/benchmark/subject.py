@@ -39,7 +39,7 @@ class Subject:
 
     def source(self, data: Data) -> BatchSource:
         """Returns the stage's batches."""
-        return BatchSource(data.train, data.lexicon, self.stage.batch, (self.recipe.seed,))
+        return data.source(self.stage, (self.recipe.seed,))
 
     def configs(self, data: Data) -> tuple[BertConfig, BertConfig]:
         """Returns the teacher's and the student's config; raises ConfigError where they do not fit."""
@@ -47,14 +47,7 @@ class Subject:
         if self.shape is not None:
             if self.shape not in SHAPES:
                 raise ConfigError(f"no shape is called '{self.shape}'; {nearest(self.shape, SHAPES)}")
-            shape = SHAPES[self.shape]
-            teacher = BertConfig(
-                num_hidden_layers=shape.layers,
-                hidden_size=shape.width,
-                num_attention_heads=shape.heads,
-                intermediate_size=shape.feed_forward,
-                max_position_embeddings=shape.positions,
-            )
+            teacher = BertConfig(**SHAPES[self.shape].settings())
         check_student(self.recipe, teacher)
         lexicon = data.lexicon
         teacher.vocab_size = lexicon.teacher_size
