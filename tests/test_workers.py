@@ -20,8 +20,9 @@ def die(*_: Any) -> int:
 
 
 def test_a_killed_worker_is_said_without_a_hang() -> None:
-    with pytest.raises(LilliputError, match=r"a worker process .* was killed.*run the same command again"):
-        list(workers.in_order(die, iter([(1,), (2,), (3,)]), workers=2))
+    said = r"a worker process .* was killed.*run the same command again"
+    with workers.Workers(2) as shared, pytest.raises(LilliputError, match=said):
+        list(shared.in_order(die, iter([(1,), (2,), (3,)])))
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
@@ -33,7 +34,8 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
         "    print(os.getpid(), flush=True)\n"
         "    time.sleep(seconds)\n"
         "if __name__ == '__main__':\n"
-        "    list(workers.in_order(wait, iter([(60,), (60,)]), workers=2))\n"
+        "    with workers.Workers(2) as shared:\n"
+        "        list(shared.in_order(wait, iter([(60,), (60,)])))\n"
     )
     process = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -63,5 +65,20 @@ def slow_square(number: int) -> int:
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_results_come_in_the_order_of_the_tasks(processes: int) -> None:
-    results = workers.in_order(slow_square, ((number,) for number in range(20)), processes)
-    assert list(results) == [number * number for number in range(20)]
+    with workers.Workers(processes) as shared:
+        results = shared.in_order(slow_square, ((number,) for number in range(20)))
+        assert list(results) == [number * number for number in range(20)]
+
+
+def own_process(_: int) -> int:
+    return os.getpid()
+
+
+def test_processes_are_started_once_and_not_for_a_single_task() -> None:
+    with workers.Workers(2) as shared:
+        alone = set(shared.in_order(own_process, iter([(1,)])))
+        first, second = (set(shared.in_order(own_process, iter([(1,)] * 9))) for _ in range(2))
+    assert alone == {os.getpid()}
+    assert len(first | second) <= 2
+    assert os.getpid() not in first | second
+    assert not any(map(is_running, first | second))

@@ -24,7 +24,7 @@ from lilliput import progress, run
 from lilliput.errors import InputError, StorageError
 from lilliput.sources import BREAK, Reader, describe, find_sources, pinned
 from lilliput.words import WordSplitter
-from lilliput.workers import in_order
+from lilliput.workers import Workers
 
 END = 0
 """Word id that ends every document in the stream."""
@@ -120,11 +120,11 @@ def build_corpus(
     made_from = {"inputs": [describe(source) for source in found], "text_column": text_column, "words": words}
     stage = run.StageDir(out, made_from)
     if not stage.is_finished(overwrite):
-        workers = workers or os.cpu_count() or 1
-        if stage.other() is not None or not (out / "words.txt").exists():
-            _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), workers)
-            _merge(stage)
-        _renumber(out, workers)
+        with Workers(workers or os.cpu_count() or 1) as shared:
+            if stage.other() is not None or not (out / "words.txt").exists():
+                _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), shared)
+                _merge(stage)
+            _renumber(out, shared)
         _finish(stage)
     shutil.rmtree(out / "parts", ignore_errors=True)  # here, as a kill may have come right after the manifest
     return Corpus.open(out)
@@ -137,21 +137,20 @@ def _settings(part: Any) -> Any:
 _splitter = functools.cache(WordSplitter)
 
 
-def _count(stage: run.StageDir, reader: Reader, settings: str, workers: int) -> None:
+def _count(stage: run.StageDir, reader: Reader, settings: str, workers: Workers) -> None:
     """Writes the parts that are missing; raises InputError when the sources hold no words."""
     blocks = reader.blocks()
-    first = list(itertools.islice(blocks, 2))
-    if not first:
+    first = next(blocks, None)
+    if first is None:
         raise InputError("the sources hold no text; name a file with at least one word")
     stage.begin()  # only now, so that a wrong name or column leaves nothing behind
     parts = (
-        (block, stage.path / "parts" / f"{place}.npz") for place, block in itertools.chain(first, blocks)
+        (block, stage.path / "parts" / f"{place}.npz") for place, block in itertools.chain([first], blocks)
     )
     missing = ((settings, block, path) for block, path in parts if not path.exists())
     words = 0
     with progress.bar("corpus", reader.total, counted=False) as shown:
-        # Starting processes takes longer than one block.
-        for counted in in_order(_write_part, missing, workers if len(first) > 1 else 1):
+        for counted in workers.in_order(_write_part, missing):
             words += counted
             shown.update(reader.position, f"{words:,} words")
 
@@ -224,7 +223,7 @@ def _lines(text: npt.NDArray[np.uint8]) -> Any:
     return pyarrow.compute.split_pattern(whole, b"\n").flatten()
 
 
-def _renumber(out: Path, workers: int) -> None:
+def _renumber(out: Path, workers: Workers) -> None:
     """Writes the shards that are missing: parts, several to a shard if many, under the final word ids."""
     paths = _parts(out)
     together = -(-len(paths) // _SHARDS_AT_MOST)
@@ -234,8 +233,7 @@ def _renumber(out: Path, workers: int) -> None:
     finals = _finals(out, [path for group, _ in missing for path in group])
     tasks = ((group, list(itertools.islice(finals, len(group))), shard) for group, shard in missing)
     with progress.bar("word ids", len(missing)) as shown:
-        # Starting processes takes longer than a few shards.
-        for done, _ in enumerate(in_order(_write_shard, tasks, workers if len(missing) > 8 else 1), start=1):
+        for done, _ in enumerate(workers.in_order(_write_shard, tasks), start=1):
             shown.update(done)
 
 

@@ -1,5 +1,6 @@
 """Work shared between processes, with results in the order of the tasks."""
 
+import functools
 import itertools
 import multiprocessing
 import multiprocessing.connection
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar, TypeVarTuple
+from typing import Self, TypeVar, TypeVarTuple
 
 from lilliput.errors import LilliputError
 
@@ -18,32 +19,48 @@ _Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
 
 
-def in_order(
-    function: Callable[[*_Arguments], _Result], tasks: Iterator[tuple[*_Arguments]], workers: int
-) -> Iterator[_Result]:
-    """Yields the results of tasks in their order, worked on by some processes with few tasks waiting.
+class Workers:
+    """Processes that share work, started with the first work worth it and ended with the `with` block.
 
-    Processes are spawned, not forked, as the parent may hold threads of torch.
+    They are spawned, not forked, as the parent may hold threads of torch.
     """
-    if workers == 1:
-        yield from itertools.starmap(function, tasks)
-        return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)
-    waiting: deque[Future[_Result]] = deque()
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(function, *task))
-            if len(waiting) > 2 * workers:
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if "_pool" in vars(self):
+            self._pool.shutdown(cancel_futures=True)
+
+    @functools.cached_property
+    def _pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self._count, multiprocessing.get_context("spawn"), end_with_parent)
+
+    def in_order(
+        self, function: Callable[[*_Arguments], _Result], tasks: Iterator[tuple[*_Arguments]]
+    ) -> Iterator[_Result]:
+        """Yields the results of tasks in their order, with few tasks waiting."""
+        first = list(itertools.islice(tasks, 2))
+        tasks = itertools.chain(first, tasks)
+        if self._count == 1 or len(first) < 2:  # starting processes takes longer than one task
+            yield from itertools.starmap(function, tasks)
+            return
+        waiting: deque[Future[_Result]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(self._pool.submit(function, *task))
+                if len(waiting) > 2 * self._count:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise LilliputError(
-            "a worker process of the corpus was killed, most often as memory ran out; run the same command "
-            "again, what is finished is kept, and fewer workers need less memory"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+        except BrokenProcessPool as error:
+            raise LilliputError(
+                "a worker process of the corpus was killed, most often as memory ran out; run the same "
+                "command again, what is finished is kept, and fewer workers need less memory"
+            ) from error
 
 
 def end_with_parent() -> None:
