@@ -26,7 +26,7 @@ import zstandard
 from hypothesis import given, settings, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from lilliput import corpus, formats, run, sources
+from lilliput import corpus, formats, parts, run, sources
 from lilliput.corpus import END, START, Corpus, build_corpus
 from lilliput.errors import InputError, StorageError
 from lilliput.words import WordSplitter
@@ -89,7 +89,7 @@ CHARACTERS = st.one_of(
 def test_blocks_of_documents_become_the_documents_words(texts: list[str]) -> None:
     splitter = WordSplitter(TOKENIZER.normalizer.__getstate__().decode())
     block = b"".join(text.encode() + sources.BREAK for text in texts)
-    ids, types = corpus._indexed(splitter, block)
+    ids, types = parts._indexed(splitter, block)
     expected = [words for text in texts if (words := library_words(TOKENIZER, text))]
     flat = [word for words in expected for word in [*words, "[SEP]"]]
     assert [types[word].decode() for word in ids.tolist()] == flat
@@ -153,7 +153,7 @@ def test_number_of_workers_changes_nothing(
 def test_types_of_parts_are_merged_a_few_at_a_time(
     text: Path, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus, "_TYPES_AT_ONCE", 2000)
+    monkeypatch.setattr(parts, "_TYPES_AT_ONCE", 2000)
     with small_blocks():
         build(text, tmp_path / "out")
     assert content(tmp_path / "out") == reference
@@ -191,7 +191,7 @@ corpus.build_corpus([sys.argv[1]], tokenizer, Path(sys.argv[2]), workers=1)
 
 
 @pytest.mark.parametrize(
-    ("slowed", "folder", "overwrite"), [("_write_part", "parts", True), ("_write_shard", "shards", False)]
+    ("slowed", "folder", "overwrite"), [("write_part", "parts", True), ("write_shard", "shards", False)]
 )
 def test_a_killed_build_goes_on_without_doing_anything_twice(
     slowed: str, folder: str, overwrite: bool, text: Path, reference: dict[str, bytes], tmp_path: Path

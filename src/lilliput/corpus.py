@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,21 @@ from tokenizers import Tokenizer
 
 from lilliput import progress, run
 from lilliput.errors import InputError, StorageError
-from lilliput.sources import BREAK, Reader, describe, find_sources, pinned
-from lilliput.words import WordSplitter
+from lilliput.parts import (
+    END,
+    FIRST_WORD,
+    SPECIAL_WORDS,
+    START,
+    final_ids,
+    read_types,
+    write_part,
+    write_shard,
+)
+from lilliput.sources import Reader, describe, find_sources, pinned
 from lilliput.workers import Workers
 
-END = 0
-"""Word id that ends every document in the stream."""
-START = 1
-"""Word id of the start of a sequence; never in the stream."""
-FIRST_WORD = 2
-"""The lowest id of a word of the text."""
+__all__ = ["END", "FIRST_WORD", "START", "Corpus", "build_corpus"]
 
-_SPECIAL_WORDS = [b"[SEP]", b"[CLS]"]
-_TYPES_AT_ONCE = 1 << 22
-"""Types of parts looked up together among all words; each time takes a look at all of these."""
 _SHARDS_AT_MOST = 256
 """Each mapped shard keeps a file open, and a process may often open no more than 1,024."""
 
@@ -134,9 +135,6 @@ def _settings(part: Any) -> Any:
     return json.loads(part.__getstate__())
 
 
-_splitter = functools.cache(WordSplitter)
-
-
 def _count(stage: run.StageDir, reader: Reader, settings: str, workers: Workers) -> None:
     """Writes the parts that are missing; raises InputError when the sources hold no words."""
     blocks = reader.blocks()
@@ -150,26 +148,9 @@ def _count(stage: run.StageDir, reader: Reader, settings: str, workers: Workers)
     missing = ((settings, block, path) for block, path in parts if not path.exists())
     words = 0
     with progress.bar("corpus", reader.total, counted=False) as shown:
-        for counted in workers.in_order(_write_part, missing):
+        for counted in workers.in_order(write_part, missing):
             words += counted
             shown.update(reader.position, f"{words:,} words")
-
-
-def _write_part(settings: str, block: bytes, path: Path) -> int:
-    """Writes one block's documents under word ids of its own, with types and counts; returns its words."""
-    ids, types = _indexed(_splitter(settings), block)
-    counts = np.bincount(ids, minlength=len(types))
-    with run.writing(path) as file:
-        np.savez(file, ids=ids, counts=counts, types=np.frombuffer(b"\n".join(types), np.uint8))
-    return int(counts[FIRST_WORD:].sum())
-
-
-def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, list[bytes]]:
-    """Returns a block's words by their position among its types, and the types; END and START come first."""
-    numbers, words = splitter.split(BREAK + block)  # hence BREAK is the first of the words
-    ids = numbers + (numbers > END)
-    is_end = ids == END
-    return ids[1:][~(is_end[1:] & is_end[:-1])], [*_SPECIAL_WORDS, *words[1:]]
 
 
 def _parts(out: Path) -> list[Path]:
@@ -180,8 +161,8 @@ def _merge(stage: run.StageDir) -> None:
     """Writes counts.npy and words.txt by word id; words.txt comes last, as it says that all is counted."""
     import pyarrow.compute
 
-    words, counts = pyarrow.array(_SPECIAL_WORDS, pyarrow.large_binary()), np.zeros(FIRST_WORD, np.int64)
-    for types, added in _read_types(_parts(stage.path)):
+    words, counts = pyarrow.array(SPECIAL_WORDS, pyarrow.large_binary()), np.zeros(FIRST_WORD, np.int64)
+    for types, added in read_types(_parts(stage.path)):
         merged = pyarrow.chunked_array([words, *types]).combine_chunks().dictionary_encode()
         counts = np.bincount(merged.indices, np.concatenate([counts, *added])).astype(np.int64)
         words = merged.dictionary
@@ -200,29 +181,6 @@ def _merge(stage: run.StageDir) -> None:
         file.writelines(word + b"\n" for word in words.take(order).to_pylist())
 
 
-def _read_types(parts: Sequence[Path]) -> Iterator[tuple[list[Any], list[npt.NDArray[np.int64]]]]:
-    """Yields types and counts of some parts at a time, as many as go well together into memory."""
-    types, counts = [], []
-    for path in parts:
-        with np.load(path) as part:
-            types.append(_lines(part["types"]))
-            counts.append(part["counts"])
-        if sum(map(len, types)) >= _TYPES_AT_ONCE:
-            yield types, counts
-            types, counts = [], []
-    if types:
-        yield types, counts
-
-
-def _lines(text: npt.NDArray[np.uint8]) -> Any:
-    """Returns the lines of a text as an array of Arrow, where words are looked up faster than in Python."""
-    import pyarrow.compute
-
-    buffers = [None, pyarrow.py_buffer(np.array([0, len(text)])), pyarrow.py_buffer(text)]
-    whole = pyarrow.Array.from_buffers(pyarrow.large_binary(), 1, buffers)
-    return pyarrow.compute.split_pattern(whole, b"\n").flatten()
-
-
 def _renumber(out: Path, workers: Workers) -> None:
     """Writes the shards that are missing: parts, several to a shard if many, under the final word ids."""
     paths = _parts(out)
@@ -230,31 +188,11 @@ def _renumber(out: Path, workers: Workers) -> None:
     groups = [paths[begin : begin + together] for begin in range(0, len(paths), together)]
     shards = [out / "shards" / f"{index:05d}.npy" for index in range(len(groups))]
     missing = [(group, shard) for group, shard in zip(groups, shards, strict=True) if not shard.exists()]
-    finals = _finals(out, [path for group, _ in missing for path in group])
+    finals = final_ids(out, [path for group, _ in missing for path in group])
     tasks = ((group, list(itertools.islice(finals, len(group))), shard) for group, shard in missing)
     with progress.bar("word ids", len(missing)) as shown:
-        for done, _ in enumerate(workers.in_order(_write_shard, tasks), start=1):
+        for done, _ in enumerate(workers.in_order(write_shard, tasks), start=1):
             shown.update(done)
-
-
-def _finals(out: Path, parts: Sequence[Path]) -> Iterator[_Ids]:
-    """Yields for each part the table from its own word ids to the final ones."""
-    import pyarrow.compute
-
-    words = _lines(np.fromfile(out / "words.txt", np.uint8)[:-1])
-    for types, _ in _read_types(parts):
-        ids = pyarrow.compute.index_in(pyarrow.chunked_array(types), value_set=words).to_numpy()
-        yield from np.split(ids.astype(np.uint32), np.cumsum([len(words) for words in types])[:-1])
-
-
-def _write_shard(parts: list[Path], finals: list[_Ids], path: Path) -> None:
-    """Writes one shard: some parts, each with its table from its own word ids to the final ones."""
-    arrays = []
-    for part_path, final in zip(parts, finals, strict=True):
-        with np.load(part_path) as part:
-            arrays.append(final[part["ids"]])
-    with run.writing(path) as file:
-        np.save(file, np.concatenate(arrays))
 
 
 def _finish(stage: run.StageDir) -> None:
