@@ -94,6 +94,12 @@ def test_a_sample_has_clock_and_processor() -> None:
     assert sample.processor_seconds < 0.1
 
 
+def test_a_sample_has_the_processors_time_of_what_was_started() -> None:
+    script = "import time; began = time.process_time()\nwhile time.process_time() < began + 0.5: pass"
+    sample = timed(lambda: subprocess.run([sys.executable, "-c", script], check=True).returncode)
+    assert 0.5 < sample.processor_seconds < sample.seconds + 0.05
+
+
 # The machine's limits
 
 
@@ -331,6 +337,7 @@ def test_a_corpus_is_measured_and_removed(world: World, tmp_path: Path) -> None:
     for one in report.workers:
         assert one.words_per_second == report.words / one.seconds
         assert one.bytes_per_second == report.bytes / one.seconds < report.reading_bytes_per_second
+        assert 0 < one.words_per_core_second < 1e8
         assert one.memory > 20 * MEGABYTE
     assert {path.name for path in tmp_path.iterdir()} == {"corpus.json", "corpus.svg", "corpus.png"}
     assert json.loads((tmp_path / "corpus.json").read_text())["words"] == report.words
@@ -345,9 +352,9 @@ def test_what_a_killed_benchmark_left_is_not_taken_for_a_build(world: World, tmp
         [str(world.text)], load_tokenizer(world.teacher), tmp_path / "benchmark_corpus.building", workers=1
     )
     started = time.perf_counter()
-    words, seconds = text.build(1)
-    assert words == world.corpus.words
-    assert 0.005 < seconds < time.perf_counter() - started
+    built = text.build(1)
+    assert built.words == world.corpus.words
+    assert 0.005 < built.seconds < time.perf_counter() - started
     assert not any(tmp_path.iterdir())
 
 

@@ -11,7 +11,7 @@ from statistics import median
 
 from rich.table import Table
 
-from lilliput.benchmark.apart import Apart
+from lilliput.benchmark.apart import Apart, Sample, timed
 from lilliput.benchmark.machine import describe_machine
 from lilliput.charts import new_figure, save_figure, tidy
 from lilliput.corpus import build_corpus
@@ -32,6 +32,8 @@ class WorkersReport:
     """From text to a finished corpus, by the clock; starting the workers included."""
     words_per_second: float
     """Running words over seconds."""
+    words_per_core_second: float
+    """Running words over the processor's seconds, of all processes together: what a free core would do."""
     bytes_per_second: float
     """Bytes of text, without compression, over seconds."""
     speed_up: float
@@ -88,7 +90,7 @@ def benchmark_corpus(
     if min(*chosen, rounds) < 1:
         raise ConfigError(f"workers and rounds must be positive, found workers {chosen} and {rounds} rounds")
     reads: list[tuple[int, float]] = []
-    builds: dict[int, list[tuple[tuple[int, float], int]]] = {count: [] for count in chosen}
+    builds: dict[int, list[tuple[Sample, int]]] = {count: [] for count in chosen}
     with bar("Measuring the corpus", rounds) as progress:
         for done in range(1, rounds + 1):
             with Apart(_Text, teacher, corpus, text_column, out) as text:
@@ -117,40 +119,41 @@ class _Text:
         size = sum(len(block) for _, block in reader.blocks())
         return size, time.perf_counter() - started
 
-    def build(self, workers: int) -> tuple[int, float]:
-        """Builds the corpus and returns its words and the seconds that took."""
+    def build(self, workers: int) -> Sample:
+        """Builds the corpus and returns what that took, the workers' processor seconds included."""
         folder = self._out / "benchmark_corpus.building"
         shutil.rmtree(folder, ignore_errors=True)  # of a benchmark that was killed
-        started = time.perf_counter()
         try:
-            built = build_corpus(
-                self._corpus, self._tokenizer, folder, text_column=self._column, workers=workers
+            return timed(
+                lambda: (
+                    build_corpus(
+                        self._corpus, self._tokenizer, folder, text_column=self._column, workers=workers
+                    ).words
+                )
             )
-            return built.words, time.perf_counter() - started
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _report(
-    reads: Sequence[tuple[int, float]], builds: Mapping[int, Sequence[tuple[tuple[int, float], int]]]
+    reads: Sequence[tuple[int, float]], builds: Mapping[int, Sequence[tuple[Sample, int]]]
 ) -> CorpusReport:
     """Returns the medians of what was measured."""
-    size = reads[0][0]
-    (words, _), _ = builds[min(builds)][0]
-    slowest = median(seconds for (_, seconds), _ in builds[min(builds)])
+    size, words = reads[0][0], builds[min(builds)][0][0].words
+    slowest = median(sample.seconds for sample, _ in builds[min(builds)])
     reports = []
     for workers, built in builds.items():
-        samples = tuple(seconds for (_, seconds), _ in built)
-        seconds = median(samples)
+        seconds = median(sample.seconds for sample, _ in built)
         reports.append(
             WorkersReport(
                 workers=workers,
                 seconds=seconds,
                 words_per_second=words / seconds,
+                words_per_core_second=words / median(sample.processor_seconds for sample, _ in built),
                 bytes_per_second=size / seconds,
                 speed_up=slowest / seconds,
                 memory=max(memory for _, memory in built),
-                samples=samples,
+                samples=tuple(sample.seconds for sample, _ in built),
             )
         )
     rate = median(size / seconds for _, seconds in reads)
@@ -163,13 +166,14 @@ def render(report: CorpusReport) -> Table:
         title=f"{report.words:,} words, {report.bytes / 1e6:,.1f} MB, {report.machine['processor']}",
         caption=f"the text is only read at {report.reading_bytes_per_second / 1e6:,.0f} MB/s",
     )
-    for heading in ("workers", "seconds", "words/s", "MB/s", "speed-up", "memory MB"):
+    for heading in ("workers", "seconds", "words/s", "per core", "MB/s", "speed-up", "memory MB"):
         table.add_column(heading, justify="right")
     for one in report.workers:
         table.add_row(
             f"{one.workers}",
             f"{one.seconds:,.2f}",
             f"{one.words_per_second:,.0f}",
+            f"{one.words_per_core_second:,.0f}",
             f"{one.bytes_per_second / 1e6:,.1f}",
             f"{one.speed_up:.2f} x",
             f"{one.memory / 1e6:,.0f}",
