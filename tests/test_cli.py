@@ -30,6 +30,7 @@ SURFACE = {
     "vocabulary": "teacher out sizes width overwrite",
     "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",
     "evaluate": "run text text_column rows",
+    "plan": "teacher corpus recipe set_ minutes words gpu text_column workers checkpoint_minutes",
     "benchmark": "of",
     "recipes": "name",
 }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lilliput.corpus import Corpus as Corpus, build_corpus as build_corpus
     from lilliput.errors import LilliputError as LilliputError
     from lilliput.lexicon import Lexicon as Lexicon, build_lexicon as build_lexicon
+    from lilliput.planning.plan import plan as plan
     from lilliput.recipes import find_recipe as find_recipe
     from lilliput.tokenizer import load_tokenizer as load_tokenizer
     from lilliput.training import train as train
@@ -39,6 +40,7 @@ _HOMES = {
     "build_corpus": "lilliput.corpus",
     "build_lexicon": "lilliput.lexicon",
     "vocabulary": "lilliput.vocabularies",
+    "plan": "lilliput.planning.plan",
     "benchmark_training": "lilliput.benchmark.training",
     "benchmark_corpus": "lilliput.benchmark.corpus",
     "Recipe": "lilliput.config",

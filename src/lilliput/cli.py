@@ -231,6 +231,57 @@ def compress(
     _print(f"the student is in {RunDir(out).student}; load it with transformers' AutoModelForMaskedLM")
 
 
+def plan(
+    teacher: Teacher,
+    corpus: Corpus,
+    recipe: str = "lilliput",
+    set_: Settings = (),
+    minutes: float | None = None,
+    words: int | None = None,
+    gpu: str | None = None,
+    text_column: str = "text",
+    workers: int | None = None,
+    checkpoint_minutes: float = 5.0,
+) -> None:
+    """Say what a run will take, before it: words per second, hours, memory and disk.
+
+    Args:
+        teacher: Folder or hub name of the teacher, or a shape, for which nothing is fetched: bert-base,
+            bert-large, minilm-6 or minilm-12.
+        corpus: Text files, as `compress` takes them, or a number of words, such as 3e9.
+        recipe: Name of a recipe, or a .toml or .json file.
+        set_: Settings to change, such as student.width=96.
+        minutes: Minutes of training, all stages together.
+        words: Words of training, all stages together.
+        gpu: A GPU that is not here: T4, L4, A10G, A100, H100 or RTX4090; without it this machine is measured.
+        text_column: Which column of tables holds the text.
+        workers: Processes that will read the corpus; by default as many as there are cores.
+        checkpoint_minutes: Minutes between checkpoints.
+    """
+    from lilliput.planning.estimate import render
+    from lilliput.planning.plan import plan as run_plan
+
+    found = run_plan(
+        teacher,
+        corpus if (number := _number(corpus)) is None else number,
+        _recipe(recipe, set_, minutes, words),
+        gpu=gpu,
+        text_column=text_column,
+        workers=workers,
+        checkpoint_minutes=checkpoint_minutes,
+    )
+    _print(render(found))
+
+
+def _number(corpus: tuple[str, ...]) -> int | None:
+    """Returns the number of words that a corpus is given by, if it is."""
+    try:
+        (text,) = corpus
+        return int(float(text))
+    except (ValueError, OverflowError):
+        return None
+
+
 def benchmark_training(
     teacher: Teacher,
     out: Path,
@@ -322,6 +373,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "vocabulary": vocabulary,
     "train": train,
     "evaluate": evaluate,
+    "plan": plan,
     "benchmark": benchmark,
     "recipes": recipes,
 }

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 from transformers.utils.hub import cached_file
 
+from lilliput.benchmark.apart import peak_memory
 from lilliput.config import LexiconConfig, Recipe
 from lilliput.corpus import build_corpus
 from lilliput.errors import ConfigError, StorageError
@@ -18,10 +19,13 @@ from lilliput.evaluation import Quality, evaluate_masked_lm, evaluation_source
 from lilliput.lexicon import Lexicon, build_lexicon
 from lilliput.models.student import load_student, parameter_count
 from lilliput.models.teacher import Teacher, load_masked_lm, load_teacher_config
+from lilliput.planning.estimate import Estimate, render as render_estimate, size
+from lilliput.planning.plan import expect
 from lilliput.processes import launch
 from lilliput.progress import console
 from lilliput.rows import cut_rows
 from lilliput.run import RunDir, StageDir, digest_value, write_json
+from lilliput.settings import build
 from lilliput.stages import Data, check_student
 from lilliput.tokenizer import load_tokenizer
 from lilliput.training import train
@@ -56,6 +60,10 @@ class Summary:
     """Time all stages took to train, over all interruptions."""
     total_seconds: float
     """Time this call took, everything included."""
+    memory_bytes: int
+    """Memory of the process of this call at its peak."""
+    estimate: dict[str, Any] | None
+    """What training was expected to take (`planning.estimate.Estimate`); None where processes share steps."""
 
 
 def compress(
@@ -99,13 +107,16 @@ def compress(
         return lexicon.report.describe(recipe.student.width)
 
     console.print(processes.on_main(prepared), highlight=False)
+    estimate = expect(run, recipe, teacher, checkpoint_minutes) if processes.count == 1 else None
+    if estimate is not None:
+        console.print(render_estimate(estimate))
     stages = {}
     for stage in recipe.stages:
         stages[stage.name] = train(
             run, recipe, stage.name, teacher, overwrite=overwrite, checkpoint_minutes=checkpoint_minutes
         )
         console.print(_stage_line(stage.name, stages[stage.name]), highlight=False)
-    return Summary(**processes.on_main(_finish, run, recipe, teacher, stages, started))
+    return Summary(**processes.on_main(_finish, run, recipe, teacher, stages, started, estimate))
 
 
 def prepare(
@@ -206,7 +217,12 @@ def evaluate(
 
 
 def _finish(
-    run: RunDir, recipe: Recipe, teacher: str, stages: dict[str, dict[str, Any]], started: float
+    run: RunDir,
+    recipe: Recipe,
+    teacher: str,
+    stages: dict[str, dict[str, Any]],
+    started: float,
+    estimate: Estimate | None,
 ) -> dict[str, Any]:
     """Puts the student in its place, and writes and returns the fields of the summary."""
     last = [stage.name for stage in recipe.stages if stage.objectives.trains_student][-1]
@@ -231,6 +247,8 @@ def _finish(
         words=sum(results["words"] for results in stages.values()),
         training_seconds=sum(results["seconds"] for results in stages.values()),
         total_seconds=time.monotonic() - started,
+        memory_bytes=peak_memory(),
+        estimate=None if estimate is None else dataclasses.asdict(estimate),
     )
     write_json(run.summary, dataclasses.asdict(summary))
     return dataclasses.asdict(summary)
@@ -275,7 +293,25 @@ def render(summary: Summary) -> Table:
     table.add_row("words read", f"{summary.words:,}", "", "")
     table.add_row("minutes of training", f"{summary.training_seconds / 60:.1f}", "", "")
     table.add_row("minutes in all, this call", f"{summary.total_seconds / 60:.1f}", "", "")
+    table.add_row("memory, this call at its peak", size(summary.memory_bytes), "", "")
+    for name, expected, off in _expected(summary):
+        table.add_row(f"{name}, expected", f"{expected} ({off:+.0%})", "", "")
     return table
+
+
+def _expected(summary: Summary) -> Iterator[tuple[str, str, float]]:
+    """Yields what the budget left open as it was expected before training, and how far that was off."""
+    if summary.estimate is None:
+        return
+    estimate: Estimate = build(Estimate, summary.estimate, "")
+    if summary.recipe["budget"]["words"] is None:
+        words = sum(stage.words for stage in estimate.stages)
+        yield "words read", f"{words:,}", words / summary.words - 1
+    else:
+        seconds = sum(stage.seconds for stage in estimate.stages)
+        yield "minutes of training", f"{seconds / 60:.1f}", seconds / summary.training_seconds - 1
+    memory = estimate.memory_bytes
+    yield "memory", size(memory), memory / summary.memory_bytes - 1
 
 
 def _extreme(summary: Summary, key: str, when: str) -> float | None:

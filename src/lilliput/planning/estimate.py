@@ -1,9 +1,7 @@
 """What a run is expected to take, the arithmetic of a stage, and how it is shown."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rich.table import Table
 
@@ -103,23 +101,6 @@ def estimate_stage(
         other_seconds=warm_start + evaluation + checkpoint_seconds,
         memory_bytes=memory_bytes,
     )
-
-
-def compare(
-    estimate: Estimate, recipe: Recipe, stages: Mapping[str, Mapping[str, Any]]
-) -> tuple[str, float, float]:
-    """Returns what the budget left open, "minutes of training" or "words read": as expected, and as it was.
-
-    Args:
-        estimate: What was expected.
-        recipe: The recipe.
-        stages: What each stage reported.
-    """
-    if recipe.budget.words is None:
-        expected = float(sum(stage.words for stage in estimate.stages))
-        return "words read", expected, float(sum(stage["words"] for stage in stages.values()))
-    expected = sum(stage.seconds for stage in estimate.stages) / 60
-    return "minutes of training", expected, sum(stage["seconds"] for stage in stages.values()) / 60
 
 
 def render(estimate: Estimate) -> Table:

@@ -17,6 +17,7 @@ from transformers import BertConfig
 from lilliput.config import Recipe
 from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
 from lilliput.cost import SHAPES, BertShape
+from lilliput.errors import ConfigError
 from lilliput.lexicon import Lexicon
 from lilliput.models.teacher import load_teacher_config
 from lilliput.planning.estimate import Estimate, estimate_stage, size
@@ -61,6 +62,8 @@ def plan(
     Raises:
         InputError: If teacher, corpus or recipe cannot be used.
     """
+    if isinstance(corpus, int) and corpus < 1:
+        raise ConfigError(f"the corpus's number of words must be positive, found {corpus}")
     chosen = None if gpu is None else find_gpu(gpu)
     config = BertConfig(**SHAPES[teacher].settings()) if teacher in SHAPES else load_teacher_config(teacher)
     check_student(recipe, config)

@@ -40,9 +40,9 @@ from lilliput.wordpiece import WORDS_LEARNT_FROM, learn_vocabulary
 
 _SECONDS_PER_STEP = 8.0
 """Rows are left out of a step that would take longer if all took as long as a step of a single one."""
-_SECONDS_OF_STEPS, _STEPS_AT_LEAST, _STEPS_AT_MOST = 4.0, 3, 12
-_CHECKPOINT_WIDTH = 4096
-"""Makes 64 MB of weights."""
+_SECONDS_OF_STEPS, _STEPS_AT_LEAST, _STEPS_AT_MOST = 4.0, 3, 8
+_CHECKPOINT_WIDTH = 2048
+"""Makes 16 MB of weights."""
 
 
 WARM_START_ROWS = 128 * 3
