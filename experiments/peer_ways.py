@@ -14,6 +14,7 @@ from datasets import Dataset, load_from_disk
 from transformers import (
     AutoTokenizer,
     DataCollatorForLanguageModeling,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -179,10 +180,10 @@ def trainer_steps(way: str, setting: Setting, clock: Clock) -> tuple[float, floa
         disable_tqdm=True,
     )
     collator = DataCollatorForLanguageModeling(tokenizer)
+    trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collator, callbacks=[Marker(clock)])
+    trainer.remove_callback(PrinterCallback)  # standard output is for the tables
     with setting.autocast():
-        Trainer(
-            model, arguments, train_dataset=rows, data_collator=collator, callbacks=[Marker(clock)]
-        ).train()
+        trainer.train()
     share = setting.rows / len(rows)
     pieces = list(tokenizer.convert_ids_to_tokens(itertools.chain(*rows["input_ids"])))
     return count_words(pieces) * share, setting.rows * setting.length
