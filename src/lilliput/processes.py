@@ -6,6 +6,7 @@ where they meet next, and of one that was killed its closed connection tells. Wh
 gloo, which notices that at once, also where gradients travel by NCCL, which does not.
 """
 
+import atexit
 import contextlib
 import functools
 import itertools
@@ -182,6 +183,13 @@ def launch() -> Processes:
     joined = replace(joined, hosts=tuple(joined._everyones(platform.node())))
     joined.require_same(_software(), "install the same on all machines")
     return joined
+
+
+@atexit.register
+def _leave() -> None:
+    """Closes the connections in good order, as without it a process may abort after its last word."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _software() -> dict[str, str]:
