@@ -53,6 +53,7 @@ from lilliput.benchmark.machine import describe_machine
 from lilliput.run import write_json
 from lilliput.sources import Reader, find_sources
 from lilliput.training import keep_freed_memory
+from lilliput.workers import end_with_parent
 
 TINYBERT = "TinyBERT"
 WAYS = {
@@ -117,8 +118,8 @@ def measure(way: str, setting: Setting) -> Figures:
 
 
 def apart(function: Callable[..., Any], *arguments: object) -> Any:
-    """Calls a function in a new process."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    """Calls a function in a new process, which ends with this one."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         return pool.submit(function, *arguments).result()
 
 
