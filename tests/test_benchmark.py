@@ -241,7 +241,7 @@ def test_reports_are_medians(monkeypatch: pytest.MonkeyPatch) -> None:
     best = limits.Limits(2, 1.0, 2.0, 1.0)
     found = training._Measured("float32")
     ours, alone, other = ([Sample(10, s * k, s) for s in (1.0, 2.0, 5.0)] for k in (2, 1, 3))
-    found.steps = {"lilliput": ours, "lilliput, masked LM": alone, "transformers bf16": other}
+    found.steps = {"lilliput": ours, "lilliput masked LM": alone, "transformers bf16": other}
     found.operations = {name: [10**9] * 3 for name in found.steps}
     found.memory = {"lilliput": 5, "transformers bf16": 6}
     first, second, third = (training._way_report(name, found, best) for name in found.steps)
@@ -269,7 +269,7 @@ def measured(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def test_training_is_measured_and_written(measured: tuple[Path, Any]) -> None:
     out, report = measured
     (stage,) = report.stages
-    names = ["lilliput", "lilliput, masked LM", "transformers bf16", "transformers fp32"]
+    names = ["lilliput", "lilliput masked LM", "transformers bf16", "transformers fp32"]
     assert [way.name for way in stage.ways] == names
     assert [part.name for part in stage.parts] == list(training_report.PARTS)
     assert all(len(way.samples) == 2 for way in stage.ways)

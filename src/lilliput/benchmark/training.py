@@ -30,7 +30,7 @@ from lilliput.recipes import lilliput
 from lilliput.run import RunDir, write_json
 from lilliput.tokenizer import load_tokenizer
 
-_OURS, _ALONE = "lilliput", "lilliput, masked LM"
+_OURS, _ALONE = "lilliput", "lilliput masked LM"
 
 
 def benchmark_recipe() -> Recipe:
