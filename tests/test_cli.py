@@ -25,7 +25,7 @@ Refused = Callable[..., str]
 SURFACE = {
     "compress": "teacher corpus out recipe set_ minutes words held_out text_column workers checkpoint_minutes"
     " overwrite",
-    "build-corpus": "teacher corpus out text_column workers overwrite",
+    "build-corpus": "teacher corpus out text_column workers ray overwrite",
     "build-lexicon": "teacher out recipe set_ overwrite",
     "vocabulary": "teacher out sizes width overwrite",
     "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",

@@ -33,6 +33,7 @@ def build_corpus(
     out: Path,
     text_column: str = "text",
     workers: int | None = None,
+    ray: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """Read text into word ids, in OUT/corpus.
@@ -44,6 +45,8 @@ def build_corpus(
         out: The run's folder.
         text_column: Which column of tables and data sets holds the text.
         workers: Processes; by default as many as there are cores.
+        ray: Share the work on a Ray cluster: its HOST:PORT, or auto for the one this machine belongs to, or
+            local for Ray on this machine alone.
         overwrite: Make anew what was made from other inputs.
     """
     from lilliput.corpus import build_corpus as build
@@ -55,6 +58,7 @@ def build_corpus(
         RunDir(out).corpus,
         text_column=text_column,
         workers=workers,
+        ray=ray,
         overwrite=overwrite,
     )
     _print(

@@ -11,7 +11,8 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from lilliput import progress, run
+from lilliput.cluster import Cluster, joined
 from lilliput.errors import InputError, StorageError
 from lilliput.parts import (
     END,
@@ -29,10 +31,12 @@ from lilliput.parts import (
     START,
     final_ids,
     read_types,
+    renumber,
     write_part,
+    write_parts,
     write_shard,
 )
-from lilliput.sources import Reader, describe, find_sources, pinned
+from lilliput.sources import Reader, Source, describe, find_sources, pinned
 from lilliput.workers import Workers
 
 __all__ = ["END", "FIRST_WORD", "START", "Corpus", "build_corpus"]
@@ -92,11 +96,13 @@ def build_corpus(
     *,
     text_column: str = "text",
     workers: int | None = None,
+    ray: str | None = None,
     overwrite: bool = False,
 ) -> Corpus:
     """Returns the corpus of some sources, built in `out` unless it is there; goes on with a half-built one.
 
-    The result is the same byte for byte with any number of workers. Memory is bounded by the word types.
+    The result is the same byte for byte with any number of workers and machines. Memory is bounded by the
+    word types.
 
     Args:
         sources: Files, folders, patterns and data sets, as `sources.find_sources` takes them.
@@ -104,12 +110,34 @@ def build_corpus(
         out: The directory.
         text_column: The column of tables and data sets that holds the text.
         workers: Processes that split text; None stands for one per core.
+        ray: Where the processes run: HOST:PORT of a Ray cluster, "auto" for the one that this machine belongs
+            to, "local" for Ray on this machine alone; None stands for this machine without Ray.
         overwrite: Whether a corpus made from anything else is replaced.
 
     Raises:
         InputError: A source is missing, damaged, not text or empty; what was built before it is kept.
-        StorageError: `out` holds something else or cannot be written.
+        StorageError: `out` holds something else, cannot be written or is not shared by the cluster.
+        ConfigError: There is no such cluster, or Ray is not installed.
+        LaunchError: The cluster failed; what was built before it is kept.
     """
+    found = find_sources(sources)
+    sharing: AbstractContextManager[Workers | Cluster] = Workers(workers or os.cpu_count() or 1)
+    if ray is not None:  # its machines have other working directories
+        out = out.absolute()
+        found = [source.absolute() if isinstance(source, Path) else source for source in found]
+        sharing = joined(ray, workers, [source for source in found if isinstance(source, Path)], out)
+    with sharing as shared:
+        return _build(found, tokenizer, out, text_column, shared, overwrite)
+
+
+def _build(
+    sources: Sequence[Source],
+    tokenizer: Tokenizer,
+    out: Path,
+    text_column: str,
+    workers: Workers | Cluster,
+    overwrite: bool,
+) -> Corpus:
     words = {
         "normalizer": _settings(tokenizer.normalizer),
         "pre_tokenizer": _settings(tokenizer.pre_tokenizer),
@@ -117,15 +145,16 @@ def build_corpus(
     stage = run.StageDir(out, {})
     recorded = [path for path in (stage.manifest_path, stage.begun_path) if path.exists()]
     inputs = run.read_json(recorded[0])["made_from"].get("inputs", []) if recorded else []
-    found = [pinned(source, inputs) for source in find_sources(sources)]
-    made_from = {"inputs": [describe(source) for source in found], "text_column": text_column, "words": words}
+    found = [pinned(source, inputs) for source in sources]
+    apart = isinstance(workers, Cluster)
+    described = workers.in_order(describe, iter(zip(found))) if apart else map(describe, found)
+    made_from = {"inputs": list(described), "text_column": text_column, "words": words}
     stage = run.StageDir(out, made_from)
     if not stage.is_finished(overwrite):
-        with Workers(workers or os.cpu_count() or 1) as shared:
-            if stage.other() is not None or not (out / "words.txt").exists():
-                _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), shared)
-                _merge(stage)
-            _renumber(out, shared)
+        if stage.other() is not None or not (out / "words.txt").exists():
+            _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), workers)
+            _merge(stage)
+        _renumber(out, workers)
         _finish(stage)
     shutil.rmtree(out / "parts", ignore_errors=True)  # here, as a kill may have come right after the manifest
     return Corpus.open(out)
@@ -135,22 +164,50 @@ def _settings(part: Any) -> Any:
     return json.loads(part.__getstate__())
 
 
-def _count(stage: run.StageDir, reader: Reader, settings: str, workers: Workers) -> None:
+def _count(stage: run.StageDir, reader: Reader, settings: str, workers: Workers | Cluster) -> None:
     """Writes the parts that are missing; raises InputError when the sources hold no words."""
     blocks = reader.blocks()
     first = next(blocks, None)
     if first is None:
         raise InputError("the sources hold no text; name a file with at least one word")
     stage.begin()  # only now, so that a wrong name or column leaves nothing behind
-    parts = (
-        (block, stage.path / "parts" / f"{place}.npz") for place, block in itertools.chain([first], blocks)
-    )
-    missing = ((settings, block, path) for block, path in parts if not path.exists())
+    if isinstance(workers, Cluster):
+        counted = _counted_apart(reader, settings, stage.path / "parts", workers)
+    else:
+        parts = (
+            (block, stage.path / "parts" / f"{place}.npz")
+            for place, block in itertools.chain([first], blocks)
+        )
+        missing = ((settings, block, path) for block, path in parts if not path.exists())
+        counted = ((count, reader.position) for count in workers.in_order(write_part, missing))
     words = 0
     with progress.bar("corpus", reader.total, counted=False) as shown:
-        for counted in workers.in_order(write_part, missing):
-            words += counted
-            shown.update(reader.position, f"{words:,} words")
+        for count, position in counted:
+            words += count
+            shown.update(position, f"{words:,} words")
+
+
+def _counted_apart(
+    reader: Reader, settings: str, folder: Path, cluster: Cluster
+) -> Iterator[tuple[int, int]]:
+    """Yields words counted and bytes read up to there, as the machines of a cluster write the parts."""
+    units = reader.split()
+    position, names = 0, []
+    tasks = ((settings, unit, folder) for unit in units)
+    for unit, (count, written) in zip(units, cluster.in_order(write_parts, tasks), strict=True):
+        position += unit.total or 0
+        names += written
+        yield count, position
+    _require_seen(folder, names)
+
+
+def _require_seen(folder: Path, names: Iterable[str]) -> None:
+    """Raises StorageError where this machine does not see yet what others wrote."""
+    if unseen := sorted(set(names) - {path.name for path in folder.iterdir()}):
+        raise StorageError(
+            f"{folder / unseen[0]} was written by another machine and is not seen on this one; wait a "
+            "minute, then run the same command again: what is finished is kept"
+        )
 
 
 def _parts(out: Path) -> list[Path]:
@@ -181,18 +238,23 @@ def _merge(stage: run.StageDir) -> None:
         file.writelines(word + b"\n" for word in words.take(order).to_pylist())
 
 
-def _renumber(out: Path, workers: Workers) -> None:
+def _renumber(out: Path, workers: Workers | Cluster) -> None:
     """Writes the shards that are missing: parts, several to a shard if many, under the final word ids."""
     paths = _parts(out)
     together = -(-len(paths) // _SHARDS_AT_MOST)
     groups = [paths[begin : begin + together] for begin in range(0, len(paths), together)]
     shards = [out / "shards" / f"{index:05d}.npy" for index in range(len(groups))]
     missing = [(group, shard) for group, shard in zip(groups, shards, strict=True) if not shard.exists()]
-    finals = final_ids(out, [path for group, _ in missing for path in group])
-    tasks = ((group, list(itertools.islice(finals, len(group))), shard) for group, shard in missing)
+    if isinstance(workers, Cluster):
+        written = workers.in_order(renumber, ((out, group, shard) for group, shard in missing))
+    else:
+        finals = final_ids(out, [path for group, _ in missing for path in group])
+        tasks = ((group, list(itertools.islice(finals, len(group))), shard) for group, shard in missing)
+        written = workers.in_order(write_shard, tasks)
     with progress.bar("word ids", len(missing)) as shown:
-        for done, _ in enumerate(workers.in_order(write_shard, tasks), start=1):
+        for done, _ in enumerate(written, start=1):
             shown.update(done)
+    _require_seen(out / "shards", (shard.name for shard in shards))
 
 
 def _finish(stage: run.StageDir) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lilliput import run
-from lilliput.sources import BREAK
+from lilliput.sources import BREAK, Reader
 from lilliput.words import WordSplitter
 
 END = 0
@@ -29,6 +29,17 @@ _TYPES_AT_ONCE = 1 << 22
 _Ids = npt.NDArray[np.uint32]
 
 _splitter = functools.cache(WordSplitter)
+
+
+def write_parts(settings: str, reader: Reader, folder: Path) -> tuple[int, list[str]]:
+    """Writes the parts of a reader's blocks that are missing; returns their words, and the names of all."""
+    words, names = 0, []
+    for place, block in reader.blocks():
+        path = folder / f"{place}.npz"
+        names.append(path.name)
+        if not path.exists():
+            words += write_part(settings, block, path)
+    return words, names
 
 
 def write_part(settings: str, block: bytes, path: Path) -> int:
@@ -79,6 +90,11 @@ def final_ids(out: Path, parts: Sequence[Path]) -> Iterator[_Ids]:
     for types, _ in read_types(parts):
         ids = pyarrow.compute.index_in(pyarrow.chunked_array(types), value_set=words).to_numpy()
         yield from np.split(ids.astype(np.uint32), np.cumsum([len(words) for words in types])[:-1])
+
+
+def renumber(out: Path, parts: list[Path], path: Path) -> None:
+    """Writes one shard, and looks up the final ids itself."""
+    write_shard(parts, list(final_ids(out, parts)), path)
 
 
 def write_shard(parts: list[Path], finals: list[_Ids], path: Path) -> None:

@@ -5,7 +5,6 @@ Documents are UTF-8 bytes; a row of a table is a document, in plain text blank l
 """
 
 import contextlib
-import copy
 import glob
 import itertools
 import re
@@ -145,9 +144,11 @@ class Reader:
 
     def split(self) -> list["Reader"]:
         """Returns readers whose blocks, one reader after the other, are those of this one."""
-        readers = [copy.copy(self) for _ in self._units]
-        for reader, unit in zip(readers, self._units.items(), strict=True):
-            reader._units = dict([unit])
+        readers = []
+        for number, unit in self._units.items():
+            reader = Reader([], self._column)
+            reader._units = {number: unit}
+            readers.append(reader)
         return readers
 
     @property
