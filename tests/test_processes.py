@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
 from conftest import LENGTH, STUDENT_PIECES, World
-from lilliput import step as step_module
+from lilliput import cli, step as step_module
 from lilliput.checkpoint import checkpoints
 from lilliput.compression import compress
 from lilliput.config import (
@@ -37,7 +37,7 @@ from lilliput.config import (
     StageConfig,
     StudentConfig,
 )
-from lilliput.errors import Interrupted, LaunchError
+from lilliput.errors import Followed, Interrupted, LaunchError, TrainingError
 from lilliput.processes import ALONE, connected
 from lilliput.recipes import tiny
 from lilliput.run import MetricsLog, RunDir
@@ -443,6 +443,23 @@ def test_the_how_tos_command_stops_and_goes_on(world: World, tmp_path: Path) -> 
     compress(world.teacher, [str(world.text)], tmp_path / "run", recipe, workers=1)
     assert [line["step"] for line in log.read()][: stopped_at + 1] == list(range(stopped_at + 1))
     assert AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "student").config.hidden_size == 16
+
+
+def test_of_several_processes_one_speaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless another knows what the main one does not."""
+    monkeypatch.setattr(cli, "is_main", False)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setattr(sys, "argv", ["lilliput", "recipes"])
+    cli.main()
+    cli._print("a result")
+    for said_by_main in (Interrupted("stopped"), TrainingError("nan"), Followed("no room")):
+        cli._refuse(said_by_main, "red")
+    assert capsys.readouterr() == ("", "")
+    cli._refuse(LaunchError("another process ended"), "red")
+    assert capsys.readouterr().err == "lilliput, process 3: another process ended\n"
 
 
 # Alone
