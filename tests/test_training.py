@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import BertForMaskedLM
 
 from conftest import LENGTH, STUDENT_PIECES, World, full_disk
 from lilliput import checkpoint, cli, training
@@ -114,6 +115,17 @@ def test_results_say_what_was_done(whole: RunDir, world: World) -> None:
     assert not (whole.training("dual") / "checkpoints").exists()
     assert not (whole.training("dual") / "begun.json").exists()
     assert list((whole.training("dual") / "tensorboard").glob("events*"))
+
+
+def test_rows_that_pad_the_teachers_table_are_no_pieces(
+    world: World, run: RunDir, whole: RunDir, tmp_path: Path
+) -> None:
+    model = BertForMaskedLM.from_pretrained(world.teacher)
+    model.resize_token_embeddings(model.config.vocab_size + 7)
+    shutil.copytree(world.teacher, tmp_path / "padded")
+    model.save_pretrained(tmp_path / "padded")
+    train(run, recipe_of(), "dual", str(tmp_path / "padded"))
+    assert_same(run, whole)
 
 
 def test_metrics_hold_every_step_and_are_finite(whole: RunDir) -> None:

@@ -187,6 +187,7 @@ def _first_teacher(
             f"the teacher's tokenizer has {lexicon.teacher_size} pieces but its model embeds "
             f"{model.config.vocab_size}; give a checkpoint whose tokenizer and model belong together"
         )
+    model.resize_token_embeddings(lexicon.teacher_size)  # takes off rows that pad a table and are no pieces
     if not has_head and not recipe.stages[0].objectives.trains_teacher:
         raise ConfigError(
             f"the teacher '{teacher}' has no masked-LM head and the first stage of recipe '{recipe.name}' "
