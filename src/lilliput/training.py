@@ -109,7 +109,7 @@ def train(
 def _parts_each(batch: BatchConfig, processes: int) -> int:
     """Returns into how many parts each process splits its share of a batch.
 
-    Parts are as large as without processes, or smaller. Raises ConfigError where there are not enough rows.
+    Parts are no larger than without processes, or by a row. Raises ConfigError where rows are too few.
     """
     if processes > batch.rows:
         raise ConfigError(
