@@ -92,7 +92,7 @@ def test_blocks_of_documents_become_the_documents_words(texts: list[str]) -> Non
     ids, types = parts._indexed(splitter, block)
     expected = [words for text in texts if (words := library_words(TOKENIZER, text))]
     flat = [word for words in expected for word in [*words, "[SEP]"]]
-    assert [types[word].decode() for word in ids.tolist()] == flat
+    assert [word.decode() for word in types.take(ids).to_pylist()] == flat
     assert START not in ids
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from lilliput import words
 from lilliput.words import WordSplitter
 
 
@@ -23,9 +24,11 @@ def library_words(tokenizer: Tokenizer, text: str) -> list[str]:
 
 
 def split_words(splitter: WordSplitter, text: str) -> list[str]:
-    numbers, words = splitter.split(text.encode())
-    assert len(set(words)) == len(words)
-    return [words[number].decode() for number in numbers]
+    numbers, different = splitter.split(b"\xff" + text.encode(), [b"between", b"more"])
+    found = different.take(numbers).to_pylist()
+    assert numbers[0] == 0
+    assert not {b"between", b"more"} & {*found[1:]}
+    return [word.decode() for word in found[1:]]
 
 
 SETTINGS = [
@@ -69,6 +72,15 @@ def test_every_character_between_letters_is_split_as_the_tokenizer_does(options:
     codes = [*range(0xD800), *range(0xE000, 0x11000, 1), *range(0x1D000, 0x1D200), *range(0x1F000, 0x1F700)]
     text = " ".join(f"X{chr(code)}y" for code in codes)
     assert split_words(splitter, text) == library_words(tokenizer, text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(st.sampled_from("aB ,é中\u0301\x01"), max_size=200), st.integers(1, 30))
+def test_slices_change_nothing(text: str, size: int) -> None:
+    splitter = WordSplitter(make_tokenizer().normalizer.__getstate__().decode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words, "_SLICE_BYTES", size)
+        assert split_words(splitter, text) == library_words(make_tokenizer(), text)
 
 
 @settings(max_examples=25, deadline=None)

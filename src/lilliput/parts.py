@@ -47,16 +47,15 @@ def write_part(settings: str, block: bytes, path: Path) -> int:
     ids, types = _indexed(_splitter(settings), block)
     counts = np.bincount(ids, minlength=len(types))
     with run.writing(path) as file:
-        np.savez(file, ids=ids, counts=counts, types=np.frombuffer(b"\n".join(types), np.uint8))
+        np.savez(file, ids=ids, counts=counts, types=np.frombuffer(b"\n".join(types.to_pylist()), np.uint8))
     return int(counts[FIRST_WORD:].sum())
 
 
-def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, list[bytes]]:
+def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, Any]:
     """Returns a block's words by their position among its types, and the types; END and START come first."""
-    numbers, words = splitter.split(BREAK + block)  # hence BREAK is the first of the words
-    ids = numbers + (numbers > END)
+    ids, types = splitter.split(BREAK + block, SPECIAL_WORDS)
     is_end = ids == END
-    return ids[1:][~(is_end[1:] & is_end[:-1])], [*SPECIAL_WORDS, *words[1:]]
+    return ids[1:][~(is_end[1:] & is_end[:-1])], types
 
 
 def read_types(parts: Sequence[Path]) -> Iterator[tuple[list[Any], list[npt.NDArray[np.int64]]]]:
