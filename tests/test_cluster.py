@@ -9,7 +9,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ TOKENIZER = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
 TOKENIZER.normalizer = normalizers.BertNormalizer()
 TOKENIZER.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
 SIZES = {"BLOCK_BYTES": 10_000, "UNIT_BYTES": 50_000}
+HOW_TO = Path(__file__).parent.parent / "docs" / "how-to" / "ray-cluster.md"
 HERE = f"on machine {platform.node()}: "
 
 
@@ -174,11 +174,18 @@ def test_what_kills_always_is_given_up_and_the_build_goes_on_later(
     assert content(out) == reference
 
 
-def test_the_command_joins_a_cluster_by_its_address(killers: Path, world: World, tmp_path: Path) -> None:
-    address = ray.get_runtime_context().gcs_address
-    arguments = ["build-corpus", world.teacher, "--corpus", str(world.text), "--out", "run", "--ray", address]
+def test_the_command_of_the_how_to_joins_a_cluster_by_its_address(
+    killers: Path, world: World, tmp_path: Path
+) -> None:
+    names = {
+        "bert-base-uncased": world.teacher,
+        "/shared/text": str(world.text),
+        "/shared/runs/x": "run",
+        "head:6379": ray.get_runtime_context().gcs_address,
+    }
+    (line,) = re.findall(r"^lilliput (.+)$", HOW_TO.read_text(encoding="utf-8"), re.MULTILINE)
     done = subprocess.run(
-        [sys.executable, "-m", "lilliput", *arguments],
+        [sys.executable, "-m", "lilliput", *(names.get(word, word) for word in line.split())],
         check=False,
         cwd=tmp_path,
         capture_output=True,
@@ -250,16 +257,26 @@ def test_files_of_other_machines_that_are_not_seen_are_named(tmp_path: Path) -> 
         corpus._require_seen(tmp_path, ["a.npz", "b.npz"])
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
 def test_an_address_without_a_cluster_is_refused_at_once(
-    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = f"127.0.0.1:{closed.getsockname()[1]}"
-    for wrong in (address, "nonsense"):
-        with pytest.raises(ConfigError, match=rf"no Ray cluster can be joined at '{wrong}' .*HOST:PORT"):
-            build(texts, tmp_path / "out", ray=wrong)
+    with pytest.raises(ConfigError, match=rf"no Ray cluster can be joined at '{address}' .*HOST:PORT"):
+        build(texts, tmp_path / "out", ray=address)
     assert os.listdir(tmp_path) == []
+
+
+def test_whatever_ray_says_as_it_cannot_start_is_part_of_a_sentence(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_: Any) -> None:
+        raise Exception("The node timed out.\nThis could\n  happen")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ConfigError, match=r"'local' \(The node timed out\. This could happen\); expected is"):
+        build(texts, tmp_path / "out", ray="local")
 
 
 def test_without_ray_the_extra_is_named(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

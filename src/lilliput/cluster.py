@@ -124,7 +124,7 @@ def _join(address: str, workers: int | None) -> None:
             logging_level=logging.ERROR,
             **(started if address == "local" else {}),
         )
-    except (OSError, ValueError, RuntimeError, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # Ray raises many kinds, bare ones among them
         raise ConfigError(
             f"no Ray cluster can be joined at '{address}' ({_brief(error)}); expected is HOST:PORT, as "
             "'ray start --head' prints it, or auto on a machine of the cluster, or local to start Ray on "
@@ -233,5 +233,8 @@ def _heard(answer: Mapping[str, str]) -> Any:
 
 
 def _brief(error: BaseException) -> str:
-    """Returns the line of an error of Ray that says most: the last one of a traceback."""
-    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+    """Returns an error of Ray on one line: of a traceback the last one, which says what was wrong."""
+    if isinstance(error, SystemExit):
+        return "it does not answer"
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[-1] if '  File "' in text else " ".join(text.split())

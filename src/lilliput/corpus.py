@@ -3,7 +3,7 @@
 The text is cut into blocks, each counted on its own under word ids of its own (`parts/`). When all are there,
 their word types are merged, ids given by falling count, and the parts rewritten under these ids (`shards/`).
 Every file appears whole or not at all, and none depends on the number of workers, so a build that was stopped
-goes on.
+goes on. The machines of a `cluster` read the text themselves, each its units of files.
 """
 
 import functools
@@ -147,7 +147,7 @@ def _build(
     inputs = run.read_json(recorded[0])["made_from"].get("inputs", []) if recorded else []
     found = [pinned(source, inputs) for source in sources]
     apart = isinstance(workers, Cluster)
-    described = workers.in_order(describe, iter(zip(found))) if apart else map(describe, found)
+    described = workers.in_order(describe, zip(found, strict=True)) if apart else map(describe, found)
     made_from = {"inputs": list(described), "text_column": text_column, "words": words}
     stage = run.StageDir(out, made_from)
     if not stage.is_finished(overwrite):
