@@ -7,13 +7,13 @@ The data walks once through these stages; each imports only from those before it
 3. `batches`: documents and lexicon (`rows`) -> what one step reads, a pure function of seed and step.
 4. `models`: the teacher with two vocabularies, the small student, and the maps between the two.
 5. `objectives`: scores and targets -> (sum, count).
-6. `training`: the loop of one stage (`step`, `stages`, `checkpoint`), in one of the `processes` or in several,
-   and how good it is (`evaluation`).
+6. `training`: the loop of one stage (`step`, `stages`, `checkpoint`), in one of the `processes` or in
+   several, and how good it is (`evaluation`).
 
 `compression` walks through all of them as a recipe (`recipes`, `config`) says and keeps everything in one
-folder (`run`). `vocabularies` compares sizes of vocabulary before anything is trained, `benchmark` says how fast
-all this is. Every stage is one command (`cli`). The names below are loaded when first used: `import lilliput`
-imports no torch.
+folder (`run`). `vocabularies` compares sizes of vocabulary before anything is trained, `planning` says what a
+run will take, `benchmark` how fast all this is. Every stage is one command (`cli`). The names below are loaded
+when first used: `import lilliput` imports no torch.
 """
 
 import importlib

@@ -28,8 +28,8 @@ def lilliput() -> Recipe:
 
     lilliput compress TEACHER --corpus TEXT --out runs/x
 
-    From a MiniLM of 6 x 384 and 70,000 Wikipedia articles on two cores: 28.7 % of the masked pieces right, 1.92
-    bits per character.
+    From a MiniLM of 6 x 384 and 70,000 Wikipedia articles on two cores: 28.7 % of the masked pieces right,
+    1.92 bits per character.
     """
     return Recipe(
         name="lilliput",
