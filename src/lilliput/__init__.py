@@ -12,8 +12,8 @@ The data walks once through these stages; each imports only from those before it
 
 `compression` walks through all of them as a recipe (`recipes`, `config`) says and keeps everything in one
 folder (`run`). `vocabularies` compares sizes of vocabulary before anything is trained, `planning` says what a
-run will take, `benchmark` how fast all this is. Every stage is one command (`cli`). The names below are loaded
-when first used: `import lilliput` imports no torch.
+run will take, `benchmark` how fast all this is. Every stage is one command (`cli`). The names below are
+loaded when first used: `import lilliput` imports no torch.
 """
 
 import importlib
