@@ -228,7 +228,8 @@ def _refusal(error: LilliputError) -> dict[str, str]:
 def _heard(answer: Mapping[str, str]) -> Any:
     """Returns what was answered, or raises it."""
     if answer["refused"]:
-        raise getattr(errors, answer["refused"])(answer["said"])
+        refusal = vars(errors)[answer["refused"]]
+        raise refusal(answer["said"])
     return json.loads(answer["said"])
 
 
