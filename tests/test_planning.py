@@ -49,6 +49,10 @@ def shown(table: Table) -> str:
     return console.export_text()
 
 
+def shape_of(world: World) -> BertShape:
+    return BertShape.of_config(load_teacher_config(world.teacher))
+
+
 @pytest.fixture
 def run(world: World, tmp_path: Path) -> RunDir:
     """A run with corpus and lexicon of the small world, and nothing else."""
@@ -158,21 +162,21 @@ def test_files_are_as_large_as_counted(
 ) -> None:
     settings = {"start.second_table": "affine"} if affine else {}
     recipe = tiny().replace(settings | {f"stages.{stage}.optimizer.name": optimizer})
-    config, shape = recipe.stage(stage), load_teacher_config(world.teacher)
+    config, shape = recipe.stage(stage), shape_of(world)
     probe = StageProbe(run, recipe, config, shape)
     stepper = Stepper(probe._models, config.optimizer, Accelerator())
     stepper.step([probe._source(4).batch(0)], 1, 0.5)
     save_checkpoint(run.path / "saved", probe._models, stepper.optimizer, Position(1))
     found = sum(path.stat().st_size for path in (run.path / "saved").rglob("*.safetensors"))
     student = BertShape.of_student(recipe.student, STUDENT_PIECES)
-    counted = Footprint(config, BertShape.of_config(shape), student, affine).checkpoint_bytes
+    counted = Footprint(config, shape, student, affine).checkpoint_bytes
     assert 0 <= found - counted < 40_000, "names of tensors"
 
 
 def test_the_disk_holds_what_a_run_leaves(world: World, tmp_path: Path) -> None:
     out = tmp_path / "run"
     summary = compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
-    recipe, shape = tiny(), BertShape.of_config(load_teacher_config(world.teacher))
+    recipe, shape = tiny(), shape_of(world)
     student = BertShape.of_student(recipe.student, STUDENT_PIECES)
     stages = [Footprint(stage, shape, student, False) for stage in recipe.stages]
     text = TextSize(world.corpus.words, len(world.corpus.counts) - 2)
@@ -187,7 +191,7 @@ def test_the_disk_holds_what_a_run_leaves(world: World, tmp_path: Path) -> None:
 
 
 def test_memory_grows_with_everything_in_it(world: World) -> None:
-    recipe, shape = tiny(), BertShape.of_config(load_teacher_config(world.teacher))
+    recipe, shape = tiny(), shape_of(world)
     student = BertShape.of_student(recipe.student, STUDENT_PIECES)
     teacher, dual, alone = (Footprint(stage, shape, student, False) for stage in recipe.stages)
     text = TextSize(1000, 100)
@@ -266,13 +270,11 @@ def test_checkpoints_take_their_time(budget: Budget) -> None:
 def test_a_probe_keeps_what_torch_keeps(world: World, run: RunDir) -> None:
     """From one and four rows to sixteen."""
     recipe = tiny().replace({"stages.dual.batch.rows": "16"})
-    probe = StageProbe(run, recipe, recipe.stage("dual"), load_teacher_config(world.teacher))
+    probe = StageProbe(run, recipe, recipe.stage("dual"), shape_of(world))
     load = probe.load(torch.float32)
     assert load.kept_bytes == pytest.approx(probe._kept(16, torch.float32), rel=0.1)
     halved = recipe.replace({"stages.dual.batch.accumulation": "2"})
-    parts = StageProbe(run, halved, halved.stage("dual"), load_teacher_config(world.teacher)).load(
-        torch.float32
-    )
+    parts = StageProbe(run, halved, halved.stage("dual"), shape_of(world)).load(torch.float32)
     assert load.kept_bytes / 2 < parts.kept_bytes < 0.7 * load.kept_bytes, "projections are kept once"
     assert parts.words == pytest.approx(load.words, rel=0.2)
     assert parts.batch.rows == 8
@@ -287,7 +289,7 @@ def test_a_long_step_is_extrapolated_from_a_shorter_one(
     recipe = tiny().replace(
         {"stages.student.batch": json.dumps({"rows": 256, "length": 32, "accumulation": accumulation})}
     )
-    probe = StageProbe(run, recipe, recipe.stage("student"), load_teacher_config(world.teacher))
+    probe = StageProbe(run, recipe, recipe.stage("student"), shape_of(world))
     asked = []
 
     def step(self: StageProbe, stepper: Stepper, rows: int) -> float:
@@ -311,7 +313,7 @@ def test_a_probe_times_real_steps(world: World, run: RunDir, monkeypatch: pytest
     monkeypatch.setattr(Stepper, "step", remember)
     before = torch.get_rng_state()
     for stage in tiny().stages:
-        pace = StageProbe(run, tiny(), stage, load_teacher_config(world.teacher)).pace()
+        pace = StageProbe(run, tiny(), stage, shape_of(world)).pace()
         assert 0 < pace.step_seconds < 30
         readers = {"teacher": {"teacher"}, "dual": {"teacher", "student"}, "student": {"student"}}
         assert pace.row_seconds.keys() == readers[stage.name]
@@ -337,10 +339,10 @@ def test_a_gpu_has_what_its_data_sheet_says() -> None:
 
 
 def test_a_faster_gpu_takes_less_time(world: World, run: RunDir) -> None:
-    stage, shape = tiny().stage("dual"), load_teacher_config(world.teacher)
+    stage, shape = tiny().stage("dual"), shape_of(world)
     load = StageProbe(run, tiny(), stage, shape).load(torch.float32)
     student = BertShape.of_student(tiny().student, STUDENT_PIECES)
-    footprint = Footprint(stage, BertShape.of_config(shape), student, False)
+    footprint = Footprint(stage, shape, student, False)
     slow = Gpu("slow", "float32", 1e9, 1e9, 1e9)
     pace = gpu_pace(slow, footprint, load)
     faster = gpu_pace(dataclasses.replace(slow, peak=2e9, bandwidth=2e9), footprint, load)

@@ -70,7 +70,8 @@ def plan(
     with tempfile.TemporaryDirectory(prefix="lilliput-plan-") as folder:
         run = RunDir(Path(folder))
         text, preparation, notes = _prepared_sample(teacher, corpus, recipe, text_column, run)
-        found = estimate_training(run, recipe, config, text, checkpoint_minutes, chosen)
+        shape = BertShape.of_config(config)
+        found = estimate_training(run, recipe, shape, text, checkpoint_minutes, chosen)
     seconds = preparation.seconds(text.words, text.types, workers or os.cpu_count() or 1)
     return dataclasses.replace(found, preparation_seconds=seconds, notes=(*notes, *found.notes))
 
@@ -99,7 +100,7 @@ def _prepared_sample(
 def _whole(sample: Corpus, share: float) -> TextSize:
     """Returns the size of the text of which a sample holds this share, its word types by Heaps' law."""
     types = len(sample.counts) - FIRST_WORD
-    half = len(np.unique(np.concatenate(sample.shards)[: sample.words // 2]))
+    half = len(np.unique(np.concatenate(sample.shards)[: sample.words // 2 + 1]))
     return TextSize(round(sample.words / share), round(types * share ** -math.log2(types / half)))
 
 
@@ -112,17 +113,17 @@ def expect(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float)
         teacher: Folder or hub name of the teacher.
         checkpoint_minutes: Minutes between checkpoints.
     """
-    config = load_teacher_config(teacher)
+    shape = BertShape.of_config(load_teacher_config(teacher))
     lexicon = read_json(run.lexicon / "manifest.json")
     made_from = {
         "recipe": recipe.to_dict(),
-        "teacher": dataclasses.asdict(BertShape.of_config(config)),
+        "teacher": dataclasses.asdict(shape),
         "lexicon": lexicon["digest"],
     }
     folder = StageDir(run.estimate, made_from)
     if not folder.is_finished(overwrite=True):
         text = TextSize(lexicon["results"]["words"], lexicon["results"]["types"])
-        found = estimate_training(run, recipe, config, text, checkpoint_minutes)
+        found = estimate_training(run, recipe, shape, text, checkpoint_minutes)
         folder.begin()
         folder.finish(dataclasses.asdict(found))
     expected: Estimate = build(Estimate, folder.results(), "")
@@ -132,7 +133,7 @@ def expect(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float)
 def estimate_training(
     run: RunDir,
     recipe: Recipe,
-    teacher: BertConfig,
+    teacher: BertShape,
     text: TextSize,
     checkpoint_minutes: float,
     gpu: Gpu | None = None,
@@ -147,11 +148,11 @@ def estimate_training(
         checkpoint_minutes: Minutes between checkpoints.
         gpu: A GPU that is not here; by default this machine is measured.
     """
-    machine = _machine(gpu)
-    writing = measure_writing(run.path)
-    student = BertShape.of_student(recipe.student, Lexicon.open(run.lexicon).student_size)
-    affine = recipe.start.second_table == "affine"
-    footprints = [Footprint(stage, BertShape.of_config(teacher), student, affine) for stage in recipe.stages]
+    machine, bytes_per_second = _machine(gpu), measure_writing(run.path)
+    lexicon, affine = Lexicon.open(run.lexicon), recipe.start.second_table == "affine"
+    teacher = dataclasses.replace(teacher, vocabulary=lexicon.teacher_size)
+    student = BertShape.of_student(recipe.student, lexicon.student_size)
+    footprints = [Footprint(stage, teacher, student, affine) for stage in recipe.stages]
     stages = []
     for footprint in footprints:
         probe = StageProbe(run, recipe, footprint.stage, teacher)
@@ -161,7 +162,7 @@ def estimate_training(
             footprint.stage,
             step_words=load.words,
             pace=probe.pace() if gpu is None else gpu_pace(gpu, footprint, load),
-            checkpoint_seconds=footprint.checkpoint_bytes / writing,
+            checkpoint_seconds=footprint.checkpoint_bytes / bytes_per_second,
             checkpoint_minutes=checkpoint_minutes,
             memory_bytes=footprint.gpu_bytes(load.kept_bytes)
             if machine.libraries is None
