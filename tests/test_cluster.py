@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,15 @@ HERE = f"on machine {platform.node()}: "
 
 
 @pytest.fixture(scope="module")
-def killers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def proxy() -> Iterator[socket.socket]:
+    """Listens where nobody should."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        yield listener
+
+
+@pytest.fixture(scope="module")
+def killers(tmp_path_factory: pytest.TempPathFactory, proxy: socket.socket) -> Iterator[Path]:
     """Starts Ray with two workers and small blocks; a file in this folder kills a worker.
 
     Its name is that of a function of `parts`, its text the file that this function is about to write. It is
@@ -71,6 +80,7 @@ def killers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     runtime = {"worker_process_setup_hook": set_up}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray keeps one in the home folder
+        patch.setattr(cluster, "_NOBODY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
         patch.setattr(ray, "init", functools.partial(ray.init, runtime_env=runtime, _temp_dir=logs))
         try:
             with cluster.joined("local", 2, [], Path(logs) / "none"):
@@ -197,11 +207,14 @@ def test_the_command_of_the_how_to_joins_a_cluster_by_its_address(
     assert content(tmp_path / "run" / "corpus") == content(world.corpus.path)
 
 
-def test_ray_tells_nobody_and_shows_nothing(killers: Path) -> None:
+def test_ray_tells_and_asks_nobody_and_shows_nothing(killers: Path, proxy: socket.socket) -> None:
     from ray._common.usage import usage_lib
 
     assert not usage_lib.usage_stats_enabled()
     assert not ray._private.worker.get_dashboard_url()
+    with proxy.accept()[0] as asked:
+        assert asked.recv(100).startswith(b"GET http://169.254.169.254/"), "what cloud this is"
+    assert "http_proxy" not in os.environ
 
 
 # What is refused
