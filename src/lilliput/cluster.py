@@ -24,6 +24,8 @@ _ATTEMPTS = 4
 _JOIN_SECONDS = 10.0
 _LOOK_SECONDS = 300.0
 """How long a machine may take to look at its files."""
+_NOBODY = "http://127.0.0.1:9"
+"""A proxy that does not exist. What else asks the network does so with TLS and does not come this way."""
 _OBJECT_STORE_BYTES = 80 << 20
 """Little more than the least that Ray takes: what passes through it is small."""
 _KEPT = "what is finished is kept, and the same command goes on from there"
@@ -118,18 +120,32 @@ def _join(address: str, workers: int | None) -> None:
             host, _, port = address.rpartition(":")
             # Ray itself would try for two minutes and then end this process.
             socket.create_connection((host, int(port)), _JOIN_SECONDS).close()
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **(started if address == "local" else {}),
-        )
+        with _asking_nobody():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **(started if address == "local" else {}),
+            )
     except (Exception, SystemExit) as error:  # Ray raises many kinds, bare ones among them
         raise ConfigError(
             f"no Ray cluster can be joined at '{address}' ({_brief(error)}); expected is HOST:PORT, as "
             "'ray start --head' prints it, or auto on a machine of the cluster, or local to start Ray on "
             "this machine alone; if the cluster asks for a token, set RAY_AUTH_MODE=token here too"
         ) from error
+
+
+@contextlib.contextmanager
+def _asking_nobody() -> Iterator[None]:
+    """Keeps processes that begin in the block from asking which cloud they are in, as those of Ray do."""
+    before = os.environ.get("http_proxy")
+    os.environ["http_proxy"] = _NOBODY
+    try:
+        yield
+    finally:
+        del os.environ["http_proxy"]
+        if before is not None:
+            os.environ["http_proxy"] = before
 
 
 def _require_alike(files: Sequence[Path], marks: Path) -> None:
