@@ -52,8 +52,7 @@ from lilliput.benchmark.apart import peak_memory
 from lilliput.benchmark.machine import describe_machine
 from lilliput.run import write_json
 from lilliput.sources import Reader, find_sources
-from lilliput.training import keep_freed_memory
-from lilliput.workers import end_with_parent
+from lilliput.workers import end_with_parent, keep_freed_memory
 
 TINYBERT = "TinyBERT"
 WAYS = {

@@ -7,10 +7,8 @@ interrupted. With another number of processes sums round differently, and nothin
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import importlib.util
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +31,7 @@ from lilliput.progress import bar
 from lilliput.run import MetricsLog, RunDir, StageDir
 from lilliput.stages import Data, first_models, stage_budget, stage_inputs
 from lilliput.step import Stepper, Trainees
+from lilliput.workers import keep_freed_memory
 
 PROBES = 10
 """Times the student is evaluated on few rows while a stage runs."""
@@ -252,21 +251,6 @@ class _Loop:
         if self._processes.is_main:
             self._metrics.append(dataclasses.asdict(position) | values)
             events(values, position.step)
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep what is freed; elsewhere does nothing.
-
-    Every step frees and asks again for the same large tensors. By default each goes back to the system and
-    comes again as pages to be zeroed: 250,000 page faults in a student's step of 64 x 128 pieces. On one core
-    that was 0.37 s of 1.5 s, now 0.01 s; two threads, which wait for each other there, went from 5,500 to
-    9,000 words/s.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
-        libc = ctypes.CDLL(None)
-        libc.mallopt(trim_threshold, 2**31 - 1)
-        libc.mallopt(mmap_max, 0)
 
 
 def _note(values: Mapping[str, float]) -> str:

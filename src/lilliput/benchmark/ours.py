@@ -20,7 +20,7 @@ from lilliput.models.teacher import build_teacher
 from lilliput.prefetch import prefetched
 from lilliput.step import Stepper, Trainees
 from lilliput.tokenizer import spell
-from lilliput.training import keep_freed_memory
+from lilliput.workers import keep_freed_memory
 
 _EVALUATED_ROWS = 64
 _MIDDLE = 0.5

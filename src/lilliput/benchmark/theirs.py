@@ -9,7 +9,7 @@ from transformers import BertForMaskedLM
 from lilliput.batches import Reading
 from lilliput.benchmark.apart import Sample, peak_memory, timed
 from lilliput.benchmark.subject import Subject, parts_of, words_of
-from lilliput.training import keep_freed_memory
+from lilliput.workers import keep_freed_memory
 
 
 class Theirs:

@@ -35,8 +35,8 @@ from lilliput.run import RunDir
 from lilliput.stages import Data
 from lilliput.step import Stepper, Trainees
 from lilliput.tokenizer import save_tokenizer
-from lilliput.training import keep_freed_memory
 from lilliput.wordpiece import WORDS_LEARNT_FROM, learn_vocabulary
+from lilliput.workers import keep_freed_memory
 
 _SECONDS_PER_STEP = 8.0
 """Rows are left out of a step that would take longer if all took as long as a step of a single one."""
