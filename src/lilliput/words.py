@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ _KEY_BYTES = 8
 """Stretches no longer than this are told apart as whole numbers, in a third of the time of bytes."""
 _FILLS = np.array([~0 << 8 * length & (1 << 64) - 1 for length in range(_KEY_BYTES + 1)], np.uint64)
 """What turns eight bytes of a text into the key of a stretch, by its length: a rest of bytes 0xff."""
+_SEVERAL = 1 << 31
+"""Numbers from here on stand for several words, or none."""
 _BETWEEN = b"\xff"
 """Stands between texts, as it occurs in none that is UTF-8."""
-_ORDERED = "\n"
+_ORDERED = "\r"
 """Stands for characters whose place depends on their neighbours; no stretch holds it."""
 
 
@@ -49,6 +51,7 @@ class WordSplitter:
             if len(fragment) == 3:
                 kinds[table[code]] = 2
         self._table, self._kinds = bytes(table), bytes(kinds)
+        self._fragments[ord("\n")] = "\n"  # no stretch holds it, so it may stand between them
 
     def ask(self, text: str) -> list[str]:
         """Returns the words of a text as the tokenizer itself finds them."""
@@ -65,23 +68,24 @@ class WordSplitter:
 
         numbers, stretches = self._stretches(text)
         is_word = pyarrow.compute.string_is_ascii(stretches.view(pyarrow.large_string()))
+        is_other = ~is_word.to_numpy(zero_copy_only=False)
         words = stretches.filter(is_word)[1:]
         known = len(reserved) + len(words)
+        ids = np.empty(len(stretches), np.uint32)
+        ids[~is_other] = np.append(0, np.arange(len(reserved), known))
         more: dict[bytes, int] = {}
-        ids: list[int] = []
-        lengths = np.ones(len(stretches), np.int32)
-        others = np.flatnonzero(~is_word.to_numpy(zero_copy_only=False))
-        for number, stretch in zip(others, stretches.take(others).to_pylist(), strict=True):
-            found = self._words_of(stretch)
-            ids += [more.setdefault(word, known + len(more)) for word in found]
-            lengths[number] = len(found)
-        is_single = np.repeat(is_word, lengths)
-        flat = np.empty(len(is_single), np.uint32)
-        flat[is_single] = np.append(0, np.arange(len(reserved), known))
-        flat[~is_single] = ids
-        table = pyarrow.ListArray.from_arrays(np.append(0, np.cumsum(lengths, dtype=np.int32)), flat)
+        several: list[npt.NDArray[np.uint32]] = []
+        others = stretches.filter(is_other).to_pylist()
+        for number, found in zip(np.flatnonzero(is_other), self._words_of(others), strict=True):
+            numbered = [more.setdefault(word, known + len(more)) for word in found]
+            if len(numbered) == 1:
+                ids[number] = numbered[0]
+            else:
+                ids[number] = _SEVERAL + len(several)
+                several.append(np.array(numbered, np.uint32))
         first, last = (pyarrow.array(part, pyarrow.large_binary()) for part in (reserved, more))
-        return table.take(numbers).flatten().to_numpy(), pyarrow.concat_arrays([first, words, last])
+        taken = pyarrow.array(ids).take(numbers).to_numpy()
+        return _inserted(taken, several), pyarrow.concat_arrays([first, words, last])
 
     def _stretches(self, text: bytes) -> tuple[Any, Any]:
         """Returns a text cut at ASCII spaces and punctuation: each stretch by number, and the different ones.
@@ -120,11 +124,16 @@ class WordSplitter:
         is_some, goes_on = kinds > 0, kinds[1:] & kinds[:-1] == 1
         return np.flatnonzero(is_some[1:] > goes_on) + 1, np.flatnonzero(is_some[:-1] > goes_on) + 1
 
-    def _words_of(self, stretch: bytes) -> list[bytes]:
-        text = stretch.decode()
-        changed = text.translate(self._fragments)
-        words = self.ask(text) if _ORDERED in changed else changed.split(" ")
-        return [word.encode() for word in words if word]
+    def _words_of(self, stretches: list[bytes]) -> Iterator[list[bytes]]:
+        """Yields the words of each stretch, none to many."""
+        changed = b"\n".join(stretches).decode().translate(self._fragments).encode().split(b"\n")
+        for stretch, words in zip(
+            stretches, changed, strict=False
+        ):  # without any, there is one that is empty
+            if _ORDERED.encode() in words:
+                yield [word.encode() for word in self.ask(stretch.decode())]
+            else:
+                yield words.split()
 
 
 def strings(text: bytes | npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64]) -> Any:
@@ -140,6 +149,18 @@ def _spelled(keys: npt.NDArray[np.uint64]) -> Any:
     text = keys.view(np.uint8).reshape(-1, _KEY_BYTES)
     lengths = (text != _BETWEEN[0]).sum(axis=1)
     return strings(text.tobytes().replace(_BETWEEN, b""), np.append(0, np.cumsum(lengths)))
+
+
+def _inserted(
+    ids: npt.NDArray[np.uint32], several: Sequence[npt.NDArray[np.uint32]]
+) -> npt.NDArray[np.uint32]:
+    """Returns ids with several, or none, in the places of those that stand for them."""
+    places = np.flatnonzero(ids >= _SEVERAL)
+    pieces, begin = [], 0
+    for place, number in zip(places.tolist(), (ids[places] - _SEVERAL).tolist(), strict=True):
+        pieces += [ids[begin:place], several[number]]
+        begin = place + 1
+    return np.concatenate([*pieces, ids[begin:]])
 
 
 class _Fragments(dict[int, str]):
