@@ -263,6 +263,15 @@ def test_a_machine_is_asked_for_its_files_and_the_folder(
     assert len(list(marks.iterdir())) == (1 if kind else 2), "it writes as well"
 
 
+def test_a_cluster_without_cores_is_refused(
+    killers: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine,) = ray.nodes()
+    monkeypatch.setattr(ray, "nodes", lambda: [machine | {"Alive": False}, machine | {"Resources": {}}])
+    with pytest.raises(LaunchError, match="no machine of the Ray cluster has a core to work on"):
+        build(texts, tmp_path / "out", ray="local")
+
+
 def test_files_of_other_machines_that_are_not_seen_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.npz").touch()
     corpus._require_seen(tmp_path, ["a.npz"])

@@ -37,8 +37,8 @@ class Cluster:
 
     marks: Path
     """A folder that all of them share, where each task is noted when it begins."""
-    workers: int | None
-    """Tasks at the same time; None stands for one per core of all machines."""
+    count: int
+    """Tasks at the same time."""
     at_end: contextlib.ExitStack
     """What is to be done before the cluster is left."""
 
@@ -61,7 +61,7 @@ class Cluster:
         context.execution_no_progress_timeout_s = -1  # a large file takes as long as it takes
         with ray.data.DataContext.current(context):
             indices = ray.data.range(len(listed), override_num_blocks=len(listed))
-            at_once = min(self.workers or len(listed), len(listed))
+            at_once = min(self.count, len(listed))
             answers = indices.map(_marking(function, listed, self.marks), num_cpus=1, concurrency=at_once)
         rows = iter(answers.iter_rows())
         self.at_end.callback(rows.close)  # threads of Ray Data that went on would end this process
@@ -107,8 +107,11 @@ def joined(address: str, workers: int | None, files: Sequence[Path], out: Path) 
             at_end.callback(ray.shutdown)
         shutil.rmtree(marks, ignore_errors=True)  # of a process that was killed
         at_end.callback(shutil.rmtree, marks, ignore_errors=True)
-        _require_alike(files, marks)
-        yield Cluster(marks, workers, at_end)
+        machines = [machine for machine in ray.nodes() if machine["Alive"] and "CPU" in machine["Resources"]]
+        if not machines:
+            raise LaunchError("no machine of the Ray cluster has a core to work on; add one with 'ray start'")
+        _require_alike(machines, files, marks)
+        yield Cluster(marks, workers or sum(int(machine["Resources"]["CPU"]) for machine in machines), at_end)
 
 
 def _join(address: str, workers: int | None) -> None:
@@ -148,8 +151,8 @@ def _asking_nobody() -> Iterator[None]:
             os.environ["http_proxy"] = before
 
 
-def _require_alike(files: Sequence[Path], marks: Path) -> None:
-    """Raises where a machine that can work lacks a file, the storage or the software of this one."""
+def _require_alike(machines: Sequence[Mapping[str, Any]], files: Sequence[Path], marks: Path) -> None:
+    """Raises where a machine lacks a file, the storage or the software of this one."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
@@ -158,7 +161,6 @@ def _require_alike(files: Sequence[Path], marks: Path) -> None:
         file.write(b"shared")
     sizes = {str(path): path.stat().st_size for path in files}
     answer = ray.remote(num_cpus=0)(_answer)
-    machines = [machine for machine in ray.nodes() if machine["Alive"] and "CPU" in machine["Resources"]]
     answers = [
         answer.options(scheduling_strategy=On(machine["NodeID"], soft=False)).remote(
             _look, sizes, probe, _software()

@@ -29,9 +29,9 @@ from lilliput.parts import (
     FIRST_WORD,
     SPECIAL_WORDS,
     START,
-    final_ids,
     read_types,
     renumber,
+    with_final_ids,
     write_part,
     write_parts,
     write_shard,
@@ -246,13 +246,14 @@ def _renumber(out: Path, workers: Workers | Cluster) -> None:
     shards = [out / "shards" / f"{index:05d}.npy" for index in range(len(groups))]
     missing = [(group, shard) for group, shard in zip(groups, shards, strict=True) if not shard.exists()]
     if isinstance(workers, Cluster):
-        written = workers.in_order(renumber, ((out, group, shard) for group, shard in missing))
+        # Each task takes a look at all words, so they are few: two for each worker, as some may be slow.
+        each = -(-len(missing) // (2 * workers.count))
+        begins = range(0, len(missing), max(1, each))
+        written = workers.in_order(renumber, ((out, missing[begin : begin + each]) for begin in begins))
     else:
-        finals = final_ids(out, [path for group, _ in missing for path in group])
-        tasks = ((group, list(itertools.islice(finals, len(group))), shard) for group, shard in missing)
-        written = workers.in_order(write_shard, tasks)
+        written = (1 for _ in workers.in_order(write_shard, with_final_ids(out, missing)))
     with progress.bar("word ids", len(missing)) as shown:
-        for done, _ in enumerate(written, start=1):
+        for done in itertools.accumulate(written):
             shown.update(done)
     _require_seen(out / "shards", (shard.name for shard in shards))
 

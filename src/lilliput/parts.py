@@ -4,6 +4,7 @@ All of it works from arguments and files, so in any process of any machine.
 """
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,16 @@ def _lines(text: npt.NDArray[np.uint8]) -> Any:
     return pyarrow.compute.split_pattern(whole, b"\n").flatten()
 
 
-def final_ids(out: Path, parts: Sequence[Path]) -> Iterator[_Ids]:
+def with_final_ids(
+    out: Path, shards: Sequence[tuple[list[Path], Path]]
+) -> Iterator[tuple[list[Path], list[_Ids], Path]]:
+    """Yields what `write_shard` takes for each shard, given its parts and its path."""
+    finals = _final_ids(out, [path for parts, _ in shards for path in parts])
+    for parts, path in shards:
+        yield parts, list(itertools.islice(finals, len(parts))), path
+
+
+def _final_ids(out: Path, parts: Sequence[Path]) -> Iterator[_Ids]:
     """Yields for each part the table from its own word ids to the final ones."""
     import pyarrow.compute
 
@@ -91,9 +101,12 @@ def final_ids(out: Path, parts: Sequence[Path]) -> Iterator[_Ids]:
         yield from np.split(ids.astype(np.uint32), np.cumsum([len(words) for words in types])[:-1])
 
 
-def renumber(out: Path, parts: list[Path], path: Path) -> None:
-    """Writes one shard, and looks up the final ids itself."""
-    write_shard(parts, list(final_ids(out, parts)), path)
+def renumber(out: Path, shards: Sequence[tuple[list[Path], Path]]) -> int:
+    """Writes shards that are missing, given their parts and their paths; returns how many were given."""
+    missing = [(parts, path) for parts, path in shards if not path.exists()]
+    for parts, finals, path in with_final_ids(out, missing):
+        write_shard(parts, finals, path)
+    return len(shards)
 
 
 def write_shard(parts: list[Path], finals: list[_Ids], path: Path) -> None:
