@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,20 @@ def test_two_workers_write_the_same_bytes_even_if_they_are_killed(
     assert len([name for name in reference if name.startswith("shards/")]) > 15
     assert content(tmp_path / "out") == reference
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_results_come_in_the_order_of_the_tasks(killers: Path, tmp_path: Path) -> None:
+    def square(number: int) -> int:
+        (tmp_path / f"{number}").touch()
+        while number == 0 and not (tmp_path / "8").exists():  # so the last is done before the first
+            time.sleep(0.02)
+        return number * number
+
+    with cluster.joined("local", None, [], tmp_path / "out") as joined:
+        assert joined.count == 2
+        results = joined.in_order(square, ((number,) for number in range(9)))
+        assert list(results) == [number * number for number in range(9)]
+        assert list(joined.in_order(square, iter([]))) == []
 
 
 @pytest.mark.parametrize(
