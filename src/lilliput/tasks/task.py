@@ -1,0 +1,62 @@
+"""What a task is, and its examples, whatever its kind and wherever they come from."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["classification", "regression", "tagging", "joint"]
+"""`classification`: a class for a text or a pair of texts. `regression`: a score for it. `tagging`: a tag for
+each word. `joint`: a class for the text (its intent) and a tag for each word (its slots)."""
+Text = str | tuple[str, ...]
+"""A text as it is written or, where tags belong to its words, those words."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted, and by what it is scored."""
+
+    name: str
+    """The name under which it is kept and reported."""
+    kind: Kind
+    """What is predicted of a text."""
+    pairs: bool = False
+    """Whether it is predicted of two texts together."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, of which a text has one; empty for regression and tagging."""
+    tags: tuple[str, ...] = ()
+    """Names of the tags, of which a word has one (O, B-x, I-x); empty for classification and regression."""
+    metric: str = "accuracy"
+    """The metric that decides, one of those that `metrics.score` gives for this kind."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What stands in a set, or what a model says, of each of its examples."""
+
+    values: tuple[float, ...] = ()
+    """For each example the index of its class, or its score; empty for tagging."""
+    tags: tuple[tuple[int, ...], ...] = ()
+    """For each example the index of each word's tag; empty for classification and regression."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Texts or pairs of texts, with labels where these are known."""
+
+    texts: tuple[Text, ...]
+    """The first text of each example."""
+    pairs: tuple[str, ...] = ()
+    """The second text of each example; empty where there is none."""
+    labels: Labels | None = None
+    """What is to be predicted; None where nobody knows it."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task with the examples to learn from and those to be scored on."""
+
+    task: Task
+    train: Examples
+    dev: Examples
