@@ -84,10 +84,8 @@ def benchmark_training(
     subjects = [Subject(read, recipe, stage, teacher, shape) for stage in chosen]
     for subject in subjects:
         subject.configs(subject.data())  # refused here, before minutes are spent on those before
-    measured = []
     with Apart(Measure) as measure:
-        for subject in subjects:
-            measured.append((subject.stage, _measure(subject, rounds, measure)))
+        measured = [(subject.stage, _measure(subject, rounds, measure)) for subject in subjects]
     limits = functools.reduce(Limits.best, (again for _, found in measured for again in found.limits))
     report = TrainingReport(
         machine=describe_machine(),
