@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lilliput.config import Recipe as Recipe
     from lilliput.corpus import Corpus as Corpus, build_corpus as build_corpus
     from lilliput.errors import LilliputError as LilliputError
+    from lilliput.inference import Bundle as Bundle, load as load
     from lilliput.lexicon import Lexicon as Lexicon, build_lexicon as build_lexicon
     from lilliput.planning.plan import plan as plan
     from lilliput.recipes import find_recipe as find_recipe
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from lilliput.vocabularies import vocabulary as vocabulary
 
 _HOMES = {
+    "load": "lilliput.inference",
+    "Bundle": "lilliput.inference",
     "compress": "lilliput.compression",
     "evaluate": "lilliput.compression",
     "train": "lilliput.training",
@@ -58,7 +61,10 @@ if not TYPE_CHECKING:  # else a type checker would let any name pass
         """Imports a public name when it is first used (PEP 562)."""
         if name not in _HOMES:
             raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-        value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+        from lilliput.errors import extra_named
+
+        with extra_named():
+            value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
         return value
 
     def __dir__() -> list[str]:
