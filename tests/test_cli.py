@@ -32,6 +32,7 @@ SURFACE = {
     "evaluate": "run text text_column rows",
     "plan": "teacher corpus recipe set_ minutes words gpu text_column workers checkpoint_minutes",
     "benchmark": "of",
+    "run": "bundle top json_",
     "recipes": "name",
 }
 
@@ -86,7 +87,7 @@ def test_help_names_every_option(run: Run, command: str) -> None:
     assert error == ""
     for name in SURFACE[command].split():
         option = name.strip("_").replace("_", "-")
-        assert name in ("teacher", "run", "name", "of") or re.search(rf"--{option}[ ,\n]", out)
+        assert name in ("teacher", "run", "bundle", "name", "of") or re.search(rf"--{option}[ ,\n]", out)
     assert "(required)" in out or command == "recipes"
 
 

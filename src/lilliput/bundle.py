@@ -6,10 +6,12 @@
     README.md       its card
     manifest.json   bytes and SHA-256 of every other file, written last
 
-The graph takes `input_ids`, `attention_mask` and `token_type_ids`, int64 [batch, length], and gives one output,
-float32: `scores` or, for the kind `encode`, `states`, [batch, columns] for classification and regression, else
-[batch, length, columns]. A bundle is read whole and checked before anything in it is used. Nothing in it is
-executed or unpickled. The digests show damage and mix-ups; they are no proof of who made it.
+The graph takes `input_ids`, `attention_mask` and `token_type_ids`, int64 [batch, length], and gives one
+output, float32: `scores` or, for the kind `encode`, `states`. It has the shape [batch, columns] where the kind
+is classification or regression, else [batch, length, columns].
+
+A bundle is read whole and checked before anything in it is used. Nothing in it is executed or unpickled. The
+digests show damage and mix-ups; they are no proof of who made it.
 """
 
 import dataclasses

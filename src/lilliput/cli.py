@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 
 from lilliput.config import Recipe
-from lilliput.errors import ConfigError, Interrupted, LilliputError
+from lilliput.errors import ConfigError, Interrupted, LilliputError, extra_named
 from lilliput.progress import console, is_main
 from lilliput.run import RunDir
 
@@ -355,6 +355,26 @@ def benchmark(of: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[_Be
     """Measure how fast this machine trains, or reads text."""
 
 
+def run(
+    bundle: Annotated[Path, tyro.conf.Positional],
+    top: int | None = None,
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Answer texts with a bundle: each line of standard input is a text, each of the output its answer.
+
+    Two texts that are read together have a tab between them. A line that cannot be answered has an empty line
+    for an answer and a sentence on standard error.
+
+    Args:
+        bundle: The bundle's folder.
+        top: How many classes, or pieces for each [MASK]; by default the best class, or 5 pieces.
+        json_: Write JSON objects, with all that is known of the answer.
+    """
+    from lilliput.lines import run as answer
+
+    sys.exit(answer(bundle, top, json_))
+
+
 def recipes(name: Annotated[str, tyro.conf.Positional] = "") -> None:
     """List the recipes, or print one as JSON, ready to be edited and given to --recipe.
 
@@ -379,6 +399,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "plan": plan,
     "benchmark": benchmark,
+    "run": run,
     "recipes": recipes,
 }
 
@@ -391,12 +412,13 @@ def main() -> None:
     if not is_main and sys.argv[1:2] not in (["compress"], ["train"]):
         return  # of several processes that a launcher started, one is enough for the other commands
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            _COMMANDS,
-            prog="lilliput",
-            description="Makes a model of a few megabytes, with a small vocabulary of its own, of a BERT "
-            "encoder.",
-        )
+        with extra_named():
+            tyro.extras.subcommand_cli_from_dict(
+                _COMMANDS,
+                prog="lilliput",
+                description="Makes a model of a few megabytes, with a small vocabulary of its own, of a BERT "
+                "encoder.",
+            )
     except Interrupted as error:
         _refuse(error, "yellow")
         sys.exit(130)

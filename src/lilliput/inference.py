@@ -156,7 +156,7 @@ class Bundle:
             (output,) = self._session.run(None, dict(zip(INPUTS, arrays, strict=True)))
         except Exception as error:  # the library raises kinds of its own that have no common ancestor
             raise BundleError(
-                f"{self.folder / MODEL} fails on {arrays[0].shape[1]:,} pieces, ids up to {arrays[0].max():,} "
+                f"{self.folder / MODEL} fails on {arrays[0].shape[1]} pieces, ids up to {arrays[0].max()} "
                 f"({_first_line(error)}); it does not belong to this {TOKENIZER}, or has fewer positions "
                 "than config.json says: fetch or export the bundle again"
             ) from error
