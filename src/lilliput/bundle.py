@@ -7,8 +7,8 @@
     manifest.json   bytes and SHA-256 of every other file, written last
 
 The graph takes `input_ids`, `attention_mask` and `token_type_ids`, int64 [batch, length], and gives one
-output, float32: `scores` or, for the kind `encode`, `states`. It has the shape [batch, columns] where the kind
-is classification or regression, else [batch, length, columns].
+output, float32: `scores` or, for the kind `encode`, `states`. Its shape is [batch, columns] where the kind is
+classification or regression, else [batch, length, columns].
 
 A bundle is read whole and checked before anything in it is used. Nothing in it is executed or unpickled. The
 digests show damage and mix-ups; they are no proof of who made it.
@@ -101,14 +101,13 @@ def finish(folder: Path, card: "Card") -> dict[str, int]:
 
     Returns the bytes of every file. Call it last, when the model's answers are known to be right.
     """
-    from lilliput.card import render
     from lilliput.run import write_json, writing
 
     (folder / MANIFEST).unlink(missing_ok=True)  # what is not finished must not look so
     (folder / CARD).unlink(missing_ok=True)
     config = _config(folder / CONFIG, (folder / CONFIG).read_bytes())
     with writing(folder / CARD) as file:
-        file.write(render(card, config, sizes(folder)).encode())
+        file.write(card.render(config, sizes(folder)).encode())
     write_json(
         folder / MANIFEST,
         {
@@ -153,8 +152,8 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
     ):
         raise BundleError(f"{path} does not give bytes and sha256 of each file; {_REMEDY}")
     for name in entries:
-        if name.startswith(".") or any(mark in name for mark in '/\\:\0"'):
-            raise BundleError(f"{path} names {name!r}, which is no plain file name; {_REMEDY}")
+        if name[:1] in ("", ".") or any(mark in name for mark in "/\\:\0"):
+            raise BundleError(f"{path} names {name!r}, which is not the name of a file in it; {_REMEDY}")
     for name in (MODEL, TOKENIZER, CONFIG):
         if name not in entries:
             raise BundleError(f"{path} does not name {name}, which every bundle has; {_REMEDY}")
@@ -201,7 +200,8 @@ def _object(path: Path, content: bytes) -> dict[str, Any]:
 
 def _config(path: Path, content: bytes) -> BundleConfig:
     values = _object(path, content)
-    if (kind := values.get("kind")) not in get_args(Kind):
+    kind: Any = values.get("kind")
+    if kind not in get_args(Kind):
         raise BundleError(f"{path}: 'kind' is {kind!r}, expected is one of {', '.join(get_args(Kind))}")
     expected = {
         "positions": (_is_number, "a whole number of 3 or more"),

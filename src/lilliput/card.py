@@ -57,27 +57,25 @@ class Card:
     language: str = "en"
     """The text's language, as ISO 639 abbreviates it."""
 
+    def render(self, config: BundleConfig, sizes: Mapping[str, int]) -> str:
+        """Returns README.md of a bundle: YAML as the hub reads it, then Markdown.
 
-def render(card: Card, config: BundleConfig, sizes: Mapping[str, int]) -> str:
-    """Returns README.md of a bundle: YAML as the hub reads it, then Markdown.
-
-    Args:
-        card: What is known of the model.
-        config: What it answers.
-        sizes: Bytes of the files beside the card, by name.
-    """
-    sections = [
-        f"---\n{_front_matter(card, config)}\n---",
-        f"# {card.name}",
-        _what(config),
-        f"## Where it comes from\n\n{_origin(card, config)}",
-        f"## Size\n\n{_size(card, sizes)}",
-        f"## Quality\n\n{_quality(card.scores)}",
-        "## Limits\n\n" + "\n".join(f"- {limit}" for limit in card.limits),
-        f"## How to load it\n\n{_use(config)}",
-        f"## Licence\n\n{card.licence}",
-    ]
-    return "\n\n".join(sections) + "\n"
+        Args:
+            config: What the model answers.
+            sizes: Bytes of the files beside the card, by name.
+        """
+        sections = [
+            f"---\n{_front_matter(self, config)}\n---",
+            f"# {self.name}",
+            _what(config),
+            f"## Where it comes from\n\n{_origin(self, config)}",
+            f"## Size\n\n{_size(self, sizes)}",
+            f"## Quality\n\n{_quality(self.scores)}",
+            "## Limits\n\n" + "\n".join(f"- {limit}" for limit in self.limits),
+            f"## How to load it\n\n{_use(config)}",
+            f"## Licence\n\n{self.licence}",
+        ]
+        return "\n\n".join(sections) + "\n"
 
 
 def _front_matter(card: Card, config: BundleConfig) -> str:
@@ -107,12 +105,12 @@ def _front_matter(card: Card, config: BundleConfig) -> str:
 
 def _what(config: BundleConfig) -> str:
     given = "two texts" if config.pairs else "a text"
+    classes, tags = f"one of {len(config.classes)} classes", f"one of {len(config.tags)} tags"
     answers = {
-        "classification": f"one of {len(config.classes)} classes for {given}",
+        "classification": f"{classes} for {given}",
         "regression": f"a score for {given}",
-        "tagging": f"one of {len(config.tags)} tags for each word of a text",
-        "joint": f"one of {len(config.classes)} classes for a text, and one of {len(config.tags)} tags for each "
-        "of its words",
+        "tagging": f"{tags} for each word of a text",
+        "joint": f"{classes} for a text, and {tags} for each of its words",
         "fill": "pieces of words for each [MASK] of a text",
         "encode": "a vector for a text",
     }

@@ -106,12 +106,16 @@ class Bundle:
         good = [index for index, what in enumerate(problems) if not what]
         read = [shortened(texts[index], self.config.positions) for index in good]
         pieces = self._pieces(read)
+        empty = self._tokenizer.num_special_tokens_to_add(self.config.pairs)
         for batch in batches([len(item) for item in pieces]):
             output = self._run([pieces[place] for place in batch])
             for place, row in zip(batch, output, strict=True):
                 text = texts[good[place]]
                 cut = read[place] != text or bool(pieces[place].overflowing)
-                found[good[place]] = self._read(row, pieces[place], text, cut, top)
+                if len(pieces[place]) > empty:
+                    found[good[place]] = self._read(row, pieces[place], text, cut, top)
+                else:
+                    found[good[place]] = InputError("has no words, only characters without a meaning")
         return found
 
     def _pieces(self, texts: Sequence[Text]) -> list[Pieces]:
@@ -213,6 +217,8 @@ def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceS
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_mem_pattern = False  # it keeps a plan of memory for every shape it has seen
+    # Weights in other files were not checked, so they are looked for where no file can be: below a file.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
     options.log_severity_level = 4  # errors are raised; they need not be printed too
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -62,7 +62,7 @@ def answer_lines(folder: Path, top: int | None, as_json: bool) -> bool:
 
 
 def _lines(file: BinaryIO, longest: int) -> Iterator[list[bytes]]:
-    """Yields the whole lines that have come, without their ends; of each at most its `longest` first bytes."""
+    """Yields the whole lines that have come, without their ends; of each at most `longest` bytes."""
     begun = b""
     while chunk := os.read(file.fileno(), _CHUNK_BYTES):
         *whole, begun = (begun + chunk).split(b"\n")

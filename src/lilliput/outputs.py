@@ -24,7 +24,7 @@ def guessed(scores: Floats, tokenizer: Tokenizer, top: int) -> tuple[Guess, ...]
     """Returns the pieces with the highest of the scores [pieces] of one [MASK]."""
     shares = softmax(scores)
     best = np.argsort(-shares, kind="stable")[:top].tolist()
-    return tuple(Guess(tokenizer.id_to_token(piece), float(shares[piece])) for piece in best)
+    return tuple(Guess(str(tokenizer.id_to_token(piece)), float(shares[piece])) for piece in best)
 
 
 def tagged(scores: Floats, pieces: Encoding, text: str, config: BundleConfig, cut: bool) -> Tagging:
