@@ -1,14 +1,17 @@
-"""What a bundle answers to a text, by its kind. Offsets count characters of the text as it was given."""
+"""What a bundle answers to a text, by its kind. Offsets count characters of the text as it was given.
+
+These are named tuples, as dataclasses take fifteen times as long to define, together a twentieth of the time
+from a cold start to the first answer.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 
-@dataclass(frozen=True)
-class Classification:
+class Classification(NamedTuple):
     """The class of a text."""
 
     label: str
@@ -21,8 +24,7 @@ class Classification:
     """Whether the text was too long, so that only its beginning was read."""
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(NamedTuple):
     """The score of a text or a pair of texts."""
 
     value: float
@@ -31,8 +33,7 @@ class Score:
     """Whether the text was too long, so that only its beginning was read."""
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A word of a text with its tag."""
 
     text: str
@@ -46,8 +47,7 @@ class Word:
     """How probable the model holds it."""
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """A stretch of words that belong together, such as a name or a date."""
 
     name: str
@@ -61,8 +61,7 @@ class Slot:
     """That of the least probable of its tags."""
 
 
-@dataclass(frozen=True)
-class Tagging:
+class Tagging(NamedTuple):
     """The tags of a text's words, the slots they make and, from a joint model, the text's class."""
 
     words: tuple[Word, ...]
@@ -75,8 +74,7 @@ class Tagging:
     """Whether the text was too long, so that only its beginning was read."""
 
 
-@dataclass(frozen=True)
-class Guess:
+class Guess(NamedTuple):
     """A piece for a [MASK]."""
 
     piece: str
@@ -85,8 +83,7 @@ class Guess:
     """How probable the model holds it."""
 
 
-@dataclass(frozen=True)
-class Filling:
+class Filling(NamedTuple):
     """Pieces for each [MASK] of a text."""
 
     guesses: tuple[tuple[Guess, ...], ...]
@@ -95,8 +92,7 @@ class Filling:
     """Whether the text was too long, so that only its beginning was read."""
 
 
-@dataclass(frozen=True)
-class Encoding:
+class Encoding(NamedTuple):
     """The vector of a text."""
 
     vector: npt.NDArray[np.float32]

@@ -19,7 +19,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from lilliput.errors import BundleError
 
@@ -85,8 +85,7 @@ class BundleConfig:
         write_json(folder / CONFIG, {"format": FORMAT, **dataclasses.asdict(self)})
 
 
-@dataclass(frozen=True)
-class BundleFiles:
+class BundleFiles(NamedTuple):
     """What was read of a bundle, and is known to be what was written."""
 
     config: BundleConfig

@@ -17,7 +17,6 @@ without a traceback.
 """
 
 import contextlib
-import difflib
 from collections.abc import Iterable, Iterator
 
 
@@ -97,6 +96,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("x", ["width", "heads"])
     'known: heads, width'
     """
+    import difflib  # here, as what runs a bundle must start at once
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"

@@ -189,7 +189,7 @@ class Bundle:
                 f"{self.folder / MODEL} takes {', '.join(found) or 'nothing'}, expected are "
                 f"{', '.join(INPUTS)}; export it again"
             )
-        pieces = max(self._tokenizer.get_vocab().values()) + 1
+        pieces = self._tokenizer.get_vocab_size()
         ids = np.array([[self._pad, pieces - 1]])
         shape = self._compute(ids, np.ones_like(ids), np.zeros_like(ids)).shape
         columns = pieces if self.config.kind == "fill" else self.config.columns

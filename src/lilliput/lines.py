@@ -4,7 +4,6 @@ What stands here starts without the rest of the command line, whose libraries ta
 bundle takes to answer.
 """
 
-import dataclasses
 import json
 import os
 import sys
@@ -119,9 +118,16 @@ def _values(answer: Answer | InputError, top: int | None) -> dict[str, Any]:
         return {"error": f"the line {answer}"}
     if isinstance(answer, Encoding):
         return {"vector": answer.vector.tolist(), "cut": answer.cut}
-    values = dataclasses.asdict(answer)
+    values = answer._asdict()
     if isinstance(answer, Classification):
         values["probabilities"] = dict(_best(answer, top or len(answer.probabilities)))
+    if isinstance(answer, Tagging):
+        whole = answer.classification
+        values["words"] = [word._asdict() for word in answer.words]
+        values["slots"] = [slot._asdict() for slot in answer.slots]
+        values["classification"] = whole and _values(whole, top)
+    if isinstance(answer, Filling):
+        values["guesses"] = [[guess._asdict() for guess in mask] for mask in answer.guesses]
     return values
 
 
