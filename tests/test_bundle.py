@@ -350,3 +350,18 @@ def test_two_threads_answer_as_one(tiny: Tiny) -> None:
     (answer,) = lilliput.load(str(tiny.folder), threads=2).classify(["good film"])
     expected = tiny.probabilities("good film")
     assert np.allclose(list(answer.probabilities.values()), expected, atol=1e-6)
+
+
+def test_the_code_of_the_how_to_page_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parent.parent / "docs" / "how-to" / "run-a-bundle.md"
+    make_bundle(tmp_path / "bundle", "classification")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.+?)```", page.read_text(), re.DOTALL)
+    exec(compile(code, page.name, "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    (line,) = re.findall(r"```sh\n(.+?)\n```", page.read_text(), re.DOTALL)
+    command = line.replace("lilliput", f"{sys.executable} -m lilliput")
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert [answer.split("\t")[0] in CLASSES for answer in done.stdout.splitlines()] == [True, True]

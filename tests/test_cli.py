@@ -105,6 +105,15 @@ def test_help_loads_no_torch() -> None:
     assert done.stdout.splitlines()[-1] == "False"
 
 
+def test_a_command_without_its_extra_says_how_to_install_it() -> None:
+    script = "import sys; sys.modules['zstandard'] = None; from lilliput.cli import main\n"
+    script += "sys.argv = 'lilliput build-corpus t --corpus c --out o'.split(); main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("lilliput: this takes the package zstandard, which is not installed")
+    assert done.stderr.strip().endswith("pip install 'lilliput[train]'")
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

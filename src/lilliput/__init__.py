@@ -10,6 +10,9 @@ The data walks once through these stages; each imports only from those before it
 6. `training`: the loop of one stage (`step`, `stages`, `checkpoint`), in one of the `processes` or in
    several, and how good it is (`evaluation`).
 
+`inference` answers texts with a finished `bundle`, on numpy, tokenizers and onnxruntime alone; all else needs
+the extra `train`.
+
 `compression` walks through all of them as a recipe (`recipes`, `config`) says and keeps everything in one
 folder (`run`). `vocabularies` compares sizes of vocabulary before anything is trained, `planning` says what a
 run will take, `benchmark` how fast all this is. Every stage is one command (`cli`). The names below are
