@@ -153,7 +153,7 @@ def _class_indices(task: Task, table: Table, column: str) -> list[float]:
 def _unknown(task: Task, what: str, name: object, where: str, known: Iterable[str]) -> InputError:
     return InputError(
         f"{where} has the {what} '{name}', which is none of task '{task.name}'; {nearest(str(name), known)} "
-        "What does not occur in train cannot be learnt: correct it, leave it out, or add examples of it to train"
+        "What does not occur in train cannot be learnt: correct it, leave it out, or add examples of it"
     )
 
 
