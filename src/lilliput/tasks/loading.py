@@ -135,7 +135,7 @@ def _find(name: str | None, train: str | None, dev: str | None) -> _Source:
     dev_path = Path(dev).expanduser() if dev is not None else None
     if train is not None:
         path = Path(train).expanduser()
-        return _Source(name or _name_of(path), KNOWN.get(name or ""), path, dev_path)
+        return _Source(name or _name_of(path), _known(name or ""), path, dev_path)
     if dev_path is not None:
         raise InputError(
             f"{dev} was named to be scored on, but nothing to learn from; name that with --train"
@@ -145,8 +145,8 @@ def _find(name: str | None, train: str | None, dev: str | None) -> _Source:
             f"no task was named; known are {', '.join(sorted(KNOWN))}; name your own files with --train and "
             "--dev"
         )
-    if name in KNOWN:
-        return _Source(name, KNOWN[name])
+    if (known := _known(name)) is not None:
+        return _Source(name, known)
     path = Path(name).expanduser()
     return _Source(_name_of(path), None, path) if path.is_file() else _local(name, path)
 
@@ -162,7 +162,12 @@ def _local(name: str, path: Path) -> _Source:
             "with --train and --dev"
         )
     dev = _one_of(folder, [prefix + part for prefix in prefixes for part in _DEV])
-    return _Source(path.resolve().name, KNOWN.get(path.resolve().name), train, dev)
+    return _Source(path.resolve().name, _known(path.resolve().name), train, dev)
+
+
+def _known(name: str) -> Known | None:
+    """Returns what is known of a task, also where its name is written as in SST-2 or STS-B."""
+    return KNOWN.get(name.lower().replace("-", ""))
 
 
 def _one_of(folder: Path, names: list[str]) -> Path | None:
