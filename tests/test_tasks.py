@@ -200,7 +200,7 @@ def test_another_label_than_the_known_one_is_another_task(tmp_path: Path, write:
 def test_known_names_bring_metrics_to_named_files(write: Write) -> None:
     path = write("x.csv", "sentence1,sentence2,label\na,b,1\nc,d,not_equivalent\n")
     task = load_task("MRPC", train=path, dev=path).task
-    assert (task.name, task.metric, task.positive) == ("MRPC", "f1", "equivalent")
+    assert (task.name, task.metric, task.positive) == ("mrpc", "f1", "equivalent")
 
 
 def test_a_score_of_a_known_regression_may_be_whole(write: Write) -> None:
