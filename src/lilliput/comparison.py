@@ -177,7 +177,7 @@ def _agreement(model: _Model, teacher: _Model) -> float:
     if model.task.kind == "regression":
         ours, others = ([line["predicted"]["label"] for line in one.lines] for one in (model, teacher))
         return float(pearsonr(ours, others).statistic)
-    same = [
+    same: list[bool] = [
         mine["predicted"] == theirs["predicted"]
         for mine, theirs in zip(model.lines, teacher.lines, strict=True)
     ]
@@ -197,7 +197,7 @@ def _milliseconds(models: Sequence[_Model]) -> list[float]:
         examples = Examples((text,), (middle["pair"],) if "pair" in middle else ())
         tokenizer = task_tokenizer(str(model.folder))
         encoded = encode(examples, task, tokenizer, network.config.max_position_embeddings)
-        loaded.append((network.eval(), make_batch(encoded, encoded.slots.offsets[:1]).inputs))
+        loaded.append((network.train(False), make_batch(encoded, encoded.slots.offsets[:1]).inputs))
     seconds: list[list[float]] = [[] for _ in loaded]
     with torch.inference_mode():
         for _ in range(_TIMED):

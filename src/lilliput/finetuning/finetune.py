@@ -302,7 +302,7 @@ def _write_predictions(work: _Work, model: TaskModel, path: Path) -> None:
     said, true = labels_from(task, scores, work.exam.encoded.slots), work.exam.labels
     with writing(path) as file:
         for index in range(len(dev)):
-            line = {"text": dev.texts[index]}
+            line: dict[str, Any] = {"text": dev.texts[index]}
             line |= {"pair": dev.pairs[index]} if dev.pairs else {}
             line |= {"gold": named(task, true, index), "predicted": named(task, said, index)}
             file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
