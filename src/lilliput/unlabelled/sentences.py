@@ -79,8 +79,8 @@ def near_sentences(corpus: Corpus, texts: Sequence[Text], count: int, seed: int)
     the corpus and p that in the texts, smoothed by q: p(w) = (n(w) + m q(w)) / (N + m) for a word that stands
     n(w) times among the N of the texts. It is the difference of two cross-entropies by which Moore and Lewis
     (2010, Intelligent Selection of Language Model Training Data) choose text, here of unigrams, with the
-    Dirichlet smoothing of Zhai and Lafferty (2004). Lengths are spread as those of the texts between their
-    5th and 95th percentile, and the best of each length are taken: to take some at random from twice or four
+    Dirichlet smoothing of Zhai and Lafferty (2004); m = N / 10. Lengths are spread as those of the texts
+    between their 5th and 95th percentile, and the best of each length are taken: to draw from twice or four
     times as many was measured and gives sentences less near, as sentence vectors have it. Where texts are
     much longer than sentences, several sentences on end are taken for one.
 
@@ -154,12 +154,10 @@ class _Cutter:
         sizes = np.fromiter(map(len, words), np.int64, len(words))
         is_short = (2 * followed > corpus.counts) & (corpus.counts >= 50) & (sizes <= 5)
         is_short |= (sizes == 1) & is_first & ~is_number
-        on_end = max(1, round(float(np.median(lengths) * corpus.counts[is_end].sum() / corpus.words)))
-        low, high = np.percentile(lengths, [5, 95])
-        wanted = lengths[(lengths >= max(low, _SHORTEST)) & (lengths <= high)]
-        shares = np.bincount(wanted) / max(1, len(wanted))
+        ends = corpus.counts[is_end].sum() - followed[is_short].sum()
+        on_end = max(1, round(float(np.median(lengths) * ends / corpus.words)))
         is_end[END] = True
-        return cls(is_end, is_short, is_number, is_first, on_end, np.ceil(shares * count).astype(np.int64))
+        return cls(is_end, is_short, is_number, is_first, on_end, _wanted(lengths, count))
 
     def cut(self, ids: _Ids) -> tuple[_Ints, _Ints]:
         """Returns where the sentences of some words [N] begin and how long they are, those of wanted lengths."""
@@ -182,6 +180,21 @@ class _Cutter:
         before, after = ids[ends - 1], ids[np.minimum(ends + 1, len(ids) - 1)]
         goes_on = self.is_short[before] | (self.is_number[before] & self.is_number[after])
         return ends[(ids[ends] == END) | ~goes_on]
+
+
+def _wanted(lengths: _Ints, count: int) -> _Ints:
+    """Returns how many sentences of each length make up `count` that are as long as some texts."""
+    low, high = np.quantile(lengths, 0.05, method="lower"), np.quantile(lengths, 0.95, method="higher")
+    lengths = lengths[(lengths >= low) & (lengths <= high)]
+    # Each text stands for all lengths up to a fifth from its own, as few texts have few lengths.
+    first, last = np.floor(0.8 * lengths).astype(np.int64), np.ceil(1.2 * lengths).astype(np.int64) + 1
+    size = int(last.max()) + 1
+    ends = np.bincount(first, 1 / (last - first), size) - np.bincount(last, 1 / (last - first), size)
+    shares = np.maximum(np.cumsum(ends), 0)
+    shares[:_SHORTEST] = 0
+    shares[shares < 1e-9 * shares.sum()] = 0  # what rounding leaves
+    most: _Ints = np.ceil(shares * count / max(shares.sum(), 1e-9)).astype(np.int64)
+    return most
 
 
 def _ids_of(corpus: Corpus, words: Sequence[str], texts: Sequence[Text]) -> _Ids:
