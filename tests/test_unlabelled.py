@@ -140,7 +140,9 @@ def texts(world: World) -> tuple[str, ...]:
     return tuple(dict.fromkeys(lines))[:60]
 
 
-def test_only_the_share_of_words_changes(teacher: Teacher, tokenizer: Tokenizer, texts: tuple[str, ...]) -> None:
+def test_only_the_share_of_words_changes(
+    teacher: Teacher, tokenizer: Tokenizer, texts: tuple[str, ...]
+) -> None:
     examples = Examples(texts, labels=Labels(values=(0.0,) * len(texts)))
     copies = substituted(examples, teacher, tokenizer, copies=2, seed=0, share=0.3)
     assert copies.labels is None
@@ -168,7 +170,9 @@ def test_pairs_are_read_together_by_the_plain_model(
     reference = BertForMaskedLM.from_pretrained(world.teacher).eval()
     vocabulary, changed = tokenizer.get_vocab(), 0
     usable = [piece for name, piece in vocabulary.items() if name[0].isalnum()]
-    for pair, new in zip(zip(firsts, seconds, strict=True), zip(copies.texts, copies.pairs, strict=True), strict=True):
+    for pair, new in zip(
+        zip(firsts, seconds, strict=True), zip(copies.texts, copies.pairs, strict=True), strict=True
+    ):
         words = [[*words_of(tokenizer, text), "[SEP]"] for text in pair]
         others = [[*str(text).split(), "[SEP]"] for text in new]
         pieces, targets = [vocabulary["[CLS]"]], {}
@@ -179,7 +183,9 @@ def test_pairs_are_read_together_by_the_plain_model(
             pieces += [vocabulary["[MASK]"]] if word != other else masked
         scores = reference(torch.tensor([pieces])).logits[0]
         for place, (word, other) in targets.items():
-            allowed = sorted((scores[place, piece].item() for piece in usable if piece != vocabulary.get(word)))
+            allowed = sorted(
+                (scores[place, piece].item() for piece in usable if piece != vocabulary.get(word))
+            )
             assert scores[place, vocabulary[other]] >= allowed[-20] - 1e-4
             changed += 1
     assert changed > 30

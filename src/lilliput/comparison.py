@@ -89,8 +89,7 @@ class _Model:
 
     @property
     def task(self) -> Task:
-        task: Task = build(Task, self.results.task, "")
-        return task
+        return self.results.task
 
 
 def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> Comparison:
@@ -106,11 +105,11 @@ def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> 
     """
     every = list(dict.fromkeys([*([teacher] if teacher else []), *runs]))
     models = [model for run in every for model in _models(run)]
-    of_teacher = {model.results.task["name"]: model for model in models if model.run == teacher}
+    of_teacher = {model.task.name: model for model in models if model.run == teacher}
     latency = _milliseconds(models)
     entries = []
     for model, milliseconds in zip(models, latency, strict=True):
-        theirs = of_teacher.get(model.results.task["name"])
+        theirs = of_teacher.get(model.task.name)
         if theirs is not None and theirs is not model:
             _write_differences(model, theirs, out / "differences")
         entries.append(_entry(model, theirs, milliseconds))

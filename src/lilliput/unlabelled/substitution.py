@@ -116,7 +116,9 @@ class _Units:
         table = segment(words, tokenizer)
         lengths = table.lengths.astype(np.int64)[numbers]
         offsets = np.append(0, np.cumsum(lengths))
-        pieces = table.pieces[np.repeat(table.offsets[numbers] - offsets[:-1], lengths) + np.arange(offsets[-1])]
+        pieces = table.pieces[
+            np.repeat(table.offsets[numbers] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        ]
         is_word = np.fromiter((any(map(str.isalnum, word)) for word in words), np.bool_, len(words))[numbers]
         text = np.array([*words, None], object)[numbers]
         bounds = np.append(0, np.cumsum(~is_break)[is_break])  # where the words of each part begin
@@ -128,9 +130,7 @@ class _Units:
             bounds = np.append(0, np.cumsum([len(part) for part in parts], dtype=np.int64))
         owner = np.repeat(np.arange(len(texts)), np.diff(bounds))
         each = 2 if examples.pairs else 1
-        return cls(
-            text, owner // each, owner % each == 1, is_word, offsets, pieces, bounds, given, each == 2
-        )
+        return cls(text, owner // each, owner % each == 1, is_word, offsets, pieces, bounds, given, each == 2)
 
     def written(self, text: _Texts) -> Iterator[tuple[Text, str]]:
         """Yields each example's texts with its units written as `text` [U] says, the second empty if none."""
@@ -207,7 +207,9 @@ class _Guesser:
         order = np.argsort(-lengths, kind="stable")
         turn = np.argsort(order)[units.row[masked]]  # when the row of each masked unit is read
         by_turn = np.argsort(turn, kind="stable")
-        own = np.where(np.diff(units.offsets)[masked] == 1, self.index[units.pieces[units.offsets[masked]]], -1)
+        own = np.where(
+            np.diff(units.offsets)[masked] == 1, self.index[units.pieces[units.offsets[masked]]], -1
+        )
         done = 0
         while done < len(order):
             rows = order[done : done + max(1, _BATCH_PIECES // int(lengths[order[done]]))]
