@@ -9,8 +9,8 @@ The data walks once through these stages; each imports only from those before it
 5. `objectives`: scores and targets -> (sum, count).
 6. `training`: the loop of one stage (`step`, `stages`, `checkpoint`), in one of the `processes` or in
    several, and how good it is (`evaluation`).
-7. `tasks`: labelled sets and their metrics; `finetuning`: an encoder learns one, also from a fine-tuned teacher,
-   also on text without labels (`unlabelled`); `comparison`: what of the teacher's scores is kept.
+7. `tasks`: labelled sets and their metrics; `finetuning`: an encoder learns one, also from a fine-tuned
+   teacher, also on text without labels (`unlabelled`); `comparison`: what of the teacher's scores is kept.
 
 `compression` walks through all of them as a recipe (`recipes`, `config`) says and keeps everything in one
 folder (`run`). `vocabularies` compares sizes of vocabulary before anything is trained, `planning` says what a

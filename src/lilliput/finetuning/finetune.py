@@ -181,7 +181,8 @@ class _Work:
         if teacher is not None:
             wanted = bool(config.distillation.hidden or config.distillation.relations)
             soft, states = teacher_targets(teacher, examples, targets, states=wanted)
-            if len(soft) != len(encoded.slots.flat) or (wanted and len(states) != len(encoded.words.flat)):
+            is_same = states is None or len(states) == len(encoded.words.flat)
+            if len(soft) != len(encoded.slots.flat) or not is_same:
                 raise InputError(
                     f"the tokenizers of {encoder} and {teacher} make other words of the texts; give a "
                     "teacher with the same normaliser"
