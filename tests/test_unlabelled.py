@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertForMaskedLM
 
-from conftest import World
+from conftest import World, small_text
 from lilliput.corpus import Corpus, build_corpus
 from lilliput.errors import InputError
 from lilliput.models.teacher import Teacher, build_teacher, load_masked_lm
@@ -37,13 +38,13 @@ def words_of(tokenizer: Tokenizer, text: str) -> list[str]:
 
 FILM = (
     "The film is a sad comedy of {} errors.",
-    "Its plot and its {} cast are very bad!",
-    "Why do we go to see {} films again?",
+    "Its plot and its {} cast are very boring!",
+    "Why do we go to see such {} pictures?",
 )
 RIVER = (
-    "The long river runs north of the {} hills.",
-    "It is home to birds and to {} fish.",
-    "Its valley is green and {} banks are wet.",
+    "The long river runs north of the {} mountains.",
+    "It is home to birds and to {} otters.",
+    "Its valley is green and {} banks are flooded.",
 )
 TASK = ("a dull film with a sad plot and cast", "this comedy is sad and its cast is dull", "see the bad film")
 
@@ -100,11 +101,14 @@ def test_texts_of_the_task_are_left_out(mixed: Corpus) -> None:
 
 
 def test_abbreviations_and_decimal_points_end_nothing(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    bill = "Mr. Smith paid {0}3.50 to the U.S. bank of word{0}. He was glad to see that Mr. Jones had come again."
+    bill = "Mr. Smith paid {0}3.50 to the U.S. bank of word{0}. "
+    bill += "He saw that old Mr. Jones had been in it before."
     corpus = built(tokenizer, tmp_path, [bill.format(n) for n in range(100, 150)])
-    found = near_sentences(corpus, ("mr smith paid a lot to the u s bank of old america",), 10_000, seed=0)
+    found = near_sentences(
+        corpus, ("mr smith paid a lot to the u s bank of old america too",), 10_000, seed=0
+    )
     assert sorted(found) == [
-        "he was glad to see that mr . jones had come again .",
+        "he saw that old mr . jones had been in it before .",
         *(f"mr . smith paid {n}3 . 50 to the u . s . bank of word{n} ." for n in range(100, 150)),
     ]
 
@@ -118,8 +122,8 @@ def test_for_long_texts_several_sentences_are_taken_for_one(mixed: Corpus) -> No
 def test_lengths_are_those_of_the_task(world: World) -> None:
     text = world.other_text.read_text(encoding="utf-8")
     task = [part for part in text.replace("\n", " ").split(". ") if 6 <= len(part.split()) <= 9]
-    found = near_sentences(world.corpus, task, 200, seed=0)
-    assert len(found) == 200
+    found = near_sentences(world.corpus, task, 50, seed=0)
+    assert len(found) == 50
     assert {len(sentence.split()) for sentence in found} <= set(range(5, 20))
     assert all(sentence[-1] in ".!?" and sentence[0].isalnum() for sentence in found)
 
@@ -134,10 +138,10 @@ def teacher(world: World) -> Teacher:
 
 
 @pytest.fixture(scope="module")
-def texts(world: World) -> tuple[str, ...]:
+def texts() -> tuple[str, ...]:
     """Different texts of a few words, odd ones among them."""
-    lines = world.other_text.read_text(encoding="utf-8").replace("\n", " ").split(". ")
-    return tuple(dict.fromkeys(lines))[:60]
+    lines = dict.fromkeys(small_text(4, 60, odd=True).replace("\n", " ").split(". "))
+    return tuple(line for line in lines if 3 < len(line.split()) < 9)[:60]
 
 
 def test_only_the_share_of_words_changes(
@@ -176,16 +180,14 @@ def test_pairs_are_read_together_by_the_plain_model(
         words = [[*words_of(tokenizer, text), "[SEP]"] for text in pair]
         others = [[*str(text).split(), "[SEP]"] for text in new]
         pieces, targets = [vocabulary["[CLS]"]], {}
-        for word, other in zip(sum(words, []), sum(others, []), strict=True):
+        for word, other in zip(chain(*words), chain(*others), strict=True):
             if word != other:
                 targets[len(pieces)] = (word, other)
             masked = tokenizer.encode(word, add_special_tokens=False).ids
             pieces += [vocabulary["[MASK]"]] if word != other else masked
         scores = reference(torch.tensor([pieces])).logits[0]
         for place, (word, other) in targets.items():
-            allowed = sorted(
-                (scores[place, piece].item() for piece in usable if piece != vocabulary.get(word))
-            )
+            allowed = sorted(scores[place, piece].item() for piece in usable if piece != vocabulary.get(word))
             assert scores[place, vocabulary[other]] >= allowed[-20] - 1e-4
             changed += 1
     assert changed > 30
@@ -232,11 +234,7 @@ def test_copies_hang_on_the_seed_and_not_on_batches(
 # New pairs
 
 
-def shared(first: str, second: str) -> set[str]:
-    return {word for word in first.lower().split() if word.isalpha()} & set(second.lower().split())
-
-
-def test_new_pairs_share_words_and_are_new(texts: tuple[str, ...]) -> None:
+def test_new_pairs_share_words_and_are_new(tokenizer: Tokenizer, texts: tuple[str, ...]) -> None:
     examples = Examples(texts[:40], texts[20:60])
     found = recombined(examples, 100, seed=0)
     pairs = list(zip(found.texts, found.pairs, strict=True))
@@ -244,7 +242,9 @@ def test_new_pairs_share_words_and_are_new(texts: tuple[str, ...]) -> None:
     assert set(found.texts) <= set(examples.texts)
     assert set(found.pairs) <= set(examples.pairs)
     assert not set(pairs) & set(zip(examples.texts, examples.pairs, strict=True))
-    assert all(first != second and shared(str(first), second) for first, second in pairs)
+    for first, second in pairs:
+        assert first != second
+        assert set(words_of(tokenizer, str(first))) & set(words_of(tokenizer, second))
     assert recombined(examples, 100, seed=0) == found
     assert recombined(examples, 100, seed=1) != found
 

@@ -54,7 +54,7 @@ def _texts(source: Source, column: str) -> Iterator[str]:
 
 
 def _cut(text: str, longest: int) -> Iterator[str]:
-    """Yields a text in stretches of whole sentences, of at most so many words where sentences are no longer."""
+    """Yields a text in stretches of whole sentences, of at most `longest` words if no sentence has more."""
     stretch: list[str] = []
     size = 0
     for sentence in _SENTENCE_END.split(text):

@@ -65,11 +65,15 @@ class _Sentences:
         return self.take(np.unique(self.key, return_index=True)[1])
 
     def best(self, most: _Ints) -> "_Sentences":
-        """Returns the best of each length, as many as `most` says at its index."""
+        """Returns the best of each length, in turn as often as `most` says at its index.
+
+        There are up to twice as many, which stand in where another length is rare.
+        """
         order = np.lexsort((-self.score, self.length))
         sizes = np.bincount(self.length, minlength=len(most))
         rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return self.take(order[rank < most[self.length[order]]])
+        turn = rank / most[self.length[order]]
+        return self.take(order[np.argsort(turn, kind="stable")[: np.sum(turn < 2)]])
 
 
 def near_sentences(corpus: Corpus, texts: Sequence[Text], count: int, seed: int) -> tuple[str, ...]:
@@ -80,7 +84,7 @@ def near_sentences(corpus: Corpus, texts: Sequence[Text], count: int, seed: int)
     n(w) times among the N of the texts. It is the difference of two cross-entropies by which Moore and Lewis
     (2010, Intelligent Selection of Language Model Training Data) choose text, here of unigrams, with the
     Dirichlet smoothing of Zhai and Lafferty (2004); m = N / 10. Lengths are spread as those of the texts
-    between their 5th and 95th percentile, and the best of each length are taken: to draw from twice or four
+    between their 5th and 95th percentile, and the best of each length are taken. To draw from twice or four
     times as many was measured and gives sentences less near, as sentence vectors have it. Where texts are
     much longer than sentences, several sentences on end are taken for one.
 
@@ -112,7 +116,7 @@ def near_sentences(corpus: Corpus, texts: Sequence[Text], count: int, seed: int)
                 shown.update(done)
     if found is None:
         return ()
-    spans = found.take(rng.permutation(len(found.key))[:count])
+    spans = found.take(rng.permutation(min(count, len(found.key))))
     shards, names = corpus.shards, np.array(words, object)
     places = zip(spans.shard.tolist(), spans.start.tolist(), spans.length.tolist(), strict=True)
     return tuple(" ".join(names[shards[shard][start : start + size]]) for shard, start, size in places)
@@ -132,7 +136,7 @@ class _Cutter:
     is_short: _Flags
     """Abbreviations and single letters, after which a full stop ends nothing [V]."""
     is_number: _Flags
-    """Words whose last character is a digit; a full stop between two of them stands for a decimal point [V]."""
+    """Words whose last character is a digit; a full stop between two such is a decimal point [V]."""
     is_first: _Flags
     """Words that a sentence may begin with, no punctuation [V]."""
     on_end: int
@@ -160,7 +164,7 @@ class _Cutter:
         return cls(is_end, is_short, is_number, is_first, on_end, _wanted(lengths, count))
 
     def cut(self, ids: _Ids) -> tuple[_Ints, _Ints]:
-        """Returns where the sentences of some words [N] begin and how long they are, those of wanted lengths."""
+        """Returns where sentences of wanted lengths begin in some words [N], and these lengths."""
         ends = self.ends(ids)
         is_break = ids[ends] == END
         if self.on_end > 1:

@@ -9,7 +9,7 @@ Shape letters: B rows of a batch, L length, N masked words, P pieces, U units, V
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +109,8 @@ class _Units:
             texts = tuple(chain.from_iterable(zip(texts, examples.pairs, strict=True)))
         parts = [(text,) if isinstance(text, str) else text for text in texts]
         flat = list(chain.from_iterable(parts))
-        numbers, found = splitter.split(b"".join(part.encode() + BREAK for part in flat), [b"[SEP]"])
+        joined = BREAK + b"".join(part.encode() + BREAK for part in flat)
+        numbers, found = splitter.split(joined, [b"[SEP]"])
         words = [word.decode() for word in found.to_pylist()]
         is_break = numbers == 0
         numbers = numbers[~is_break]
@@ -121,7 +122,7 @@ class _Units:
         ]
         is_word = np.fromiter((any(map(str.isalnum, word)) for word in words), np.bool_, len(words))[numbers]
         text = np.array([*words, None], object)[numbers]
-        bounds = np.append(0, np.cumsum(~is_break)[is_break])  # where the words of each part begin
+        bounds = np.cumsum(~is_break)[is_break]  # where the words of each part begin
         given = any(isinstance(part, tuple) for part in texts)
         if given:
             text = np.array([*flat, None], object)[:-1]
@@ -135,7 +136,7 @@ class _Units:
     def written(self, text: _Texts) -> Iterator[tuple[Text, str]]:
         """Yields each example's texts with its units written as `text` [U] says, the second empty if none."""
         units, bounds = text.tolist(), self.bounds.tolist()
-        texts = [units[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
+        texts = [units[begin:end] for begin, end in pairwise(bounds)]
         if self.given:
             return ((tuple(units), "") for units in texts)
         joined = list(map(" ".join, texts))
@@ -158,7 +159,7 @@ class _Units:
         return before - before[first] + 1 + self.is_second
 
     def rows(self, masked: _Ints, special: SpecialPieces) -> tuple[_Ints, _Ints, _Ints]:
-        """Returns the pieces of all rows with units masked [N], where rows begin, and where those units are."""
+        """Returns the pieces of all rows with units masked [N], where rows begin, and those units."""
         lengths = np.diff(self.offsets)
         lengths[masked] = 1
         count = (len(self.bounds) - 1) // (2 if self.pairs else 1)
