@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lilliput.corpus import Corpus as Corpus, build_corpus as build_corpus
     from lilliput.errors import LilliputError as LilliputError
     from lilliput.finetuning.finetune import finetune as finetune
-    from lilliput.inference import Bundle as Bundle, load as load
+    from lilliput.inference.bundle import Bundle as Bundle, load as load
     from lilliput.lexicon import Lexicon as Lexicon, build_lexicon as build_lexicon
     from lilliput.planning.plan import plan as plan
     from lilliput.recipes import find_recipe as find_recipe
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from lilliput.vocabularies import vocabulary as vocabulary
 
 _HOMES = {
-    "load": "lilliput.inference",
-    "Bundle": "lilliput.inference",
+    "load": "lilliput.inference.bundle",
+    "Bundle": "lilliput.inference.bundle",
     "compress": "lilliput.compression",
     "evaluate": "lilliput.compression",
     "train": "lilliput.training",

@@ -22,6 +22,6 @@ def run(
         top: How many classes, or pieces for each [MASK]; by default the best class, or 5 pieces.
         json_: Write JSON objects, with all that is known of the answer.
     """
-    from lilliput.lines import run as answer
+    from lilliput.inference.lines import run as answer
 
     sys.exit(answer(bundle, top, json_))
