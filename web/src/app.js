@@ -32,14 +32,14 @@ function say(error) {
   $("problem").textContent = sentence;
 }
 
-/** Opens the bundle whose files a function returns; says what is wrong with it where it cannot. */
-async function open(files, { source = "", byHand = false, keep = true }) {
+/** Opens the bundle that `find` returns: its files and whence they are. Says what is wrong where it cannot. */
+async function open(find, { byHand = false, keep = true } = {}) {
   const mine = ++opening;
   $("problem").textContent = "";
   $("busy").textContent = "Opening the bundle …";
   try {
-    const given = await files();
-    const bundle = await readBundle(given);
+    const { files, source } = await find();
+    const bundle = await readBundle(files);
     const opened = await openModel(bundle, { ort, Tokenizer });
     if (mine !== opening) return await opened.close();
     await use(opened, bundle);
@@ -137,7 +137,7 @@ function listenToBundles() {
     $(input).addEventListener("change", () => {
       const files = listedFiles($(input).files);
       $(input).value = ""; // else the same folder could not be chosen again
-      if (files.size) open(() => files, { byHand: true });
+      if (files.size) open(() => ({ files, source: "" }), { byHand: true });
     });
   }
   const choosing = (on) => {
@@ -164,8 +164,8 @@ function listenToBundles() {
     event.preventDefault();
     document.body.classList.remove("dropping");
     if (event.dataTransfer.files.length) {
-      const files = droppedFiles(event.dataTransfer); // at once: what was dropped is gone after this event
-      open(() => files, { byHand: true });
+      const dropped = droppedFiles(event.dataTransfer); // at once: what was dropped is gone after this event
+      open(async () => ({ files: await dropped, source: "" }), { byHand: true });
     }
   });
 }
@@ -204,19 +204,10 @@ async function start() {
   listenToTexts();
   keepPage();
   const folder = new URLSearchParams(location.search).get("bundle");
-  if (folder !== null) {
-    let source;
-    const fetched = async () => {
-      const found = await fetchBundle(folder);
-      source = found.source;
-      return found.files;
-    };
-    await open(fetched, { get source() { return source; } });
-    return;
-  }
-  const kept = await keptBundle(null);
-  if (kept) await open(() => kept, { keep: false });
-  else show(["choose"], true);
+  if (folder !== null) return open(() => fetchBundle(folder));
+  const files = await keptBundle(null);
+  if (files) return open(() => ({ files }), { keep: false });
+  return show(["choose"], true);
 }
 
 start();
