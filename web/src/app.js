@@ -15,6 +15,7 @@ const SPOKEN_PAUSE = 900; // before it is spoken, so that a screen reader is not
 
 const $ = (id) => document.getElementById(id);
 let model = null;
+let hues = new Map(); // the colours of the model's slots, by name
 let opening = 0; // the latest bundle to be opened; earlier ones still under way are dropped
 let asking = 0; // the same of answers
 let running = Promise.resolve(); // the network answers one text at a time
@@ -57,6 +58,7 @@ async function open(find, { byHand = false, keep = true } = {}) {
 async function use(opened, bundle) {
   const before = model;
   model = opened;
+  hues = new Map();
   asking++;
   await running;
   await before?.close();
@@ -64,7 +66,8 @@ async function use(opened, bundle) {
   $("bundle-title").textContent = title;
   $("bundle-kind").textContent = kind;
   const sum = fillSizes($("bundle-files"), bundle.sizes);
-  $("bundle-size").textContent = `${sized(sum)} bundle, ${sized(shellBytes())} runtime`;
+  const { bytes, brotli } = shellSizes();
+  $("bundle-size").textContent = `${sized(sum)} bundle · ${sized(bytes)} runtime, ${sized(brotli)} compressed`;
   $("text-label").textContent = model.two ? "First text" : "Your text";
   show(["second-field"], model.two);
   show(["mask"], model.kind === "fill");
@@ -73,16 +76,18 @@ async function use(opened, bundle) {
   ask();
 }
 
-function shellBytes() {
-  return Object.values(globalThis.SHELL.files).reduce((sum, { bytes }) => sum + bytes, 0);
+function shellSizes() {
+  const files = Object.values(globalThis.SHELL.files);
+  const sum = (key) => files.reduce((total, file) => total + file[key], 0);
+  return { bytes: sum("bytes"), brotli: sum("brotli") };
 }
 
 function showShell() {
-  const files = Object.entries(globalThis.SHELL.files);
-  const sum = fillSizes($("shell-files"), files.map(([name, { bytes }]) => [name, bytes]));
-  const brotli = files.reduce((total, [, file]) => total + file.brotli, 0);
+  const files = Object.entries(globalThis.SHELL.files).map(([name, { bytes }]) => [name, bytes]);
+  fillSizes($("shell-files"), files);
+  const { bytes, brotli } = shellSizes();
   $("shell-note").textContent =
-    `The runtime is the same for every bundle and is fetched once: ${sized(sum)}, or ${sized(brotli)} from a server ` +
+    `The runtime is the same for every bundle and is fetched once: ${sized(bytes)}, or ${sized(brotli)} from a server ` +
     "that compresses with brotli.";
 }
 
@@ -123,7 +128,7 @@ async function answer(mine, texts) {
     } while (times.length < RUNS && performance.now() - begun < PATIENCE);
     if (mine !== asking) return;
     $("problem").textContent = "";
-    $("answer").replaceChildren(...answerView(found, texts, asked.config));
+    $("answer").replaceChildren(...answerView(found, texts, hues));
     $("time").textContent = timeLine({ answer: found, times, positions: asked.config.positions });
     setTimeout(() => mine === asking && ($("spoken").textContent = answerSentence(found, texts)), SPOKEN_PAUSE);
   } catch (error) {

@@ -4,7 +4,7 @@
  * What comes from a bundle or a text becomes text nodes only, never HTML.
  */
 
-const MOST_BARS = 8;
+const MOST_BARS = 5;
 const KINDS = {
   classification: "gives a text one of its classes",
   regression: "gives a text a score",
@@ -63,12 +63,18 @@ export function timeLine({ answer, times, positions }) {
   return [milliseconds(median), runs, `${answer.pieces} pieces`, "one thread", ...cut].join(" · ");
 }
 
-/** Returns an answer as elements. */
-export function answerView(answer, texts, config) {
+/**
+ * Returns an answer as elements.
+ *
+ * @param {object} answer
+ * @param {string[]} texts what it is for
+ * @param {Map<string, number>} hues the colours of slots met so far; those of new ones are added
+ */
+export function answerView(answer, texts, hues) {
   const parts = [];
   if (answer.classes) parts.push(bars(answer.classes.map(({ name, probability }) => [name, probability])));
   if ("score" in answer) parts.push(figure(answer.score.toFixed(2), "score"));
-  if (answer.slots) parts.push(...slotsView(answer.slots, texts[0], config.tags));
+  if (answer.slots) parts.push(...slotsView(answer.slots, texts[0], hues));
   if (answer.masks) parts.push(...masksView(answer.masks, texts[0]));
   if ("similarity" in answer) {
     parts.push(figure(answer.similarity.toFixed(3), "cosine similarity: 1 where the vectors point the same way"));
@@ -110,10 +116,10 @@ function bars(entries) {
   return list;
 }
 
-function slotsView(slots, text, tags) {
-  const names = [...new Set(tags.map((tag) => tag.replace(/^[BI]-/, "")))];
+function slotsView(slots, text, hues) {
   const coloured = (element, name) => {
-    element.style.setProperty("--hue", Math.round((names.indexOf(name) * 137.5 + 190) % 360)); // far apart, however many
+    if (!hues.has(name)) hues.set(name, (hues.size * 137.5 + 190) % 360); // the golden angle: far apart, however many
+    element.style.setProperty("--hue", hues.get(name));
     return element;
   };
   const line = make("p", "slots");
