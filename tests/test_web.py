@@ -14,12 +14,19 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification, BertModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertModel,
+)
 
 from conftest import stir, teacher_tokenizer
 from lilliput.tokenizer import student_tokenizer
 
-onnxruntime = pytest.importorskip("onnxruntime", reason="the bundles are made and checked with onnxruntime")
+pytest.importorskip("onnx", reason="the bundles are made with onnx")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the bundles are checked with onnxruntime")
 
 WEB = Path(__file__).parent.parent / "web"
 SENTENCES = (Path(__file__).parent / "sentences.txt").read_text(encoding="utf-8").splitlines()
@@ -107,9 +114,7 @@ def write_bundles(folder: Path, name: str, tokenizer: Tokenizer) -> None:
         )  # fmt: skip
     # Signed weights would saturate in onnxruntime's AVX2 kernels, and in no others.
     unsigned = QuantType.QUInt8
-    quantize_dynamic(
-        whole / "model.onnx", eighth / "model.onnx", per_channel=True, weight_type=unsigned
-    )
+    quantize_dynamic(whole / "model.onnx", eighth / "model.onnx", per_channel=True, weight_type=unsigned)
     finish(whole, config, tokenizer)
     finish(eighth, config | {"quantization": "int8"}, tokenizer)
 
@@ -163,12 +168,14 @@ class Twin:
             row = scores if kind == "classification" else scores[0, len(tags) :]
             answer["classes"] = dict(zip(classes, softmax(row).tolist(), strict=True))
         if kind in ("tagging", "joint"):
-            firsts = {word: at for at, word in reversed(list(enumerate(encoding.word_ids))) if word is not None}
+            firsts = {
+                word: at for at, word in reversed(list(enumerate(encoding.word_ids))) if word is not None
+            }
             rows = {word: softmax(scores[at, : len(tags)]) for word, at in sorted(firsts.items())}
-            spans = [encoding.word_to_chars(word) for word in rows]
+            spans = [encoding.word_to_chars(word) for word in words]
             answer["words"] = [
                 {"text": text[start:end], "tag": tags[row.argmax()], "probability": row.max()}
-                for (start, end), row in zip(spans, rows.values(), strict=True)
+                for (start, end), row in zip(spans, rows, strict=True)
             ]
         if kind == "fill":
             at = encoding.ids.index(self.tokenizer.token_to_id("[MASK]"))
@@ -191,10 +198,11 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_node(script: str, bundles: Path) -> None:
     """Runs tests written for Node.js and shows what they print when one fails."""
+    command = [str(NODE), "--test", "--test-reporter=spec", f"tests/{script}"]
+    folders = {"LILLIPUT_BUNDLES": str(bundles), "LILLIPUT_DIST": str(bundles / "dist")}
     result = subprocess.run(
-        [str(NODE), "--test", "--test-reporter=spec", f"tests/{script}"], cwd=WEB, check=False, capture_output=True, text=True,
-        env=os.environ | {"LILLIPUT_BUNDLES": str(bundles)}, timeout=300,
-    )  # fmt: skip
+        command, cwd=WEB, env=os.environ | folders, check=False, capture_output=True, text=True, timeout=300
+    )
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
     assert "skipped 0" in result.stdout
 
@@ -209,5 +217,5 @@ def test_what_is_refused(bundles: Path) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_the_page_in_a_browser(bundles: Path) -> None:
-    subprocess.run([str(NODE), "build.mjs"], cwd=WEB, check=True)
+    subprocess.run([str(NODE), "build.mjs", str(bundles / "dist")], cwd=WEB, check=True)
     run_node("page.test.mjs", bundles)

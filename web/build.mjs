@@ -1,12 +1,16 @@
-/** Copies the page, onnxruntime's plain WebAssembly build and the tokenizer into dist/, and writes what they weigh. */
+/**
+ * Copies the page, onnxruntime's plain WebAssembly build and the tokenizer into dist/, and writes what they weigh.
+ *
+ *     node build.mjs [another folder, which is emptied]
+ */
 
 import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { brotliCompressSync, constants } from "node:zlib";
 
 const HERE = import.meta.dirname;
-const DIST = join(HERE, "dist");
+const DIST = resolve(process.argv[2] ?? join(HERE, "dist"));
 const LIBRARIES = [
   "onnxruntime-web/dist/ort.wasm.min.mjs",
   "onnxruntime-web/dist/ort-wasm-simd-threaded.mjs",
@@ -15,7 +19,7 @@ const LIBRARIES = [
 ];
 
 await rm(DIST, { recursive: true, force: true });
-await mkdir(DIST);
+await mkdir(DIST, { recursive: true });
 await cp(join(HERE, "src"), DIST, { recursive: true });
 for (const library of LIBRARIES) await cp(join(HERE, "node_modules", library), join(DIST, basename(library)));
 
@@ -33,4 +37,4 @@ const shell = { version: all.digest("hex").slice(0, 16), files };
 await writeFile(join(DIST, "shell.js"), `self.SHELL = ${JSON.stringify(shell, null, 2)};\n`);
 
 const sum = (key) => Object.values(files).reduce((total, file) => total + file[key], 0);
-console.log(`dist: ${Object.keys(files).length} files, ${sum("bytes")} bytes, ${sum("brotli")} with brotli`);
+console.log(`${DIST}: ${Object.keys(files).length} files, ${sum("bytes")} bytes, ${sum("brotli")} with brotli`);

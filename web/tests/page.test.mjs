@@ -10,7 +10,7 @@ import { paleTexts } from "./contrast.mjs";
 
 const BUNDLES = process.env.LILLIPUT_BUNDLES;
 const skip = BUNDLES ? false : "run by tests/test_web.py, which makes the bundles";
-const DIST = join(import.meta.dirname, "..", "dist");
+const DIST = process.env.LILLIPUT_DIST ?? join(import.meta.dirname, "..", "dist");
 const PHONE = { width: 360, height: 740 };
 const DESK = { width: 1100, height: 800 };
 const PATIENCE = { timeout: 60_000 }; // the processor may be shared
@@ -101,6 +101,20 @@ test("an altered bundle on the server is refused with a sentence; a chosen one o
   assert.equal(await page.locator("#problem").textContent(), "");
 });
 
+test("files that are dropped on the page are opened", { skip }, async () => {
+  await page.goto(server.address);
+  await page.locator("#choose").waitFor();
+  await page.evaluate(async (folder) => {
+    const transfer = new DataTransfer();
+    for (const name of ["model.onnx", "tokenizer.json", "config.json", "manifest.json"]) {
+      transfer.items.add(new File([await (await fetch(`${folder}/${name}`)).blob()], name));
+    }
+    document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer: transfer }));
+  }, "bundles/int8/joint");
+  await page.locator("#text:focus").waitFor();
+  assert.match(await page.locator("#bundle-kind").textContent(), /3 classes · 5 tags · int8$/);
+});
+
 test("a folder that is not on the server is refused", { skip }, async () => {
   await page.goto(`${server.address}?bundle=bundles/none`);
   await page.locator("#problem", { hasText: "/bundles/none/manifest.json cannot be fetched" }).waitFor();
@@ -164,18 +178,19 @@ test("what is typed and what a bundle says is never HTML", { skip }, async () =>
   assert.match(await page.locator("#answer").textContent(), /<b/);
 });
 
-for (const scheme of ["light", "dark"]) {
-  for (const kind of ["classification", "regression", "tagging", "joint", "fill", "encode"]) {
-    test(`${kind} on a phone, ${scheme}: readable, and nothing beside the screen`, { skip }, async () => {
-      await visit({ viewport: PHONE, colorScheme: scheme });
-      await page.goto(`${server.address}?bundle=bundles/float32/${kind}`);
-      const { text, second } = await firstCase(kind);
-      await page.locator("summary").click();
-      await type(text, (await page.locator("#second").isVisible()) ? second : undefined);
-      assert.deepEqual(await page.evaluate(paleTexts), []);
-      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), PHONE.width);
-      await page.screenshot({ path: join(BUNDLES, `${kind}-${scheme}.png`), fullPage: true });
-      assert.deepEqual(complaints, []);
-    });
-  }
+for (const kind of ["classification", "regression", "tagging", "joint", "fill", "encode"]) {
+  test(`${kind} on a phone: readable in light and dark, and nothing beside the screen`, { skip }, async () => {
+    await visit({ viewport: PHONE, colorScheme: "light", reducedMotion: "reduce" });
+    await page.goto(`${server.address}?bundle=bundles/float32/${kind}`);
+    const { text, second } = await firstCase(kind);
+    await page.locator("summary").click();
+    await type(text, (await page.locator("#second").isVisible()) ? second : undefined);
+    assert.deepEqual(await page.evaluate(paleTexts), []);
+    await page.screenshot({ path: join(BUNDLES, `${kind}-light.png`), fullPage: true });
+    await page.emulateMedia({ colorScheme: "dark" });
+    assert.deepEqual(await page.evaluate(paleTexts), []);
+    await page.screenshot({ path: join(BUNDLES, `${kind}-dark.png`), fullPage: true });
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), PHONE.width);
+    assert.deepEqual(complaints, []);
+  });
 }
