@@ -168,10 +168,9 @@ class Twin:
             row = scores if kind == "classification" else scores[0, len(tags) :]
             answer["classes"] = dict(zip(classes, softmax(row).tolist(), strict=True))
         if kind in ("tagging", "joint"):
-            firsts = {
-                word: at for at, word in reversed(list(enumerate(encoding.word_ids))) if word is not None
-            }
-            rows = {word: softmax(scores[at, : len(tags)]) for word, at in sorted(firsts.items())}
+            words = sorted({word for word in encoding.word_ids if word is not None})
+            firsts = [encoding.word_ids.index(word) for word in words]
+            rows = [softmax(scores[first, : len(tags)]) for first in firsts]
             spans = [encoding.word_to_chars(word) for word in words]
             answer["words"] = [
                 {"text": text[start:end], "tag": tags[row.argmax()], "probability": row.max()}
