@@ -6,9 +6,9 @@ The checkout is of huawei-noah/Pretrained-Language-Model; nothing is fetched, an
 on disk. Every way takes the same number of steps from the same teacher, to a student of the same shape (6 x
 120, with 12 heads, as TinyBERT compares attention head by head), on batches of the same rows and length
 from the same text, with AdamW (TinyBERT: its own Adam), as many threads, the same allocator, no dropout.
-Each measurement has a process of its own; repetitions are interleaved. Every way is measured once more in
-bfloat16: lilliput's passes in it, the peers under autocast. Figures go to FILE.json and to standard output
-as Markdown tables.
+Each measurement has a process of its own; repetitions are interleaved. With --bfloat16 every way is measured
+once more in it: lilliput's passes, the peers under autocast; a processor without instructions for it takes
+minutes a step. Figures go to FILE.json and to standard output as Markdown tables.
 
 What differs makes the methods what they are: TinyBERT's student keeps the teacher's vocabulary, matches
 every layer's states and attention scores of a fixed teacher, and predicts no pieces; its rows hold pairs of
@@ -160,11 +160,12 @@ def tables(rounds: list[Round], half: Round) -> str:
         "| way | words/s | words/processor s | in bfloat16 | pieces/s | preparation, s (processor s) | GB |",
         "|---|---|---|---|---|---|---|",
     ]
-    for way, once in half.items():
+    for way in rounds[0]:
         m = medians(rounds, way)
+        once = f"{half[way]['words_per_processor_second']:,.0f}" if half else "-"
         lines.append(
             f"| {way} | {m['words_per_second']:,.0f} | {m['words_per_processor_second']:,.0f} "
-            f"| {once['words_per_processor_second']:,.0f} | {m['pieces_per_second']:,.0f} "
+            f"| {once} | {m['pieces_per_second']:,.0f} "
             f"| {m['preparation_seconds']:.1f} ({m['preparation_processor_seconds']:.1f}) "
             f"| {m['peak_bytes'] / 1e9:.1f} |"
         )
@@ -188,6 +189,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--bfloat16", action="store_true", help="measure every way once more in bfloat16")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = vars(parser.parse_args())
     for folder, name in (
@@ -196,12 +198,12 @@ def main() -> None:
     ):
         if folder is not None and not (folder / name).is_file():
             parser.error(f"{folder} holds no {name}; give the folder that does")
-    out, repetitions = options.pop("out"), options.pop("repetitions")
+    out, repetitions, again = (options.pop(name) for name in ("out", "repetitions", "bfloat16"))
     threads = str(options["threads"])
     os.environ |= {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads, "TQDM_DISABLE": "1"}
     ways = [way for way in WAYS if way != TINYBERT or options["tinybert"]]
     rounds = [take_round(ways, **options) for _ in range(repetitions)]
-    half = take_round(ways, **options, bfloat16=True)
+    half = take_round(ways, **options, bfloat16=True) if again else {}
     same = {key: value for key, value in options.items() if isinstance(value, int)}
     results = {
         "machine": describe_machine(),

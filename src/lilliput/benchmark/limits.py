@@ -33,6 +33,11 @@ class Limits:
         """Floating-point operations a second in the faster precision: what every share is a share of."""
         return max(self.fp32_gflops, self.bf16_gflops) * 1e9
 
+    @property
+    def emulates_bf16(self) -> bool:
+        """Whether there are no instructions for bfloat16: torch then multiplies it many times slower."""
+        return self.bf16_gflops < self.fp32_gflops / 4
+
     def best(self, other: "Limits") -> "Limits":
         """Returns the higher of each: a limit is what was ever reached."""
         return Limits(

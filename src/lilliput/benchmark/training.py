@@ -1,6 +1,7 @@
 """How fast the stages of a recipe train here: part by part, against the machine's limits and transformers."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -83,14 +84,9 @@ def benchmark_training(
     subjects = [Subject(read, recipe, stage, teacher, shape) for stage in chosen]
     for subject in subjects:
         subject.configs(subject.data())  # refused here, before minutes are spent on those before
-    measured = []
     with Apart(Measure) as measure:
-        limits: Limits = measure.call("limits")
-        for subject in subjects:
-            found = _measure(subject, rounds, measure)
-            measured.append((subject.stage, found))
-            for again in found.limits:
-                limits = limits.best(again)
+        measured = [(subject.stage, _measure(subject, rounds, measure)) for subject in subjects]
+    limits = functools.reduce(Limits.best, (again for _, found in measured for again in found.limits))
     report = TrainingReport(
         machine=describe_machine(),
         limits=limits,
@@ -109,7 +105,7 @@ class _Measured:
     """Everything that was measured of one stage, round by round."""
 
     dtype: str
-    limits: list[Limits] = field(default_factory=list)
+    limits: list[Limits]
     steps: dict[str, list[Sample]] = field(default_factory=dict)
     operations: dict[str, list[int]] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
@@ -120,6 +116,7 @@ class _Measured:
 def _measure(subject: Subject, rounds: int, measure: Apart) -> _Measured:
     """Takes a stage's steps in turns, each way in a process of its own."""
     weights = subject.stage.objectives
+    first: Limits = measure.call("limits")
     with ExitStack() as stack, bar(f"Measuring {subject.stage.name}", rounds) as progress:
         ours = stack.enter_context(Apart(Ours, subject))
         ways: dict[str, tuple[Apart, tuple[object, ...]]] = {_OURS: (ours, ())}
@@ -127,10 +124,10 @@ def _measure(subject: Subject, rounds: int, measure: Apart) -> _Measured:
         if alone is not None:
             if alone != weights:
                 ways[_ALONE] = (ours, (True,))
-            for precision in ("bf16", "fp32"):
+            for precision in ("fp32",) if first.emulates_bf16 else ("bf16", "fp32"):
                 theirs = stack.enter_context(Apart(Theirs, subject, precision))
                 ways[f"transformers {precision}"] = (theirs, ())
-        found = _Measured(ours.call("dtype"))
+        found = _Measured(ours.call("dtype"), [first])
         for index in range(1, rounds + 1):
             found.limits.append(measure.call("limits"))
             for name, (process, options) in ways.items():

@@ -123,6 +123,8 @@ def render(report: TrainingReport) -> Group:
         f"bf16 {limits.bf16_gflops:,.0f} GFLOP/s, copies {limits.copy_gigabytes:,.1f} GB/s"
     )
     shown: list[Table | str] = [machine]
+    if limits.emulates_bf16:
+        shown.append("bf16 is emulated here, so transformers is measured in fp32 alone")
     for stage in report.stages:
         shown += ["", _parts_table(stage), _ways_table(stage), _loop_line(stage)]
     return Group(*shown)
