@@ -5,7 +5,15 @@ from hypothesis import given, strategies as st
 from transformers import AutoTokenizer
 
 from conftest import World
-from lilliput.finetuning.encoded import Ragged, batches, encode, label_array, labels_from, make_batch
+from lilliput.finetuning.encoded import (
+    Ragged,
+    batches,
+    encode,
+    label_array,
+    labels_from,
+    make_batch,
+    task_tokenizer,
+)
 from lilliput.tasks.task import Examples, Labels, Task
 from lilliput.tokenizer import load_tokenizer, save_tokenizer
 
@@ -42,11 +50,11 @@ def test_batches_read_as_transformers_tokenizers_do(world: World, pairs: tuple[s
 
 
 def test_a_batch_of_pairs_is_padded_with_the_tokenizers_own_piece(world: World) -> None:
-    tokenizer = load_tokenizer(world.teacher)
+    tokenizer = task_tokenizer(world.teacher)
     encoded = encode(Examples(("a", "a b c d")), CLASSES, tokenizer, 32)
     pieces = make_batch(encoded, np.arange(2)).inputs["input_ids"]
     assert tokenizer.token_to_id("[PAD]") != tokenizer.token_to_id("[CLS]")
-    assert pieces[0, 3:].tolist() == [tokenizer.token_to_id("[PAD]")] * 2
+    assert pieces[0, 3:].tolist() == [tokenizer.token_to_id("[PAD]")] * 3
 
 
 def test_first_pieces_of_words_stand_where_words_begin(world: World) -> None:
@@ -70,14 +78,14 @@ def test_a_joint_task_reads_its_class_at_the_first_piece(world: World) -> None:
 def test_both_models_number_words_alike_whatever_their_pieces(world: World) -> None:
     examples = Examples(TEXTS, TEXTS[::-1])
     ours = encode(examples, PAIRS, world.lexicon.student_tokenizer(), 64)
-    theirs = encode(examples, PAIRS, load_tokenizer(world.teacher), 64)
+    theirs = encode(examples, PAIRS, task_tokenizer(world.teacher), 64)
     assert not np.array_equal(ours.pieces.lengths, theirs.pieces.lengths)
     assert ours.words.lengths.tolist() == theirs.words.lengths.tolist()
 
 
 @pytest.mark.parametrize("task", [TAGS, JOINT])
 def test_what_is_cut_off_keeps_its_slot(world: World, task: Task) -> None:
-    texts = (tuple(["the", "brotenter", "was", "in", "a", "stockerful", "of", "boxes"]), ("a",))
+    texts = (("the", "brotenter", "was", "in", "a", "stockerful", "of", "boxes"), ("a",))
     encoded = encode(Examples(texts), task, world.lexicon.student_tokenizer(), 8)
     assert encoded.cut == 1
     assert encoded.slots.lengths.tolist() == [8 + (task is JOINT), 1 + (task is JOINT)]

@@ -12,11 +12,10 @@ from conftest import World
 from lilliput.config import DistillationConfig, FinetuningConfig
 from lilliput.errors import Interrupted, TrainingError
 from lilliput.finetuning import fit as fit_module
-from lilliput.finetuning.encoded import encode, label_array, make_batch
+from lilliput.finetuning.encoded import encode, label_array, make_batch, task_tokenizer
 from lilliput.finetuning.fit import Exam, Fitted, Lesson, examine, fit, predict
 from lilliput.models.task_model import TaskModel, load_encoder
 from lilliput.tasks.task import Examples, Labels, Task
-from lilliput.tokenizer import load_tokenizer
 
 NOUNS = ("brotent", "stocker", "plantish", "café", "3.14", "boxes")
 CLASSES = Task("c", "classification", classes=("my", "every"))
@@ -51,13 +50,13 @@ def examples_of(task: Task, count: int, seed: int) -> Examples:
 
 def lesson_of(world: World, task: Task, examples: Examples, **said: np.ndarray) -> Lesson:
     assert examples.labels is not None
-    encoded = encode(examples, task, load_tokenizer(world.teacher), 32)
+    encoded = encode(examples, task, task_tokenizer(world.teacher), 32)
     return Lesson(encoded, label_array(task, examples.labels), **said)
 
 
 def exam_of(world: World, task: Task, examples: Examples) -> Exam:
     assert examples.labels is not None
-    return Exam(task, encode(examples, task, load_tokenizer(world.teacher), 32), examples.labels)
+    return Exam(task, encode(examples, task, task_tokenizer(world.teacher), 32), examples.labels)
 
 
 def learn(
@@ -158,7 +157,7 @@ def test_the_weight_decides_between_labels_and_teacher(world: World, weight: flo
 @pytest.mark.parametrize("name", ["hidden", "relations"])
 def test_states_of_a_teacher_are_drawn_near(world: World, name: str) -> None:
     examples = examples_of(CLASSES, 32, 1)
-    encoded = encode(examples, CLASSES, load_tokenizer(world.teacher), 32)
+    encoded = encode(examples, CLASSES, task_tokenizer(world.teacher), 32)
     torch.manual_seed(0)
     _, states = predict(load_encoder(world.headless, CLASSES, 0.0, 9), encoded, states=True)
     assert states is not None

@@ -18,14 +18,13 @@ from rich.table import Table
 from scipy.stats import pearsonr
 
 from lilliput.errors import StorageError
-from lilliput.finetuning.encoded import encode, make_batch
+from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
 from lilliput.finetuning.finetune import PREDICTIONS, Finetuned
 from lilliput.models.task_model import load_task_model
 from lilliput.run import RunDir, read_json, write_json, writing
 from lilliput.settings import build
 from lilliput.tasks.metrics import confusion
 from lilliput.tasks.task import Examples, Labels, Task
-from lilliput.tokenizer import load_tokenizer
 
 _TIMED = 40
 """Times that each model answers the same short text."""
@@ -196,7 +195,7 @@ def _milliseconds(models: Sequence[_Model]) -> list[float]:
         middle = lines[len(lines) // 2]
         text = middle["text"] if isinstance(middle["text"], str) else tuple(middle["text"])
         examples = Examples((text,), (middle["pair"],) if "pair" in middle else ())
-        tokenizer = load_tokenizer(str(model.folder))
+        tokenizer = task_tokenizer(str(model.folder))
         encoded = encode(examples, task, tokenizer, network.config.max_position_embeddings)
         loaded.append((network.eval(), make_batch(encoded, encoded.slots.offsets[:1]).inputs))
     seconds: list[list[float]] = [[] for _ in loaded]

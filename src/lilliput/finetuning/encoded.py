@@ -17,6 +17,7 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from lilliput.tasks.task import Examples, Labels, Task
+from lilliput.tokenizer import load_tokenizer, student_tokenizer
 
 Ints = npt.NDArray[np.int64]
 _SORTED_TOGETHER = 64
@@ -93,6 +94,12 @@ class TaskBatch:
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
         others = (self.positions, self.slots, self.word_positions, self.words)
         return TaskBatch(inputs, *(tensor.to(device) for tensor in others))
+
+
+def task_tokenizer(name: str) -> Tokenizer:
+    """Loads an encoder's tokenizer, and lets it put [CLS] and [SEP] around texts if it does not yet."""
+    tokenizer = load_tokenizer(name)
+    return student_tokenizer(tokenizer, tokenizer.get_vocab())
 
 
 def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int) -> Encoded:

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from lilliput.config import FinetuningConfig
 from lilliput.errors import ConfigError, InputError, StorageError
-from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from
+from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from, task_tokenizer
 from lilliput.finetuning.fit import Exam, Fitted, Lesson, fit, predict
 from lilliput.finetuning.targets import find_teacher, teacher_targets
 from lilliput.finetuning.texts import more_texts
@@ -29,7 +29,6 @@ from lilliput.run import RunDir, StageDir, digest_folder, digest_value, read_jso
 from lilliput.settings import build
 from lilliput.stages import checkpoint_digest
 from lilliput.tasks.task import Examples, Labels, Task, TaskData
-from lilliput.tokenizer import load_tokenizer
 from lilliput.workers import keep_freed_memory
 
 PREDICTIONS = "predictions.jsonl"
@@ -168,7 +167,7 @@ class _Work:
         more: Examples | None,
     ) -> None:
         self.encoder, self.data, self.config, self.teacher = encoder, data, config, teacher
-        self.tokenizer: Tokenizer = load_tokenizer(encoder)
+        self.tokenizer: Tokenizer = task_tokenizer(encoder)
         self._positions = load_teacher_config(encoder).max_position_embeddings
         self.task: Task = data.task
         self.unlabelled = 0 if more is None else len(more)

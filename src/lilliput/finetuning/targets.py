@@ -8,13 +8,12 @@ import numpy.typing as npt
 from accelerate import Accelerator
 
 from lilliput.errors import ModelError, StorageError
-from lilliput.finetuning.encoded import encode
+from lilliput.finetuning.encoded import encode, task_tokenizer
 from lilliput.finetuning.fit import Floats, predict
 from lilliput.models.task_model import load_task, load_task_model
 from lilliput.progress import console
 from lilliput.run import RunDir, digest_folder, digest_value, writing
 from lilliput.tasks.task import Examples, Task
-from lilliput.tokenizer import load_tokenizer
 
 States = npt.NDArray[np.float16]
 
@@ -65,7 +64,7 @@ def teacher_targets(
         console.print(f"The teacher reads {len(examples):,} texts, once", highlight=False)
         model, task = load_task_model(folder)
         model.to(Accelerator().device)
-        encoded = encode(examples, task, load_tokenizer(str(folder)), model.config.max_position_embeddings)
+        encoded = encode(examples, task, task_tokenizer(str(folder)), model.config.max_position_embeddings)
         scores, words = predict(model, encoded, states=states)
         arrays = [scores, *([] if words is None else [words.astype(np.float16)])]
         for path, array in zip(wanted, arrays, strict=True):

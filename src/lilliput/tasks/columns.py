@@ -17,7 +17,7 @@ PAIRS = (
 TEXTS = ("text", "sentence", "sentence1", "premise", "question", "question1", "sentence_a", "input")
 WORDS = ("tokens", "words")
 TAGS = ("tags", "ner_tags", "slots")
-LABELS = ("label", "intent", "class", "category", "score")
+LABELS = ("label", "gold_label", "intent", "class", "category", "score")
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def check_columns(table: Table, columns: Columns) -> None:
     for name in (columns.text, columns.pair, columns.label, columns.tags):
         if name is not None and name not in table.columns:
             raise InputError(
-                f"{table.name} has no column '{name}' but {_listed(table)}; {nearest(name, table.columns)} "
-                "Name columns that train and dev have in common"
+                f"{table.name} has no column '{name}' but {_listed(table)}; train and dev need columns of "
+                f"the same names; {nearest(name, table.columns)}"
             )
 
 

@@ -92,8 +92,8 @@ def _texts(table: Table, column: str) -> list[Text]:
             )
         if not isinstance(text, str):
             raise InputError(
-                f"{table.where(row)} has a {type(text).__name__} in column '{column}', expected is text; put "
-                "it in quotes or name another column"
+                f"{table.where(row)} has a value of type {type(text).__name__} in column '{column}', "
+                "expected is text; put it in quotes or name another column"
             )
         texts.append(encoded(text, table.name, column).decode())
     return texts
@@ -152,8 +152,8 @@ def _class_indices(task: Task, table: Table, column: str) -> list[float]:
 
 def _unknown(task: Task, what: str, name: object, where: str, known: Iterable[str]) -> InputError:
     return InputError(
-        f"{where} has the {what} '{name}', which is none of task '{task.name}'; {nearest(str(name), known)} "
-        "What does not occur in train cannot be learnt: correct it, leave it out, or add examples of it to train"
+        f"{where} has the {what} '{name}', unknown to task '{task.name}', so it cannot be learnt; correct "
+        f"it, leave it out, or add examples of it to train; {nearest(str(name), known)}"
     )
 
 
@@ -205,8 +205,8 @@ def _sort_of(table: Table, row: int, column: str) -> _Sort:
         return "number"
     if not isinstance(value, (str, int, float)):
         raise InputError(
-            f"{table.where(row)} has a {type(value).__name__} for a label in column '{column}', expected is "
-            "a name or a number; name another column with --label"
+            f"{table.where(row)} has a label of type {type(value).__name__} in column '{column}', expected "
+            "is a name or a number; name another column with --label"
         )
     text = str(value).strip()
     if _WHOLE.fullmatch(text):

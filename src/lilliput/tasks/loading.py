@@ -135,7 +135,8 @@ def _find(name: str | None, train: str | None, dev: str | None) -> _Source:
     dev_path = Path(dev).expanduser() if dev is not None else None
     if train is not None:
         path = Path(train).expanduser()
-        return _Source(name or _name_of(path), KNOWN.get(name or ""), path, dev_path)
+        known = _known_name(name) if name else None
+        return _Source(known or name or _name_of(path), KNOWN.get(known or ""), path, dev_path)
     if dev_path is not None:
         raise InputError(
             f"{dev} was named to be scored on, but nothing to learn from; name that with --train"
@@ -145,8 +146,8 @@ def _find(name: str | None, train: str | None, dev: str | None) -> _Source:
             f"no task was named; known are {', '.join(sorted(KNOWN))}; name your own files with --train and "
             "--dev"
         )
-    if name in KNOWN:
-        return _Source(name, KNOWN[name])
+    if known := _known_name(name):
+        return _Source(known, KNOWN[known])
     path = Path(name).expanduser()
     return _Source(_name_of(path), None, path) if path.is_file() else _local(name, path)
 
@@ -162,7 +163,14 @@ def _local(name: str, path: Path) -> _Source:
             "with --train and --dev"
         )
     dev = _one_of(folder, [prefix + part for prefix in prefixes for part in _DEV])
-    return _Source(path.resolve().name, KNOWN.get(path.resolve().name), train, dev)
+    known = _known_name(path.resolve().name)
+    return _Source(known or path.resolve().name, KNOWN.get(known or ""), train, dev)
+
+
+def _known_name(name: str) -> str | None:
+    """Returns the name in KNOWN, also of one written as in SST-2 or STS-B; None where there is none."""
+    plain = name.lower().replace("-", "")
+    return plain if plain in KNOWN else None
 
 
 def _one_of(folder: Path, names: list[str]) -> Path | None:

@@ -66,12 +66,13 @@ def _correlations(gold: Sequence[float], predicted: Sequence[float]) -> dict[str
 def _classification(task: Task, gold: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
     from sklearn import metrics
 
+    found = {*gold, *predicted}
     counted = None if task.positive is None else [task.classes.index(task.positive)]
     f1 = metrics.f1_score(gold, predicted, labels=counted, average="macro", zero_division=0.0)
     return {
         "accuracy": float(metrics.accuracy_score(gold, predicted)),
         "f1": float(f1),
-        "matthews": float(metrics.matthews_corrcoef(gold, predicted)),
+        "matthews": float(metrics.matthews_corrcoef(gold, predicted)) if len(found) > 1 else 0.0,
     }
 
 

@@ -94,7 +94,8 @@ def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, d
         if value not in seen:
             raise InputError(
                 f"{dev_table.where(row)} has the label '{task.classes[int(value)]}', which "
-                f"{train_table.name} never has, so it cannot be learnt; leave the example out, or add some like it to train"
+                f"{train_table.name} never has, so it cannot be learnt; leave the example out, or add some "
+                "like it to train"
             )
 
 
