@@ -31,6 +31,13 @@ def quantization_aware(model: nn.Module, plan: QuantizationPlan) -> Iterator[Non
     finally:
         for module in changed:
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+            _move_weight_first(module)
+
+
+def _move_weight_first(module: nn.Module) -> None:
+    """Puts `weight` before `bias` again: optimizers and checkpoints go by the order of parameters."""
+    for name in [name for name in module._parameters if name != "weight"]:
+        module._parameters[name] = module._parameters.pop(name)
 
 
 def fake_quantize(weight: Tensor, grid: Grid) -> Tensor:
@@ -38,7 +45,7 @@ def fake_quantize(weight: Tensor, grid: Grid) -> Tensor:
 
     The same as `dequantize(quantize(weight, grid))` of `quantization`, on whatever device the weight is.
     """
-    rounded: Tensor = _StraightThrough.apply(weight, grid)
+    rounded: Tensor = _StraightThrough.apply(weight, grid)  # type: ignore[no-untyped-call]
     return rounded
 
 
@@ -61,7 +68,7 @@ class _StraightThrough(torch.autograd.Function):
         return _round(weight.float(), grid).to(weight.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 

@@ -3,7 +3,7 @@
 A matrix is cut along its rows into groups that share a scale: a whole row at eight bits (a row is an output
 channel of a linear layer, or a piece of a table of embeddings), short groups at four. All of this is storage:
 whoever reads the file multiplies integers and scales and goes on in float32. So a score depends on the text
-alone and not on what is in the same batch, as it would with activations in eight bits, and `fake_quantization`
+alone, not on what else is in the batch as it would with activations in eight bits, and `fake_quantization`
 gives training exactly the numbers that the file will hold.
 
 Shape letters: R rows, C columns, G groups in a row.

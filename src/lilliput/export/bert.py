@@ -52,7 +52,9 @@ def bert_model(parameters: Parameters, shape: Shape, kind: BundleKind, plan: Qua
     of_text = kind in ("classification", "regression")
     for layer in range(shape.layers):
         # Of the last layer, a score of the whole text needs only what becomes of [CLS].
-        states = bert.layer(f"encoder.layer.{layer}", f"{layer}", states, only_first=of_text and layer == last)
+        states = bert.layer(
+            f"encoder.layer.{layer}", f"{layer}", states, only_first=of_text and layer == last
+        )
     graph, where = bert.graph, ["batch", "length"]
     if kind == "encode":
         return graph.model(INPUTS, graph.name(states, "states"), [*where, bert.width], version("lilliput"))
@@ -83,7 +85,9 @@ class _Bert:
         self._mask_of_one = self.graph.op("Unsqueeze", visible, self.graph.whole(1, 2))  # [B, 1, 1, L]
         one, batch = self.graph.whole(1), self.graph.op("Shape", "input_ids", start=0, end=1)
         square = self.graph.op("Concat", batch, one, self._length, self._length, axis=0)
-        self._mask = self.graph.op("Expand", self._mask_of_one, square)  # onnxruntime wants a row for each query
+        self._mask = self.graph.op(
+            "Expand", self._mask_of_one, square
+        )  # onnxruntime wants a row for each query
 
     def embeddings(self) -> Value:
         """Adds pieces, positions and types [B, L, D], and normalises the sum."""
@@ -95,7 +99,7 @@ class _Bert:
         return self._norm("embeddings.norm", op("Add", summed, places), "embeddings.LayerNorm")
 
     def layer(self, source: str, name: str, states: Value, only_first: bool) -> Value:
-        """Adds one layer [B, L, D]; with `only_first` its output is that of the first piece alone [B, 1, D]."""
+        """Adds one layer [B, L, D]; with `only_first` its output for the first piece alone [B, 1, D]."""
         op, own = self.graph.op, f"{source}.attention.self"
         asking = op("Slice", states, *(self.graph.whole(n) for n in (0, 1, 1))) if only_first else states
         if only_first:
@@ -103,7 +107,9 @@ class _Bert:
             both = self.linear(f"{name}.key_value", states, f"{own}.key", f"{own}.value")
             key, value = self.graph.split_op("Split", both, outputs=2, axis=-1, num_outputs=2)
         else:
-            together = self.linear(f"{name}.query_key_value", states, *(f"{own}.{x}" for x in ("query", "key", "value")))
+            together = self.linear(
+                f"{name}.query_key_value", states, *(f"{own}.{x}" for x in ("query", "key", "value"))
+            )
             query, key, value = self.graph.split_op("Split", together, outputs=3, axis=-1, num_outputs=3)
         mask = self._mask_of_one if only_first else self._mask
         heads = self._shape.heads

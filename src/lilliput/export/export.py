@@ -49,8 +49,8 @@ def export(
         folder: A fine-tuned model, a student or any BERT encoder.
         out: Folder to write to; files of an earlier export are replaced.
         quantization: How weights are stored: the name of one of `quantization.PLANS`.
-        kind: What to export other than the task of a fine-tuned model: `fill` or `encode`. None means its task
-            or, where it has none, `fill` where there is a masked-LM head and else `encode`.
+        kind: What to export other than the task of a fine-tuned model: `fill` or `encode`. None means its
+            task or, where it has none, `fill` where there is a masked-LM head and else `encode`.
         sentences: What torch and the file are compared on.
 
     Raises:
@@ -60,7 +60,9 @@ def export(
     """
     plan = find_plan(quantization)
     if (out / "model.safetensors").exists():
-        raise StorageError(f"{out} holds a checkpoint, whose config.json would be lost; choose another folder")
+        raise StorageError(
+            f"{out} holds a checkpoint, whose config.json would be lost; choose another folder"
+        )
     source = load_source(folder, kind)
     model = bert_model(source.parameters(), source.shape, source.kind, plan)
     content = model.SerializeToString(deterministic=True)

@@ -1,8 +1,8 @@
 """Whether an ONNX model answers as torch does: compared on sentences before any file is written.
 
 Two things are asked. Does the graph compute what torch computes with the weights that the file holds? That is
-equality, up to the order of float sums. And how far do those weights move the scores from the model's own? That
-is what quantization costs, as a share of the spread of the scores.
+equality, up to the order of float sums. And how far do those weights move the scores from the model's own?
+That is what quantization costs, as a share of the spread of the scores.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ class Parity:
     difference: float
     """The largest difference to torch with the file's weights, over all scores."""
     noise: float
-    """The root of the mean squared difference to torch with the model's own weights, in spreads of the scores."""
+    """The root of the mean squared difference to torch with its own weights, in spreads of the scores."""
     agreement: float | None
     """Share of answers whose best score is the same as with the model's own weights; None without classes."""
 
@@ -95,8 +95,8 @@ def compare(onnx: bytes, source: Source, plan: QuantizationPlan, sentences: Sequ
     largest = _LARGEST_NOISE[min(plan.weights, plan.embeddings)]
     if not noise <= largest:
         raise ModelError(
-            f"quantization moves the scores by {noise:.2g} of their spread, where {largest:g} is allowed, most "
-            f"{_where(found, own)}; take more bits, or fine-tune with quantization in view"
+            f"quantization moves the scores by {noise:.2g} of their spread, where {largest:g} is allowed, "
+            f"most {_where(found, own)}; take more bits, or fine-tune with quantization in view"
         )
     if source.kind in ("regression", "encode"):
         return Parity(difference, noise, None)
@@ -144,7 +144,7 @@ def _equal(found: _Answers, same: _Answers, bound: float) -> float:
     if not difference <= bound:
         raise ModelError(
             f"the ONNX model differs from torch by {difference:.2g}, where {bound:.2g} is allowed, "
-            f"{_where(found, same)}; another version of onnxruntime may be needed, this is {onnxruntime.__version__}"
+            f"{_where(found, same)}; onnxruntime here is {onnxruntime.__version__}, try another version of it"
         )
     return difference
 

@@ -33,7 +33,7 @@ class Source:
     folder: Path
     """Where it was read from."""
     model: TaskModel | BertForMaskedLM | BertModel
-    """The model, in float32 and without dropout."""
+    """The model, in float32 and without dropout, as transformers loads it."""
     tokenizer: Tokenizer
     """Its tokenizer, without truncation and padding."""
     kind: BundleKind
@@ -83,10 +83,12 @@ def load_source(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
         ConfigError: If there is no such kind.
     """
     if kind not in (None, "fill", "encode"):
-        raise ConfigError(f"a kind that can be chosen is 'fill' or 'encode', not '{kind}'; a task has its own")
+        raise ConfigError(
+            f"a kind that can be chosen is 'fill' or 'encode', not '{kind}'; a task has its own"
+        )
     if kind is None and (folder / "task.json").is_file():
         tuned, task = load_task_model(folder)
-        source = Source(folder, tuned.eval(), load_tokenizer(str(folder)), task.kind, task)
+        source = Source(folder, tuned, load_tokenizer(str(folder)), task.kind, task)
     else:
         source = _plain(folder, kind)
     if source.config.hidden_act != "gelu":
@@ -101,13 +103,13 @@ def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     has_head = any(name in _WITH_HEAD for name in config.architectures or ())
     tokenizer = load_tokenizer(str(folder))
     if kind == "encode" or (kind is None and not has_head):
-        return Source(folder, _encoder(folder).eval(), tokenizer, "encode", None)
+        return Source(folder, _encoder(folder), tokenizer, "encode", None)
     model, complete = load_masked_lm(str(folder))
     if not complete:
         raise ModelError(f"{folder} has no masked-LM head, so it fills in nothing; export it as 'encode'")
     if not config.tie_word_embeddings:
         raise ModelError(f"{folder} has a masked-LM head with a table of its own, which cannot be exported")
-    return Source(folder, model.eval(), tokenizer, "fill", None)
+    return Source(folder, model, tokenizer, "fill", None)
 
 
 def _encoder(folder: Path) -> BertModel:
