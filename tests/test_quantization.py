@@ -126,7 +126,7 @@ def test_integers_are_packed_as_tightly_as_they_can_be(bits: Bits, nbytes: int) 
 def test_plans_by_name() -> None:
     assert find_plan("mixed").weights == 8
     assert find_plan("mixed").embeddings == 4
-    with pytest.raises(ConfigError, match="no quantization is called 'int'; did you mean 'int[48]'"):
+    with pytest.raises(ConfigError, match=r"no quantization is called 'int'; did you mean 'int[48]'"):
         find_plan("int")
 
 
