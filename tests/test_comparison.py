@@ -32,7 +32,7 @@ def finished(world: World, run: Path, task: Task, said: Labels, mean: float) -> 
     )
     (folder.path / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     results = Finetuned(
-        task=dataclasses.asdict(task),
+        task=task,
         encoder="e",
         teacher=None,
         scores={"0": {task.metric: mean}, "1": {task.metric: mean}},

@@ -17,7 +17,7 @@ from lilliput.run import RunDir, read_json
 from lilliput.tasks.loading import load_task
 from lilliput.tasks.task import TaskData
 
-QUICK = FinetuningConfig(epochs=3, rows=8, evaluations=2, rate=5e-3)
+QUICK = FinetuningConfig(epochs=12, rows=8, evaluations=2, rate=5e-3, dropout=0.0)
 NOUNS = ("brotent", "stocker", "plantish", "boxes")
 
 

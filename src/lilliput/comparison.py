@@ -89,8 +89,7 @@ class _Model:
 
     @property
     def task(self) -> Task:
-        task: Task = build(Task, self.results.task, "")
-        return task
+        return self.results.task
 
 
 def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> Comparison:
@@ -106,11 +105,11 @@ def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> 
     """
     every = list(dict.fromkeys([*([teacher] if teacher else []), *runs]))
     models = [model for run in every for model in _models(run)]
-    of_teacher = {model.results.task["name"]: model for model in models if model.run == teacher}
+    of_teacher = {model.task.name: model for model in models if model.run == teacher}
     latency = _milliseconds(models)
     entries = []
     for model, milliseconds in zip(models, latency, strict=True):
-        theirs = of_teacher.get(model.results.task["name"])
+        theirs = of_teacher.get(model.task.name)
         if theirs is not None and theirs is not model:
             _write_differences(model, theirs, out / "differences")
         entries.append(_entry(model, theirs, milliseconds))
@@ -177,7 +176,7 @@ def _agreement(model: _Model, teacher: _Model) -> float:
     if model.task.kind == "regression":
         ours, others = ([line["predicted"]["label"] for line in one.lines] for one in (model, teacher))
         return float(pearsonr(ours, others).statistic)
-    same = [
+    same: list[bool] = [
         mine["predicted"] == theirs["predicted"]
         for mine, theirs in zip(model.lines, teacher.lines, strict=True)
     ]
@@ -197,7 +196,7 @@ def _milliseconds(models: Sequence[_Model]) -> list[float]:
         examples = Examples((text,), (middle["pair"],) if "pair" in middle else ())
         tokenizer = task_tokenizer(str(model.folder))
         encoded = encode(examples, task, tokenizer, network.config.max_position_embeddings)
-        loaded.append((network.eval(), make_batch(encoded, encoded.slots.offsets[:1]).inputs))
+        loaded.append((network.train(False), make_batch(encoded, encoded.slots.offsets[:1]).inputs))
     seconds: list[list[float]] = [[] for _ in loaded]
     with torch.inference_mode():
         for _ in range(_TIMED):

@@ -17,7 +17,7 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from lilliput.tasks.task import Examples, Labels, Task
-from lilliput.tokenizer import load_tokenizer, student_tokenizer
+from lilliput.tokenizer import load_tokenizer, special_pieces, student_tokenizer
 
 Ints = npt.NDArray[np.int64]
 _SORTED_TOGETHER = 64
@@ -128,7 +128,7 @@ def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int)
         slots=Ragged.of([of_text + row if task.tags else of_text for row in words]),
         words=Ragged.of(words),
         cut=sum(bool(encoding.overflowing) for encoding in found),
-        pad=tokenizer.token_to_id("[PAD]"),
+        pad=special_pieces(tokenizer).pad,
     )
 
 

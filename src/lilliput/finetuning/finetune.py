@@ -43,8 +43,8 @@ _SEARCHED = (1.0, 0.4, 2.5)
 class Finetuned:
     """What a fine-tuning came to."""
 
-    task: dict[str, Any]
-    """The task, as plain values."""
+    task: Task
+    """What it learnt."""
     encoder: str
     """Folder or hub name of the encoder."""
     teacher: str | None
@@ -181,7 +181,8 @@ class _Work:
         if teacher is not None:
             wanted = bool(config.distillation.hidden or config.distillation.relations)
             soft, states = teacher_targets(teacher, examples, targets, states=wanted)
-            if len(soft) != len(encoded.slots.flat):
+            is_same = states is None or len(states) == len(encoded.words.flat)
+            if len(soft) != len(encoded.slots.flat) or not is_same:
                 raise InputError(
                     f"the tokenizers of {encoder} and {teacher} make other words of the texts; give a "
                     "teacher with the same normaliser"
@@ -277,7 +278,7 @@ def _keep_best(work: _Work, folder: StageDir, fitted: dict[str, Fitted], rate: f
     values = {name: [one.scores[name] for one in fitted.values()] for name in names}
     train, dev = len(work.data.train), len(work.data.dev)
     return Finetuned(
-        task=dataclasses.asdict(work.task),
+        task=work.task,
         encoder=work.encoder,
         teacher=None if work.teacher is None else str(work.teacher),
         scores={seed: one.scores for seed, one in fitted.items()},
@@ -302,7 +303,7 @@ def _write_predictions(work: _Work, model: TaskModel, path: Path) -> None:
     said, true = labels_from(task, scores, work.exam.encoded.slots), work.exam.labels
     with writing(path) as file:
         for index in range(len(dev)):
-            line = {"text": dev.texts[index]}
+            line: dict[str, Any] = {"text": dev.texts[index]}
             line |= {"pair": dev.pairs[index]} if dev.pairs else {}
             line |= {"gold": named(task, true, index), "predicted": named(task, said, index)}
             file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
@@ -332,7 +333,7 @@ def _saving(folder: Path) -> Iterator[None]:
 
 def render(found: Finetuned) -> Table:
     """Returns the results as a table for the terminal."""
-    table = Table(title=f"{found.task['name']}: {found.encoder} fine-tuned, seed {found.best_seed} kept")
+    table = Table(title=f"{found.task.name}: {found.encoder} fine-tuned, seed {found.best_seed} kept")
     for column in ("metric", "mean", "deviation", *(f"seed {seed}" for seed in found.scores)):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, mean in found.mean.items():

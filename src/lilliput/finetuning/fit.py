@@ -69,7 +69,8 @@ def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tupl
     What was cut off is not a number. The model is in evaluation mode afterwards.
     """
     model.train(False)
-    scores = np.full((len(encoded.slots.flat), model.config.num_labels), np.nan, np.float32)
+    columns = model.classifier.out_features
+    scores = np.full((len(encoded.slots.flat), columns), np.nan, np.float32)
     words = np.full((len(encoded.words.flat) if states else 0, model.config.hidden_size), np.nan, np.float32)
     with torch.inference_mode(), _precision(model):
         for batch in batches(encoded, _ROWS_TO_PREDICT, seed=None):
@@ -217,7 +218,7 @@ class _Learner(nn.Module):
         else:
             self._labels = labels.nan_to_num().long().to(device)
             if config.balance:
-                counts = self._labels[known.to(device)].bincount(minlength=model.config.num_labels)
+                counts = self._labels[known.to(device)].bincount(minlength=model.classifier.out_features)
                 by_class = counts.clamp(min=1).float() ** -config.balance
                 by_class *= counts.sum() / (by_class * counts).sum()  # the mean example weighs 1
                 self._hard_weights *= by_class[self._labels]

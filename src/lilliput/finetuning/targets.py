@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,7 @@ def teacher_targets(
         model.to(Accelerator().device)
         encoded = encode(examples, task, task_tokenizer(str(folder)), model.config.max_position_embeddings)
         scores, words = predict(model, encoded, states=states)
-        arrays = [scores, *([] if words is None else [words.astype(np.float16)])]
+        arrays: list[npt.NDArray[Any]] = [scores, *([] if words is None else [words.astype(np.float16)])]
         for path, array in zip(wanted, arrays, strict=True):
             with writing(path) as file:
                 np.save(file, array, allow_pickle=False)

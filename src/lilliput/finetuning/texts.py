@@ -9,9 +9,14 @@ from lilliput.lexicon import Lexicon
 from lilliput.models.teacher import Teacher
 from lilliput.run import RunDir
 from lilliput.tasks.task import Examples, TaskData
-from lilliput.unlabelled import near_sentences, read_texts, recombined, substituted
+from lilliput.unlabelled.own import read_texts
+from lilliput.unlabelled.recombination import recombined
+from lilliput.unlabelled.sentences import near_sentences
+from lilliput.unlabelled.substitution import substituted
 
 _SEED = 20210427
+_OWN_AT_MOST = 1_000_000
+"""Texts of the user's own that are read."""
 
 
 def more_texts(
@@ -39,7 +44,7 @@ def more_texts(
 
 def _parts(data: TaskData, config: DistillationConfig, run: RunDir, own: Sequence[str]) -> Iterator[Examples]:
     task, labelled = data.task, data.train
-    similar: tuple[str, ...] = read_texts(own) if own else ()
+    similar: tuple[str, ...] = read_texts(own, limit=_OWN_AT_MOST) if own else ()
     if config.near:
         similar += near_sentences(
             Corpus.open(run.corpus), labelled.texts + labelled.pairs, config.near, _SEED
