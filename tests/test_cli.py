@@ -32,6 +32,7 @@ SURFACE = {
     "evaluate": "run text text_column rows",
     "plan": "teacher corpus recipe set_ minutes words gpu text_column workers checkpoint_minutes",
     "benchmark": "of",
+    "run": "bundle top json_",
     "recipes": "name",
 }
 
@@ -86,7 +87,7 @@ def test_help_names_every_option(run: Run, command: str) -> None:
     assert error == ""
     for name in SURFACE[command].split():
         option = name.strip("_").replace("_", "-")
-        assert name in ("teacher", "run", "name", "of") or re.search(rf"--{option}[ ,\n]", out)
+        assert name in ("teacher", "run", "bundle", "name", "of") or re.search(rf"--{option}[ ,\n]", out)
     assert "(required)" in out or command == "recipes"
 
 
@@ -102,6 +103,15 @@ def test_help_loads_no_torch() -> None:
     script += "try:\n    main()\nexcept SystemExit:\n    print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_command_without_its_extra_says_how_to_install_it() -> None:
+    script = "import sys; sys.modules['zstandard'] = None; from lilliput.cli import main\n"
+    script += "sys.argv = 'lilliput build-corpus t --corpus c --out o'.split(); main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("lilliput: this takes the package zstandard, which is not installed")
+    assert done.stderr.strip().endswith("pip install 'lilliput[train]'")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import ast
 import builtins
+import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,19 @@ def test_a_known_name_is_nearest_to_itself(known: list[str], data: st.DataObject
 @given(NAMES)
 def test_a_name_like_none_gets_the_list_of_all(known: list[str]) -> None:
     assert nearest("XYZ", iter(known)) == f"known: {', '.join(sorted(known))}"
+
+
+@pytest.mark.parametrize("name", ["torch", "zstandard"])
+def test_a_missing_extra_is_named_with_its_remedy(name: str) -> None:
+    script = f"import sys; sys.modules[{name!r}] = None; import lilliput\n"
+    script += (
+        "try: lilliput.train\nexcept lilliput.LilliputError as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"ExtraError this takes the package {name}, which is not installed")
+    assert "pip install 'lilliput[train]'" in done.stdout
+
+
+def test_a_module_of_our_own_that_is_missing_is_our_fault() -> None:
+    with pytest.raises(ModuleNotFoundError), errors.extra_named():
+        importlib.import_module("lilliput.nowhere")

@@ -35,6 +35,7 @@ def test_an_encoder_keeps_its_weights_and_gets_a_head(world: World, kind: str, e
     assert tuple(model.config.id2label.values()) == labels_of(TASKS[kind])
     assert model.classifier.out_features == len(labels_of(TASKS[kind]))
     assert model.config.hidden_dropout_prob == 0.2
+    assert load_encoder(world.teacher, TASKS[kind], None, 1).config.hidden_dropout_prob == 0.1
 
 
 def test_the_seed_decides_the_head(world: World) -> None:

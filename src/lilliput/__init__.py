@@ -12,6 +12,9 @@ The data walks once through these stages; each imports only from those before it
 7. `tasks`: labelled sets and their metrics; `finetuning`: an encoder learns one, also from a fine-tuned
    teacher, also on text without labels (`unlabelled`); `comparison`: what of the teacher's scores is kept.
 
+`inference` answers texts with a finished `bundle`, on numpy, tokenizers and onnxruntime alone; all else needs
+the extra `train`.
+
 `compression` walks through all of them as a recipe (`recipes`, `config`) says and keeps everything in one
 folder (`run`). `vocabularies` compares sizes of vocabulary before anything is trained, `planning` says what a
 run will take, `benchmark` how fast all this is. Every stage is one command (`cli`). The names below are
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from lilliput.corpus import Corpus as Corpus, build_corpus as build_corpus
     from lilliput.errors import LilliputError as LilliputError
     from lilliput.finetuning.finetune import finetune as finetune
+    from lilliput.inference import Bundle as Bundle, load as load
     from lilliput.lexicon import Lexicon as Lexicon, build_lexicon as build_lexicon
     from lilliput.planning.plan import plan as plan
     from lilliput.recipes import find_recipe as find_recipe
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
     from lilliput.vocabularies import vocabulary as vocabulary
 
 _HOMES = {
+    "load": "lilliput.inference",
+    "Bundle": "lilliput.inference",
     "compress": "lilliput.compression",
     "evaluate": "lilliput.compression",
     "train": "lilliput.training",
@@ -69,7 +75,10 @@ if not TYPE_CHECKING:  # else a type checker would let any name pass
         """Imports a public name when it is first used (PEP 562)."""
         if name not in _HOMES:
             raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-        value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+        from lilliput.errors import extra_named
+
+        with extra_named():
+            value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
         return value
 
     def __dir__() -> list[str]:

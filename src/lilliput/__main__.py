@@ -1,6 +1,46 @@
-"""`python -m lilliput`."""
+"""`lilliput` and `python -m lilliput`: `lilliput run` at once, all else by `cli`."""
 
-from lilliput.cli import main
+import gc
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Runs the command line."""
+    options = run_options(sys.argv[1:])
+    if options is None:
+        from lilliput.cli import main as run_command
+
+        run_command()
+        return
+    try:
+        gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of the start
+        from lilliput.lines import run
+
+        gc.freeze()
+        gc.enable()
+        sys.exit(run(*options))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def run_options(arguments: list[str]) -> tuple[Path, int | None, bool] | None:
+    """Returns bundle, --top and --json of a plain `lilliput run`; None for all else, also help and mistakes.
+
+    >>> run_options(["run", "bundle", "--top", "3"])
+    (PosixPath('bundle'), 3, False)
+    """
+    match [argument for argument in arguments if argument != "--json"]:
+        case ["run", folder]:
+            top = None
+        case ["run", folder, "--top", number] | ["run", "--top", number, folder] if number.isdecimal():
+            top = int(number)
+        case _:
+            return None
+    if folder.startswith("-") or top == 0:
+        return None
+    return Path(folder), top, "--json" in arguments
+
 
 if __name__ == "__main__":
     main()

@@ -340,8 +340,8 @@ class FinetuningConfig:
     """Decoupled decay of matrices."""
     clip: float = 1.0
     """Largest norm of the gradient."""
-    dropout: float = 0.1
-    """Dropout of states, attention and the task's head."""
+    dropout: float | None = None
+    """Dropout of states, attention and head; without it the checkpoint's own, which for a student is none."""
     balance: float = 0.0
     """Weighs a class by its frequency to minus this power, so that 1 makes rare classes count as much as
     frequent ones."""
@@ -357,7 +357,7 @@ class FinetuningConfig:
             _require(getattr(self, name) > 0, f"{name} must be positive, found {getattr(self, name)}")
         _require(self.rate is None or self.rate > 0, f"rate must be positive, found {self.rate}")
         _require(0 <= self.warm_up < 1, f"warm_up must lie in [0, 1), found {self.warm_up}")
-        _require(0 <= self.dropout < 1, f"dropout must lie in [0, 1), found {self.dropout}")
+        _require(0 <= (self.dropout or 0) < 1, f"dropout must lie in [0, 1), found {self.dropout}")
         for name in ("weight_decay", "balance"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative, found {getattr(self, name)}")
 

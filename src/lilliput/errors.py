@@ -5,6 +5,8 @@
     │   └── ConfigError  a recipe or an option that is not what it must be
     ├── ModelError       a checkpoint that cannot serve as teacher, student or tokenizer
     ├── StorageError     what lilliput wrote earlier is missing, cut short, altered or cannot be written
+    ├── BundleError      a bundle that is not whole, not of this version, or cannot do what is asked
+    ├── ExtraError       a package that only some of lilliput needs is not installed
     ├── TrainingError    training cannot go on (a loss that is not finite)
     ├── LaunchError      the processes of a launch differ, or one does not come along or has ended
     ├── Followed         another process of the launch failed and has said why
@@ -14,8 +16,8 @@ A message is a sentence: what was wrong, where, what was expected, what to do. T
 without a traceback.
 """
 
-import difflib
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 
 class LilliputError(Exception):
@@ -41,6 +43,14 @@ class StorageError(LilliputError):
     """Something lilliput wrote is missing, cut short or altered, or cannot be written."""
 
 
+class BundleError(LilliputError):
+    """A bundle that is not whole, not readable by this version, or made for something else than is asked."""
+
+
+class ExtraError(LilliputError):
+    """A package that only a part of lilliput needs is not installed."""
+
+
 class TrainingError(LilliputError):
     """Training cannot go on."""
 
@@ -63,6 +73,21 @@ class Interrupted(LilliputError):
     shared = True
 
 
+@contextlib.contextmanager
+def extra_named() -> Iterator[None]:
+    """Turns a package's absence into an ExtraError that says how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "lilliput"):
+            raise
+        raise ExtraError(
+            f"this takes the package {package}, which is not installed; lilliput alone only runs bundles, "
+            "what makes them comes with: pip install 'lilliput[train]'"
+        ) from error
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns the end of a message about an unknown name: the closest known one, or all of them.
 
@@ -71,6 +96,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("x", ["width", "heads"])
     'known: heads, width'
     """
+    import difflib  # here, as what runs a bundle must start at once
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"

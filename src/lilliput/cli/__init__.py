@@ -21,8 +21,9 @@ from lilliput.cli.making import (
     vocabulary,
 )
 from lilliput.cli.measuring import benchmark, plan
+from lilliput.cli.running import run
 from lilliput.cli.tasks import evaluate, finetune
-from lilliput.errors import Interrupted, LilliputError
+from lilliput.errors import Interrupted, LilliputError, extra_named
 from lilliput.progress import console, is_main
 
 _COMMANDS: dict[str, Callable[..., None]] = {
@@ -35,6 +36,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": finetune,
     "plan": plan,
     "benchmark": benchmark,
+    "run": run,
     "recipes": recipes,
 }
 
@@ -47,12 +49,13 @@ def main() -> None:
     if not is_main and sys.argv[1:2] not in (["compress"], ["train"]):
         return  # of several processes that a launcher started, one is enough for the other commands
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            _COMMANDS,
-            prog="lilliput",
-            description="Makes a model of a few megabytes, with a small vocabulary of its own, of a BERT "
-            "encoder.",
-        )
+        with extra_named():
+            tyro.extras.subcommand_cli_from_dict(
+                _COMMANDS,
+                prog="lilliput",
+                description="Makes a model of a few megabytes, with a small vocabulary of its own, of a BERT "
+                "encoder.",
+            )
     except Interrupted as error:
         _refuse(error, "yellow")
         sys.exit(130)

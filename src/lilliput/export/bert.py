@@ -6,19 +6,15 @@ Shape letters: B batch, L length, D width, V vocabulary.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from lilliput.bundle import Kind
 from lilliput.export.graph import Graph, Value
 from lilliput.quantization import QuantizationPlan, grid_of
-from lilliput.tasks.task import Kind
 
-BundleKind = Kind | Literal["fill", "encode"]
-"""What a bundle answers: that of a task; or `fill`, a score for every piece at every place; or `encode`, the
-last hidden states."""
 Parameters = Mapping[str, NDArray[np.float32]]
 """Parameters by the names that transformers gives them."""
 
@@ -36,7 +32,7 @@ class Shape:
     """Added to the variance in layer norms."""
 
 
-def bert_model(parameters: Parameters, shape: Shape, kind: BundleKind, plan: QuantizationPlan) -> ModelProto:
+def bert_model(parameters: Parameters, shape: Shape, kind: Kind, plan: QuantizationPlan) -> ModelProto:
     """Returns the ONNX model: piece ids, mask and types [B, L] -> scores or states, in float32.
 
     Args:

@@ -3,29 +3,26 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 from tokenizers import Tokenizer
 
+from lilliput.bundle import CONFIG, MODEL, TOKENIZER, BundleConfig, Kind
 from lilliput.errors import StorageError
-from lilliput.export.bert import BundleKind, bert_model
+from lilliput.export.bert import bert_model
 from lilliput.export.graph import OPSET
 from lilliput.export.parity import SENTENCES, Parity, compare
 from lilliput.export.source import Source, load_source
 from lilliput.quantization import find_plan
-from lilliput.run import write_json, writing
-
-FORMAT = 1
-"""Raised whenever the files of a bundle change their meaning."""
+from lilliput.run import writing
 
 
 @dataclass(frozen=True)
 class Exported:
     """What was written, and how closely it answers as torch does."""
 
-    kind: BundleKind
+    kind: Kind
     """What it answers."""
     quantization: str
     """How its weights are stored."""
@@ -67,12 +64,12 @@ def export(
     model = bert_model(source.parameters(), source.shape, source.kind, plan)
     content = model.SerializeToString(deterministic=True)
     parity = compare(content, source, plan, sentences)
-    with writing(out / "model.onnx") as file:
+    with writing(out / MODEL) as file:
         file.write(content)
-    with writing(out / "tokenizer.json") as file:
+    with writing(out / TOKENIZER) as file:
         file.write(_compact(source.tokenizer))
-    _write_config(source, quantization, out)
-    files = {name: (out / name).stat().st_size for name in ("model.onnx", "tokenizer.json", "config.json")}
+    _config(source, quantization).write(out)
+    files = {name: (out / name).stat().st_size for name in (MODEL, TOKENIZER, CONFIG)}
     return Exported(source.kind, quantization, files, parity)
 
 
@@ -82,21 +79,16 @@ def _compact(tokenizer: Tokenizer) -> bytes:
     return json.dumps(layout, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _write_config(source: Source, quantization: str, out: Path) -> None:
-    """Writes what whoever runs the bundle must know of it."""
+def _config(source: Source, quantization: str) -> BundleConfig:
+    """Returns what whoever runs the bundle must know of it."""
     task = source.labels
-    write_json(
-        out / "config.json",
-        {
-            "format": FORMAT,
-            "kind": source.kind,
-            "task": task.name or None,
-            "pairs": task.pairs,
-            "classes": list(task.classes),
-            "tags": list(task.tags),
-            "positions": source.config.max_position_embeddings,
-            "opset": OPSET,
-            "quantization": quantization,
-            "lilliput": version("lilliput"),
-        },
+    return BundleConfig(
+        kind=source.kind,
+        positions=source.config.max_position_embeddings,
+        opset=OPSET,
+        quantization=quantization,
+        task=task.name or None,
+        pairs=task.pairs,
+        classes=task.classes,
+        tags=task.tags,
     )

@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
+from lilliput.bundle import Kind
 from lilliput.errors import ConfigError, ModelError
-from lilliput.export.bert import BundleKind, Shape
+from lilliput.export.bert import Shape
 from lilliput.models.task_model import TaskModel, load_task_model
 from lilliput.models.teacher import SUPPORTED, load_masked_lm, load_teacher_config
 from lilliput.tasks.task import Task
@@ -36,7 +37,7 @@ class Source:
     """The model, in float32 and without dropout, as transformers loads it."""
     tokenizer: Tokenizer
     """Its tokenizer, without truncation and padding."""
-    kind: BundleKind
+    kind: Kind
     """What it answers."""
     task: Task | None
     """What it was fine-tuned for; None for a plain encoder or masked LM."""

@@ -28,13 +28,13 @@ _TASK_FILE = "task.json"
 TaskModel = BertForSequenceClassification | BertForTokenClassification
 
 
-def load_encoder(name: str, task: Task, dropout: float, seed: int) -> TaskModel:
+def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> TaskModel:
     """Loads a BERT from a folder or the hub and puts a new head for a task on it.
 
     Args:
         name: Folder or hub name; a head that came with the checkpoint is left behind.
         task: Says what the head predicts.
-        dropout: Of states, attention and the head.
+        dropout: Of states, attention and the head; None keeps what the checkpoint's config says.
         seed: Seed of the head's first weights.
 
     Raises:
@@ -45,7 +45,8 @@ def load_encoder(name: str, task: Task, dropout: float, seed: int) -> TaskModel:
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
     config.problem_type = "regression" if task.kind == "regression" else None
-    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
+    if dropout is not None:
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

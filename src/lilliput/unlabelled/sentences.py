@@ -183,7 +183,8 @@ class _Cutter:
         ends = np.flatnonzero(self.is_end[ids])
         before, after = ids[ends - 1], ids[np.minimum(ends + 1, len(ids) - 1)]
         goes_on = self.is_short[before] | (self.is_number[before] & self.is_number[after])
-        return ends[(ids[ends] == END) | ~goes_on]
+        kept: _Ints = ends[(ids[ends] == END) | ~goes_on]
+        return kept
 
 
 def _wanted(lengths: _Ints, count: int) -> _Ints:

@@ -1,0 +1,240 @@
+"""A bundle: one folder with all that a model needs to answer, and the digests by which its files are known.
+
+    model.onnx      the graph with its weights
+    tokenizer.json  how a text becomes words, and words pieces
+    config.json     what the model answers: `BundleConfig`
+    README.md       its card
+    manifest.json   bytes and SHA-256 of every other file, written last
+
+The graph takes `input_ids`, `attention_mask` and `token_type_ids`, int64 [batch, length], and gives one
+output, float32: `scores` or, for the kind `encode`, `states`. Its shape is [batch, columns] where the kind is
+classification or regression, else [batch, length, columns].
+
+A bundle is read whole and checked before anything in it is used. Nothing in it is executed or unpickled. The
+digests show damage and mix-ups; they are no proof of who made it.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from lilliput.errors import BundleError
+
+if TYPE_CHECKING:
+    from lilliput.card import Card
+
+FORMAT = 1
+"""Raised whenever the files of a bundle change their meaning."""
+
+Kind = Literal["classification", "regression", "tagging", "joint", "fill", "encode"]
+"""`classification`: a class for a text or a pair. `regression`: a score for it. `tagging`: a tag for each
+word. `joint`: both a class and tags. `fill`: pieces for [MASK]. `encode`: a vector for a text."""
+
+MODEL, TOKENIZER, CONFIG, CARD, MANIFEST = (
+    "model.onnx",
+    "tokenizer.json",
+    "config.json",
+    "README.md",
+    "manifest.json",
+)
+_REMEDY = "fetch or export the bundle again"
+
+
+def _version() -> str:
+    import importlib.metadata  # takes longer to import than a bundle to be read
+
+    return importlib.metadata.version("lilliput")
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """What a bundle's model answers."""
+
+    kind: Kind
+    """What is answered to a text."""
+    positions: int
+    """Pieces of the longest input, [CLS] and [SEP] included."""
+    opset: int
+    """The version of ONNX's operators in the graph."""
+    quantization: str
+    """How the weights are stored: float32, float16, int8, int4, or the name of a plan."""
+    task: str | None = None
+    """Name of the task it was fine-tuned for; None where it was for none."""
+    pairs: bool = False
+    """Whether it reads two texts together."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of the scores."""
+    tags: tuple[str, ...] = ()
+    """Names of the tags (O, B-x, I-x), in the order of the scores; in a joint model's, they come first."""
+    lilliput: str = field(default_factory=_version)
+    """The version that made it."""
+
+    @property
+    def columns(self) -> int | None:
+        """Scores for each text or piece; None where the tokenizer (fill) or the width (encode) says it."""
+        numbers = {"regression": 1, "fill": None, "encode": None}
+        return numbers.get(self.kind, len(self.classes) + len(self.tags))
+
+    def write(self, folder: Path) -> None:
+        """Writes config.json."""
+        from lilliput.run import write_json
+
+        write_json(folder / CONFIG, {"format": FORMAT, **dataclasses.asdict(self)})
+
+
+class BundleFiles(NamedTuple):
+    """What was read of a bundle, and is known to be what was written."""
+
+    config: BundleConfig
+    model: bytes
+    """The graph, as ONNX."""
+    tokenizer: bytes
+    """The tokenizer, as JSON."""
+
+
+def finish(folder: Path, card: "Card") -> dict[str, int]:
+    """Writes README.md and manifest.json, which make a folder with the other three files a bundle.
+
+    Returns the bytes of every file. Call it last, when the model's answers are known to be right.
+    """
+    from lilliput.run import write_json, writing
+
+    (folder / MANIFEST).unlink(missing_ok=True)  # what is not finished must not look so
+    (folder / CARD).unlink(missing_ok=True)
+    config = _config(folder / CONFIG, (folder / CONFIG).read_bytes())
+    with writing(folder / CARD) as file:
+        file.write(card.render(config, sizes(folder)).encode())
+    write_json(
+        folder / MANIFEST,
+        {
+            "format": FORMAT,
+            "files": {
+                name: {"bytes": size, "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest()}
+                for name, size in sizes(folder).items()
+            },
+        },
+    )
+    return sizes(folder)
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Returns the bytes of every file of a bundle, by name; hidden files and folders are no part of one."""
+    files = sorted(item for item in folder.iterdir() if item.is_file() and not item.name.startswith("."))
+    return {item.name: item.stat().st_size for item in files}
+
+
+def read_bundle(folder: Path) -> BundleFiles:
+    """Returns the files of a bundle; raises BundleError if one is missing, altered or of a newer format."""
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a folder; expected is a bundle, a folder with {MANIFEST}")
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(
+            f"{folder} is not a bundle, or not a finished one: it has no {MANIFEST}; export it again, or "
+            f"name the folder with {MODEL} and {MANIFEST}"
+        )
+    entries = _entries(folder / MANIFEST)
+    found = {name: _whole(folder / name, entry) for name, entry in entries.items()}
+    return BundleFiles(_config(folder / CONFIG, found[CONFIG]), found[MODEL], found[TOKENIZER])
+
+
+def _entries(path: Path) -> dict[str, dict[str, Any]]:
+    """Returns what the manifest says of each file, by name; raises BundleError if it is not a manifest."""
+    entries = _object(path, _bytes(path)).get("files")
+    if not isinstance(entries, dict) or not all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("bytes"), int)
+        and isinstance(entry.get("sha256"), str)
+        for entry in entries.values()
+    ):
+        raise BundleError(f"{path} does not give bytes and sha256 of each file; {_REMEDY}")
+    for name in entries:
+        if name[:1] in ("", ".") or any(mark in name for mark in "/\\:\0"):
+            raise BundleError(f"{path} names {name!r}, which is not the name of a file in it; {_REMEDY}")
+    for name in (MODEL, TOKENIZER, CONFIG):
+        if name not in entries:
+            raise BundleError(f"{path} does not name {name}, which every bundle has; {_REMEDY}")
+    return entries
+
+
+def _whole(path: Path, entry: dict[str, Any]) -> bytes:
+    """Returns the bytes of a file; raises BundleError if they are not those that were written."""
+    if not path.is_file():
+        raise BundleError(f"{path} is missing, though the bundle's manifest names it; {_REMEDY}")
+    if (size := path.stat().st_size) != entry["bytes"]:  # before the file is read, however large it is
+        raise BundleError(
+            f"{path} was altered or cut short: it has {size:,} bytes, expected are {entry['bytes']:,}; "
+            f"{_REMEDY}"
+        )
+    if hashlib.sha256(content := _bytes(path)).hexdigest() != entry["sha256"]:
+        raise BundleError(f"{path} was altered: its SHA-256 is not the one in {MANIFEST}; {_REMEDY}")
+    return content
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _object(path: Path, content: bytes) -> dict[str, Any]:
+    """Returns a JSON object of a format that this version reads; raises BundleError for anything else."""
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is damaged ({error}); {_REMEDY}") from error
+    number = values.get("format") if isinstance(values, dict) else None
+    if not isinstance(number, int):
+        raise BundleError(f"{path} does not say in which format it is, as every bundle's does; {_REMEDY}")
+    if number != FORMAT:
+        raise BundleError(
+            f"{path} has format {number}, this version of lilliput reads format {FORMAT}; "
+            "update it with pip install --upgrade lilliput"
+        )
+    return dict(values)
+
+
+def _config(path: Path, content: bytes) -> BundleConfig:
+    values = _object(path, content)
+    kind: Any = values.get("kind")
+    if kind not in get_args(Kind):
+        raise BundleError(f"{path}: 'kind' is {kind!r}, expected is one of {', '.join(get_args(Kind))}")
+    expected = {
+        "positions": (_is_number, "a whole number of 3 or more"),
+        "opset": (_is_number, "a whole number of 3 or more"),
+        "quantization": (_is_text, "text"),
+        "task": (lambda value: value is None or _is_text(value), "text or null"),
+        "pairs": (lambda value: isinstance(value, bool), "true or false"),
+        "classes": (_names_for(kind in ("classification", "joint")), f"what {kind} needs: {_LIST}"),
+        "tags": (_names_for(kind in ("tagging", "joint")), f"what {kind} needs: {_LIST}"),
+        "lilliput": (_is_text, "text"),
+    }
+    for name, (fits, wanted) in expected.items():
+        if not fits(values.get(name)):
+            raise BundleError(f"{path}: '{name}' is {values.get(name)!r}, expected is {wanted}")
+    names = {name: tuple(values[name]) for name in ("classes", "tags")}
+    return BundleConfig(kind, **{name: values[name] for name in expected} | names)
+
+
+_LIST = "a list of different names, or an empty one"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 3
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _names_for(needed: bool) -> Any:
+    """Returns what checks a list of names, empty unless it is needed."""
+
+    def fits(value: Any) -> bool:
+        whole = isinstance(value, list) and all(isinstance(name, str) for name in value)
+        return whole and len(set(value)) == len(value) and bool(value) == needed
+
+    return fits

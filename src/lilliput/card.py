@@ -1,0 +1,173 @@
+"""A bundle's card: what the model is, where it comes from, how good it is, what it cannot do, how to use it.
+
+Every figure in it comes from its arguments: the facts that an export knows, and the sizes of files on disk.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lilliput.bundle import BundleConfig
+
+_CALLS = {
+    "classification": ("classify", "text-classification"),
+    "regression": ("score", "text-classification"),
+    "tagging": ("tag", "token-classification"),
+    "joint": ("tag", "token-classification"),
+    "fill": ("fill", "fill-mask"),
+    "encode": ("encode", "feature-extraction"),
+}
+"""For each kind the call that answers it, and its name on the hub."""
+
+
+@dataclass(frozen=True)
+class CardScore:
+    """One figure of quality."""
+
+    metric: str
+    """What was measured, such as accuracy or F1."""
+    value: float
+    """The bundle's score, as it is to be shown."""
+    data: str
+    """On what, with its split: SST-2 dev."""
+    teacher: float | None = None
+    """The teacher's score by the same measure; None where it was not measured."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card says beyond what config.json and the files do."""
+
+    name: str
+    """The bundle's name."""
+    teacher: str
+    """The model it was made from."""
+    corpus: str
+    """The text that it learnt from, and how much of it."""
+    recipe: str
+    """How it was made: the recipe's name and what was changed in it."""
+    parameters: Mapping[str, int]
+    """Parameters counted in the models, by what they belong to: student, embeddings, teacher."""
+    scores: tuple[CardScore, ...]
+    """What was measured, with the bundle's own file."""
+    limits: tuple[str, ...]
+    """What it is not good for, a sentence each."""
+    licence: str
+    """SPDX name of the licence of the weights, such as apache-2.0."""
+    language: str = "en"
+    """The text's language, as ISO 639 abbreviates it."""
+
+    def render(self, config: BundleConfig, sizes: Mapping[str, int]) -> str:
+        """Returns README.md of a bundle: YAML as the hub reads it, then Markdown.
+
+        Args:
+            config: What the model answers.
+            sizes: Bytes of the files beside the card, by name.
+        """
+        sections = [
+            f"---\n{_front_matter(self, config)}\n---",
+            f"# {self.name}",
+            _what(config),
+            f"## Where it comes from\n\n{_origin(self, config)}",
+            f"## Size\n\n{_size(self, sizes)}",
+            f"## Quality\n\n{_quality(self.scores)}",
+            "## Limits\n\n" + "\n".join(f"- {limit}" for limit in self.limits),
+            f"## How to load it\n\n{_use(config)}",
+            f"## Licence\n\n{self.licence}",
+        ]
+        return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(card: Card, config: BundleConfig) -> str:
+    """Returns YAML; JSON strings are YAML strings, whatever they hold."""
+    lines = [
+        f"language: {json.dumps(card.language)}",
+        f"license: {json.dumps(card.licence)}",
+        'library_name: "lilliput"',
+        f"pipeline_tag: {json.dumps(_CALLS[config.kind][1])}",
+        'tags: ["lilliput", "onnx", "bert", "distillation"]',
+    ]
+    if card.scores:
+        lines += ["model-index:", f"- name: {json.dumps(card.name)}", "  results:"]
+    for score in card.scores:
+        lines += [
+            "  - task:",
+            f"      type: {json.dumps(_CALLS[config.kind][1])}",
+            "    dataset:",
+            f"      name: {json.dumps(score.data)}",
+            f"      type: {json.dumps(config.task or score.data)}",
+            "    metrics:",
+            f"    - type: {json.dumps(score.metric)}",
+            f"      value: {score.value!r}",
+        ]
+    return "\n".join(lines)
+
+
+def _what(config: BundleConfig) -> str:
+    given = "two texts" if config.pairs else "a text"
+    classes, tags = f"one of {len(config.classes)} classes", f"one of {len(config.tags)} tags"
+    answers = {
+        "classification": f"{classes} for {given}",
+        "regression": f"a score for {given}",
+        "tagging": f"{tags} for each word of a text",
+        "joint": f"{classes} for a text, and {tags} for each of its words",
+        "fill": "pieces of words for each [MASK] of a text",
+        "encode": "a vector for a text",
+    }
+    lines = [f"Gives {answers[config.kind]}, at most {config.positions:,} pieces long."]
+    lines += [f"Classes: {', '.join(config.classes)}."] if config.classes else []
+    lines += [f"Tags: {', '.join(config.tags)}."] if config.tags else []
+    return "\n\n".join(lines)
+
+
+def _origin(card: Card, config: BundleConfig) -> str:
+    facts = {
+        "teacher": card.teacher,
+        "corpus": card.corpus,
+        "recipe": card.recipe,
+        "task": config.task or "none",
+        "weights": f"{config.quantization}, ONNX operators of version {config.opset}",
+        "made by": f"lilliput {config.lilliput}",
+    }
+    return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
+
+
+def _size(card: Card, sizes: Mapping[str, int]) -> str:
+    rows = [f"| {name} | {size:,} |" for name, size in sizes.items()]
+    table = ["| file | bytes |", "| --- | ---: |", *rows, f"| together | {sum(sizes.values()):,} |"]
+    counts = [f"| {name} | {number:,} |" for name, number in card.parameters.items()]
+    return "\n".join([*table, "", "| parameters | |", "| --- | ---: |", *counts])
+
+
+def _quality(scores: tuple[CardScore, ...]) -> str:
+    if not scores:
+        return "Not measured."
+    rows = [
+        f"| {score.data} | {score.metric} | {score.value:g} | "
+        f"{'not measured' if score.teacher is None else f'{score.teacher:g}'} |"
+        for score in scores
+    ]
+    return "\n".join(["| data | metric | this bundle | teacher |", "| --- | --- | ---: | ---: |", *rows])
+
+
+def _use(config: BundleConfig) -> str:
+    text = "a [MASK] to remember" if config.kind == "fill" else "a film to remember"
+    texts = f'["{text}"], ["a film to forget"]' if config.pairs else f'["{text}"]'
+    line = f"{text}\\ta film to forget" if config.pairs else text
+    return f"""In this folder, with `pip install lilliput` (numpy, tokenizers and onnxruntime, no torch):
+
+```python
+import lilliput
+
+bundle = lilliput.load(".")
+print(bundle.{_CALLS[config.kind][0]}({texts}))
+```
+
+On the command line, a text a line{", the two of a pair with a tab between them" if config.pairs else ""}:
+
+```sh
+printf '{line}\\n' | lilliput run .
+```
+
+In a browser: open lilliput's page (its folder `web`) and drop this folder on it. Any other runtime of ONNX
+runs model.onnx too. manifest.json holds the SHA-256 of every file, which `lilliput.load` checks."""

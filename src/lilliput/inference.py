@@ -1,0 +1,233 @@
+"""A bundle opened: texts -> classes, scores, tags, guesses for [MASK] or vectors, without torch.
+
+    bundle = lilliput.load("bundle")
+    bundle.classify(["a film to remember"])[0].label
+
+Texts are read in windows and, sorted by length, in batches of a bounded number of pieces, so that any number
+of texts takes the memory of a few. A graph that rounds activations to int8 does so by the largest value of a
+batch, so that with it the last digits of an answer depend on the texts beside it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from tokenizers import Encoding as Pieces, Tokenizer
+
+from lilliput.answers import Answer, Classification, Encoding, Filling, Score, Tagging
+from lilliput.bundle import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
+from lilliput.errors import BundleError, InputError
+from lilliput.outputs import Floats, classified, guessed, tagged
+from lilliput.texts import Text, batches, problem, shortened, windows
+
+INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
+
+_METHODS = {
+    "classification": ("classify",),
+    "regression": ("score",),
+    "tagging": ("tag",),
+    "joint": ("classify", "tag"),
+    "fill": ("fill",),
+    "encode": ("encode",),
+}
+
+
+def load(folder: str | Path, threads: int = 1) -> "Bundle":
+    """Opens a bundle, after checking all of its files.
+
+    Args:
+        folder: The bundle.
+        threads: Threads that compute one batch.
+
+    Raises:
+        BundleError: When it is not whole, not of this version, or its parts do not belong together.
+    """
+    return Bundle(Path(folder), read_bundle(Path(folder)), threads)
+
+
+class Bundle:
+    """A model that answers texts; `config` says what it is for. Several threads may call it at once."""
+
+    def __init__(self, folder: Path, files: BundleFiles, threads: int) -> None:
+        self.folder: Path = folder
+        """Where it was read."""
+        self.config: BundleConfig = files.config
+        """What it answers."""
+        self._tokenizer = _tokenizer(folder / TOKENIZER, files.tokenizer)
+        self._session = _session(folder / MODEL, files.model, threads)
+        self._pad = self._tokenizer.token_to_id("[PAD]") or 0
+        self._mask = self._tokenizer.token_to_id("[MASK]")
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(files.config.positions)
+        self._check()
+
+    def classify(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> list[Classification]:
+        """Returns the class of each text, or of each text with the one of `pairs` beside it."""
+        found: list[Any] = self._answers("classify", texts, pairs)
+        return [answer.classification if self.config.tags else answer for answer in found]
+
+    def score(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> list[Score]:
+        """Returns the score of each text, or of each text with the one of `pairs` beside it."""
+        return self._answers("score", texts, pairs)
+
+    def tag(self, texts: Iterable[str]) -> list[Tagging]:
+        """Returns the words of each text with their tags, and the slots they make."""
+        return self._answers("tag", texts)
+
+    def fill(self, texts: Iterable[str], top: int = 5) -> list[Filling]:
+        """Returns for each [MASK] of each text the `top` most probable pieces."""
+        return self._answers("fill", texts, top=top)
+
+    def encode(self, texts: Iterable[str]) -> list[Encoding]:
+        """Returns a vector for each text."""
+        return self._answers("encode", texts)
+
+    def stream(self, texts: Iterable[Text], top: int = 5) -> Iterator[Answer]:
+        """Yields the answer to each text, in order, as the bundle's kind has it; pairs come as tuples.
+
+        Takes the memory of one window, however many texts there are. Raises InputError at a text that is not
+        one, with its number.
+        """
+        number = 0
+        for window in windows(texts, self.config.positions):
+            for answer in self.answer(window, top):
+                number += 1
+                if isinstance(answer, InputError):
+                    raise InputError(f"text {number:,} {answer}") from answer
+                yield answer
+
+    def answer(self, texts: Sequence[Text], top: int = 5) -> list[Answer | InputError]:
+        """Returns the answers to a few texts at once, with an error in the place of a text that has none."""
+        problems = [problem(text, self.config) for text in texts]
+        found: list[Answer | InputError] = [InputError(what) for what in problems]
+        good = [index for index, what in enumerate(problems) if not what]
+        read = [shortened(texts[index], self.config.positions) for index in good]
+        pieces = self._pieces(read)
+        empty = self._tokenizer.num_special_tokens_to_add(self.config.pairs)
+        for batch in batches([len(item) for item in pieces]):
+            output = self._run([pieces[place] for place in batch])
+            for place, row in zip(batch, output, strict=True):
+                text = texts[good[place]]
+                cut = read[place] != text or bool(pieces[place].overflowing)
+                if len(pieces[place]) > empty:
+                    found[good[place]] = self._read(row, pieces[place], text, cut, top)
+                else:
+                    found[good[place]] = InputError("has no words, only characters without a meaning")
+        return found
+
+    def _pieces(self, texts: Sequence[Text]) -> list[Pieces]:
+        if len(texts) != 1:
+            return self._tokenizer.encode_batch(list(texts))
+        (text,) = texts  # in this thread: those that the tokenizer starts for a batch take a while to start
+        return [self._tokenizer.encode(text) if isinstance(text, str) else self._tokenizer.encode(*text)]
+
+    def _answers(
+        self, method: str, texts: Iterable[str], pairs: Iterable[str] | None = None, top: int = 5
+    ) -> list[Any]:
+        """Returns the answers to all texts; raises BundleError where the bundle does not do that."""
+        ways = _METHODS[self.config.kind]
+        if method not in ways:
+            calls = " and ".join(f"{way}()" for way in ways)
+            raise BundleError(
+                f"{self.folder} has no {method}(): it is a model of the kind {self.config.kind}, with {calls}"
+            )
+        if isinstance(texts, str) or isinstance(pairs, str):
+            raise InputError(
+                f"{method}() takes a list of texts, found a single one; put it in brackets: [text]"
+            )
+        if pairs is None:
+            return list(self.stream(texts, top))
+        try:
+            return list(self.stream(zip(texts, pairs, strict=True), top))
+        except ValueError as error:
+            raise InputError(f"texts and pairs have to be of the same number, but {error}") from error
+
+    def _run(self, pieces: Sequence[Pieces]) -> Floats:
+        """Returns the model's output for a batch."""
+        shape = len(pieces), max(len(item) for item in pieces)
+        ids, mask, types = (np.full(shape, value, np.int64) for value in (self._pad, 0, 0))
+        for row, item in enumerate(pieces):
+            ids[row, : len(item)] = item.ids
+            mask[row, : len(item)] = 1
+            types[row, : len(item)] = item.type_ids
+        return self._compute(ids, mask, types)
+
+    def _compute(self, *arrays: npt.NDArray[np.int64]) -> Floats:
+        try:
+            (output,) = self._session.run(None, dict(zip(INPUTS, arrays, strict=True)))
+        except Exception as error:  # the library raises kinds of its own that have no common ancestor
+            raise BundleError(
+                f"{self.folder / MODEL} fails on {arrays[0].shape[1]} pieces, ids up to {arrays[0].max()} "
+                f"({_first_line(error)}); it does not belong to this {TOKENIZER}, or has fewer positions "
+                "than config.json says: fetch or export the bundle again"
+            ) from error
+        return np.asarray(output)
+
+    def _read(self, row: Floats, pieces: Pieces, text: Text, cut: bool, top: int) -> Answer:
+        """Returns the answer that a row of the output is."""
+        config = self.config
+        if config.kind == "regression":
+            return Score(float(row[0]), cut)
+        if config.kind == "classification":
+            return classified(row, config.classes, cut)
+        if config.kind == "encode":
+            return Encoding(row[: len(pieces)].mean(axis=0), cut)
+        if config.kind == "fill":
+            masks = [row[place] for place, piece in enumerate(pieces.ids) if piece == self._mask]
+            return Filling(tuple(guessed(scores, self._tokenizer, top) for scores in masks), cut)
+        assert isinstance(text, str), "a bundle that tags reads no pairs"
+        return tagged(row, pieces, text, config, cut)
+
+    def _check(self) -> None:
+        """Raises BundleError where model, tokenizer and config do not belong together, by one short run."""
+        found = [item.name for item in self._session.get_inputs()]
+        if sorted(found) != sorted(INPUTS):
+            raise BundleError(
+                f"{self.folder / MODEL} takes {', '.join(found) or 'nothing'}, expected are "
+                f"{', '.join(INPUTS)}; export it again"
+            )
+        pieces = self._tokenizer.get_vocab_size()
+        ids = np.array([[self._pad, pieces - 1]])
+        shape = self._compute(ids, np.ones_like(ids), np.zeros_like(ids)).shape
+        columns = pieces if self.config.kind == "fill" else self.config.columns
+        expected = (1,) if self.config.kind in ("classification", "regression") else (1, 2)
+        if shape[:-1] != expected or columns not in (None, shape[-1]):
+            raise BundleError(
+                f"{self.folder / MODEL} gives scores of the shape {shape} for two pieces, expected is "
+                f"{(*expected, columns or 'width')} by config.json ({self.config.kind}) and {TOKENIZER}; "
+                "they are not of one bundle: fetch or export it again"
+            )
+
+
+def _tokenizer(path: Path, content: bytes) -> Tokenizer:
+    try:
+        return Tokenizer.from_buffer(content)
+    except Exception as error:  # the library raises bare Exception
+        raise BundleError(
+            f"{path} is not a tokenizer ({_first_line(error)}); fetch or export the bundle again"
+        ) from error
+
+
+def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_mem_pattern = False  # it keeps a plan of memory for every shape it has seen
+    # Weights in other files were not checked, so they are looked for where no file can be: below a file.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
+    options.log_severity_level = 4  # errors are raised; they need not be printed too
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library raises kinds of its own that have no common ancestor
+        raise BundleError(
+            f"{path} cannot be opened by onnxruntime {onnxruntime.__version__} ({_first_line(error)}); if it "
+            "was made for a newer one: pip install --upgrade onnxruntime; else export it again"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

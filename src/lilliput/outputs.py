@@ -1,0 +1,85 @@
+"""What a model gives out -> answers: probabilities, tags of words, slots, guesses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Encoding, Tokenizer
+
+from lilliput.answers import Classification, Guess, Slot, Tagging, Word
+from lilliput.bundle import BundleConfig
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+def classified(scores: Floats, classes: Sequence[str], cut: bool) -> Classification:
+    """Returns the class that has the highest of its scores [classes]."""
+    shares = softmax(scores).tolist()
+    best = max(range(len(shares)), key=shares.__getitem__)
+    return Classification(classes[best], shares[best], dict(zip(classes, shares, strict=True)), cut)
+
+
+def guessed(scores: Floats, tokenizer: Tokenizer, top: int) -> tuple[Guess, ...]:
+    """Returns the pieces with the highest of the scores [pieces] of one [MASK]."""
+    shares = softmax(scores)
+    best = np.argsort(-shares, kind="stable")[:top].tolist()
+    return tuple(Guess(str(tokenizer.id_to_token(piece)), float(shares[piece])) for piece in best)
+
+
+def tagged(scores: Floats, pieces: Encoding, text: str, config: BundleConfig, cut: bool) -> Tagging:
+    """Returns the tags of a text's words by the scores [length, tags and classes] of its pieces.
+
+    A word's tag is that of its first piece; the class of a joint model stands at [CLS], in the last columns.
+    """
+    split = len(config.tags)
+    starts: dict[int, tuple[int, int, int]] = {}  # word: its first piece, first character, end
+    for place, (word, (start, end)) in enumerate(zip(pieces.word_ids, pieces.offsets, strict=True)):
+        if word is not None:
+            first = starts.get(word, (place, start, end))
+            starts[word] = (*first[:2], end)
+    shares = softmax(scores[[place for place, _, _ in starts.values()], :split])
+    best = shares.argmax(axis=-1).tolist()
+    words = tuple(
+        Word(text[start:end], start, end, config.tags[tag], float(row[tag]))
+        for (_, start, end), tag, row in zip(starts.values(), best, shares, strict=True)
+    )
+    whole = classified(scores[0, split:], config.classes, cut) if config.classes else None
+    return Tagging(words, join_tags(text, words), whole, cut)
+
+
+def join_tags(text: str, words: Sequence[Word]) -> tuple[Slot, ...]:
+    """Returns the slots that tags make: B-x begins one, I-x goes on with a slot x or else begins one.
+
+    >>> words = [Word("new", 3, 6, "B-city", 0.9), Word("york", 7, 11, "I-city", 0.8)]
+    >>> join_tags("in new york", words)
+    (Slot(name='city', text='new york', start=3, end=11, probability=0.8),)
+    """
+    runs: list[list[Word]] = []
+    before = "O"
+    for word in words:
+        if word.tag.startswith("I-") and before[2:] == word.tag[2:] and before != "O":
+            runs[-1].append(word)
+        elif word.tag != "O":
+            runs.append([word])
+        before = word.tag
+    return tuple(
+        Slot(
+            run[0].tag[2:],
+            text[run[0].start : run[-1].end],
+            run[0].start,
+            run[-1].end,
+            min(word.probability for word in run),
+        )
+        for run in runs
+    )
+
+
+def softmax(scores: Floats) -> Floats:
+    """Returns probabilities over the last axis, in float64.
+
+    >>> softmax(np.array([0.0, 1000.0])).tolist()
+    [0.0, 1.0]
+    """
+    raised = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))

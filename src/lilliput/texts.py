@@ -1,0 +1,84 @@
+"""Texts on their way into a bundle: refused if they are not text, shortened if enormous, put into batches."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from lilliput.bundle import BundleConfig
+
+Text = str | tuple[str, str]
+"""A text, or two that are read together."""
+
+BATCH_PIECES = 512
+"""Pieces in a batch, padding counted: with more of them texts were measured to be slower, one by one too."""
+
+WINDOW_TEXTS, WINDOW_CHARACTERS = 512, 1 << 18
+"""How many texts are sorted by length together."""
+
+CHARACTERS = 64
+"""Characters that are read for each position of a model, where a piece of real text has about 5."""
+
+
+def both(text: object) -> tuple[object, ...]:
+    """Returns the one or two texts that are read together."""
+    return text if isinstance(text, tuple) else (text,)
+
+
+def problem(text: object, config: BundleConfig) -> str:
+    """Returns why a bundle cannot answer a text, as the end of a sentence, or nothing."""
+    parts, wanted = both(text), 2 if config.pairs else 1
+    if len(parts) != wanted:
+        return f"has {len(parts)} parts; this bundle reads {'pairs of texts' if config.pairs else 'one text'}"
+    for part in parts:
+        if not isinstance(part, str):
+            return f"is of the type {type(part).__name__}; expected is str"
+        if not part.strip():
+            return "is empty; leave it out"
+        try:
+            part[: CHARACTERS * config.positions].encode()
+        except UnicodeEncodeError as error:
+            return (
+                f"is not Unicode: character {error.start:,} is a lone surrogate; decode the bytes that it "
+                "came from as UTF-8"
+            )
+    if config.kind == "fill" and "[MASK]" not in str(parts[0]):
+        return "has no [MASK]; put one where a piece is to be guessed"
+    return ""
+
+
+def shortened(text: Text, positions: int) -> Text:
+    """Returns as much of a text as is read at all: more has no place in the model and would take memory."""
+    limit = CHARACTERS * positions
+    if isinstance(text, tuple):
+        return text[0][:limit], text[1][:limit]
+    return text[:limit]
+
+
+def windows(texts: Iterable[Text], positions: int) -> Iterator[list[Text]]:
+    """Yields texts in lists of a bounded number of texts and of characters that are read."""
+    window: list[Text] = []
+    characters = 0
+    for text in texts:
+        window.append(text)
+        characters += sum(
+            min(len(part), CHARACTERS * positions) for part in both(text) if isinstance(part, str)
+        )
+        if len(window) == WINDOW_TEXTS or characters >= WINDOW_CHARACTERS:
+            yield window
+            window, characters = [], 0
+    if window:
+        yield window
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Yields the indices of texts, the shortest first, in batches of at most BATCH_PIECES or of one text.
+
+    >>> list(batches([300, 2, 200, 2]))
+    [[1, 3], [2], [0]]
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[index] > BATCH_PIECES:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
