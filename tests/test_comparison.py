@@ -7,7 +7,7 @@ import pytest
 from conftest import World
 from lilliput.comparison import compare
 from lilliput.errors import StorageError
-from lilliput.finetuning.finetune import Finetuned, named
+from lilliput.finetuning.results import Finetuned, named
 from lilliput.models.task_model import load_encoder, save_task_model
 from lilliput.run import RunDir, StageDir
 from lilliput.tasks.task import Labels, Task

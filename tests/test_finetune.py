@@ -11,7 +11,8 @@ from conftest import World
 from lilliput.config import DistillationConfig, FinetuningConfig
 from lilliput.errors import ConfigError, InputError, ModelError, StorageError
 from lilliput.finetuning import finetune as finetune_module, targets
-from lilliput.finetuning.finetune import Finetuned, finetune, suitable_rate
+from lilliput.finetuning.finetune import finetune, suitable_rate
+from lilliput.finetuning.results import Finetuned
 from lilliput.models.task_model import load_encoder, save_task_model
 from lilliput.run import RunDir, read_json
 from lilliput.tasks.loading import load_task

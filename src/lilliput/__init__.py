@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lilliput.benchmark.corpus import benchmark_corpus as benchmark_corpus
     from lilliput.benchmark.training import benchmark_training as benchmark_training
+    from lilliput.bundling import bundle as bundle
     from lilliput.comparison import compare as compare
     from lilliput.compression import compress as compress, evaluate as evaluate
     from lilliput.config import FinetuningConfig as FinetuningConfig, Recipe as Recipe
@@ -55,6 +56,7 @@ _HOMES = {
     "load_task": "lilliput.tasks.loading",
     "finetune": "lilliput.finetuning.finetune",
     "compare": "lilliput.comparison",
+    "bundle": "lilliput.bundling",
     "plan": "lilliput.planning.plan",
     "benchmark_training": "lilliput.benchmark.training",
     "benchmark_corpus": "lilliput.benchmark.corpus",

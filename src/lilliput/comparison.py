@@ -19,13 +19,15 @@ from scipy.stats import pearsonr
 
 from lilliput.errors import StorageError
 from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
-from lilliput.finetuning.finetune import PREDICTIONS, Finetuned
+from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
 from lilliput.models.task_model import load_task_model
 from lilliput.run import RunDir, read_json, write_json, writing
 from lilliput.settings import build
 from lilliput.tasks.metrics import confusion
-from lilliput.tasks.task import Examples, Labels, Task
+from lilliput.tasks.task import Examples, Task
 
+_COMPARED = ("gold", "predicted")
+"""What lines of predictions hold."""
 _TIMED = 40
 """Times that each model answers the same short text."""
 
@@ -151,18 +153,9 @@ def _entry(model: _Model, teacher: _Model | None, milliseconds: float) -> Entry:
         milliseconds=milliseconds,
         confusion={}
         if model.task.kind == "regression"
-        else confusion(model.task, _labels(model, "gold"), _labels(model, "predicted")),
-    )
-
-
-def _labels(model: _Model, what: str) -> Labels:
-    """Returns what is true, or predicted, of every dev example."""
-    task, lines = model.task, [line[what] for line in model.lines]
-    classes = {name: index for index, name in enumerate(task.classes)}
-    tags = {name: index for index, name in enumerate(task.tags)}
-    return Labels(
-        tuple(classes[line["label"]] if classes else line["label"] for line in lines if "label" in line),
-        tuple(tuple(tags[tag] for tag in line["tags"]) for line in lines if "tags" in line),
+        else confusion(
+            model.task, *(labels_named(model.task, (line[of] for line in model.lines)) for of in _COMPARED)
+        ),
     )
 
 

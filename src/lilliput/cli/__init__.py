@@ -21,7 +21,7 @@ from lilliput.cli.making import (
     vocabulary,
 )
 from lilliput.cli.measuring import benchmark, plan
-from lilliput.cli.running import run
+from lilliput.cli.running import bundle, run
 from lilliput.cli.tasks import evaluate, finetune
 from lilliput.errors import Interrupted, LilliputError, extra_named
 from lilliput.progress import console, is_main
@@ -36,6 +36,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": finetune,
     "plan": plan,
     "benchmark": benchmark,
+    "bundle": bundle,
     "run": run,
     "recipes": recipes,
 }

@@ -51,7 +51,8 @@ def finetune(
         overwrite: Make anew what was made from other inputs.
     """
     from lilliput.config import FinetuningConfig
-    from lilliput.finetuning.finetune import finetune as run_finetuning, render
+    from lilliput.finetuning.finetune import finetune as run_finetuning
+    from lilliput.finetuning.results import render
     from lilliput.tasks.loading import load_task
     from lilliput.tasks.preview import preview
 

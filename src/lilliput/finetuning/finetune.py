@@ -6,19 +6,18 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
-from rich.table import Table
 from tokenizers import Tokenizer
 
 from lilliput.config import FinetuningConfig
 from lilliput.errors import ConfigError, InputError, StorageError
 from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from, task_tokenizer
 from lilliput.finetuning.fit import Exam, Fitted, Lesson, fit, predict
+from lilliput.finetuning.results import PREDICTIONS, Finetuned, named
 from lilliput.finetuning.targets import find_teacher, teacher_targets
 from lilliput.finetuning.texts import more_texts
 from lilliput.models.student import parameter_count
@@ -28,47 +27,13 @@ from lilliput.progress import bar, console
 from lilliput.run import RunDir, StageDir, digest_folder, digest_value, read_json, write_json, writing
 from lilliput.settings import build
 from lilliput.stages import checkpoint_digest
-from lilliput.tasks.task import Examples, Labels, Task, TaskData
+from lilliput.tasks.task import Examples, Task, TaskData
 from lilliput.workers import keep_freed_memory
 
-PREDICTIONS = "predictions.jsonl"
-"""What the best model says of each dev example, beside what is true."""
 _RATE, _WIDTH = 1e-3, 120
 """The learning rate that suits an encoder of that width; for others it falls with the square."""
 _SEARCHED = (1.0, 0.4, 2.5)
 """Learning rates that are tried, times the one that suits the width."""
-
-
-@dataclass(frozen=True)
-class Finetuned:
-    """What a fine-tuning came to."""
-
-    task: Task
-    """What it learnt."""
-    encoder: str
-    """Folder or hub name of the encoder."""
-    teacher: str | None
-    """Folder of the fine-tuned teacher whose targets it learnt."""
-    scores: dict[str, dict[str, float]]
-    """Metrics on the dev set for each seed."""
-    mean: dict[str, float]
-    """Their means."""
-    deviation: dict[str, float]
-    """Their sample standard deviations, 0 of a single seed."""
-    best_seed: str
-    """The seed whose model is kept."""
-    rate: float
-    """Peak learning rate."""
-    parameters: int
-    """Parameters, head included."""
-    weight_bytes: int
-    """Bytes of the weights' file."""
-    examples: dict[str, int]
-    """Examples in `train`, `dev` and, learnt from the teacher alone, `unlabelled`."""
-    cut: dict[str, int]
-    """Examples longer than the encoder's positions: in `dev`, and in `train`, unlabelled ones included."""
-    seconds: float
-    """Time that the seeds took together, search and teacher not counted."""
 
 
 def finetune(
@@ -317,17 +282,6 @@ def _write_predictions(work: _Work, model: TaskModel, path: Path) -> None:
             file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
 
 
-def named(task: Task, labels: Labels, index: int) -> dict[str, Any]:
-    """Returns the labels of one example by name: its `label` (a class or a score), its `tags`."""
-    found: dict[str, Any] = {}
-    if labels.values:
-        value = labels.values[index]
-        found["label"] = task.classes[int(value)] if task.classes else value
-    if labels.tags:
-        found["tags"] = [task.tags[tag] for tag in labels.tags[index]]
-    return found
-
-
 @contextlib.contextmanager
 def _saving(folder: Path) -> Iterator[None]:
     """Turns a disk that does not take a model into one sentence."""
@@ -337,14 +291,3 @@ def _saving(folder: Path) -> Iterator[None]:
         raise StorageError(
             f"the model cannot be saved in {folder} ({error}); make room, then run the same command again"
         ) from error
-
-
-def render(found: Finetuned) -> Table:
-    """Returns the results as a table for the terminal."""
-    table = Table(title=f"{found.task.name}: {found.encoder} fine-tuned, seed {found.best_seed} kept")
-    for column in ("metric", "mean", "deviation", *(f"seed {seed}" for seed in found.scores)):
-        table.add_column(column, justify="left" if column == "metric" else "right")
-    for name, mean in found.mean.items():
-        each = [f"{scores[name]:.1%}" for scores in found.scores.values()]
-        table.add_row(name, f"{mean:.1%}", f"{found.deviation[name]:.1%}", *each)
-    return table
