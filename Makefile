@@ -17,6 +17,9 @@ test: .venv/.installed ## Run the tests
 demo: .venv/.demo ## Compress a sentence encoder on film reviews; DEMO_MINUTES=10 of training
 	$(BIN)/python examples/demo.py $(DEMO_MINUTES)
 
+web: ## Build the page that runs a bundle in a browser: web/dist (needs npm)
+	cd web && npm ci --ignore-scripts && npm run build
+
 lint: .venv/.installed ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,5 +64,5 @@ distclean: clean ## Remove .venv too
 	$(INSTALL) --editable '.[demo]'
 	@touch $@
 
-.PHONY: help test demo lint format clean distclean
+.PHONY: help test demo web lint format clean distclean
 .DEFAULT_GOAL := help

@@ -16,9 +16,9 @@ from hypothesis import given, strategies as st
 
 import lilliput
 from bundles import CLASSES, PIECES, TAGS, Tiny, graph, make_bundle, sign, tokenizer
-from lilliput.bundle import BundleConfig, Kind, finish, read_bundle, sizes
-from lilliput.card import Card, CardScore
 from lilliput.errors import BundleError
+from lilliput.inference.card import Card, CardScore
+from lilliput.inference.format import BundleConfig, Kind, finish, read_bundle, sizes
 
 CARD = Card(
     name="tiny: a 'test'",

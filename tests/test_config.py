@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 from lilliput.config import (
     BatchConfig,
     Budget,
+    FinetuningConfig,
     LexiconConfig,
     ObjectiveWeights,
     OptimizerConfig,
@@ -20,6 +21,7 @@ from lilliput.config import (
 )
 from lilliput.errors import ConfigError
 from lilliput.recipes import RECIPES, lilliput, tiny
+from lilliput.settings import build
 
 STUDENT_ALONE = ObjectiveWeights(student_masked_lm=1.0)
 
@@ -330,3 +332,49 @@ def test_a_stage_is_found_by_name_or_refused_with_the_nearest() -> None:
     assert tiny().stage("dual").name == "dual"
     with pytest.raises(ConfigError, match="recipe 'tiny' has no stage 'studnet'; did you mean 'student'"):
         tiny().stage("studnet")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": "0"}, "epochs must be positive, found 0"),
+        ({"rate": "-1"}, "rate must be positive, found -1"),
+        ({"warm_up": "1"}, "warm_up must lie in [0, 1), found 1"),
+        ({"dropout": "1"}, "dropout must lie in [0, 1), found 1"),
+        ({"balance": "-1"}, "balance must not be negative, found -1"),
+        ({"distillation.weight": "2"}, "distillation.weight must lie in [0, 1], found 2"),
+        ({"distillation.temperature": "0"}, "distillation.temperature must be positive, found 0"),
+        ({"distillation.near": "-5"}, "distillation.near must not be negative, found -5"),
+        ({"distillation.nera": "5"}, "unknown setting 'distillation.nera'; did you mean 'near'?"),
+        ({"rows": "many"}, "'rows' must be int, found 'many'"),
+    ],
+)
+def test_impossible_settings_of_fine_tuning_are_refused(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        FinetuningConfig().replace(changes)
+    assert message in str(caught.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Everything:
+    flag: bool
+    table: dict[str, tuple[int, ...]]
+    anything: Any
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"flag": True, "table": {"a": [1, 2]}, "anything": [None]}, None),
+        ({"flag": 1, "table": {}, "anything": 0}, "'flag' must be bool, found 1"),
+        ({"flag": False, "table": [], "anything": 0}, "'table' must be a table, found []"),
+        ({"flag": False, "table": {"a": ["x"]}, "anything": 0}, "'table.a[0]' must be int, found 'x'"),
+    ],
+)
+def test_flags_and_tables_are_read_strictly(values: dict[str, Any], message: str | None) -> None:
+    if message is None:
+        assert build(_Everything, values, "") == _Everything(True, {"a": (1, 2)}, [None])
+        return
+    with pytest.raises(ConfigError) as caught:
+        build(_Everything, values, "")
+    assert message in str(caught.value)

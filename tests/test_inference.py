@@ -14,11 +14,11 @@ from hypothesis import given, strategies as st
 
 import lilliput
 from bundles import PIECES, POSITIONS, TAGS, Tiny, make_bundle, shares
-from lilliput.answers import Classification, Slot, Tagging, Word
 from lilliput.errors import BundleError, InputError
-from lilliput.inference import Bundle
-from lilliput.outputs import join_tags
-from lilliput.texts import BATCH_PIECES, WINDOW_TEXTS, batches, windows
+from lilliput.inference.answers import Classification, Slot, Tagging, Word
+from lilliput.inference.bundle import Bundle
+from lilliput.inference.outputs import join_tags
+from lilliput.inference.texts import BATCH_PIECES, WINDOW_TEXTS, batches, windows
 
 Make = Callable[..., tuple[Bundle, Tiny]]
 TEXTS = [
@@ -279,7 +279,7 @@ def test_a_text_without_an_answer_leaves_the_others_theirs(make: Make) -> None:
 # Without torch
 
 
-@pytest.mark.parametrize("way", ["lilliput", "lilliput.lines"])
+@pytest.mark.parametrize("way", ["lilliput", "lilliput.inference.lines"])
 def test_nothing_but_numpy_tokenizers_and_onnxruntime_is_imported(make: Make, way: str) -> None:
     _, tiny = make("classification")
     script = (

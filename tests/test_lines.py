@@ -12,9 +12,9 @@ import pytest
 
 from bundles import CLASSES, POSITIONS, Tiny, make_bundle
 from lilliput.__main__ import run_options
-from lilliput.answers import Classification, Encoding, Filling, Guess, Score, Slot, Tagging, Word
 from lilliput.errors import InputError
-from lilliput.lines import as_text
+from lilliput.inference.answers import Classification, Encoding, Filling, Guess, Score, Slot, Tagging, Word
+from lilliput.inference.lines import as_text
 
 Run = Callable[..., tuple[int, list[str], list[str]]]
 GOOD = Classification("good", 0.75, {"bad": 0.25, "good": 0.75}, cut=False)
@@ -113,7 +113,7 @@ def test_a_line_of_many_megabytes_is_cut(run: Run, tiny: Tiny) -> None:
 @pytest.mark.parametrize("given", [b"good film\n" * 20_000, b"film " * 16_000_000], ids=["lines", "one line"])
 def test_memory_is_bounded(tiny: Tiny, given: bytes) -> None:
     script = (
-        "import resource, sys; from pathlib import Path; from lilliput.lines import run; "
+        "import resource, sys; from pathlib import Path; from lilliput.inference.lines import run; "
         f"run(Path({str(tiny.folder)!r}), None, False); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)"
     )

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from pytorch_optimizer import Muon
+from torch import Tensor, nn
 
 from conftest import LENGTH, World, stir
 from lilliput import step as step_module
@@ -212,7 +213,7 @@ def test_a_step_changes_everything_that_is_trained(world: World, name: str, star
     trainees = made(world, ALL, start)
     before = weights_of(trainees)
     stepper = stepper_of(trainees, name=name)
-    assert type(stepper.optimizer.optimizer).__name__.lower() == name
+    assert type(stepper.optimizer.optimizer).__name__.strip("_").lower() == name
     for step in range(2):
         stepper.step(batches(world, step=step), step + 1, done=0.5)
     assert changed(before, trainees) == set(before)
@@ -374,3 +375,27 @@ def test_bfloat16_trains_everything_too(world: World) -> None:
     assert stepper.step(batches(world), 1, done=0.5) == pytest.approx(exact, rel=0.05)
     assert changed(before, trainees) == set(before)
     assert all(item.dtype == torch.float32 for item in trainees.parameters())
+
+
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (12, 12)])
+def test_muon_takes_the_librarys_steps_in_the_precision_of_training(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = [nn.Linear(shape[1], shape[0], bias=False) for _ in range(2)]
+    before = weights[0].weight.detach().clone()
+    weights[1].load_state_dict(weights[0].state_dict())
+    products: list[torch.dtype] = []
+    multiply = torch.bmm
+
+    def counted(first: torch.Tensor, *others: torch.Tensor, **options: torch.Tensor) -> torch.Tensor:
+        products.append(first.dtype)
+        return multiply(first, *others, **options)
+
+    monkeypatch.setattr(torch, "bmm", counted)
+    for weight, kind in zip(weights, (step_module._Muon, Muon), strict=True):
+        group = {"params": list(weight.parameters()), "use_muon": True, "lr": 0.1, "weight_decay": 0.0}
+        weight.weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        kind([group], use_adjusted_lr=True).step()
+    assert set(products) == {step_module.training_dtype(torch.device("cpu"))}
+    step = weights[0].weight - before
+    torch.testing.assert_close(step, weights[1].weight - before, atol=0.05 * float(step.abs().max()), rtol=0)

@@ -160,3 +160,8 @@ def test_a_spoilt_student_is_refused(
         (weights if spoil == "missing" else tmp_path / "config.json").unlink()
     with pytest.raises(StorageError, match="no student could be loaded from"):
         load_student(tmp_path)
+
+
+def test_a_student_is_tuned_without_dropout_as_it_was_trained(world: World) -> None:
+    config = student_config(StudentConfig(), world.lexicon.student_size, world.lexicon.student_special)
+    assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.0, 0.0)

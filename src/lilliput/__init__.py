@@ -9,6 +9,8 @@ The data walks once through these stages; each imports only from those before it
 5. `objectives`: scores and targets -> (sum, count).
 6. `training`: the loop of one stage (`step`, `stages`, `checkpoint`), in one of the `processes` or in
    several, and how good it is (`evaluation`).
+7. `tasks`: labelled sets and their metrics; `finetuning`: an encoder learns one, also from a fine-tuned
+   teacher, also on text without labels (`unlabelled`); `comparison`: what of the teacher's scores is kept.
 
 `inference` answers texts with a finished `bundle`, on numpy, tokenizers and onnxruntime alone; all else needs
 the extra `train`.
@@ -25,31 +27,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lilliput.benchmark.corpus import benchmark_corpus as benchmark_corpus
     from lilliput.benchmark.training import benchmark_training as benchmark_training
+    from lilliput.bundling import bundle as bundle
+    from lilliput.comparison import compare as compare
     from lilliput.compression import compress as compress, evaluate as evaluate
-    from lilliput.config import Recipe as Recipe
+    from lilliput.config import FinetuningConfig as FinetuningConfig, Recipe as Recipe
     from lilliput.corpus import Corpus as Corpus, build_corpus as build_corpus
     from lilliput.errors import LilliputError as LilliputError
-    from lilliput.inference import Bundle as Bundle, load as load
+    from lilliput.finetuning.finetune import finetune as finetune
+    from lilliput.inference.bundle import Bundle as Bundle, load as load
     from lilliput.lexicon import Lexicon as Lexicon, build_lexicon as build_lexicon
     from lilliput.planning.plan import plan as plan
     from lilliput.recipes import find_recipe as find_recipe
+    from lilliput.run import RunDir as RunDir
+    from lilliput.tasks.loading import load_task as load_task
     from lilliput.tokenizer import load_tokenizer as load_tokenizer
     from lilliput.training import train as train
     from lilliput.vocabularies import vocabulary as vocabulary
 
 _HOMES = {
-    "load": "lilliput.inference",
-    "Bundle": "lilliput.inference",
+    "load": "lilliput.inference.bundle",
+    "Bundle": "lilliput.inference.bundle",
     "compress": "lilliput.compression",
     "evaluate": "lilliput.compression",
     "train": "lilliput.training",
     "build_corpus": "lilliput.corpus",
     "build_lexicon": "lilliput.lexicon",
     "vocabulary": "lilliput.vocabularies",
+    "load_task": "lilliput.tasks.loading",
+    "finetune": "lilliput.finetuning.finetune",
+    "compare": "lilliput.comparison",
+    "bundle": "lilliput.bundling",
     "plan": "lilliput.planning.plan",
     "benchmark_training": "lilliput.benchmark.training",
     "benchmark_corpus": "lilliput.benchmark.corpus",
     "Recipe": "lilliput.config",
+    "FinetuningConfig": "lilliput.config",
+    "RunDir": "lilliput.run",
     "find_recipe": "lilliput.recipes",
     "LilliputError": "lilliput.errors",
     "Corpus": "lilliput.corpus",

@@ -15,7 +15,7 @@ def main() -> None:
         return
     try:
         gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of the start
-        from lilliput.lines import run
+        from lilliput.inference.lines import run
 
         gc.freeze()
         gc.enable()

@@ -76,6 +76,11 @@ def documents_of(path: Path, file: BinaryIO, column: str) -> Iterator[bytes]:
     return _json_lines(path, chunks, column) if kind in TABLES else _plain(chunks)
 
 
+def lines_of(path: Path, file: BinaryIO) -> Iterator[str]:
+    """Yields the lines of an open file, decompressed; raises InputError where it is not UTF-8 text."""
+    return (line.decode() for line in _lines(_checked(path, _chunks(path, file))))
+
+
 def encoded(text: object, where: str, column: str) -> bytes:
     """Returns a row's text as UTF-8, nothing as empty; halves of surrogate pairs, no text, as U+FFFD."""
     if text is None:

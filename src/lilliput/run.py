@@ -270,6 +270,19 @@ class RunDir:
         """The directory of one training stage."""
         return self.path / "training" / stage
 
+    def finetuned(self, task: str) -> Path:
+        """The directory of the model fine-tuned for a task: a plain transformers checkpoint."""
+        return self.path / "finetuned" / task
+
+    def finetuned_models(self) -> list[Path]:
+        """Returns the directories of all finished models that were fine-tuned for tasks."""
+        return sorted(path.parent for path in self.path.glob("finetuned/*/manifest.json"))
+
+    @property
+    def targets(self) -> Path:
+        """The directory of what fine-tuned teachers say of texts."""
+        return self.path / "targets"
+
     def evaluation(self, digest: str) -> Path:
         """The directory of the `corpus` and `lexicon` of a text to evaluate on."""
         return self.path / "evaluation" / digest

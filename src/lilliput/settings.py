@@ -55,16 +55,15 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, where)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"'{where}' must be a list, found {value!r}")
-        (item_hint, _) = typing.get_args(hint)
-        return tuple(_value(item_hint, item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin in (tuple, dict):
+        return _collection(origin, typing.get_args(hint), value, where)
     if origin is Literal:
         choices = typing.get_args(hint)
         if value in choices:
             return value
         raise ConfigError(f"'{where}' must be one of {', '.join(choices)}, found {value!r}")
+    if hint is Any or (hint is bool and isinstance(value, bool)):
+        return value
     accepted = typing.get_args(hint) if origin is types.UnionType else (hint,)
     if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
         pass
@@ -75,3 +74,14 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return value
     names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in accepted)
     raise ConfigError(f"'{where}' must be {names}, found {value!r}")
+
+
+def _collection(origin: Any, hints: tuple[Any, ...], value: Any, where: str) -> Any:
+    """Checks a JSON list or table against the hints of its items and returns it as a tuple or dict."""
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"'{where}' must be a list, found {value!r}")
+        return tuple(_value(hints[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if not isinstance(value, dict):
+        raise ConfigError(f"'{where}' must be a table, found {value!r}")
+    return {name: _value(hints[1], item, f"{where}.{name}") for name, item in value.items()}

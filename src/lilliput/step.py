@@ -8,10 +8,12 @@ objectives. `Stepper` divides them, goes backward, clips and steps. Both name th
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from pytorch_optimizer import Lamb, Muon
+from pytorch_optimizer.optimizer.utils.matrix import zero_power_via_newton_schulz_5
 from torch import Tensor, nn
 from torch.profiler import record_function
 from transformers import BertForMaskedLM
@@ -169,12 +171,35 @@ def build_optimizer(trainees: Trainees, config: OptimizerConfig) -> torch.optim.
                 groups.append({"params": chosen, "use_muon": use_muon, **rates})
     betas = (0.9, config.beta2)
     if config.name == "muon":
-        return Muon(groups, adamw_betas=betas, use_adjusted_lr=True)
+        return _Muon(groups, adamw_betas=betas, use_adjusted_lr=True)
     if config.name == "lamb":
         # Gradients are clipped here already, per model; LAMB's own clipping over all of them would mix the
         # models.
         return Lamb(groups, betas=betas, max_grad_norm=0.0)
     return torch.optim.AdamW(groups, betas=betas, fused=True)
+
+
+class _Muon(Muon):
+    """Muon that makes steps orthogonal in the faster precision of their device.
+
+    The library always does it in bfloat16. Where a processor only emulates that, it was half of a student's
+    step (838 ms of 1,639).
+    """
+
+    @staticmethod
+    def _orthogonalize(group: dict[str, Any], updates: list[Tensor]) -> list[Tensor]:
+        """Returns the nearest orthogonal matrices to matrices of one shape, up to transposition."""
+        tall = [update.shape[0] > update.shape[1] for update in updates]
+        stacked = torch.stack(
+            [update.mT if flip else update for update, flip in zip(updates, tall, strict=True)]
+        )
+        found = zero_power_via_newton_schulz_5(
+            stacked,
+            num_steps=group["ns_steps"],
+            weights=group["ns_coeffs"],
+            dtype=training_dtype(stacked.device),
+        )
+        return [update.mT if flip else update for update, flip in zip(found, tall, strict=True)]
 
 
 def _hidden_matrices(module: nn.Module) -> set[Tensor]:

@@ -25,6 +25,8 @@ def student_config(config: StudentConfig, vocabulary: int, special: SpecialPiece
         intermediate_size=config.feed_forward,
         max_position_embeddings=config.positions,
         pad_token_id=special.pad,
+        hidden_dropout_prob=0.0,  # it is trained without, and so small that it should be tuned without
+        attention_probs_dropout_prob=0.0,
     )
 
 

@@ -26,6 +26,8 @@ class Task:
     """Names of the tags, of which a word has one (O, B-x, I-x); empty for classification and regression."""
     metric: str = "accuracy"
     """The metric that decides, one of those that `metrics.score` gives for this kind."""
+    positive: str | None = None
+    """The class whose F1 is `f1`; None for the mean over all classes."""
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,7 @@ class TaskData:
     task: Task
     train: Examples
     dev: Examples
+    origin: str = ""
+    """What was read, and in which columns."""
+    warnings: tuple[str, ...] = ()
+    """What its user should know before anything is learnt from it, each a sentence."""

@@ -17,11 +17,11 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Encoding as Pieces, Tokenizer
 
-from lilliput.answers import Answer, Classification, Encoding, Filling, Score, Tagging
-from lilliput.bundle import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
 from lilliput.errors import BundleError, InputError
-from lilliput.outputs import Floats, classified, guessed, tagged
-from lilliput.texts import Text, batches, problem, shortened, windows
+from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
+from lilliput.inference.format import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
+from lilliput.inference.outputs import Floats, classified, guessed, tagged
+from lilliput.inference.texts import Text, batches, problem, shortened, windows
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 

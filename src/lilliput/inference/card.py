@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lilliput.bundle import BundleConfig
+from lilliput.inference.format import BundleConfig
 
 _CALLS = {
     "classification": ("classify", "text-classification"),

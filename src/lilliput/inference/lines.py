@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lilliput.answers import Answer, Classification, Encoding, Filling, Score, Tagging
 from lilliput.errors import InputError, LilliputError
-from lilliput.inference import Bundle, load
-from lilliput.texts import CHARACTERS, WINDOW_TEXTS, Text
+from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
+from lilliput.inference.bundle import Bundle, load
+from lilliput.inference.texts import CHARACTERS, WINDOW_TEXTS, Text
 
 _CHUNK_BYTES = 1 << 16
 _COMPLAINTS = 10

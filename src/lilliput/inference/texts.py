@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lilliput.bundle import BundleConfig
+from lilliput.inference.format import BundleConfig
 
 Text = str | tuple[str, str]
 """A text, or two that are read together."""

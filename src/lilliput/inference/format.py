@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from lilliput.errors import BundleError
 
 if TYPE_CHECKING:
-    from lilliput.card import Card
+    from lilliput.inference.card import Card
 
 FORMAT = 1
 """Raised whenever the files of a bundle change their meaning."""

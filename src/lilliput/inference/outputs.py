@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
-from lilliput.answers import Classification, Guess, Slot, Tagging, Word
-from lilliput.bundle import BundleConfig
+from lilliput.inference.answers import Classification, Guess, Slot, Tagging, Word
+from lilliput.inference.format import BundleConfig
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -1,0 +1,104 @@
+"""What survives compression on tasks: students with different beginnings, beside their teacher.
+
+    python experiments/tasks.py TEACHER RUN OUT --tasks DATA/sst2 DATA/mrpc [--seeds 3] [--also NAME=FOLDER]
+
+RUN is a finished run of `lilliput compress` from TEACHER. Fine-tuned are, all by the same code and with the
+same settings: the teacher; its first two layers; the run's student; the same shape from a random start and
+from the warm start without training; other encoders named with --also; and the run's student again with task
+distillation from the fine-tuned teacher. Everything lies in OUT and is done once, so the script can be
+interrupted and run again. The comparison is in OUT/comparison.
+"""
+
+import argparse
+from pathlib import Path
+
+from transformers import BertModel
+
+from lilliput.comparison import compare, markdown
+from lilliput.config import DistillationConfig, FinetuningConfig, Recipe
+from lilliput.finetuning.finetune import finetune
+from lilliput.models.student import random_student, save_student, student_config
+from lilliput.run import RunDir, read_json
+from lilliput.stages import Data, first_models
+from lilliput.tasks.loading import load_task
+from lilliput.tokenizer import load_tokenizer, save_tokenizer
+
+EPOCHS = {"sst2": 3, "mrpc": 8, "stsb": 8, "sick": 8, "snips": 8}
+"""Passes over the labelled examples at most, for encoders of all sizes."""
+DISTILLED = {
+    "sst2": (3, DistillationConfig(near=40_000)),
+    "mrpc": (6, DistillationConfig(recombined=10_000, substitutions=1)),
+    "stsb": (6, DistillationConfig(recombined=15_000, substitutions=1)),
+    "sick": (6, DistillationConfig(recombined=10_000, substitutions=1)),
+    "snips": (8, DistillationConfig(substitutions=1)),
+}
+"""Passes over labelled and unlabelled texts, and what is learnt of the teacher."""
+
+
+def first_students(teacher: str, run: RunDir, out: Path) -> None:
+    """Writes students of the run's shape that no text has trained, as runs `random` and `warm`."""
+    recipe = Recipe.from_dict(read_json(run.summary)["recipe"])
+    stage = next(stage for stage in recipe.stages if stage.objectives.trains_student)
+    data = Data.open(run, stage.batch.length, recipe.student.positions)
+    tokenizer = data.lexicon.student_tokenizer()
+    config = student_config(recipe.student, data.lexicon.student_size, data.lexicon.student_special)
+    save_student(random_student(config, recipe.seed), tokenizer, RunDir(out / "random").student)
+    source = data.source(stage, (recipe.seed, recipe.stages.index(stage)))
+    warm = first_models(run, recipe, stage, teacher, data.lexicon, source, fit=True).student
+    assert warm is not None
+    save_student(warm, tokenizer, RunDir(out / "warm").student)
+
+
+def two_layers(teacher: str, out: Path) -> None:
+    """Writes the teacher's embeddings and first two layers as run `two_layers`."""
+    folder = RunDir(out / "two_layers").student
+    BertModel.from_pretrained(teacher, num_hidden_layers=2).save_pretrained(folder)
+    save_tokenizer(load_tokenizer(teacher), folder)
+
+
+def main() -> None:
+    """Fine-tunes everything and prints the comparison."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("teacher", help="folder of the original teacher")
+    parser.add_argument("run", type=Path, help="a finished run of lilliput compress")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--tasks", nargs="+", required=True)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument(
+        "--ways", nargs="+", default=["lilliput", "distilled", "warm", "random", "two_layers"]
+    )
+    parser.add_argument("--also", nargs="*", default=[], metavar="NAME=FOLDER")
+    options = parser.parse_args()
+    run, out, ways = RunDir(options.run), options.out, options.ways
+    if {"random", "warm"} & set(ways) and not (out / "warm").exists():
+        first_students(options.teacher, run, out)
+    if "two_layers" in ways and not (out / "two_layers").exists():
+        two_layers(options.teacher, out)
+    encoders = {name: str(out / name) for name in ways} | {"lilliput": str(run.path)}
+    encoders |= dict(item.split("=", 1) for item in options.also)
+    for name in options.tasks:
+        data = load_task(name)
+        task = data.task.name
+        config = FinetuningConfig(epochs=EPOCHS[task])
+        finetune(options.teacher, data, RunDir(out / "teacher"), config)
+        for way in [*ways, *(item.split("=", 1)[0] for item in options.also)]:
+            if way == "distilled":
+                epochs, distillation = DISTILLED[task]
+                finetune(
+                    str(run.path),
+                    data,
+                    RunDir(out / way),
+                    FinetuningConfig(epochs=epochs, distillation=distillation),
+                    teacher=str(out / "teacher"),
+                    seeds=options.seeds,
+                )
+            else:
+                finetune(encoders[way], data, RunDir(out / way), config, seeds=options.seeds)
+    runs = [out / way for way in [*ways, *(item.split("=", 1)[0] for item in options.also)]]
+    print(markdown(compare(runs, out / "comparison", teacher=out / "teacher")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Stage 9: a model of a run -> a bundle: exported, scored by its own file, with its card and signature."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lilliput.errors import StorageError
+from lilliput.export.export import Exported, export
+from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
+from lilliput.inference.bundle import load
+from lilliput.inference.card import Card, CardScore
+from lilliput.inference.format import finish
+from lilliput.models.student import parameter_count
+from lilliput.models.task_model import load_task_model
+from lilliput.models.teacher import load_masked_lm
+from lilliput.run import RunDir, read_json
+from lilliput.settings import build
+from lilliput.tasks.metrics import score
+from lilliput.tasks.task import Task
+
+_UNKNOWN = "not recorded"
+_LIMITS = (
+    "It was scored on the examples named here and on nothing else.",
+    "It repeats what its training texts hold, their prejudices too.",
+)
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A finished bundle."""
+
+    exported: Exported
+    """What was exported, and how closely it answers as torch does."""
+    files: dict[str, int]
+    """Bytes of every file, card and manifest included."""
+    scores: dict[str, float]
+    """Metrics of the bundle's own answers to the task's dev examples; empty where it has no task."""
+    float_scores: dict[str, float]
+    """The same of the model before it was exported."""
+
+    @property
+    def total(self) -> int:
+        """Bytes of all files."""
+        return sum(self.files.values())
+
+
+def bundle(
+    model: str | Path,
+    out: Path,
+    *,
+    task: str | None = None,
+    quantization: str = "int8",
+    kind: Literal["fill", "encode"] | None = None,
+    licence: str = "apache-2.0",
+) -> Bundled:
+    """Makes a bundle of a run's student, of its model of a task, or of any BERT checkpoint's folder.
+
+    Args:
+        model: A run, or a folder with a checkpoint.
+        out: The bundle's folder.
+        task: Of a run, the task whose fine-tuned model is meant; without one, its student.
+        quantization: How weights are stored: float32, float16, int8, mixed or int4.
+        kind: What a checkpoint without a task is for: `fill` or `encode`.
+        licence: SPDX name of the licence of the weights, for the card.
+
+    Raises:
+        StorageError: If there is no such model, or something cannot be read or written.
+        ModelError: If the model cannot be exported, or the file would not answer as it does.
+    """
+    run = RunDir(Path(model))
+    folder = run.finetuned(task) if task is not None else run.student
+    if task is None and not folder.is_dir():
+        folder = Path(model)
+    if not folder.is_dir():
+        raise StorageError(
+            f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"
+        )
+    exported = export(folder, out, quantization=quantization, kind=kind)
+    results: Finetuned | None = None
+    if (folder / PREDICTIONS).exists():
+        results = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
+    first = _card(folder, out.name, run, results, (), licence)
+    finish(out, first)  # a bundle that can be opened, and so be scored
+    found = {} if results is None else _scores(out, folder, results.task)
+    if results is not None:
+        shown = tuple(CardScore(name, value, f"{results.task.name} dev") for name, value in found.items())
+        finish(out, dataclasses.replace(first, scores=shown))
+    files = {item.name: item.stat().st_size for item in sorted(out.iterdir()) if item.is_file()}
+    before = {} if results is None else results.scores[results.best_seed]
+    return Bundled(exported, files, found, before)
+
+
+def _card(
+    folder: Path,
+    name: str,
+    run: RunDir,
+    results: Finetuned | None,
+    scores: tuple[CardScore, ...],
+    licence: str,
+) -> Card:
+    """Returns the card with what the run recorded."""
+    source = RunDir(Path(results.encoder).parent) if results is not None else run
+    summary: Mapping[str, Any] = read_json(source.summary) if source.summary.exists() else {}
+    teacher, recipe = summary.get("teacher", _UNKNOWN), summary.get("recipe", {}).get("name", _UNKNOWN)
+    model = load_masked_lm(str(folder))[0] if results is None else load_task_model(folder)[0]
+    counts = {"model": parameter_count(model)}
+    if summary:
+        counts["teacher"] = summary["teacher_parameters"]
+    steps = [f"recipe {recipe}" if summary else _UNKNOWN]
+    if results is not None:
+        taught = f", taught by {Path(results.teacher).parent.parent.name}" if results.teacher else ""
+        steps.append(f"fine-tuned for {results.task.name} at rate {results.rate:.2g}{taught}")
+    return Card(
+        name=name,
+        teacher=Path(teacher).name if Path(teacher).is_dir() else teacher,
+        corpus=_corpus(source, summary),
+        recipe="; ".join(steps),
+        parameters=counts,
+        scores=scores,
+        limits=_LIMITS,
+        licence=licence,
+    )
+
+
+def _corpus(run: RunDir, summary: Mapping[str, Any]) -> str:
+    """Returns what the run's student has read."""
+    manifest = run.corpus / "manifest.json"
+    if not (manifest.exists() and summary):
+        return _UNKNOWN
+    inputs = read_json(manifest)["made_from"]["inputs"]
+    names = [source.get("file") or source.get("data_set") for source in inputs]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+    return f"{shown}: {summary['words']:,} words read in training"
+
+
+def _scores(out: Path, folder: Path, task: Task) -> dict[str, float]:
+    """Returns the metrics of a bundle's answers to the dev examples of its task."""
+    lines = [json.loads(line) for line in (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()]
+    texts = [line["text"] if isinstance(line["text"], str) else " ".join(line["text"]) for line in lines]
+    given = zip(texts, (line["pair"] for line in lines), strict=True) if task.pairs else texts
+    answers = list(load(out).stream(given))
+    said = [_named(task, answer, line["text"]) for answer, line in zip(answers, lines, strict=True)]
+    return score(task, labels_named(task, (line["gold"] for line in lines)), labels_named(task, said))
+
+
+def _named(task: Task, answer: Any, given: str | list[str]) -> dict[str, Any]:
+    """Returns an answer as `finetune.named` has it; tags are those of the given words."""
+    found: dict[str, Any] = {}
+    if task.kind == "regression":
+        found["label"] = answer.value
+    elif task.classes:
+        found["label"] = (answer.classification if task.tags else answer).label
+    if task.tags:
+        by_start = {word.start: word.tag for word in answer.words}
+        starts = itertools.accumulate((len(word) + 1 for word in given), initial=0)
+        # A word that was cut off, or of which nothing is left, has no tag.
+        found["tags"] = [by_start.get(start, "O") for start, _ in zip(starts, given, strict=False)]
+    return found

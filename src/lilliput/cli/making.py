@@ -1,0 +1,210 @@
+"""The commands that make a student: text, vocabulary, training, and all of it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lilliput.cli.options import Corpus, Settings, Teacher, recipe_of, show
+from lilliput.errors import ConfigError
+from lilliput.run import RunDir
+
+
+def build_corpus(
+    teacher: Teacher,
+    corpus: Corpus,
+    out: Path,
+    text_column: str = "text",
+    workers: int | None = None,
+    ray: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Read text into word ids, in OUT/corpus.
+
+    Args:
+        teacher: Folder or hub name of the teacher, whose tokenizer says what a word is.
+        corpus: Text files, .jsonl, .csv, .parquet (also compressed), folders, globs, or hub data sets such as
+            wikimedia/wikipedia:20231101.en.
+        out: The run's folder.
+        text_column: Which column of tables and data sets holds the text.
+        workers: Processes; by default as many as there are cores.
+        ray: Share the work on a Ray cluster: its HOST:PORT, or auto for the one this machine belongs to, or
+            local for Ray on this machine alone.
+        overwrite: Make anew what was made from other inputs.
+    """
+    from lilliput.corpus import build_corpus as build
+    from lilliput.tokenizer import load_tokenizer
+
+    made = build(
+        corpus,
+        load_tokenizer(teacher),
+        RunDir(out).corpus,
+        text_column=text_column,
+        workers=workers,
+        ray=ray,
+        overwrite=overwrite,
+    )
+    show(
+        f"{made.words:,} words, {made.documents:,} documents, {len(made.counts) - 2:,} word types "
+        f"in {made.path}"
+    )
+
+
+def build_lexicon(
+    teacher: Teacher, out: Path, recipe: str = "lilliput", set_: Settings = (), overwrite: bool = False
+) -> None:
+    """Learn the student's vocabulary and segment every word, in OUT/lexicon.
+
+    Args:
+        teacher: Folder or hub name of the teacher.
+        out: The run's folder, with its corpus.
+        recipe: Name of a recipe, or a .toml or .json file; its lexicon settings are used.
+        set_: Settings to change, such as lexicon.size=2000.
+        overwrite: Make anew what was made from other inputs.
+    """
+    from lilliput.corpus import Corpus
+    from lilliput.lexicon import build_lexicon as build
+    from lilliput.tokenizer import load_tokenizer
+
+    run, chosen = RunDir(out), recipe_of(recipe, set_)
+    made = build(
+        Corpus.open(run.corpus), load_tokenizer(teacher), chosen.lexicon, run.lexicon, overwrite=overwrite
+    )
+    show(made.report.describe(chosen.student.width))
+
+
+def vocabulary(
+    teacher: Teacher,
+    out: Path,
+    sizes: Annotated[str, tyro.conf.arg(metavar="N,N,...")] = "1000,2000,5000,10000",
+    width: int = 120,
+    overwrite: bool = False,
+) -> None:
+    """Show what a vocabulary's size costs and saves, as a table and a plot, in OUT/vocabulary.
+
+    Args:
+        teacher: Folder or hub name of the teacher.
+        out: The run's folder, with its corpus.
+        sizes: Vocabulary sizes to try.
+        width: The student's width, for the size of its embeddings.
+        overwrite: Make anew what was made from other inputs.
+    """
+    from lilliput.corpus import Corpus
+    from lilliput.tokenizer import load_tokenizer
+    from lilliput.vocabularies import render, vocabulary as compare
+
+    try:
+        numbers = [int(size) for size in sizes.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--sizes takes whole numbers separated by commas, found '{sizes}'") from error
+    run = RunDir(out)
+    rows = compare(
+        Corpus.open(run.corpus), load_tokenizer(teacher), numbers, run.vocabulary, width, overwrite=overwrite
+    )
+    show(render(rows))
+    show(f"table and plot in {run.vocabulary}")
+
+
+def train(
+    teacher: Teacher,
+    stage: str,
+    out: Path,
+    recipe: str = "lilliput",
+    set_: Settings = (),
+    minutes: float | None = None,
+    words: int | None = None,
+    checkpoint_minutes: float = 5.0,
+    overwrite: bool = False,
+) -> None:
+    """Train one stage of a recipe, in OUT/training/STAGE.
+
+    Args:
+        teacher: Folder or hub name of the teacher.
+        stage: Name of the stage in the recipe, such as teacher, dual or student.
+        out: The run's folder, with its corpus and lexicon.
+        recipe: Name of a recipe, or a .toml or .json file.
+        set_: Settings to change, such as student.width=96 or stages.student.optimizer.student_rate=0.001.
+        minutes: Minutes of training, all stages of the recipe together.
+        words: Words of training, all stages of the recipe together.
+        checkpoint_minutes: Minutes between checkpoints.
+        overwrite: Make anew what was made from other inputs.
+    """
+    from lilliput.training import train as run_stage
+
+    results = run_stage(
+        RunDir(out),
+        recipe_of(recipe, set_, minutes, words),
+        stage,
+        teacher,
+        overwrite=overwrite,
+        checkpoint_minutes=checkpoint_minutes,
+    )
+    show(json.dumps(results, indent=2))
+
+
+def compress(
+    teacher: Teacher,
+    corpus: Corpus,
+    out: Path,
+    recipe: str = "lilliput",
+    set_: Settings = (),
+    minutes: float | None = None,
+    words: int | None = None,
+    held_out: Corpus = (),
+    text_column: str = "text",
+    workers: int | None = None,
+    checkpoint_minutes: float = 5.0,
+    overwrite: bool = False,
+) -> None:
+    """Make a small student of a teacher: every stage in its order, each done once.
+
+    Run it again to go on after an interruption. The student lies in OUT/student as a plain transformers
+    checkpoint.
+
+    Args:
+        teacher: Folder or hub name of a BERT checkpoint, such as bert-base-uncased.
+        corpus: Text files, .jsonl, .csv, .parquet (also compressed), folders, globs, or hub data sets such as
+            wikimedia/wikipedia:20231101.en.
+        out: The run's folder.
+        recipe: Name of a recipe (lilliput, paper48, paper96, paper192, mixed_vocabulary, tiny), or a .toml or
+            .json file.
+        set_: Settings to change, such as student.width=96 or stages.student.optimizer.student_rate=0.001.
+        minutes: Minutes of training, all stages together.
+        words: Words of training, all stages together.
+        held_out: Separate text to evaluate on; without it documents of the corpus are held out.
+        text_column: Which column of tables and data sets holds the text.
+        workers: Processes that read the corpus; by default as many as there are cores.
+        checkpoint_minutes: Minutes between checkpoints.
+        overwrite: Make anew what was made from other inputs.
+    """
+    from lilliput.compression import compress as run_all, render
+
+    summary = run_all(
+        teacher,
+        corpus,
+        out,
+        recipe_of(recipe, set_, minutes, words),
+        held_out=held_out,
+        text_column=text_column,
+        workers=workers,
+        checkpoint_minutes=checkpoint_minutes,
+        overwrite=overwrite,
+    )
+    show(render(summary))
+    show(f"the student is in {RunDir(out).student}; load it with transformers' AutoModelForMaskedLM")
+
+
+def recipes(name: Annotated[str, tyro.conf.Positional] = "") -> None:
+    """List the recipes, or print one as JSON, ready to be edited and given to --recipe.
+
+    Args:
+        name: The recipe to print.
+    """
+    from lilliput.recipes import RECIPES, find_recipe
+
+    if name:
+        show(json.dumps(find_recipe(name).to_dict(), indent=2))
+    else:
+        for recipe, make in RECIPES.items():
+            show(f"{recipe:18}{(make.__doc__ or '').splitlines()[0]}")

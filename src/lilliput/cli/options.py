@@ -1,0 +1,49 @@
+"""What commands share: the options they have in common, recipes with changes, and printing."""
+
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from lilliput.config import Recipe
+from lilliput.errors import ConfigError
+from lilliput.progress import is_main
+
+Teacher = Annotated[str, tyro.conf.Positional]
+Corpus = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT")]
+Settings = Annotated[
+    tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="KEY=VALUE")
+]
+
+
+def recipe_of(
+    name: str, settings: tuple[str, ...], minutes: float | None = None, words: int | None = None
+) -> Recipe:
+    """Returns the recipe of that name with what the command line changes."""
+    from lilliput.recipes import find_recipe
+
+    if minutes is not None and words is not None:
+        raise ConfigError("a run's cost is either --minutes or --words, not both")
+    if minutes is not None:
+        settings = (*settings, f"budget.minutes={minutes}")
+    if words is not None:
+        settings = (*settings, f"budget.words={words}")
+    return changed(find_recipe(name), settings)
+
+
+def changed(recipe: Recipe, settings: tuple[str, ...]) -> Recipe:
+    """Returns a recipe with what --set changes."""
+    return recipe.replace(pairs_of(settings))
+
+
+def pairs_of(settings: tuple[str, ...]) -> dict[str, str]:
+    """Returns keys and values that --set gives; raises ConfigError where one is no such pair."""
+    wrong = [item for item in settings if "=" not in item]
+    if wrong:
+        raise ConfigError(f"--set takes KEY=VALUE, found '{wrong[0]}', for instance student.width=96")
+    return dict(item.split("=", 1) for item in settings)
+
+
+def show(result: object) -> None:
+    """Prints a result on standard output, by one of several processes."""
+    Console(quiet=not is_main).print(result, highlight=False, markup=False, soft_wrap=isinstance(result, str))

@@ -1,0 +1,60 @@
+"""The commands of bundles: to make one, and to answer texts with it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from lilliput.cli.options import show
+
+
+def run(
+    bundle: Annotated[Path, tyro.conf.Positional],
+    top: int | None = None,
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Answer texts with a bundle: each line of standard input is a text, each of the output its answer.
+
+    Two texts that are read together have a tab between them. A line that cannot be answered has an empty line
+    for an answer and a sentence on standard error.
+
+    Args:
+        bundle: The bundle's folder.
+        top: How many classes, or pieces for each [MASK]; by default the best class, or 5 pieces.
+        json_: Write JSON objects, with all that is known of the answer.
+    """
+    from lilliput.inference.lines import run as answer
+
+    sys.exit(answer(bundle, top, json_))
+
+
+def bundle(
+    model: Annotated[str, tyro.conf.Positional],
+    out: Path,
+    task: str | None = None,
+    quantization: Literal["float32", "float16", "int8", "mixed", "int4"] = "int8",
+    kind: Literal["fill", "encode"] | None = None,
+    licence: str = "apache-2.0",
+) -> None:
+    """Make a bundle: the model as ONNX with its tokenizer, labels, card and signature, in OUT.
+
+    It is written only when it answers as the model does, and its card has the scores of its own file.
+
+    Args:
+        model: A run, or the folder of a BERT checkpoint.
+        out: The bundle's folder.
+        task: Of a run, the task whose fine-tuned model is meant; without one, its student.
+        quantization: How weights are stored: mixed has embeddings of 4 bits and all else of 8.
+        kind: What a checkpoint without a task is for: to fill in [MASK], or to encode texts as vectors.
+        licence: SPDX name of the licence of the weights, for the card.
+    """
+    from lilliput.bundling import bundle as make
+
+    made = make(model, out, task=task, quantization=quantization, kind=kind, licence=licence)
+    for name, size in made.files.items():
+        show(f"{size:>12,}  {name}")
+    show(f"{made.total:>12,}  bytes in all, {made.exported.kind}, {made.exported.quantization}")
+    for name, value in made.scores.items():
+        show(f"{name} {value:.1%}, before the export {made.float_scores[name]:.1%}")
+    show(f"try it: echo 'a text' | lilliput run {out}")

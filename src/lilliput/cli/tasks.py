@@ -1,0 +1,124 @@
+"""The commands of tasks and of quality: an encoder learns a task, and how good models are."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lilliput.cli.options import Corpus, Settings, pairs_of, show
+from lilliput.errors import ConfigError, StorageError
+from lilliput.run import RunDir
+
+
+def finetune(
+    model: Annotated[str, tyro.conf.Positional],
+    task: str | None = None,
+    train: str | None = None,
+    dev: str | None = None,
+    text: str | None = None,
+    pair: str | None = None,
+    label: str | None = None,
+    tags: str | None = None,
+    out: Path | None = None,
+    teacher: str | None = None,
+    unlabelled: Corpus = (),
+    seeds: int = 1,
+    search_minutes: float = 0.0,
+    set_: Settings = (),
+    overwrite: bool = False,
+) -> None:
+    """Fine-tune a student, or any BERT, for a task, in OUT/finetuned/TASK: a plain transformers checkpoint.
+
+    Run it again to go on after an interruption.
+
+    Args:
+        model: A run with its finished student, or folder or hub name of a BERT encoder.
+        task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, sick, snips, atis or conll2003 from the hub,
+            or what local files are called up to their ending: data/sst2 for data/sst2_train.parquet and
+            data/sst2_dev.parquet. With --train, the name to report.
+        train: Labelled examples: .csv, .tsv, .jsonl, .parquet, or CoNLL columns (.conll).
+        dev: Examples to be scored on; without it a tenth of those to train on.
+        text: Column of the texts, or of their words where these have tags.
+        pair: Column of the second texts.
+        label: Column of the classes or scores.
+        tags: Column of the words' tags.
+        out: The run's folder; by default MODEL, if that is one.
+        teacher: Run or folder with a teacher fine-tuned for the same task, from whose scores is learnt too.
+        unlabelled: Texts that the teacher labels, as `compress` takes them.
+        seeds: Times to train; the best is kept, mean and deviation are reported.
+        search_minutes: Minutes to try learning rates before.
+        set_: Settings to change, such as epochs=10, rate=0.0003, balance=0.5 or distillation.near=20000.
+        overwrite: Make anew what was made from other inputs.
+    """
+    from lilliput.config import FinetuningConfig
+    from lilliput.finetuning.finetune import finetune as run_finetuning
+    from lilliput.finetuning.results import render
+    from lilliput.tasks.loading import load_task
+    from lilliput.tasks.preview import preview
+
+    run = RunDir(Path(model) if out is None else out)
+    if out is None and not run.student.is_dir():
+        raise ConfigError(
+            f"'{model}' is no run with a finished student, so name a folder for the result: --out"
+        )
+    data = load_task(task, train=train, dev=dev, text=text, pair=pair, label=label, tags=tags)
+    show(preview(data))
+    found = run_finetuning(
+        model,
+        data,
+        run,
+        FinetuningConfig().replace(pairs_of(set_)),
+        teacher=teacher,
+        unlabelled=unlabelled,
+        seeds=seeds,
+        search_minutes=search_minutes,
+        overwrite=overwrite,
+    )
+    show(render(found))
+    show(f"the model is in {run.finetuned(data.task.name)}; load it with transformers' Auto classes")
+
+
+def evaluate(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    text: Corpus = (),
+    text_column: str = "text",
+    rows: int = 1024,
+    teacher: Path | None = None,
+    out: Path | None = None,
+) -> None:
+    """Evaluate runs: students and trained teachers on masked words, fine-tuned models side by side.
+
+    Qualities on masked words are in RUN/evaluation.json. Where runs hold fine-tuned models, OUT has their
+    table and figures, confusions, and the examples on which a model and the teacher differ.
+
+    Args:
+        runs: Runs with a finished student, with fine-tuned models, or with both.
+        text: Text to mask words of; without it each run's held-out text.
+        text_column: Which column of tables and data sets holds the text.
+        rows: Rows of text to evaluate on at most.
+        teacher: The run that holds the teacher's fine-tuned models, of which is said what others keep.
+        out: Folder for the comparison of fine-tuned models; by default comparison in the first run.
+    """
+    with_student = [run for run in runs if RunDir(run).student.is_dir()]
+    with_tasks = [run for run in runs if RunDir(run).finetuned_models()]
+    if unknown := [run for run in runs if run not in (*with_student, *with_tasks)]:
+        raise StorageError(
+            f"{unknown[0]} holds neither a finished student nor a fine-tuned model; make one with `lilliput "
+            "compress` or `lilliput finetune`"
+        )
+    if with_student:
+        from lilliput.compression import evaluate as run_evaluation
+
+        for run in with_student:
+            for name, quality in run_evaluation(run, text, text_column=text_column, rows=rows).items():
+                show(
+                    f"{run.name} {name}: {quality.bits_per_character:.3f} bits per character, "
+                    f"{quality.accuracy:.1%} of the masked pieces right ({quality.words:,} words, "
+                    f"{quality.pieces:,} pieces masked)"
+                )
+    if with_tasks:
+        from lilliput.comparison import compare, render
+
+        place = with_tasks[0] / "comparison" if out is None else out
+        show(render(compare(with_tasks, place, teacher=teacher)))
+        show(f"table, figures and differences in {place}")

@@ -1,0 +1,309 @@
+"""What survives compression: fine-tuned models of several runs beside each other, and beside their teacher.
+
+Everything is read from the folders that `finetune` wrote; only the latency is measured anew. Written are a
+table (Markdown and JSON) and, for a person to read, the examples on which a model and the teacher differ.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.table import Table
+from scipy.stats import pearsonr
+
+from lilliput.errors import StorageError
+from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
+from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
+from lilliput.models.task_model import load_task_model
+from lilliput.run import RunDir, read_json, write_json, writing
+from lilliput.settings import build
+from lilliput.tasks.metrics import confusion
+from lilliput.tasks.task import Examples, Task
+
+_COMPARED = ("gold", "predicted")
+"""What lines of predictions hold."""
+_TIMED = 40
+"""Times that each model answers the same short text."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run's model of one task."""
+
+    run: str
+    """The run's name."""
+    task: str
+    """The task's name."""
+    metric: str
+    """The metric that decides."""
+    scores: dict[str, tuple[float, float]]
+    """Mean and standard deviation over seeds of every metric on the dev set."""
+    seeds: int
+    """Seeds that these are of."""
+    retention: float | None
+    """The deciding metric in that of the teacher; None without one."""
+    agreement: float | None
+    """Share of the dev examples on which it says what the teacher says or, where scores are predicted, the
+    correlation of both; None without a teacher."""
+    parameters: int
+    """Parameters, head included."""
+    weight_bytes: int
+    """Bytes of the weights' file."""
+    folder_bytes: int
+    """Bytes of everything that loading it needs, tokenizer included."""
+    milliseconds: float
+    """Time for one text of median length, tokenised before, at one thread: median."""
+    confusion: dict[str, dict[str, int]]
+    """How often each class was taken for each, by the class that is true; empty for regression."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models of several runs beside each other."""
+
+    teacher: str | None
+    """Name of the run that the others are compared with."""
+    entries: tuple[Entry, ...]
+    """Run by run, task by task."""
+
+    def retention(self, run: str) -> float | None:
+        """Returns the mean retention of a run over its tasks."""
+        found = [
+            entry.retention for entry in self.entries if entry.run == run and entry.retention is not None
+        ]
+        return sum(found) / len(found) if found else None
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A fine-tuned folder, read."""
+
+    run: Path
+    folder: Path
+    results: Finetuned
+    lines: tuple[dict[str, Any], ...]
+
+    @property
+    def task(self) -> Task:
+        return self.results.task
+
+
+def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> Comparison:
+    """Compares the fine-tuned models of runs and writes comparison.md, comparison.json and the differences.
+
+    Args:
+        runs: Runs that hold fine-tuned models.
+        out: Folder to write.
+        teacher: The run that holds the teacher's models of the same tasks, among `runs` or not.
+
+    Raises:
+        StorageError: If a run holds no fine-tuned model, or dev sets of one task differ.
+    """
+    every = list(dict.fromkeys([*([teacher] if teacher else []), *runs]))
+    models = [model for run in every for model in _models(run)]
+    of_teacher = {model.task.name: model for model in models if model.run == teacher}
+    latency = _milliseconds(models)
+    entries = []
+    for model, milliseconds in zip(models, latency, strict=True):
+        theirs = of_teacher.get(model.task.name)
+        if theirs is not None and theirs is not model:
+            _write_differences(model, theirs, out / "differences")
+        entries.append(_entry(model, theirs, milliseconds))
+    found = Comparison(teacher.name if teacher else None, tuple(entries))
+    write_json(out / "comparison.json", dataclasses.asdict(found))
+    with writing(out / "comparison.md") as file:
+        file.write(markdown(found).encode())
+    return found
+
+
+def _models(run: Path) -> list[_Model]:
+    folders = RunDir(run).finetuned_models()
+    if not folders:
+        raise StorageError(
+            f"{run} holds no fine-tuned model; make one with `lilliput finetune {run} --task TASK`"
+        )
+    models = []
+    for folder in folders:
+        results: Finetuned = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
+        lines = (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()
+        models.append(_Model(run, folder, results, tuple(json.loads(line) for line in lines)))
+    return models
+
+
+def _entry(model: _Model, teacher: _Model | None, milliseconds: float) -> Entry:
+    results, metric = model.results, model.task.metric
+    files = [file for file in model.folder.iterdir() if file.name != PREDICTIONS]
+    return Entry(
+        run=model.run.name,
+        task=model.task.name,
+        metric=metric,
+        scores={name: (mean, results.deviation[name]) for name, mean in results.mean.items()},
+        seeds=len(results.scores),
+        retention=None if teacher is None else results.mean[metric] / teacher.results.mean[metric],
+        agreement=None if teacher is None else _agreement(model, teacher),
+        parameters=results.parameters,
+        weight_bytes=results.weight_bytes,
+        folder_bytes=sum(file.stat().st_size for file in files if file.name != "manifest.json"),
+        milliseconds=milliseconds,
+        confusion={}
+        if model.task.kind == "regression"
+        else confusion(
+            model.task, *(labels_named(model.task, (line[of] for line in model.lines)) for of in _COMPARED)
+        ),
+    )
+
+
+def _agreement(model: _Model, teacher: _Model) -> float:
+    for mine, theirs in zip(model.lines, teacher.lines, strict=False):
+        if len(model.lines) != len(teacher.lines) or mine["text"] != theirs["text"]:
+            raise StorageError(
+                f"{model.folder} and {teacher.folder} were scored on other dev sets; fine-tune both on "
+                "the same data"
+            )
+    if model.task.kind == "regression":
+        ours, others = ([line["predicted"]["label"] for line in one.lines] for one in (model, teacher))
+        return float(pearsonr(ours, others).statistic)
+    same: list[bool] = [
+        mine["predicted"] == theirs["predicted"]
+        for mine, theirs in zip(model.lines, teacher.lines, strict=True)
+    ]
+    return sum(same) / len(same)
+
+
+def _milliseconds(models: Sequence[_Model]) -> list[float]:
+    """Returns each model's median time for a text of median length, all in turns at one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    loaded = []
+    for model in models:
+        network, task = load_task_model(model.folder)
+        lines = sorted(model.lines, key=lambda line: len(line["text"]))
+        middle = lines[len(lines) // 2]
+        text = middle["text"] if isinstance(middle["text"], str) else tuple(middle["text"])
+        examples = Examples((text,), (middle["pair"],) if "pair" in middle else ())
+        tokenizer = task_tokenizer(str(model.folder))
+        encoded = encode(examples, task, tokenizer, network.config.max_position_embeddings)
+        loaded.append((network.train(False), make_batch(encoded, encoded.slots.offsets[:1]).inputs))
+    seconds: list[list[float]] = [[] for _ in loaded]
+    with torch.inference_mode():
+        for _ in range(_TIMED):
+            for (network, inputs), spent in zip(loaded, seconds, strict=True):
+                started = time.perf_counter()
+                network(**inputs)
+                spent.append(time.perf_counter() - started)
+    torch.set_num_threads(threads)
+    return [median(spent) * 1e3 for spent in seconds]
+
+
+def _write_differences(model: _Model, teacher: _Model, folder: Path) -> None:
+    """Writes the dev examples on which a model and the teacher differ, those where it is wrong first."""
+    pairs = list(zip(model.lines, teacher.lines, strict=True))
+    if model.task.kind == "regression":
+        pairs.sort(key=lambda pair: -abs(pair[0]["predicted"]["label"] - pair[1]["predicted"]["label"]))
+        pairs = pairs[:100]
+    else:
+        pairs = [(mine, theirs) for mine, theirs in pairs if mine["predicted"] != theirs["predicted"]]
+        pairs.sort(key=lambda pair: pair[0]["predicted"] == pair[0]["gold"])
+    parts = [
+        f"# {model.task.name}: {len(pairs):,} examples where {model.run.name} and {teacher.run.name} differ\n"
+    ]
+    for mine, theirs in pairs:
+        texts = [mine["text"], *([mine["pair"]] if "pair" in mine else [])]
+        shown = " | ".join(text if isinstance(text, str) else " ".join(text) for text in texts)
+        parts.append(
+            f"- {shown}\n"
+            + "".join(
+                f"  - {who}: {_shown(said, mine)}\n"
+                for who, said in (
+                    ("true", mine["gold"]),
+                    (teacher.run.name, theirs["predicted"]),
+                    (model.run.name, mine["predicted"]),
+                )
+            )
+        )
+    with writing(folder / f"{model.run.name}-{model.task.name}.md") as file:
+        file.write("\n".join(parts).encode())
+
+
+def _shown(said: dict[str, Any], line: dict[str, Any]) -> str:
+    """Returns a label as text; of tags the words that have one."""
+    parts = []
+    if "label" in said:
+        parts.append(said["label"] if isinstance(said["label"], str) else f"{said['label']:.2f}")
+    if "tags" in said:
+        words = zip(line["text"], said["tags"], strict=True)
+        parts.append(", ".join(f"{word}/{tag}" for word, tag in words if tag != "O") or "no tags")
+    return "; ".join(parts)
+
+
+def markdown(found: Comparison) -> str:
+    """Returns the comparison as Markdown: a table, and the confusions."""
+    headings, rows = _cells(found)
+    lines = ["| " + " | ".join(headings) + " |", "|---" * 2 + "|---:" * (len(headings) - 2) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines += ["", "Mean and standard deviation over seeds, on dev; ms at one thread.", ""]
+    for run in dict.fromkeys(entry.run for entry in found.entries):
+        if run != found.teacher and (kept := found.retention(run)) is not None:
+            lines.append(f"- {run} keeps {kept:.1%} of {found.teacher} on average")
+    for entry in found.entries:
+        if entry.confusion:
+            lines += ["", f"## {entry.run}, {entry.task}: true classes down, predicted ones across", ""]
+            lines += _confusion_lines(entry.confusion)
+    return "\n".join(lines) + "\n"
+
+
+def _confusion_lines(counts: dict[str, dict[str, int]]) -> list[str]:
+    names = list(dict.fromkeys([*counts, *(name for row in counts.values() for name in row)]))
+    lines = ["| | " + " | ".join(names) + " |", "|---" + "|---:" * len(names) + "|"]
+    for name, row in counts.items():
+        cells = [str(row.get(other, 0)) for other in names]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def render(found: Comparison) -> Table:
+    """Returns the comparison as a table for the terminal."""
+    headings, rows = _cells(found)
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("run", "task") else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    headings = [
+        "run",
+        "task",
+        "metric",
+        "score",
+        "others",
+        "kept",
+        "agrees",
+        "parameters",
+        "weights",
+        "folder",
+        "ms",
+    ]
+    rows = []
+    for entry in found.entries:
+        scores = {name: _score(*pair, entry.seeds) for name, pair in entry.scores.items()}
+        others = ", ".join(f"{name} {value}" for name, value in scores.items() if name != entry.metric)
+        rows.append(
+            [entry.run, entry.task, entry.metric, scores[entry.metric], others]
+            + ["" if value is None else f"{value:.1%}" for value in (entry.retention, entry.agreement)]
+            + [f"{count:,}" for count in (entry.parameters, entry.weight_bytes, entry.folder_bytes)]
+            + [f"{entry.milliseconds:.2f}"]
+        )
+    return headings, rows
+
+
+def _score(mean: float, deviation: float, seeds: int) -> str:
+    return f"{mean * 100:.1f}" + (f" ± {deviation * 100:.1f}" if seeds > 1 else "")

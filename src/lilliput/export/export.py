@@ -1,0 +1,94 @@
+"""A checkpoint to the files that answer without torch: model.onnx, tokenizer.json and config.json."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tokenizers import Tokenizer
+
+from lilliput.errors import StorageError
+from lilliput.export.bert import bert_model
+from lilliput.export.graph import OPSET
+from lilliput.export.parity import SENTENCES, Parity, compare
+from lilliput.export.source import Source, load_source
+from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, Kind
+from lilliput.quantization import find_plan
+from lilliput.run import writing
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how closely it answers as torch does."""
+
+    kind: Kind
+    """What it answers."""
+    quantization: str
+    """How its weights are stored."""
+    files: dict[str, int]
+    """Bytes of every file that was written."""
+    parity: Parity
+    """How closely it answers as torch does."""
+
+
+def export(
+    folder: Path,
+    out: Path,
+    *,
+    quantization: str = "int8",
+    kind: Literal["fill", "encode"] | None = None,
+    sentences: Sequence[str] = SENTENCES,
+) -> Exported:
+    """Writes a checkpoint as ONNX with its tokenizer, once both answer as torch does.
+
+    Args:
+        folder: A fine-tuned model, a student or any BERT encoder.
+        out: Folder to write to; files of an earlier export are replaced.
+        quantization: How weights are stored: the name of one of `quantization.PLANS`.
+        kind: What to export other than the task of a fine-tuned model: `fill` or `encode`. None means its
+            task or, where it has none, `fill` where there is a masked-LM head and else `encode`.
+        sentences: What torch and the file are compared on.
+
+    Raises:
+        ConfigError: If there is no such quantization or kind.
+        ModelError: If the checkpoint cannot be exported, or the file would not answer as torch does.
+        StorageError: If a file cannot be read or written, or `out` holds a checkpoint.
+    """
+    plan = find_plan(quantization)
+    if (out / "model.safetensors").exists():
+        raise StorageError(
+            f"{out} holds a checkpoint, whose config.json would be lost; choose another folder"
+        )
+    source = load_source(folder, kind)
+    model = bert_model(source.parameters(), source.shape, source.kind, plan)
+    content = model.SerializeToString(deterministic=True)
+    parity = compare(content, source, plan, sentences)
+    with writing(out / MODEL) as file:
+        file.write(content)
+    with writing(out / TOKENIZER) as file:
+        file.write(_compact(source.tokenizer))
+    _config(source, quantization).write(out)
+    files = {name: (out / name).stat().st_size for name in (MODEL, TOKENIZER, CONFIG)}
+    return Exported(source.kind, quantization, files, parity)
+
+
+def _compact(tokenizer: Tokenizer) -> bytes:
+    """Returns tokenizer.json without the spaces that it is laid out with."""
+    layout = json.loads(tokenizer.to_str())
+    return json.dumps(layout, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _config(source: Source, quantization: str) -> BundleConfig:
+    """Returns what whoever runs the bundle must know of it."""
+    task = source.labels
+    return BundleConfig(
+        kind=source.kind,
+        positions=source.config.max_position_embeddings,
+        opset=OPSET,
+        quantization=quantization,
+        task=task.name or None,
+        pairs=task.pairs,
+        classes=task.classes,
+        tags=task.tags,
+    )

@@ -1,0 +1,171 @@
+"""Whether an ONNX model answers as torch does: compared on sentences before any file is written.
+
+Two things are asked. Does the graph compute what torch computes with the weights that the file holds? That is
+equality, up to the order of float sums. And how far do those weights move the scores from the model's own?
+That is what quantization costs, as a share of the spread of the scores.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from lilliput.errors import ModelError
+from lilliput.export.source import Source
+from lilliput.fake_quantization import quantization_aware
+from lilliput.quantization import QuantizationPlan
+
+LARGEST_DIFFERENCE = 1e-4
+"""How far a score may lie from torch's with the same weights: this, or this share of a spread above one."""
+
+_LARGEST_NOISE = {32: 1e-3, 16: 0.01, 8: 0.15, 4: 1.0}
+"""How far scores may lie from those of the model's own weights, by the fewest bits of a plan: the root of the
+mean squared difference as a share of the spread."""
+
+_LEAST_AGREEMENT = 0.95
+"""Of the answers in which the best score leads by more than that, the share that must stay the same."""
+
+SENTENCES = (
+    "Yes.",
+    "Why not?",
+    "The train leaves at seven.",
+    "A child ran across the wet grass, laughing.",
+    "Nobody in the village had expected rain in the middle of July.",
+    "This is, without any doubt, the dullest film that I have seen in years!",
+    "This film is wonderful, and so are its actors.",
+    "Book a table for four at an Italian restaurant near the station tomorrow at 8 pm.",
+    "In 1997 the company sold 2,000 of its 3,500 shops to a bank in Zürich for $4.5 billion.",
+    "She didn't say where she was going; he didn't ask, for he had known it all along.",
+    "Two men are playing chess in a park while a dog sleeps under their table.",
+    "The committee, which had met only twice since the spring, decided by a narrow majority that the bridge "
+    "over the river should be closed to lorries until an engineer had looked at every one of its pillars.",
+)
+"""What is compared where the caller gives no sentences."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How closely an ONNX model answers as torch does."""
+
+    difference: float
+    """The largest difference to torch with the file's weights, over all scores."""
+    noise: float
+    """The root of the mean squared difference to torch with its own weights, in spreads of the scores."""
+    agreement: float | None
+    """Share of answers whose best score is the same as with the model's own weights; None without classes."""
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Scores of all sentences, alone and in batches, in one row for each text or piece."""
+
+    scores: NDArray[np.float32]
+    """One row for each answer."""
+    places: tuple[tuple[str, int], ...]
+    """The text and the piece that each row belongs to."""
+
+
+def compare(onnx: bytes, source: Source, plan: QuantizationPlan, sentences: Sequence[str]) -> Parity:
+    """Returns how closely an ONNX model answers as its source does.
+
+    Raises:
+        ModelError: If it differs by more than the bounds above, saying where most.
+    """
+    session = _session(onnx)
+
+    def run(inputs: dict[str, Tensor]) -> NDArray[np.float32]:
+        (scores,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        found: NDArray[np.float32] = scores
+        return found
+
+    found = _answers(source, sentences, run)
+    with quantization_aware(source.model, plan), parametrize.cached():
+        same = _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
+    own = _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
+    spread = float(own.scores.std())
+    difference = _equal(found, same, LARGEST_DIFFERENCE * max(1.0, spread))
+    noise = float(np.sqrt(np.square(found.scores - own.scores).mean())) / max(spread, 1e-12)
+    largest = _LARGEST_NOISE[min(plan.weights, plan.embeddings)]
+    if not noise <= largest:
+        raise ModelError(
+            f"quantization moves the scores by {noise:.2g} of their spread, where {largest:g} is allowed, "
+            f"most {_where(found, own)}; take more bits, or fine-tune with quantization in view"
+        )
+    if source.kind in ("regression", "encode"):
+        return Parity(difference, noise, None)
+    return Parity(difference, noise, _agreement(found, own, largest * spread))
+
+
+def _session(onnx: bytes) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+
+
+def _answers(source: Source, sentences: Sequence[str], run: Any) -> _Answers:
+    """Returns the scores of every text, some alone and all in batches with padding."""
+    pairs = source.labels.pairs
+    texts: list[Any] = list(sentences)
+    if pairs:  # each with the next and, for scores at the other end, with itself
+        texts = list(zip(texts, texts[1:] + texts[:1], strict=True)) + [(text, text) for text in texts]
+    tokenizer = Tokenizer.from_str(source.tokenizer.to_str())
+    tokenizer.enable_truncation(source.config.max_position_embeddings)
+    tokenizer.enable_padding(pad_id=source.config.pad_token_id or 0)
+    longest = " ".join(sentences)
+    batches = [[text] for text in texts[:4]] + [texts[start : start + 8] for start in range(0, len(texts), 8)]
+    batches.append([(longest, longest)] if pairs else [longest])
+    rows, places = [], []
+    for batch in batches:
+        encodings = tokenizer.encode_batch(batch)
+        ids, mask, types = (
+            torch.tensor([getattr(item, name) for item in encodings])
+            for name in ("ids", "attention_mask", "type_ids")
+        )
+        scores = run({"input_ids": ids, "attention_mask": mask, "token_type_ids": types})
+        if scores.ndim == 3:
+            scores, found = scores[mask.numpy() == 1], mask.nonzero().tolist()
+        else:
+            found = [(row, 0) for row in range(len(batch))]
+        rows.append(scores)
+        places += [(str(batch[row]), place) for row, place in found]
+    return _Answers(np.concatenate(rows), tuple(places))
+
+
+def _equal(found: _Answers, same: _Answers, bound: float) -> float:
+    difference = float(np.abs(found.scores - same.scores).max())
+    if not difference <= bound:
+        raise ModelError(
+            f"the ONNX model differs from torch by {difference:.2g}, where {bound:.2g} is allowed, "
+            f"{_where(found, same)}; onnxruntime here is {onnxruntime.__version__}, try another version of it"
+        )
+    return difference
+
+
+def _where(found: _Answers, other: _Answers) -> str:
+    """Says where two answers differ most."""
+    distance = np.nan_to_num(np.abs(found.scores - other.scores), nan=np.inf)
+    row, column = np.unravel_index(distance.argmax(), distance.shape)
+    text, place = found.places[row]
+    values = f"{found.scores[row, column]:.4g} for {other.scores[row, column]:.4g}"
+    return f"at piece {place} of '{text[:40]}', column {column} ({values})"
+
+
+def _agreement(found: _Answers, own: _Answers, lead: float) -> float:
+    """Returns the share of answers that are the same; raises ModelError when too many clear ones are not."""
+    same = found.scores.argmax(-1) == own.scores.argmax(-1)
+    best, second = -np.partition(-own.scores, 1, axis=-1)[:, :2].T
+    clear = same[best - second > lead]
+    if len(clear) and clear.mean() < _LEAST_AGREEMENT:
+        raise ModelError(
+            f"quantization changes {100 * (1 - clear.mean()):.0f} % of the clear answers, most "
+            f"{_where(found, own)}; take more bits, or fine-tune with quantization in view"
+        )
+    return float(same.mean())

@@ -1,0 +1,133 @@
+"""What is exported: a model of torch with its tokenizer, and what it answers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import BertConfig, BertForMaskedLM, BertModel
+
+from lilliput.errors import ConfigError, ModelError
+from lilliput.export.bert import Shape
+from lilliput.inference.format import Kind
+from lilliput.models.task_model import TaskModel, load_task_model
+from lilliput.models.teacher import SUPPORTED, load_masked_lm, load_teacher_config
+from lilliput.tasks.task import Task
+from lilliput.tokenizer import load_tokenizer
+
+_PLAIN = Task(name="", kind="classification")
+"""Stands for no task: neither pairs nor classes nor tags."""
+
+_WITH_HEAD = ("BertForMaskedLM", "BertForPreTraining")
+"""What a checkpoint with a masked-LM head says it is."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint and what it answers."""
+
+    folder: Path
+    """Where it was read from."""
+    model: TaskModel | BertForMaskedLM | BertModel
+    """The model, in float32 and without dropout, as transformers loads it."""
+    tokenizer: Tokenizer
+    """Its tokenizer, without truncation and padding."""
+    kind: Kind
+    """What it answers."""
+    task: Task | None
+    """What it was fine-tuned for; None for a plain encoder or masked LM."""
+
+    @property
+    def config(self) -> BertConfig:
+        """The model's shape."""
+        config: BertConfig = self.model.config
+        return config
+
+    @property
+    def shape(self) -> Shape:
+        """What the graph needs to know beside the parameters."""
+        config = self.config
+        return Shape(config.num_hidden_layers, config.num_attention_heads, config.layer_norm_eps)
+
+    @property
+    def labels(self) -> Task:
+        """The task, or one without labels where there is none."""
+        return self.task or _PLAIN
+
+    def parameters(self) -> dict[str, NDArray[np.float32]]:
+        """Returns the parameters by their names."""
+        return {name: value.numpy() for name, value in self.model.state_dict().items()}
+
+    def scores(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Returns what torch answers: scores, or the last states of a plain encoder."""
+        with torch.inference_mode():
+            answer: Tensor = self.model(**inputs)[0]
+        return answer
+
+
+def load_source(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
+    """Loads what a folder holds.
+
+    Args:
+        folder: A fine-tuned model, a student or any BERT encoder.
+        kind: What a checkpoint is exported for other than its task; None for its task or, where it has none,
+            `fill` where it has a masked-LM head and else `encode`.
+
+    Raises:
+        ModelError: If there is no BERT that lilliput exports, or no masked-LM head for `fill`.
+        StorageError: If a fine-tuned model is damaged.
+        ConfigError: If there is no such kind.
+    """
+    if kind not in (None, "fill", "encode"):
+        raise ConfigError(
+            f"a kind that can be chosen is 'fill' or 'encode', not '{kind}'; a task has its own"
+        )
+    if kind is None and (folder / "task.json").is_file():
+        tuned, task = load_task_model(folder)
+        source = Source(folder, tuned, load_tokenizer(str(folder)), task.kind, task)
+    else:
+        source = _plain(folder, kind)
+    if source.config.hidden_act != "gelu":
+        raise ModelError(
+            f"{folder} has the activation '{source.config.hidden_act}', and only 'gelu' can be exported"
+        )
+    return source
+
+
+def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
+    config = load_teacher_config(str(folder))
+    has_head = any(name in _WITH_HEAD for name in config.architectures or ())
+    tokenizer = load_tokenizer(str(folder))
+    if kind == "encode" or (kind is None and not has_head):
+        return Source(folder, _encoder(folder), tokenizer, "encode", None)
+    model, complete = load_masked_lm(str(folder))
+    if not complete:
+        raise ModelError(f"{folder} has no masked-LM head, so it fills in nothing; export it as 'encode'")
+    if not config.tie_word_embeddings:
+        raise ModelError(f"{folder} has a masked-LM head with a table of its own, which cannot be exported")
+    return Source(folder, model, tokenizer, "fill", None)
+
+
+def _encoder(folder: Path) -> BertModel:
+    """Loads the encoder alone of any checkpoint."""
+    try:
+        loaded: Any = BertModel.from_pretrained(
+            folder,
+            add_pooling_layer=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"no encoder could be loaded from {folder} ({reason}); {SUPPORTED}") from error
+    model: BertModel
+    model, info = loaded
+    if missing := info["missing_keys"]:
+        raise ModelError(f"{folder} lacks {len(missing)} weights, e.g. {min(missing)}; {SUPPORTED}")
+    return model

@@ -1,0 +1,230 @@
+"""Examples as a model reads them: pieces, and the places where something is predicted.
+
+A *slot* is one thing to predict: the class or score of a text, or the tag of one of its words. The slots of
+a set are numbered through: of each example first its class or score, if it has one, then its tags. So labels,
+scores and a teacher's targets are arrays over slots, whatever the kind of task and whoever reads the texts.
+
+Shape letters: N examples, P pieces of all examples, K slots, W words, B rows, L length.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tokenizers import Encoding, Tokenizer
+from torch import Tensor
+
+from lilliput.tasks.task import Examples, Labels, Task
+from lilliput.tokenizer import load_tokenizer, special_pieces, student_tokenizer
+
+Ints = npt.NDArray[np.int64]
+_SORTED_TOGETHER = 64
+"""Batches whose rows are shuffled together and then sorted by length, so that little is padded."""
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of numbers of different lengths, one after the other."""
+
+    flat: Ints
+    """All numbers."""
+    offsets: Ints
+    """Where each row begins, the last number one past the end [N + 1]."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
+        """Puts rows one after the other."""
+        lengths = [len(row) for row in rows]
+        flat = np.array([item for row in rows for item in row], np.int64)
+        return cls(flat, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+
+    @property
+    def lengths(self) -> Ints:
+        """The number of numbers in each row [N]."""
+        return np.diff(self.offsets)
+
+    def places(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Returns the places in `flat` of the numbers of some rows, and to which of these each belongs."""
+        lengths = self.lengths[rows]
+        row = np.repeat(np.arange(len(rows)), lengths)
+        first = np.cumsum(lengths) - lengths
+        return np.arange(len(row)) - np.repeat(first - self.offsets[rows], lengths), row
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The examples of a set as one model reads them."""
+
+    pieces: Ragged
+    """Piece ids, special ones included."""
+    types: Ints
+    """0 for pieces of the first text and 1 for those of the second [P]."""
+    slots: Ragged
+    """The piece at which each slot is predicted, counted within its example; -1 where that was cut off."""
+    words: Ragged
+    """The first piece of each word, counted within its example; -1 where that was cut off."""
+    cut: int
+    """Examples that were longer than the model's positions."""
+    pad: int
+    """Id of [PAD]."""
+
+    def __len__(self) -> int:
+        return len(self.pieces.offsets) - 1
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """What one step reads."""
+
+    inputs: dict[str, Tensor]
+    """`input_ids`, `attention_mask` and `token_type_ids` [B, L]."""
+    positions: Tensor
+    """Where something is predicted, as indices into B * L [K]."""
+    slots: Tensor
+    """The numbers of these slots in the set [K]."""
+    word_positions: Tensor
+    """Each word's first piece, as an index into B * L, in rows [B, W]; 0 behind a row's last word."""
+    words: Tensor
+    """The numbers of these words in the set [B, W]; -1 behind a row's last word or where one was cut off."""
+
+    def to(self, device: torch.device) -> "TaskBatch":
+        """Returns the batch on another device."""
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        others = (self.positions, self.slots, self.word_positions, self.words)
+        return TaskBatch(inputs, *(tensor.to(device) for tensor in others))
+
+
+def task_tokenizer(name: str) -> Tokenizer:
+    """Loads an encoder's tokenizer, and lets it put [CLS] and [SEP] around texts if it does not yet."""
+    tokenizer = load_tokenizer(name)
+    return student_tokenizer(tokenizer, tokenizer.get_vocab())
+
+
+def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int) -> Encoded:
+    """Returns examples as a model with so many positions reads them, longer ones cut.
+
+    Args:
+        examples: Texts, pairs, or words with tags.
+        task: Says what is predicted of each.
+        tokenizer: The model's own.
+        positions: Pieces that the model reads at most.
+    """
+    tokenizer.enable_truncation(positions)
+    given_words = bool(examples.texts) and not isinstance(examples.texts[0], str)
+    inputs = list(zip(examples.texts, examples.pairs, strict=True)) if examples.pairs else examples.texts
+    found = tokenizer.encode_batch(
+        [list(text) for text in inputs] if given_words else list(inputs), is_pretokenized=given_words
+    )
+    tokenizer.no_truncation()
+    words = [_first_pieces(encoding) for encoding in found]
+    if given_words:  # a word of which nothing is left has no piece, as one that was cut off
+        words = [row + [-1] * (len(text) - len(row)) for row, text in zip(words, examples.texts, strict=True)]
+    of_text = [] if task.kind == "tagging" else [0]
+    return Encoded(
+        pieces=Ragged.of([encoding.ids for encoding in found]),
+        types=np.array([item for encoding in found for item in encoding.type_ids], np.int64),
+        slots=Ragged.of([of_text + row if task.tags else of_text for row in words]),
+        words=Ragged.of(words),
+        cut=sum(bool(encoding.overflowing) for encoding in found),
+        pad=special_pieces(tokenizer).pad,
+    )
+
+
+def _first_pieces(encoding: Encoding) -> list[int]:
+    """Returns the place of each word's first piece, of a pair's first text and then of its second."""
+    first: dict[tuple[int | None, int], int] = {}
+    for place, (sequence, word) in enumerate(zip(encoding.sequence_ids, encoding.word_ids, strict=True)):
+        if word is not None:
+            first.setdefault((sequence, word), place)
+    counts: dict[int | None, int] = {}
+    for sequence, word in first:
+        counts[sequence] = max(counts.get(sequence, 0), word + 1)
+    return [first.get((sequence, word), -1) for sequence, count in counts.items() for word in range(count)]
+
+
+def label_array(task: Task, labels: Labels) -> npt.NDArray[np.float64]:
+    """Returns the label of every slot: a column of the model's head, or a score."""
+    values = np.asarray(labels.values, np.float64)
+    if not task.tags:
+        return values
+    rows = [np.asarray(tags, np.float64) for tags in labels.tags]
+    if task.kind == "joint":  # classes come after the tags
+        rows = [np.insert(tags, 0, value + len(task.tags)) for tags, value in zip(rows, values, strict=True)]
+    return np.concatenate(rows)
+
+
+def labels_from(task: Task, scores: npt.NDArray[np.float32], slots: Ragged) -> Labels:
+    """Returns what scores [K, C] of all slots say; a word that was cut off has the first tag, O.
+
+    Args:
+        task: Whose scores these are.
+        scores: A row for each slot; not a number where it was cut off.
+        slots: The examples' slots.
+    """
+    if task.kind == "regression":
+        return Labels(values=tuple(scores[:, 0].astype(np.float64).tolist()))
+    if not task.tags:
+        return Labels(values=tuple(scores.argmax(1).tolist()))
+    tags = np.nan_to_num(scores[:, : len(task.tags)], nan=-np.inf).argmax(1)
+    rows = np.split(tags, slots.offsets[1:-1])
+    if task.kind == "tagging":
+        return Labels(tags=tuple(tuple(row.tolist()) for row in rows))
+    classes = scores[slots.offsets[:-1], len(task.tags) :].argmax(1)
+    return Labels(tuple(classes.tolist()), tuple(tuple(row[1:].tolist()) for row in rows))
+
+
+def batches(encoded: Encoded, rows: int, seed: Sequence[int] | None) -> Iterator[TaskBatch]:
+    """Yields batches that pass once over a set, rows of like length together, the last one smaller.
+
+    Args:
+        encoded: The set.
+        rows: Examples in a batch.
+        seed: Seeds the order; None sorts the whole set by length.
+    """
+    lengths, together = encoded.pieces.lengths, rows * _SORTED_TOGETHER
+    if seed is None:
+        order, together = np.arange(len(encoded)), len(encoded)
+    else:
+        generator = np.random.default_rng(list(seed))
+        order = generator.permutation(len(encoded))
+    chosen = []
+    for start in range(0, len(order), max(together, 1)):
+        part = order[start : start + together]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        chosen += [part[first : first + rows] for first in range(0, len(part), rows)]
+    numbers = range(len(chosen)) if seed is None else generator.permutation(len(chosen))
+    for number in numbers:
+        yield make_batch(encoded, chosen[number])
+
+
+def make_batch(encoded: Encoded, rows: Ints) -> TaskBatch:
+    """Returns some examples as one batch."""
+    places, _ = encoded.pieces.places(rows)
+    lengths = encoded.pieces.lengths[rows]
+    length = int(lengths.max())
+    inputs = np.full((3, len(rows), length), encoded.pad)
+    is_piece = np.arange(length) < lengths[:, None]
+    inputs[1:] = 0
+    inputs[0][is_piece] = encoded.pieces.flat[places]
+    inputs[1][is_piece] = 1
+    inputs[2][is_piece] = encoded.types[places]
+    slots, slot_row = encoded.slots.places(rows)
+    kept = encoded.slots.flat[slots] >= 0
+    slots, slot_row = slots[kept], slot_row[kept]
+    words, word_row = encoded.words.places(rows)
+    counts = encoded.words.lengths[rows]
+    is_word = np.arange(int(counts.max(initial=1))) < counts[:, None]
+    there = encoded.words.flat[words] >= 0
+    numbers, positions = np.full(is_word.shape, -1), np.zeros(is_word.shape, np.int64)
+    numbers[is_word] = np.where(there, words, -1)
+    positions[is_word] = np.where(there, word_row * length + encoded.words.flat[words], 0)
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return TaskBatch(
+        inputs={name: torch.from_numpy(values) for name, values in zip(names, inputs, strict=True)},
+        positions=torch.from_numpy(slot_row * length + encoded.slots.flat[slots]),
+        slots=torch.from_numpy(slots),
+        word_positions=torch.from_numpy(positions),
+        words=torch.from_numpy(numbers),
+    )

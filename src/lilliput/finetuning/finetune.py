@@ -1,0 +1,293 @@
+"""The whole way from an encoder and a task to a fine-tuned folder: seeds, learning rates, what is kept."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from tokenizers import Tokenizer
+
+from lilliput.config import FinetuningConfig
+from lilliput.errors import ConfigError, InputError, StorageError
+from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from, task_tokenizer
+from lilliput.finetuning.fit import Exam, Fitted, Lesson, fit, predict
+from lilliput.finetuning.results import PREDICTIONS, Finetuned, named
+from lilliput.finetuning.targets import find_teacher, teacher_targets
+from lilliput.finetuning.texts import more_texts
+from lilliput.models.student import parameter_count
+from lilliput.models.task_model import TaskModel, load_encoder, load_task_model, save_task_model
+from lilliput.models.teacher import load_teacher_config
+from lilliput.progress import bar, console
+from lilliput.run import RunDir, StageDir, digest_folder, digest_value, read_json, write_json, writing
+from lilliput.settings import build
+from lilliput.stages import checkpoint_digest
+from lilliput.tasks.task import Examples, Task, TaskData
+from lilliput.workers import keep_freed_memory
+
+_RATE, _WIDTH = 1e-3, 120
+"""The learning rate that suits an encoder of that width; for others it falls with the square."""
+_SEARCHED = (1.0, 0.4, 2.5)
+"""Learning rates that are tried, times the one that suits the width."""
+
+
+def finetune(
+    model: str,
+    data: TaskData,
+    out: RunDir,
+    config: FinetuningConfig,
+    *,
+    teacher: str | None = None,
+    unlabelled: Sequence[str] = (),
+    seeds: int = 1,
+    search_minutes: float = 0.0,
+    overwrite: bool = False,
+) -> Finetuned:
+    """Fine-tunes an encoder for a task, once for each seed, and keeps the best in `out`/finetuned/TASK.
+
+    What is finished from the same inputs is not done again; an interrupted call goes on after the last
+    finished seed. The folder is a plain transformers checkpoint.
+
+    Args:
+        model: A run with a finished student, or folder or hub name of a BERT encoder. The run's corpus gives
+            more texts where `config.distillation` asks for them; without one `out` has to hold it.
+        data: The task with its examples.
+        out: Takes the model.
+        config: How to train.
+        teacher: Folder of a teacher fine-tuned for the same task, or of a run that holds one.
+        unlabelled: Text files, folders or data sets whose documents the teacher labels too.
+        seeds: Times to train, with seeds from 0 on.
+        search_minutes: Minutes to try learning rates before; 0 takes the one that suits the encoder's width.
+        overwrite: Whether what was made from other inputs is made anew.
+
+    Raises:
+        ModelError: If encoder or teacher cannot be used.
+        StorageError: If `out` holds something else or cannot be written.
+        Interrupted: If SIGTERM or SIGINT came.
+    """
+    if seeds < 1:
+        raise ConfigError(f"--seeds must be 1 or more, found {seeds}")
+    if unlabelled and teacher is None:
+        raise ConfigError("unlabelled text is of use only with a teacher that labels it; give --teacher")
+    keep_freed_memory()
+    source = RunDir(Path(model))
+    is_run = source.student.is_dir()
+    encoder = str(source.student) if is_run else model
+    taught_by = None if teacher is None else find_teacher(teacher, data.task)
+    folder = StageDir(
+        out.finetuned(data.task.name),
+        _inputs(encoder, data, config, taught_by, unlabelled, seeds, search_minutes),
+    )
+    if folder.is_finished(overwrite):
+        done: Finetuned = build(Finetuned, folder.results(), "")
+        return done
+    more = None
+    if taught_by is not None:
+        more = more_texts(data, config.distillation, source if is_run else out, unlabelled)
+    work = _Work(encoder, data, config, taught_by, out.targets, more)
+    folder.begin()
+    rate = _rate(work, folder, search_minutes)
+    fitted = {str(seed): _fitted(work, folder, rate, seed) for seed in range(seeds)}
+    results = _keep_best(work, folder, fitted, rate)
+    folder.finish(dataclasses.asdict(results))
+    return results
+
+
+def _inputs(
+    encoder: str,
+    data: TaskData,
+    config: FinetuningConfig,
+    teacher: Path | None,
+    unlabelled: Sequence[str],
+    seeds: int,
+    search_minutes: float,
+) -> dict[str, Any]:
+    """Returns what determines the result: settings, and digests of what is read."""
+    return {
+        "encoder": checkpoint_digest(encoder),
+        "task": digest_value(dataclasses.asdict(data)),
+        "config": dataclasses.asdict(config),
+        "teacher": None if teacher is None else digest_folder(teacher),
+        "unlabelled": list(unlabelled),
+        "seeds": seeds,
+        "search_minutes": search_minutes,
+    }
+
+
+class _Work:
+    """What all seeds share: the encoder's name, and the examples as it reads them."""
+
+    def __init__(
+        self,
+        encoder: str,
+        data: TaskData,
+        config: FinetuningConfig,
+        teacher: Path | None,
+        targets: Path,
+        more: Examples | None,
+    ) -> None:
+        self.encoder, self.data, self.config, self.teacher = encoder, data, config, teacher
+        self.tokenizer: Tokenizer = task_tokenizer(encoder)
+        self._positions = load_teacher_config(encoder).max_position_embeddings
+        self.task: Task = data.task
+        self.unlabelled = 0 if more is None else len(more)
+        examples = data.train if more is None else _together(data.train, more)
+        encoded = self._encoded(examples)
+        assert data.train.labels is not None
+        assert data.dev.labels is not None
+        labels = label_array(self.task, data.train.labels)
+        missing = np.full(len(encoded.slots.flat) - len(labels), np.nan)
+        soft = states = None
+        if teacher is not None:
+            wanted = bool(config.distillation.hidden or config.distillation.relations)
+            soft, states = teacher_targets(teacher, examples, targets, states=wanted)
+            is_same = states is None or len(states) == len(encoded.words.flat)
+            if len(soft) != len(encoded.slots.flat) or not is_same:
+                raise InputError(
+                    f"the tokenizers of {encoder} and {teacher} make other words of the texts; give a "
+                    "teacher with the same normaliser"
+                )
+        self.lesson = Lesson(encoded, np.concatenate([labels, missing]), soft, states)
+        self.exam = Exam(self.task, self._encoded(data.dev), data.dev.labels)
+        if longer := encoded.cut + self.exam.encoded.cut:
+            console.print(
+                f"{longer:,} examples ({encoded.cut:,} to learn from, {self.exam.encoded.cut:,} to be scored "
+                f"on) are longer than the encoder's {self._positions} positions; what is behind was cut off",
+                highlight=False,
+            )
+
+    def _encoded(self, examples: Examples) -> Encoded:
+        return encode(examples, self.task, self.tokenizer, self._positions)
+
+    def train(self, name: str, rate: float, seed: int, seconds: float = math.inf) -> tuple[TaskModel, Fitted]:
+        """Returns a model that has learnt the lesson, and how that went."""
+        device = Accelerator().device
+        model = load_encoder(self.encoder, self.task, self.config.dropout, seed).to(device)
+        with bar(name, 1.0, counted=False) as progress:
+            found = fit(
+                model,
+                self.lesson,
+                self.exam,
+                self.config,
+                rate=rate,
+                seed=seed,
+                progress=progress,
+                seconds=seconds,
+            )
+        return model, found
+
+
+def _together(labelled: Examples, more: Examples) -> Examples:
+    """Returns the texts of both, one after the other."""
+    return Examples(labelled.texts + more.texts, labelled.pairs + more.pairs)
+
+
+def suitable_rate(width: int) -> float:
+    """Returns the peak learning rate that suits an encoder of some width.
+
+    So it is 1e-3 for our students, 1e-4 for a MiniLM, and 2.4e-5 for BERT_BASE (Devlin et al.: 2e-5 to 5e-5).
+
+    >>> round(suitable_rate(768), 7)
+    2.44e-05
+    """
+    return _RATE * (_WIDTH / width) ** 2
+
+
+def _rate(work: _Work, folder: StageDir, minutes: float) -> float:
+    """Returns the peak learning rate: the one that was set or, if there is time, found, or else suits."""
+    if work.config.rate is not None:
+        return work.config.rate
+    suits = suitable_rate(load_teacher_config(work.encoder).hidden_size)
+    if not minutes:
+        return suits
+    place = folder.path / "search.json"
+    if not place.exists():
+        found = {}
+        for times in _SEARCHED:
+            rate, seconds = suits * times, minutes * 60 / len(_SEARCHED)
+            _, fitted = work.train(f"Trying rate {rate:.2g}", rate, seed=0, seconds=seconds)
+            found[str(rate)] = fitted.scores[work.task.metric]
+        write_json(place, found)
+    tried: dict[str, float] = read_json(place)
+    best = max(tried, key=tried.__getitem__)
+    shown = ", ".join(f"{float(rate):.2g}: {value:.1%}" for rate, value in tried.items())
+    console.print(f"Learning rate {float(best):.2g} of {shown}", highlight=False)
+    return float(best)
+
+
+def _fitted(work: _Work, folder: StageDir, rate: float, seed: int) -> Fitted:
+    """Trains with one seed, unless an earlier call has finished that, and saves its model."""
+    place = folder.path / "seeds" / str(seed)
+    record = place / "fitted.json"
+    if not record.exists():
+        model, found = work.train(f"Fine-tuning {work.task.name}, seed {seed}", rate, seed)
+        with _saving(place):
+            save_task_model(model, work.tokenizer, work.task, place)
+        write_json(record, dataclasses.asdict(found))
+        metrics = ", ".join(f"{name} {value:.1%}" for name, value in found.scores.items())
+        console.print(
+            f"seed {seed}: {metrics} after {found.steps:,} steps, {found.seconds:.0f} s", highlight=False
+        )
+    fitted: Fitted = build(Fitted, read_json(record), "")
+    return fitted
+
+
+def _keep_best(work: _Work, folder: StageDir, fitted: dict[str, Fitted], rate: float) -> Finetuned:
+    """Moves the best seed's model to the folder itself, writes its predictions, and returns the results."""
+    metric = work.task.metric
+    best = max(fitted, key=lambda seed: fitted[seed].scores[metric])
+    with _saving(folder.path):
+        shutil.copytree(folder.path / "seeds" / best, folder.path, dirs_exist_ok=True)
+    (folder.path / "fitted.json").unlink()
+    model, _ = load_task_model(folder.path)
+    _write_predictions(work, model, folder.path / PREDICTIONS)
+    shutil.rmtree(folder.path / "seeds")
+    names = fitted[best].scores
+    values = {name: [one.scores[name] for one in fitted.values()] for name in names}
+    train, dev = len(work.data.train), len(work.data.dev)
+    return Finetuned(
+        task=work.task,
+        encoder=work.encoder,
+        teacher=None if work.teacher is None else str(work.teacher),
+        scores={seed: one.scores for seed, one in fitted.items()},
+        mean={name: float(np.mean(found)) for name, found in values.items()},
+        deviation={
+            name: float(np.std(found, ddof=1)) if len(found) > 1 else 0.0 for name, found in values.items()
+        },
+        best_seed=best,
+        rate=rate,
+        parameters=parameter_count(model),
+        weight_bytes=(folder.path / "model.safetensors").stat().st_size,
+        examples={"train": train, "dev": dev, "unlabelled": work.unlabelled},
+        cut={"train": work.lesson.encoded.cut, "dev": work.exam.encoded.cut},
+        seconds=sum(one.seconds for one in fitted.values()),
+    )
+
+
+def _write_predictions(work: _Work, model: TaskModel, path: Path) -> None:
+    """Writes a line of JSON for each dev example: its texts, what is true, and what the model says."""
+    task, dev = work.task, work.data.dev
+    scores, _ = predict(model, work.exam.encoded)
+    said, true = labels_from(task, scores, work.exam.encoded.slots), work.exam.labels
+    with writing(path) as file:
+        for index in range(len(dev)):
+            line: dict[str, Any] = {"text": dev.texts[index]}
+            line |= {"pair": dev.pairs[index]} if dev.pairs else {}
+            line |= {"gold": named(task, true, index), "predicted": named(task, said, index)}
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def _saving(folder: Path) -> Iterator[None]:
+    """Turns a disk that does not take a model into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"the model cannot be saved in {folder} ({error}); make room, then run the same command again"
+        ) from error

@@ -1,0 +1,139 @@
+"""Matrices as small integers with scales, and back: what a bundle's file holds of each weight.
+
+A matrix is cut along its rows into groups that share a scale: a whole row at eight bits (a row is an output
+channel of a linear layer, or a piece of a table of embeddings), short groups at four. All of this is storage:
+whoever reads the file multiplies integers and scales and goes on in float32. So a score depends on the text
+alone, not on what else is in the batch as it would with activations in eight bits, and `fake_quantization`
+gives training exactly the numbers that the file will hold.
+
+Shape letters: R rows, C columns, G groups in a row.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lilliput.errors import ConfigError, nearest
+
+Bits = Literal[4, 8, 16, 32]
+"""What one weight takes: four and eight are integers with scales, 16 and 32 plain floats."""
+
+SMALLEST_SCALE = 2.0**-14
+"""The smallest normal float16: smaller ones lose digits, and some devices take them for zero."""
+
+
+@dataclass(frozen=True)
+class QuantizationPlan:
+    """How many bits each kind of weight takes in a file; vectors (biases, gains) always stay float32."""
+
+    weights: Bits
+    """Bits of the matrices of linear layers; those that classify or tag take eight at least, being few."""
+    embeddings: Bits
+    """Bits of the tables of pieces and of positions."""
+    group: int = 32
+    """Neighbours in a row that share a scale at four bits; the largest divisor of the row up to this."""
+
+
+PLANS = {
+    "float32": QuantizationPlan(32, 32),
+    "float16": QuantizationPlan(16, 16),
+    "int8": QuantizationPlan(8, 8),
+    "mixed": QuantizationPlan(8, 4),
+    "int4": QuantizationPlan(4, 4),
+}
+"""All plans by name, from the largest file to the smallest."""
+
+
+def find_plan(name: str) -> QuantizationPlan:
+    """Returns the plan of that name; raises ConfigError naming the nearest when there is none."""
+    if name not in PLANS:
+        raise ConfigError(f"no quantization is called '{name}'; {nearest(name, PLANS)}")
+    return PLANS[name]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values that a weight can take in a file."""
+
+    bits: Bits
+    """What one weight takes."""
+    group: int
+    """Neighbours in a row that share a scale at four bits."""
+
+    def length(self, columns: int) -> int:
+        """Returns how many of a row's columns share a scale.
+
+        >>> [Grid(4, 32).length(columns) for columns in (128, 120, 48)], Grid(8, 32).length(120)
+        ([32, 30, 24], 120)
+        """
+        if self.bits != 4:
+            return columns
+        # A width without a large divisor takes one scale a row: a scale for every few weights is no saving.
+        fitting = [size for size in range(self.group, self.group // 2 - 1, -1) if columns % size == 0]
+        return fitting[0] if fitting else columns
+
+
+def grid_of(parameter: str, plan: QuantizationPlan) -> Grid:
+    """Returns how the parameter of that name in a transformers BERT is stored."""
+    name = parameter.removesuffix(".weight")
+    if name == parameter or name.endswith(("LayerNorm", "token_type_embeddings")):
+        return Grid(32, plan.group)
+    if name.endswith("classifier"):
+        return Grid(max(plan.weights, 8), plan.group)
+    if name.endswith(("word_embeddings", "position_embeddings", "decoder")):
+        return Grid(plan.embeddings, plan.group)
+    return Grid(plan.weights, plan.group)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A matrix [R, C] as integers and scales."""
+
+    values: NDArray[np.int8]
+    """Integers from -2^(bits-1) to 2^(bits-1) - 1 [R, G, C/G]."""
+    scales: NDArray[np.float16]
+    """What an integer is multiplied with [R, G, 1]; negative where the largest weight is positive."""
+
+
+def quantize(matrix: NDArray[np.float32], grid: Grid) -> Quantized:
+    """Returns `matrix` [R, C] on a grid of four or eight bits, each weight within half a step of it.
+
+    Integers reach one further below zero than above. So the sign of a scale puts the larger side of its group
+    below, and the scale is as small as leaves the extremes on both sides half a step beyond the last integer
+    at most: at four bits a quarter of the error is saved against integers from -7 to 7.
+    """
+    assert grid.bits in (4, 8)
+    groups = matrix.reshape(len(matrix), -1, grid.length(matrix.shape[1]))
+    above = np.maximum(groups.max(-1, keepdims=True), 0)
+    below = np.maximum(-groups.min(-1, keepdims=True), 0)
+    far, near = scale_factors(grid.bits)
+    size = np.maximum(np.maximum(above, below) * far, np.minimum(above, below) * near)
+    size = np.maximum(size, np.float32(SMALLEST_SCALE))
+    scales = np.where(above > below, -size, size).astype(np.float16)
+    half = 2 ** (grid.bits - 1)
+    values = np.clip(np.rint(groups / scales.astype(np.float32)), -half, half - 1).astype(np.int8)
+    return Quantized(values, scales)
+
+
+def dequantize(quantized: Quantized) -> NDArray[np.float32]:
+    """Returns the matrix [R, C] that integers and scales stand for, in float32 as the file is read."""
+    matrix = quantized.values.astype(np.float32) * quantized.scales.astype(np.float32)
+    return matrix.reshape(len(matrix), -1)
+
+
+def scale_factors(bits: Bits) -> tuple[np.float32, np.float32]:
+    """Returns what a group's larger and smaller extreme are multiplied with to give the scale they need.
+
+    A tenth of a step is left to the rounding of scales to float16.
+    """
+    half = 2 ** (bits - 1)
+    return np.float32(1 / (half + 0.4)), np.float32(1 / (half - 0.6))
+
+
+def packed(quantized: Quantized, bits: Bits) -> NDArray[Any]:
+    """Returns the integers in the type that a file holds: int8, or int4, of which two make a byte."""
+    import ml_dtypes
+
+    return quantized.values.astype(ml_dtypes.int4) if bits == 4 else quantized.values

@@ -1,0 +1,125 @@
+"""Tasks known by name: GLUE, SICK, SNIPS, ATIS and CoNLL-2003, and how to read them from the hub."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lilliput.errors import InputError
+from lilliput.tasks.tables import Table
+from lilliput.tasks.task import Kind
+
+_GLUE = "nyu-mll/glue"
+_INFERENCE = ("entailment", "neutral", "contradiction")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is the same of a task wherever its examples come from, and where the hub has them."""
+
+    kind: Kind
+    metrics: tuple[str, ...]
+    """What its authors score it by, the metric that decides first."""
+    data_set: str
+    config: str | None = None
+    dev: str | None = "validation"
+    """The split to be scored on; None where a part of train is to be held out."""
+    revision: str | None = None
+    pairs: bool = False
+    classes: tuple[str, ...] = ()
+    """Names of the classes in the order of their numbers; empty where labels are their names."""
+    tags: tuple[str, ...] = ()
+    """The same of the tags."""
+    positive: str | None = None
+    """The class whose F1 counts."""
+
+
+def _glue(name: str, classes: tuple[str, ...], pairs: bool = True, **others: Any) -> Known:
+    return replace(
+        Known("classification", ("accuracy",), _GLUE, name, pairs=pairs, classes=classes), **others
+    )
+
+
+KNOWN = {
+    "cola": _glue("cola", ("unacceptable", "acceptable"), False, metrics=("matthews",)),
+    "sst2": _glue("sst2", ("negative", "positive"), False),
+    "mrpc": _glue(
+        "mrpc", ("not_equivalent", "equivalent"), metrics=("f1", "accuracy"), positive="equivalent"
+    ),
+    "stsb": _glue("stsb", (), kind="regression", metrics=("pearson", "spearman")),
+    "qqp": _glue("qqp", ("not_duplicate", "duplicate"), metrics=("f1", "accuracy"), positive="duplicate"),
+    "mnli": _glue("mnli", _INFERENCE, dev="validation_matched"),
+    "qnli": _glue("qnli", ("entailment", "not_entailment")),
+    "rte": _glue("rte", ("entailment", "not_entailment")),
+    "wnli": _glue("wnli", ("not_entailment", "entailment")),
+    # The hub's own conversion: the repository itself has a script, and scripts are not run.
+    "sick": Known(
+        "classification",
+        ("accuracy",),
+        "RobZamp/sick",
+        revision="refs/convert/parquet",
+        pairs=True,
+        classes=_INFERENCE,
+    ),
+    "snips": Known(
+        "joint",
+        ("frame_accuracy", "intent_accuracy", "slot_f1"),
+        "bkonkle/snips-joint-intent",
+        dev=None,  # the repository has train and test alone
+    ),
+    "atis": Known("joint", ("frame_accuracy", "intent_accuracy", "slot_f1"), "tuetschek/atis", dev=None),
+    "conll2003": Known(
+        "tagging",
+        ("f1", "precision", "recall"),
+        "lhoestq/conll2003",
+        tags=("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"),
+    ),
+}
+"""The known tasks by name."""
+
+
+def read_data_set(known: Known, split: str) -> Table:
+    """Returns one split of a known task from the hub, numbers of classes turned into the hub's names."""
+    import datasets
+
+    name = ":".join(part for part in (known.data_set, known.config, split) if part)
+    try:
+        data_set = datasets.load_dataset(known.data_set, known.config, split=split, revision=known.revision)
+        columns, features = data_set[:], data_set.features
+    except Exception as error:  # the library raises many kinds, bare ones among them
+        raise InputError(
+            f"data set {name} cannot be read ({' '.join(str(error).split())}); check the network, or give "
+            "files with --train and --dev"
+        ) from error
+    table = Table(f"data set {name}", columns, range(1, len(data_set) + 1), "row")
+    for column, feature in features.items():
+        inner = feature.feature if isinstance(feature, datasets.List) else feature
+        if isinstance(inner, datasets.ClassLabel):
+            table = table.named(column, inner.names)
+    return table
+
+
+def numbers_named(table: Table, known: Known, label: str | None, tags: str | None) -> Table:
+    """Returns the table of a known task with the names of its classes and tags instead of their numbers."""
+    for column, names in ((label, known.classes), (tags, known.tags)):
+        if column is not None and names:
+            table = table.named(column, names)
+    return table
+
+
+def without_empty(table: Table, columns: Sequence[str]) -> tuple[Table, str | None]:
+    """Returns the rows that have a text in all columns, and a warning about others if there are some.
+
+    For data sets from the hub, some of which have such rows that their user cannot mend.
+    """
+    kept = [row for row in range(len(table)) if all(_has_text(table.columns[name][row]) for name in columns)]
+    if len(kept) == len(table):
+        return table, None
+    first = next(row for row, other in enumerate([*kept, -1]) if row != other)
+    return table.only(kept), (
+        f"{len(table) - len(kept):,} rows of {table.name} were left out as they have no text, "
+        f"the first of them {table.where(first)}"
+    )
+
+
+def _has_text(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else bool(value)

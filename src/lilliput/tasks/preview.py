@@ -1,0 +1,90 @@
+"""What a person should see of a task before anything is learnt from it."""
+
+from collections import Counter
+
+from rich.table import Table
+from rich.text import Text as Line
+
+from lilliput.tasks.task import Examples, Task, TaskData, Text
+
+_EXAMPLES = 3
+_CLASSES = 12
+"""Classes shown; of more the most frequent."""
+_CHARACTERS = 160
+
+
+def preview(data: TaskData) -> Table:
+    """Returns a table for the terminal: the task, its sizes, how often each class occurs, and examples.
+
+    Nothing in a text is taken for a command to the terminal.
+    """
+    task, table = data.task, Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+
+    def row(name: str, value: str, style: str = "") -> None:
+        table.add_row(name, Line(_printable(value), style=style))
+
+    row("task", f"{task.name}: {task.kind}{' of pairs' if task.pairs else ''}, scored by {task.metric}")
+    row("read", data.origin)
+    row("examples", f"{len(data.train):,} to learn from, {len(data.dev):,} to be scored on")
+    for name, value in _balance(task, data.train):
+        row(name, value)
+    row("longest text", f"{max(map(_words, [*data.train.texts, *data.train.pairs])):,} words")
+    for index in range(min(_EXAMPLES, len(data.train))):
+        row("" if index else "for example", _shown(task, data.train, index))
+    for warning in data.warnings:
+        row("warning", warning, "yellow")
+    return table
+
+
+def _balance(task: Task, examples: Examples) -> list[tuple[str, str]]:
+    assert examples.labels is not None
+    rows = []
+    if task.kind == "regression":
+        values = examples.labels.values
+        mean = sum(values) / len(values)
+        rows.append(("scores", f"{min(values):g} to {max(values):g}, on average {mean:.3g}"))
+    if task.classes:
+        counts = Counter(task.classes[int(value)] for value in examples.labels.values)
+        rows.append(("classes", _listed(counts, len(examples))))
+    if task.tags:
+        names = Counter(task.tags[tag][2:] or "O" for tags in examples.labels.tags for tag in tags)
+        rows.append(("tags of words", _listed(names, names.total())))
+    return rows
+
+
+def _listed(counts: Counter[str], total: int) -> str:
+    shown = [f"{name} {count:,} ({count / total:.1%})" for name, count in counts.most_common(_CLASSES)]
+    more = f", and {len(counts) - _CLASSES} more" if len(counts) > _CLASSES else ""
+    return f"{len(counts)}: {', '.join(shown)}{more}"
+
+
+def _shown(task: Task, examples: Examples, index: int) -> str:
+    assert examples.labels is not None
+    text, labels = examples.texts[index], examples.labels
+    if task.tags:
+        names = [task.tags[tag] for tag in labels.tags[index]]
+        shown = " ".join(
+            word if name == "O" else f"{word}/{name}" for word, name in zip(text, names, strict=True)
+        )
+    else:
+        shown = _cut(str(text))
+    if examples.pairs:
+        shown += f" | {_cut(examples.pairs[index])}"
+    if task.kind == "regression":
+        return f"{shown} -> {labels.values[index]:g}"
+    return f"{shown} -> {task.classes[int(labels.values[index])]}" if task.classes else shown
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}..."
+
+
+def _words(text: Text) -> int:
+    return len(text.split()) if isinstance(text, str) else len(text)
+
+
+def _printable(text: str) -> str:
+    """Returns a text without what would steer the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)

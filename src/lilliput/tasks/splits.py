@@ -1,0 +1,116 @@
+"""Train and dev: a part held out where there is no dev set, and texts that both have."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+from lilliput.errors import InputError
+from lilliput.tasks.tables import Table
+from lilliput.tasks.task import Examples, Labels, Task
+
+_HELD_OUT = 0.1
+
+
+def hold_out(task: Task, examples: Examples, table: Table) -> tuple[list[int], list[int]]:
+    """Returns the rows to learn from and about a tenth to be scored on, the same whenever it is asked.
+
+    The order is that of digests of the texts, so it depends on neither the order of the rows nor on chance.
+    Equal texts stay together, and no class or tag is taken from train whole.
+    """
+    groups: dict[str, list[int]] = {}
+    for row in range(len(examples)):
+        groups.setdefault(_key(examples, row), []).append(row)
+    left = Counter(label for row in range(len(examples)) for label in _labels(task, examples, row))
+    wanted = max(1, round(len(examples) * _HELD_OUT))
+    held: list[int] = []
+    for key in sorted(groups, key=lambda key: hashlib.sha256(key.encode()).digest()):
+        taken = Counter(label for row in groups[key] for label in _labels(task, examples, row))
+        fits = len(held) + len(groups[key]) <= wanted
+        if fits and len(groups) > 1 and all(left[label] > count for label, count in taken.items()):
+            held += groups[key]
+            left -= taken
+    if not held:
+        raise InputError(
+            f"{table.name} has too few examples ({len(examples):,}) to hold out some of them to be scored "
+            "on; name a dev set with --dev, or add examples"
+        )
+    apart = set(held)
+    return [row for row in range(len(examples)) if row not in apart], sorted(held)
+
+
+def some(examples: Examples, rows: Sequence[int]) -> Examples:
+    """Returns the examples in some rows."""
+    assert examples.labels is not None
+    values, tags = examples.labels.values, examples.labels.tags
+    labels = Labels(
+        tuple(values[row] for row in rows) if values else (), tuple(tags[row] for row in rows) if tags else ()
+    )
+    pairs = tuple(examples.pairs[row] for row in rows) if examples.pairs else ()
+    return Examples(tuple(examples.texts[row] for row in rows), pairs, labels)
+
+
+def overlap(train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> str | None:
+    """Returns a warning about texts that dev and train both have, capitals and spacing aside."""
+    rows = {_key(train, row): row for row in reversed(range(len(train)))}
+    both = [row for row in range(len(dev)) if _key(dev, row) in rows]
+    if not both:
+        return None
+    first = both[0]
+    text = " ".join(dev.texts[first]) if isinstance(dev.texts[first], tuple) else str(dev.texts[first])
+    return (
+        f"{len(both):,} of {len(dev):,} examples to be scored on ({len(both) / len(dev):.1%}) also stand in "
+        f"train, the first in {dev_table.where(first)} and {train_table.where(rows[_key(dev, first)])} "
+        f"('{text[:60]}{'...' * (len(text) > 60)}'), so scores are better than on new text; leave them out "
+        "of one of the two"
+    )
+
+
+def check_varied(task: Task, examples: Examples, table: Table) -> None:
+    """Raises InputError where there is nothing to learn: one class, one score, or no tag but O."""
+    assert examples.labels is not None
+    values = set(examples.labels.values)
+    if len(values) == 1:
+        value = values.pop()
+        what = f"the class '{task.classes[int(value)]}'" if task.classes else f"the score {value:g}"
+        raise InputError(
+            f"all {len(examples):,} examples of {table.name} have {what}, so there is nothing to learn; add "
+            "examples of others, or name another column with --label"
+        )
+    if task.tags and not any(tag != task.tags.index("O") for tags in examples.labels.tags for tag in tags):
+        raise InputError(
+            f"no word of {table.name} has a tag other than O, so there is nothing to learn; add examples "
+            "that have, or name another column with --tags"
+        )
+
+
+def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> None:
+    """Raises InputError where dev has a class of a known task that train has not."""
+    assert train.labels is not None
+    assert dev.labels is not None
+    if not task.classes:
+        return
+    seen = set(train.labels.values)
+    for row, value in enumerate(dev.labels.values):
+        if value not in seen:
+            raise InputError(
+                f"{dev_table.where(row)} has the label '{task.classes[int(value)]}', which "
+                f"{train_table.name} never has, so it cannot be learnt; leave the example out, or add some "
+                "like it to train"
+            )
+
+
+def _key(examples: Examples, row: int) -> str:
+    """Returns what is the same for texts that a model can hardly tell apart."""
+    text = examples.texts[row]
+    parts = (
+        " ".join(text) if isinstance(text, tuple) else text,
+        examples.pairs[row] if examples.pairs else "",
+    )
+    return "\n".join(" ".join(part.split()).casefold() for part in parts)
+
+
+def _labels(task: Task, examples: Examples, row: int) -> list[tuple[str, float]]:
+    """Returns the classes and tags of an example."""
+    assert examples.labels is not None
+    classes = [("class", examples.labels.values[row])] if task.classes else []
+    return [*classes, *(("tag", tag) for tag in (examples.labels.tags[row] if task.tags else ()))]

@@ -1,0 +1,118 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import World
+from lilliput.comparison import compare
+from lilliput.errors import StorageError
+from lilliput.finetuning.results import Finetuned, named
+from lilliput.models.task_model import load_encoder, save_task_model
+from lilliput.run import RunDir, StageDir
+from lilliput.tasks.task import Labels, Task
+
+CLASSES = Task("c", "classification", classes=("no", "yes"))
+SCORES = Task("r", "regression", metric="pearson")
+JOINT = Task("j", "joint", classes=("ask", "tell"), tags=("O", "B-x"), metric="frame_accuracy")
+GOLD = {"c": Labels((0, 1, 1, 0)), "r": Labels((1.0, 2.0, 3.0, 4.0)), "j": Labels((0, 1), ((0, 1), (0,)))}
+TEXTS = {"c": ["a b", "c", "d", "e"], "r": ["a", "b", "c", "d"], "j": [["the", "boxes"], ["a"]]}
+
+
+def finished(world: World, run: Path, task: Task, said: Labels, mean: float) -> None:
+    """Writes a fine-tuned folder with these predictions."""
+    folder = StageDir(RunDir(run).finetuned(task.name), {})
+    folder.begin()
+    save_task_model(
+        load_encoder(world.teacher, task, 0.1, 0), world.lexicon.teacher_tokenizer(), task, folder.path
+    )
+    lines = (
+        {"text": text, "gold": named(task, GOLD[task.name], index), "predicted": named(task, said, index)}
+        for index, text in enumerate(TEXTS[task.name])
+    )
+    (folder.path / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results = Finetuned(
+        task=task,
+        encoder="e",
+        teacher=None,
+        scores={"0": {task.metric: mean}, "1": {task.metric: mean}},
+        mean={task.metric: mean},
+        deviation={task.metric: 0.011},
+        best_seed="0",
+        rate=1e-3,
+        parameters=7,
+        weight_bytes=28,
+        examples={},
+        cut={},
+        seconds=1.0,
+    )
+    folder.finish(dataclasses.asdict(results))
+
+
+@pytest.fixture(scope="module")
+def runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    finished(world, folder / "teacher", CLASSES, Labels((0, 1, 1, 1)), 0.8)
+    finished(world, folder / "student", CLASSES, Labels((0, 0, 1, 1)), 0.6)
+    finished(world, folder / "teacher", SCORES, Labels((1.0, 2.0, 3.0, 5.0)), 0.9)
+    finished(world, folder / "student", SCORES, Labels((2.0, 4.0, 6.0, 10.0)), 0.81)
+    finished(world, folder / "teacher", JOINT, Labels((0, 1), ((0, 1), (0,))), 1.0)
+    finished(world, folder / "student", JOINT, Labels((0, 1), ((0, 0), (0,))), 0.5)
+    return folder / "teacher", folder / "student"
+
+
+def test_retention_and_agreement_are_of_the_teachers_scores(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    teacher, student = runs
+    found = compare([student], tmp_path, teacher=teacher)
+    of_student = {entry.task: entry for entry in found.entries if entry.run == "student"}
+    assert {name: entry.retention for name, entry in of_student.items()} == pytest.approx(
+        {"c": 0.75, "r": 0.9, "j": 0.5}
+    )
+    assert {name: entry.agreement for name, entry in of_student.items()} == pytest.approx(
+        {"c": 0.75, "r": 1.0, "j": 0.5}
+    )
+    assert found.retention("student") == pytest.approx((0.75 + 0.9 + 0.5) / 3)
+    assert of_student["c"].confusion == {"no": {"no": 1, "yes": 1}, "yes": {"no": 1, "yes": 1}}
+    assert all(entry.milliseconds > 0 for entry in found.entries)
+    written = json.loads((tmp_path / "comparison.json").read_text())
+    assert [entry["run"] for entry in written["entries"]] == ["teacher"] * 3 + ["student"] * 3
+
+
+def test_the_table_is_markdown_with_deviations(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    compare([runs[1]], tmp_path, teacher=runs[0])
+    text = (tmp_path / "comparison.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("| student | c |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[3:8] == ["60.0 ± 1.1", "", "75.0%", "75.0%", "7"]
+    assert "- student keeps 71.7% of teacher on average" in text
+
+
+def test_a_person_reads_where_models_differ(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    compare([runs[1]], tmp_path, teacher=runs[0])
+    differences = (tmp_path / "differences" / "student-c.md").read_text()
+    assert differences.startswith("# c: 1 examples where student and teacher differ")
+    assert "- c\n  - true: yes\n  - teacher: yes\n  - student: no\n" in differences
+    tags = (tmp_path / "differences" / "student-j.md").read_text()
+    assert (
+        "- the boxes\n  - true: ask; boxes/B-x\n  - teacher: ask; boxes/B-x\n  - student: ask; no tags\n"
+        in tags
+    )
+
+
+def test_runs_without_a_teacher_are_compared_too(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    found = compare(runs, tmp_path)
+    assert {entry.retention for entry in found.entries} == {None}
+    assert not (tmp_path / "differences").exists()
+
+
+def test_a_run_without_a_model_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="holds no fine-tuned model; make one with `lilliput finetune"):
+        compare([tmp_path / "empty"], tmp_path)
+
+
+def test_other_dev_sets_are_a_sentence(runs: tuple[Path, Path], tmp_path: Path, world: World) -> None:
+    finished(world, tmp_path / "other", CLASSES, Labels((0, 1, 1, 0)), 0.5)
+    predictions = tmp_path / "other/finetuned/c/predictions.jsonl"
+    predictions.write_text(predictions.read_text().replace('"a b"', '"z"'))
+    with pytest.raises(StorageError, match="were scored on other dev sets"):
+        compare([tmp_path / "other"], tmp_path, teacher=runs[0])

@@ -1,0 +1,180 @@
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from conftest import World
+from lilliput.config import DistillationConfig, FinetuningConfig
+from lilliput.errors import ConfigError, InputError, ModelError, StorageError
+from lilliput.finetuning import finetune as finetune_module, targets
+from lilliput.finetuning.finetune import finetune, suitable_rate
+from lilliput.finetuning.results import Finetuned
+from lilliput.models.task_model import load_encoder, save_task_model
+from lilliput.run import RunDir, read_json
+from lilliput.tasks.loading import load_task
+from lilliput.tasks.task import TaskData
+
+QUICK = FinetuningConfig(epochs=12, rows=8, evaluations=2, rate=5e-3, dropout=0.0)
+NOUNS = ("brotent", "stocker", "plantish", "boxes")
+
+
+def written(path: Path, count: int, seed: int) -> Path:
+    """Writes texts whose second word says the class."""
+    rng = random.Random(seed)
+    lines = ["text,label"]
+    for _ in range(count):
+        kind = rng.choice(("my", "every"))
+        lines.append(
+            f"the {kind} {' '.join(rng.choices(NOUNS, k=rng.randint(1, 6)))} {rng.random():.3f},{kind}"
+        )
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
+    folder = tmp_path_factory.mktemp("toy")
+    train, dev = written(folder / "toy_train.csv", 64, 1), written(folder / "toy_dev.csv", 24, 2)
+    return load_task(None, train=str(train), dev=str(dev))
+
+
+@pytest.fixture(scope="module")
+def taught(
+    world: World, data: TaskData, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunDir, Finetuned]:
+    """A teacher's run with a model fine-tuned with two seeds."""
+    run = RunDir(tmp_path_factory.mktemp("taught"))
+    return run, finetune(world.teacher, data, run, QUICK, seeds=2)
+
+
+def test_a_run_keeps_the_best_seed_as_a_plain_checkpoint(
+    taught: tuple[RunDir, Finetuned], data: TaskData
+) -> None:
+    run, found = taught
+    folder = run.finetuned("toy")
+    accuracies = {seed: scores["accuracy"] for seed, scores in found.scores.items()}
+    assert found.mean["accuracy"] == pytest.approx(sum(accuracies.values()) / 2)
+    assert found.deviation["accuracy"] == pytest.approx(abs(accuracies["0"] - accuracies["1"]) / 2**0.5)
+    assert not (folder / "seeds").exists()
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    inputs = tokenizer(list(data.dev.texts), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        predicted = model(**inputs).logits.argmax(-1).tolist()
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert [line["predicted"]["label"] for line in lines] == [data.task.classes[index] for index in predicted]
+    right = sum(line["predicted"] == line["gold"] for line in lines) / len(lines)
+    assert right == pytest.approx(accuracies[found.best_seed]) == max(accuracies.values())
+    assert right > 0.9
+
+
+def test_what_is_finished_is_not_done_again(
+    world: World, data: TaskData, taught: tuple[RunDir, Finetuned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, found = taught
+    monkeypatch.setattr(finetune_module, "fit", None)
+    assert finetune(world.teacher, data, run, QUICK, seeds=2) == found
+    with pytest.raises(StorageError, match="was made from something else"):
+        finetune(world.teacher, data, run, dataclasses.replace(QUICK, rows=4), seeds=2)
+
+
+def test_an_interrupted_call_goes_on_after_the_last_finished_seed(
+    world: World,
+    data: TaskData,
+    taught: tuple[RunDir, Finetuned],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fit, seeds = finetune_module.fit, list[int]()
+
+    def counted(*arguments: object, seed: int, **options: object) -> object:
+        if seed == 1 and len(seeds) == 1:
+            seeds.append(-1)
+            raise KeyboardInterrupt
+        seeds.append(seed)
+        return fit(*arguments, seed=seed, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(finetune_module, "fit", counted)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(world.teacher, data, RunDir(tmp_path), QUICK, seeds=2)
+    found = finetune(world.teacher, data, RunDir(tmp_path), QUICK, seeds=2)
+    assert seeds == [0, -1, 1]
+    assert found.scores == taught[1].scores
+
+
+def test_a_student_learns_from_a_teacher_whose_words_are_read_once(
+    world: World,
+    data: TaskData,
+    taught: tuple[RunDir, Finetuned],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    extra = tmp_path / "more.txt"
+    extra.write_text("the my boxes\n\nthe every stocker boxes\n", encoding="utf-8")
+    teacher = {"teacher": str(taught[0].path), "unlabelled": [str(extra)]}
+    config = dataclasses.replace(
+        QUICK, distillation=DistillationConfig(weight=1.0, relations=0.1, hidden=0.1)
+    )
+    found = finetune(world.headless, data, RunDir(tmp_path / "run"), config, **teacher)
+    assert found.examples == {"train": 64, "dev": 24, "unlabelled": 2}
+    assert found.mean["accuracy"] > 0.9
+    monkeypatch.setattr(targets, "predict", None)
+    again = finetune(world.headless, data, RunDir(tmp_path / "run"), config, overwrite=True, **teacher)
+    assert again.scores == found.scores
+
+
+def test_learning_rates_are_tried_in_the_time_given(world: World, data: TaskData, tmp_path: Path) -> None:
+    config = dataclasses.replace(QUICK, rate=None)
+    found = finetune(world.teacher, data, RunDir(tmp_path), config, search_minutes=0.05)
+    tried = {float(rate): value for rate, value in read_json(tmp_path / "finetuned/toy/search.json").items()}
+    assert sorted(tried) == pytest.approx([suitable_rate(32) * times for times in (0.4, 1, 2.5)])
+    assert tried[found.rate] == max(tried.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"seeds": 0}, ConfigError, "--seeds must be 1 or more, found 0"),
+        ({"unlabelled": ["x.txt"]}, ConfigError, "unlabelled text is of use only with a teacher"),
+        ({"teacher": "nowhere"}, StorageError, "there is no teacher fine-tuned for 'toy' in nowhere"),
+    ],
+)
+def test_what_cannot_work_is_a_sentence(
+    world: World,
+    data: TaskData,
+    tmp_path: Path,
+    options: dict[str, object],
+    kind: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(kind, match=message):
+        finetune(world.teacher, data, RunDir(tmp_path), QUICK, **options)  # type: ignore[arg-type]
+
+
+def test_a_teacher_of_another_task_is_a_sentence(world: World, data: TaskData, tmp_path: Path) -> None:
+    other = dataclasses.replace(data.task, name="other", classes=("no", "yes"))
+    model = load_encoder(world.teacher, other, 0.1, 0)
+    save_task_model(model, world.lexicon.teacher_tokenizer(), other, tmp_path / "teacher")
+    with pytest.raises(
+        ModelError, match=r"was fine-tuned for another task \('other', classes \('no', 'yes'\)\)"
+    ):
+        finetune(world.teacher, data, RunDir(tmp_path), QUICK, teacher=str(tmp_path / "teacher"))
+
+
+def test_a_teacher_with_other_words_is_a_sentence(world: World, data: TaskData, tmp_path: Path) -> None:
+    tokenizer = json.loads(world.lexicon.teacher_tokenizer().to_str())
+    tokenizer["normalizer"]["handle_chinese_chars"] = False
+    texts = dataclasses.replace(data.train, texts=("the my 中文 boxes", *data.train.texts[1:]))
+    folder = tmp_path / "teacher"
+    save_task_model(
+        load_encoder(world.teacher, data.task, 0.1, 0), world.lexicon.teacher_tokenizer(), data.task, folder
+    )
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    config = dataclasses.replace(QUICK, distillation=DistillationConfig(hidden=1.0))
+    changed = dataclasses.replace(data, train=texts)
+    with pytest.raises(InputError, match="make other words of the texts"):
+        finetune(world.teacher, changed, RunDir(tmp_path), config, teacher=str(folder))

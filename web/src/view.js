@@ -1,0 +1,155 @@
+/**
+ * Answers and bundles -> elements of the page, and sentences for a screen reader.
+ *
+ * What comes from a bundle or a text becomes text nodes only, never HTML.
+ */
+
+const MOST_BARS = 5;
+const KINDS = {
+  classification: "gives a text one of its classes",
+  regression: "gives a text a score",
+  tagging: "gives each word a tag",
+  joint: "gives a text a class, and each word a tag",
+  fill: "guesses the piece behind [MASK]",
+  encode: "makes vectors of texts, to compare them",
+};
+
+/** Returns an element with a class and children; strings become text. */
+function make(tag, name, ...children) {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  element.append(...children);
+  return element;
+}
+
+/** Returns bytes as people say them: 1.98 MB, 86 kB. */
+export function sized(bytes) {
+  const [value, unit] = bytes >= 999_500 ? [bytes / 1e6, "MB"] : bytes >= 1000 ? [bytes / 1e3, "kB"] : [bytes, "bytes"];
+  const digits = unit === "bytes" || value >= 100 ? 0 : value >= 10 ? 1 : 2;
+  return `${value.toFixed(digits)} ${unit}`;
+}
+
+function percent(probability) {
+  const value = 100 * probability;
+  return value > 0 && value < 0.1 ? "< 0.1 %" : `${value.toFixed(1)} %`;
+}
+
+/** Returns milliseconds with as many digits as a browser's clock has. */
+function milliseconds(value) {
+  return value < 0.1 ? "under 0.1 ms" : `${value.toFixed(value < 100 ? 1 : 0)} ms`;
+}
+
+/** Returns what a bundle is, in a line. */
+export function bundleTitle(config) {
+  const many = (list, one, several) => (list.length ? [`${list.length} ${list.length === 1 ? one : several}`] : []);
+  const kind = config.pairs ? KINDS[config.kind].replace("a text", "two texts together") : KINDS[config.kind];
+  const facts = [...many(config.classes, "class", "classes"), ...many(config.tags, "tag", "tags"), config.quantization];
+  return { title: config.task ?? config.kind, kind: [kind, ...facts].join(" · ") };
+}
+
+/** Fills a table with the bytes of files and their sum. */
+export function fillSizes(body, sizes) {
+  const row = (name, bytes) => make("tr", "", make("td", "", name), make("td", "", `${bytes.toLocaleString("en")} bytes`));
+  const sum = sizes.reduce((total, [, bytes]) => total + bytes, 0);
+  body.replaceChildren(...sizes.map(([name, bytes]) => row(name, bytes)), row("together", sum));
+  return sum;
+}
+
+/** Returns how long an answer took and how much of the text it is for. */
+export function timeLine({ answer, times, positions }) {
+  const median = times.toSorted((a, b) => a - b)[times.length >> 1];
+  const runs = times.length === 1 ? "one run" : `median of ${times.length} runs`;
+  const cut = answer.cut ? [`only the beginning was read, the model has ${positions} positions`] : [];
+  return [milliseconds(median), runs, `${answer.pieces} pieces`, "one thread", ...cut].join(" · ");
+}
+
+/**
+ * Returns an answer as elements.
+ *
+ * @param {object} answer
+ * @param {string[]} texts what it is for
+ * @param {Map<string, number>} hues the colours of slots met so far; those of new ones are added
+ */
+export function answerView(answer, texts, hues) {
+  const parts = [];
+  if (answer.classes) parts.push(bars(answer.classes.map(({ name, probability }) => [name, probability])));
+  if ("score" in answer) parts.push(figure(answer.score.toFixed(2), "score"));
+  if (answer.slots) parts.push(...slotsView(answer.slots, texts[0], hues));
+  if (answer.masks) parts.push(...masksView(answer.masks, texts[0]));
+  if ("similarity" in answer) {
+    parts.push(figure(answer.similarity.toFixed(3), "cosine similarity: 1 where the vectors point the same way"));
+    parts.push(gauge(Math.max(0, answer.similarity)));
+  }
+  return parts;
+}
+
+/** Returns an answer as a sentence. */
+export function answerSentence(answer, texts) {
+  const said = [];
+  if (answer.classes) said.push(`${answer.classes[0].name}, ${percent(answer.classes[0].probability)}.`);
+  if ("score" in answer) said.push(`Score ${answer.score.toFixed(2)}.`);
+  if (answer.slots?.length === 0) said.push("No slots.");
+  for (const slot of answer.slots ?? []) said.push(`${slot.name}: ${texts[0].slice(slot.start, slot.end)}.`);
+  for (const { guesses } of answer.masks ?? []) said.push(`${guesses[0].piece}, ${percent(guesses[0].probability)}.`);
+  if ("similarity" in answer) said.push(`Cosine similarity ${answer.similarity.toFixed(3)}.`);
+  return said.join(" ");
+}
+
+function figure(number, what) {
+  return make("p", "figure", make("strong", "", number), " ", make("span", "", what));
+}
+
+function gauge(share) {
+  const bar = make("span", "bar", make("i", ""));
+  bar.firstChild.style.inlineSize = `${100 * share}%`; // through the object model: the policy forbids style attributes
+  bar.setAttribute("aria-hidden", "true");
+  return bar;
+}
+
+function bars(entries) {
+  const rows = entries.slice(0, MOST_BARS).map(([name, probability]) => {
+    return make("li", "", make("span", "name", name), gauge(probability), make("span", "percent", percent(probability)));
+  });
+  const list = make("ol", "bars", ...rows);
+  const rest = entries.length - rows.length;
+  if (rest > 0) list.append(make("li", "rest", `and ${rest} less probable`));
+  return list;
+}
+
+function slotsView(slots, text, hues) {
+  const coloured = (element, name) => {
+    if (!hues.has(name)) hues.set(name, (hues.size * 137.5 + 190) % 360); // the golden angle: far apart, however many
+    element.style.setProperty("--hue", hues.get(name));
+    return element;
+  };
+  const line = make("p", "slots");
+  const legend = make("ul", "legend");
+  let from = 0;
+  for (const { name, start, end, probability } of slots) {
+    line.append(text.slice(from, start));
+    line.append(coloured(make("mark", "", text.slice(start, end), make("small", "", name)), name));
+    const swatch = coloured(make("span", "swatch"), name);
+    const found = make("span", "found", text.slice(start, end));
+    legend.append(make("li", "", swatch, make("span", "name", name), found, make("span", "percent", percent(probability))));
+    from = end;
+  }
+  line.append(text.slice(from));
+  return slots.length ? [line, legend] : [line, make("p", "hint", "No slots in this text.")];
+}
+
+function masksView(masks, text) {
+  const line = make("p", "slots filled");
+  let from = 0;
+  for (const { start, end, guesses } of masks) {
+    const best = guesses[0].piece;
+    const before = text.slice(from, start);
+    line.append(best.startsWith("##") ? before.trimEnd() : before, make("mark", "", best.replace(/^##/, "")));
+    from = end;
+  }
+  line.append(text.slice(from));
+  const lists = masks.map(({ guesses }, index) => {
+    const list = bars(guesses.map(({ piece, probability }) => [piece, probability]));
+    return masks.length === 1 ? list : make("div", "", make("h3", "", `[MASK] number ${index + 1}`), list);
+  });
+  return [line, ...lists];
+}
