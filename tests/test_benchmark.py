@@ -27,6 +27,7 @@ from lilliput.benchmark.ours import Ours, Part, masked_lm_alone
 from lilliput.benchmark.subject import Subject, parts_of
 from lilliput.benchmark.theirs import Theirs, inputs_of
 from lilliput.benchmark.world import build_world, made_up_text
+from lilliput.cli import measuring
 from lilliput.config import LexiconConfig, ObjectiveWeights
 from lilliput.errors import ConfigError, LilliputError, StorageError
 from lilliput.recipes import tiny
@@ -237,9 +238,14 @@ def test_another_shape_of_the_teacher(world: World) -> None:
 # Reports
 
 
+@pytest.mark.parametrize(("bf16", "emulated"), [(24.0, True), (26.0, False), (300.0, False)])
+def test_a_precision_four_times_as_slow_is_taken_for_emulated(bf16: float, emulated: bool) -> None:
+    assert limits.Limits(1, 100.0, bf16, 1.0).emulates_bf16 == emulated
+
+
 def test_reports_are_medians(monkeypatch: pytest.MonkeyPatch) -> None:
     best = limits.Limits(2, 1.0, 2.0, 1.0)
-    found = training._Measured("float32")
+    found = training._Measured("float32", [best])
     ours, alone, other = ([Sample(10, s * k, s) for s in (1.0, 2.0, 5.0)] for k in (2, 1, 3))
     found.steps = {"lilliput": ours, "lilliput masked LM": alone, "transformers bf16": other}
     found.operations = {name: [10**9] * 3 for name in found.steps}
@@ -269,7 +275,8 @@ def measured(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def test_training_is_measured_and_written(measured: tuple[Path, Any]) -> None:
     out, report = measured
     (stage,) = report.stages
-    names = ["lilliput", "lilliput masked LM", "transformers bf16", "transformers fp32"]
+    precisions = ["fp32"] if report.limits.emulates_bf16 else ["bf16", "fp32"]
+    names = ["lilliput", "lilliput masked LM", *(f"transformers {precision}" for precision in precisions)]
     assert [way.name for way in stage.ways] == names
     assert [part.name for part in stage.parts] == list(training_report.PARTS)
     assert all(len(way.samples) == 2 for way in stage.ways)
@@ -416,7 +423,7 @@ def test_every_command_of_the_page_arrives(
 def test_the_surface_is_pinned_and_explained(
     command: str, options: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert " ".join(inspect.signature(getattr(cli, f"benchmark_{command}")).parameters) == options
+    assert " ".join(inspect.signature(getattr(measuring, f"benchmark_{command}")).parameters) == options
     monkeypatch.setattr(sys, "argv", ["lilliput", "benchmark", command, "--help"])
     with pytest.raises(SystemExit):
         cli.main()

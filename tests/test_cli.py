@@ -29,9 +29,12 @@ SURFACE = {
     "build-lexicon": "teacher out recipe set_ overwrite",
     "vocabulary": "teacher out sizes width overwrite",
     "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",
-    "evaluate": "run text text_column rows",
+    "evaluate": "runs text text_column rows teacher out",
+    "finetune": "model task train dev text pair label tags out teacher unlabelled seeds search_minutes set_"
+    " overwrite",
     "plan": "teacher corpus recipe set_ minutes words gpu text_column workers checkpoint_minutes",
     "benchmark": "of",
+    "bundle": "model out task quantization kind licence",
     "run": "bundle top json_",
     "recipes": "name",
 }
@@ -87,8 +90,10 @@ def test_help_names_every_option(run: Run, command: str) -> None:
     assert error == ""
     for name in SURFACE[command].split():
         option = name.strip("_").replace("_", "-")
-        assert name in ("teacher", "run", "bundle", "name", "of") or re.search(rf"--{option}[ ,\n]", out)
-    assert "(required)" in out or command == "recipes"
+        assert name in ("teacher", "model", "runs", "bundle", "name", "of") or re.search(
+            rf"--{option}[ ,\n]", out
+        )
+    assert "(required)" in out or command in ("recipes", "evaluate")
 
 
 def test_help_names_every_command(run: Run) -> None:

@@ -26,6 +26,7 @@ from transformers import AutoModelForMaskedLM
 from conftest import LENGTH, STUDENT_PIECES, World
 from lilliput import cli, step as step_module
 from lilliput.checkpoint import checkpoints
+from lilliput.cli import options
 from lilliput.compression import compress
 from lilliput.config import (
     BatchConfig,
@@ -450,11 +451,12 @@ def test_of_several_processes_one_speaks(
 ) -> None:
     """Unless another knows what the main one does not."""
     monkeypatch.setattr(cli, "is_main", False)
+    monkeypatch.setattr(options, "is_main", False)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setattr(sys, "argv", ["lilliput", "recipes"])
     cli.main()
-    cli._print("a result")
+    options.show("a result")
     for said_by_main in (Interrupted("stopped"), TrainingError("nan"), Followed("no room")):
         cli._refuse(said_by_main, "red")
     assert capsys.readouterr() == ("", "")

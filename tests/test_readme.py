@@ -19,6 +19,7 @@ SHRUNKEN = {
     "compress": ["--recipe", "tiny"],
     "build-lexicon": ["--recipe", "tiny"],
     "train": ["--recipe", "tiny"],
+    "finetune": ["--set", "epochs=1"],
 }
 """What is added so that a command takes seconds."""
 
@@ -32,7 +33,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
 
 def test_the_readme_has_commands() -> None:
     assert {command.split()[1] for command in COMMANDS} == {
-        "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "evaluate", "recipes"
+        "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "finetune", "evaluate", "bundle", "recipes"
     }  # fmt: skip
 
 
@@ -40,11 +41,14 @@ def test_every_command_and_the_code_of_the_readme(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    rows = [f"the {kind} boxes {index},{kind}" for index in range(20) for kind in ("my", "every")]
+    (tmp_path / "toy_train.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     real = {
         "TEACHER": world.teacher,
         "bert-base-uncased": world.teacher,
         "wikimedia/wikipedia:20231101.en": str(world.text),
         "TEXT": str(world.text),
+        "TASK": str(tmp_path / "toy"),
         "1000,5000": "300,320",
     }
     # `compress` comes first, so the commands of single stages find their work done, as for a user.

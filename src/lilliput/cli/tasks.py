@@ -99,6 +99,8 @@ def evaluate(
         teacher: The run that holds the teacher's fine-tuned models, of which is said what others keep.
         out: Folder for the comparison of fine-tuned models; by default comparison in the first run.
     """
+    if not runs:
+        raise ConfigError("no run was named; give the folders of one or more: lilliput evaluate runs/x")
     with_student = [run for run in runs if RunDir(run).student.is_dir()]
     with_tasks = [run for run in runs if RunDir(run).finetuned_models()]
     if unknown := [run for run in runs if run not in (*with_student, *with_tasks)]:
@@ -110,9 +112,10 @@ def evaluate(
         from lilliput.compression import evaluate as run_evaluation
 
         for run in with_student:
-            for name, quality in run_evaluation(run, text, text_column=text_column, rows=rows).items():
+            for model, quality in run_evaluation(run, text, text_column=text_column, rows=rows).items():
+                name = model if len(runs) == 1 else f"{run.name}, {model}"
                 show(
-                    f"{run.name} {name}: {quality.bits_per_character:.3f} bits per character, "
+                    f"{name}: {quality.bits_per_character:.3f} bits per character, "
                     f"{quality.accuracy:.1%} of the masked pieces right ({quality.words:,} words, "
                     f"{quality.pieces:,} pieces masked)"
                 )
