@@ -12,7 +12,7 @@ help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
 test: .venv/.installed ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 demo: .venv/.demo ## Compress a sentence encoder on film reviews; DEMO_MINUTES=10 of training
 	$(BIN)/python examples/demo.py $(DEMO_MINUTES)

@@ -40,6 +40,9 @@ SURFACE = {
 }
 
 
+POSITIONAL = ("teacher", "model", "runs", "bundle", "name", "of")
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command line in this process; returns exit code, standard output and standard error."""
@@ -90,9 +93,7 @@ def test_help_names_every_option(run: Run, command: str) -> None:
     assert error == ""
     for name in SURFACE[command].split():
         option = name.strip("_").replace("_", "-")
-        assert name in ("teacher", "model", "runs", "bundle", "name", "of") or re.search(
-            rf"--{option}[ ,\n]", out
-        )
+        assert name in POSITIONAL or re.search(rf"--{option}[ ,\n]", out)
     assert "(required)" in out or command in ("recipes", "evaluate")
 
 

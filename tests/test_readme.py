@@ -33,7 +33,8 @@ def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
 
 def test_the_readme_has_commands() -> None:
     assert {command.split()[1] for command in COMMANDS} == {
-        "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "finetune", "evaluate", "bundle", "recipes"
+        "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "finetune", "evaluate", "bundle",
+        "recipes"
     }  # fmt: skip
 
 

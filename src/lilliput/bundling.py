@@ -87,9 +87,8 @@ def bundle(
     finish(out, first)  # a bundle that can be opened, and so be scored
     found = {} if results is None else _scores(out, folder, results.task)
     if results is not None:
-        shown = tuple(
-            CardScore(name, round(value, 4), f"{results.task.name} dev") for name, value in found.items()
-        )
+        data = f"{results.task.name} dev"
+        shown = tuple(CardScore(name, round(value, 4), data) for name, value in found.items())
         finish(out, dataclasses.replace(first, scores=shown))
     files = {item.name: item.stat().st_size for item in sorted(out.iterdir()) if item.is_file()}
     before = {} if results is None else results.scores[results.best_seed]
