@@ -8,7 +8,8 @@ changed on disk. Each peer reads the beginning of the text, as much as takes it 
 reads the same, and the whole. Every measurement has a process of its own; rounds are interleaved.
 
 - lilliput: `build_corpus`, from the file to word ids on disk, imports and starting of workers included.
-- TinyBERT: `pregenerate_training_data.py`, one epoch, its own defaults, lower case where the teacher is.
+- TinyBERT: `pregenerate_training_data.py`, lower case where the teacher is, one epoch or as many as are asked
+  for (its own default is three, each made anew; a corpus of lilliput serves all), else its own defaults.
 - datasets: `load_dataset("text")`, then `map` with the fast tokenizer once per vocabulary, the teacher's and
   the one that lilliput learns from the text; batched, num_proc=1, nothing but ids. Imports are not counted.
 
@@ -49,8 +50,8 @@ def lilliput(text: Path, out: Path, teacher: str, workers: int) -> Callable[[], 
     return lambda: build_corpus([str(text)], tokenizer, out / "corpus", workers=workers)
 
 
-def tinybert(text: Path, out: Path, teacher: str, checkout: Path) -> Callable[[], object]:
-    """Returns the work that pregenerates an epoch."""
+def tinybert(text: Path, out: Path, teacher: str, checkout: Path, epochs: int) -> Callable[[], object]:
+    """Returns the work that pregenerates some epochs."""
     tokenizer = load_tokenizer(teacher)
     vocabulary = tokenizer.get_vocab()
     pieces = sorted(vocabulary, key=vocabulary.__getitem__)
@@ -61,7 +62,7 @@ def tinybert(text: Path, out: Path, teacher: str, checkout: Path) -> Callable[[]
     sys.modules["transformer"] = package
     program = checkout / "pregenerate_training_data.py"
     sys.argv = [program.name, "--train_corpus", str(text), "--bert_model", str(out)]
-    sys.argv += ["--output_dir", str(out / "pregenerated"), "--epochs_to_generate", "1"]
+    sys.argv += ["--output_dir", str(out / "pregenerated"), "--epochs_to_generate", str(epochs)]
     sys.argv += ["--do_lower_case"] if json.loads(tokenizer.normalizer.__getstate__())["lowercase"] else []
 
     def work() -> None:
@@ -126,7 +127,7 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "lilliput": (lilliput, whole, options.teacher, 1),
         f"lilliput, {cores} workers": (lilliput, whole, options.teacher, cores),
         "lilliput, TinyBERT's text": (lilliput, few, options.teacher, 1),
-        "TinyBERT": (tinybert, few, options.teacher, options.tinybert),
+        "TinyBERT": (tinybert, few, options.teacher, options.tinybert, options.epochs),
         "lilliput, datasets' text": (lilliput, many, options.teacher, 1),
         "datasets": (mapped, many, options.teacher, str(lexicon.tokenizer_folder)),
     }
@@ -162,6 +163,7 @@ def main() -> None:
     parser.add_argument("tinybert", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tinybert-bytes", type=int, default=4_000_000)
+    parser.add_argument("--epochs", type=int, default=1, help="epochs that TinyBERT pregenerates")
     parser.add_argument("--datasets-bytes", type=int, default=20_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
