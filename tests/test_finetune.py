@@ -1,7 +1,10 @@
 import dataclasses
 import json
 import random
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -178,3 +181,19 @@ def test_a_teacher_with_other_words_is_a_sentence(world: World, data: TaskData, 
     changed = dataclasses.replace(data, train=texts)
     with pytest.raises(InputError, match="make other words of the texts"):
         finetune(world.teacher, changed, RunDir(tmp_path), config, teacher=str(folder))
+
+
+def test_the_code_of_the_how_to_works(
+    world: World, taught: tuple[RunDir, Finetuned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parent.parent / "docs/how-to/tasks.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
+    (tmp_path / "data").mkdir()
+    written(tmp_path / "data/mine_train.csv", 16, 1)
+    shutil.copytree(world.teacher, tmp_path / "runs/x/student")
+    shutil.copytree(taught[0].path, tmp_path / "runs/teacher")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(compile(code.replace("epochs=10", "epochs=1"), "tasks.md", "exec"), found)
+    assert len(found["found"].scores) == 3
+    assert {entry.run for entry in found["table"].entries} == {"x", "teacher"}
