@@ -180,6 +180,15 @@ def test_windows_are_bounded_in_characters() -> None:
     assert len(made) == 2  # 4,096 characters of each are read
 
 
+def test_a_word_that_is_cut_within_is_named_whole(make: Make) -> None:
+    bundle, _ = make("tagging")
+    text = "film " * (POSITIONS - 3) + "playing film"
+    (answer,) = bundle.tag([text])
+    assert answer.cut
+    assert [word.text for word in answer.words[-2:]] == ["film", "playing"]
+    assert text[answer.words[-1].start : answer.words[-1].end] == "playing"
+
+
 @pytest.mark.parametrize("repeats", [POSITIONS - 1, 2_000_000], ids=["just too long", "10 MB"])
 def test_a_long_text_is_cut_to_the_positions_and_says_so(make: Make, repeats: int) -> None:
     bundle, _ = make("classification")

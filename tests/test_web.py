@@ -171,7 +171,10 @@ class Twin:
             words = sorted({word for word in encoding.word_ids if word is not None})
             firsts = [encoding.word_ids.index(word) for word in words]
             rows = [softmax(scores[first, : len(tags)]) for first in firsts]
+            rest = encoding.overflowing[:1]  # has the end of a word whose first pieces alone are read
+            ends = [(one.word_to_chars(word) or (0, 0))[1] for one in rest for word in words[-1:]]
             spans = [encoding.word_to_chars(word) for word in words]
+            spans[-1] = (spans[-1][0], max(spans[-1][1], *ends, 0))
             answer["words"] = [
                 {"text": text[start:end], "tag": tags[row.argmax()], "probability": row.max()}
                 for (start, end), row in zip(spans, rows, strict=True)

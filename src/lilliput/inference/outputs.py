@@ -38,6 +38,10 @@ def tagged(scores: Floats, pieces: Encoding, text: str, config: BundleConfig, cu
         if word is not None:
             first = starts.get(word, (place, start, end))
             starts[word] = (*first[:2], end)
+    for rest in pieces.overflowing[:1]:  # the end of a word whose first pieces alone were read
+        for word, (_, end) in zip(rest.word_ids, rest.offsets, strict=True):
+            if word in starts:
+                starts[word] = (*starts[word][:2], end)
     shares = softmax(scores[[place for place, _, _ in starts.values()], :split])
     best = shares.argmax(axis=-1).tolist()
     words = tuple(
