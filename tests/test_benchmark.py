@@ -22,7 +22,7 @@ from rich.console import Console
 from conftest import World
 from lilliput import cli
 from lilliput.benchmark import corpus, limits, training, training_report
-from lilliput.benchmark.apart import Apart, Sample, peak_memory, timed
+from lilliput.benchmark.apart import Apart, Sample, timed
 from lilliput.benchmark.ours import Ours, Part, masked_lm_alone
 from lilliput.benchmark.subject import Subject, parts_of
 from lilliput.benchmark.theirs import Theirs, inputs_of
@@ -82,10 +82,17 @@ def test_memory_of_a_process_and_its_own_is_watched() -> None:
 
 
 def test_peak_memory_stays_when_memory_is_freed() -> None:
-    before = peak_memory()
-    held = b"x" * (before - psutil.Process().memory_info().rss + 256 * MEGABYTE)
-    del held
-    assert 250 * MEGABYTE < peak_memory() - before < 270 * MEGABYTE
+    """In a process of its own, as what others freed may be kept and taken again."""
+    script = f"""
+import psutil
+from lilliput.benchmark.apart import peak_memory
+before = peak_memory()
+held = b"x" * (before - psutil.Process().memory_info().rss + 64 * {MEGABYTE})
+del held
+print(peak_memory() - before)
+"""
+    grown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert 60 * MEGABYTE < int(grown) < 80 * MEGABYTE
 
 
 def test_a_sample_has_clock_and_processor() -> None:
