@@ -201,11 +201,11 @@ def evaluate(
     else:
         data = Data.open(run, length, length)
         lexicon, held_out = data.held_out_lexicon, data.held_out
-    trained = sorted(run.path.glob("training/*/teacher"), key=lambda folder: folder.stat().st_mtime)
+    trained = run.trained_teacher()
     found = dict(
         evaluate_masked_lm(
             evaluation_source(held_out, lexicon, length),
-            teacher=Teacher.load(trained[-1]) if trained else None,
+            teacher=Teacher.load(trained) if trained else None,
             student=student,
             rows=rows,
         )

@@ -283,6 +283,11 @@ class RunDir:
         """The directory of what fine-tuned teachers say of texts."""
         return self.path / "targets"
 
+    def trained_teacher(self) -> Path | None:
+        """Returns the directory of the teacher that was trained last, if one was."""
+        found = self.path.glob("training/*/teacher")
+        return max(found, key=lambda folder: folder.stat().st_mtime, default=None)
+
     def evaluation(self, digest: str) -> Path:
         """The directory of the `corpus` and `lexicon` of a text to evaluate on."""
         return self.path / "evaluation" / digest

@@ -74,10 +74,10 @@ def _as_examples(texts: Sequence[str], data: TaskData) -> Examples:
 
 def _masked_lm_teacher(run: RunDir) -> Teacher:
     """Returns the run's teacher as it was trained last."""
-    trained = sorted(run.path.glob("training/*/teacher"), key=lambda folder: folder.stat().st_mtime)
-    if not trained:
+    trained = run.trained_teacher()
+    if trained is None:
         raise StorageError(
             f"{run.path} holds no teacher that was trained to predict words, so nothing can be substituted; "
             "fine-tune the student of a run of `lilliput compress`, or leave distillation.substitutions at 0"
         )
-    return Teacher.load(trained[-1])
+    return Teacher.load(trained)
