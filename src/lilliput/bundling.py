@@ -86,7 +86,8 @@ def bundle(
     if (folder / PREDICTIONS).exists():
         results = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
     tuned_for = None if results is None else results.quantization
-    exported = export(folder, out, quantization=quantization or tuned_for or "int8", kind=kind)
+    stored = quantization or tuned_for or "int8"
+    exported = export(folder, out, quantization=stored, kind=kind, tuned_for=tuned_for)
     first = _card(folder, out.name, run, results, (), licence)
     finish(out, first)  # a bundle that can be opened, and so be scored
     found = {} if results is None else _scores(out, folder, results.task)
