@@ -353,7 +353,7 @@ class FinetuningConfig:
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """What is learnt of a fine-tuned teacher, if there is one."""
     quantization: str | None = None
-    """The bundle that the model is for, such as int4: it learns, and is scored, with its weights rounded as that
+    """The bundle that the model is for, such as int4: it learns, and is scored, with weights rounded as that
     bundle will hold them. Without it they are not rounded."""
 
     def __post_init__(self) -> None:
