@@ -39,8 +39,10 @@ class Bundled:
     """Bytes of every file, card and manifest included."""
     scores: dict[str, float]
     """Metrics of the bundle's own answers to the task's dev examples; empty where it has no task."""
-    float_scores: dict[str, float]
-    """The same of the model before it was exported."""
+    reported: dict[str, float]
+    """The same as fine-tuning reported them."""
+    tuned_for: str | None
+    """The quantization that the model was fine-tuned with, if it was with one."""
 
     @property
     def total(self) -> int:
@@ -53,7 +55,7 @@ def bundle(
     out: Path,
     *,
     task: str | None = None,
-    quantization: str = "int8",
+    quantization: str | None = None,
     kind: Literal["fill", "encode"] | None = None,
     licence: str = "apache-2.0",
 ) -> Bundled:
@@ -63,7 +65,8 @@ def bundle(
         model: A run, or a folder with a checkpoint.
         out: The bundle's folder.
         task: Of a run, the task whose fine-tuned model is meant; without one, its student.
-        quantization: How weights are stored: float32, float16, int8, mixed or int4.
+        quantization: How weights are stored: float32, float16, int8, mixed or int4. Without it the one that
+            the model was fine-tuned with, or else int8.
         kind: What a checkpoint without a task is for: `fill` or `encode`.
         licence: SPDX name of the licence of the weights, for the card.
 
@@ -79,10 +82,12 @@ def bundle(
         raise StorageError(
             f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"
         )
-    exported = export(folder, out, quantization=quantization, kind=kind)
     results: Finetuned | None = None
     if (folder / PREDICTIONS).exists():
         results = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
+    tuned_for = None if results is None else results.quantization
+    stored = quantization or tuned_for or "int8"
+    exported = export(folder, out, quantization=stored, kind=kind, tuned_for=tuned_for)
     first = _card(folder, out.name, run, results, (), licence)
     finish(out, first)  # a bundle that can be opened, and so be scored
     found = {} if results is None else _scores(out, folder, results.task)
@@ -92,7 +97,7 @@ def bundle(
         finish(out, dataclasses.replace(first, scores=shown))
     files = {item.name: item.stat().st_size for item in sorted(out.iterdir()) if item.is_file()}
     before = {} if results is None else results.scores[results.best_seed]
-    return Bundled(exported, files, found, before)
+    return Bundled(exported, files, found, before, tuned_for)
 
 
 def _card(
@@ -114,7 +119,8 @@ def _card(
     steps = [f"recipe {recipe}" if summary else _UNKNOWN]
     if results is not None:
         taught = f", taught by {Path(results.teacher).parent.parent.name}" if results.teacher else ""
-        steps.append(f"fine-tuned for {results.task.name} at rate {results.rate:.2g}{taught}")
+        rounded = f", with weights rounded to {results.quantization}" if results.quantization else ""
+        steps.append(f"fine-tuned for {results.task.name} at rate {results.rate:.2g}{taught}{rounded}")
     return Card(
         name=name,
         teacher=Path(teacher).name if Path(teacher).is_dir() else teacher,
