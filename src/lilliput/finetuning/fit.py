@@ -25,6 +25,7 @@ from lilliput.tasks.metrics import score
 from lilliput.tasks.task import Labels, Task
 
 Floats = npt.NDArray[np.float32]
+States = npt.NDArray[np.float16]
 _ROWS_TO_PREDICT = 64
 _RELATION_HEADS = 12
 
@@ -38,7 +39,7 @@ class Lesson:
     """The label of every slot, a column of the head or a score; not a number where there is none [K]."""
     soft: Floats | None = None
     """The teacher's scores of every slot [K, C]; not a number where it cut the text off."""
-    states: npt.NDArray[np.float16] | None = None
+    states: States | None = None
     """The teacher's last states at every word's first piece [W, T]; not a number where it was cut off."""
 
 
@@ -65,15 +66,18 @@ class Fitted:
     """Time they took, evaluations included."""
 
 
-def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tuple[Floats, Floats | None]:
+def predict(
+    model: TaskModel, encoded: Encoded, *, states: bool = False, progress: Bar | None = None
+) -> tuple[Floats, States | None]:
     """Returns a model's scores of all slots [K, C] and, if asked for, its states of all words [W, D].
 
-    What was cut off is not a number. The model is in evaluation mode afterwards.
+    What was cut off is not a number. The model is in evaluation mode afterwards. A bar shows examples.
     """
     model.train(False)
     columns = model.classifier.out_features
     scores = np.full((len(encoded.slots.flat), columns), np.nan, np.float32)
-    words = np.full((len(encoded.words.flat) if states else 0, model.config.hidden_size), np.nan, np.float32)
+    words = np.full((len(encoded.words.flat) if states else 0, model.config.hidden_size), np.nan, np.float16)
+    done = 0
     with torch.inference_mode(), parametrize.cached(), _precision(model):  # weights are rounded once
         for batch in batches(encoded, _ROWS_TO_PREDICT, seed=None):
             moved = batch.to(model.device)
@@ -82,7 +86,10 @@ def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tupl
             if states:
                 there = batch.words >= 0
                 of_words = hidden.flatten(0, 1)[moved.word_positions[there.to(model.device)]]
-                words[batch.words[there].numpy()] = of_words.float().cpu().numpy()
+                words[batch.words[there].numpy()] = of_words.half().cpu().numpy()
+            done += len(batch.words)
+            if progress is not None:
+                progress.update(done)
     return scores, words if states else None
 
 

@@ -10,13 +10,11 @@ from accelerate import Accelerator
 
 from lilliput.errors import ModelError, StorageError
 from lilliput.finetuning.encoded import encode, task_tokenizer
-from lilliput.finetuning.fit import Floats, predict
+from lilliput.finetuning.fit import Floats, States, predict
 from lilliput.models.task_model import load_task, load_task_model
-from lilliput.progress import console
+from lilliput.progress import bar
 from lilliput.run import RunDir, digest_folder, digest_value, writing
 from lilliput.tasks.task import Examples, Task
-
-States = npt.NDArray[np.float16]
 
 
 def find_teacher(name: str, task: Task) -> Path:
@@ -62,12 +60,12 @@ def teacher_targets(
     place = cache / digest_value({"teacher": digest_folder(folder), "examples": said})
     wanted = [place / "scores.npy", *([place / "states.npy"] if states else [])]
     if not all(path.exists() for path in wanted):
-        console.print(f"The teacher reads {len(examples):,} texts, once", highlight=False)
         model, task = load_task_model(folder)
         model.to(Accelerator().device)
         encoded = encode(examples, task, task_tokenizer(str(folder)), model.config.max_position_embeddings)
-        scores, words = predict(model, encoded, states=states)
-        arrays: list[npt.NDArray[Any]] = [scores, *([] if words is None else [words.astype(np.float16)])]
+        with bar("The teacher reads texts, once", len(encoded)) as progress:
+            scores, words = predict(model, encoded, states=states, progress=progress)
+        arrays: list[npt.NDArray[Any]] = [scores, *([] if words is None else [words])]
         for path, array in zip(wanted, arrays, strict=True):
             with writing(path) as file:
                 np.save(file, array, allow_pickle=False)
