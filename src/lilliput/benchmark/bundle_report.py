@@ -12,6 +12,8 @@ LENGTHS = (8, 32, 128)
 """Pieces of the texts that are answered one by one."""
 _SHOWN_LENGTH = 32
 """Pieces of the text whose time is plotted."""
+_MARKS = "osD^vP*"
+"""Of models in a plot, one after the other, as points may lie on each other."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def render(report: BundleReport) -> Group:
 def _quality_table(report: BundleReport) -> Table:
     metrics = list(dict.fromkeys(name for model in report.models for name in model.scores))
     table = Table(title=f"{report.task}: {report.examples:,} dev examples", title_justify="left")
-    for heading in ("model", "form", "bytes", *metrics):
+    for heading in ("model", "form", "bytes", *(name.replace("_", " ") for name in metrics)):
         table.add_column(heading, justify="left" if heading in ("model", "form") else "right")
     for model in report.models:
         form = f"{model.form} {model.quantization}" if model.quantization else model.form
@@ -138,7 +140,8 @@ def plot(report: BundleReport, out: Path) -> None:
         places = (model.bytes / 1e6, times.get(_SHOWN_LENGTH))
         for panel, place in zip(panels, places, strict=True):
             if place is not None:
-                panel.plot(place, model.scores[metric], "o", color=f"C{number}", label=model.name)
+                mark = _MARKS[number % len(_MARKS)]
+                panel.plot(place, model.scores[metric], mark, color=f"C{number}", label=model.name)
     threads = report.models[0].speed[0].threads
     by_bytes.set(title=f"{report.task}: {metric}", xlabel="megabytes of all files")
     by_bytes.yaxis.set_major_formatter("{x:.1%}")
@@ -147,9 +150,10 @@ def plot(report: BundleReport, out: Path) -> None:
         xlabel="milliseconds",
     )
     for panel in panels:
-        panel.set_xscale("log")
-        panel.margins(0.1)
+        panel.set_xscale("log", subs=())  # no marks between 1, 2 and 5
+        panel.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
         panel.xaxis.set_major_formatter("{x:g}")
+        panel.margins(0.1)
     if by_bytes.lines:
         by_bytes.legend(frameon=False)
     tidy(panels)

@@ -63,14 +63,14 @@ class Contender:
             word for text in examples.texts for word in (text.split() if isinstance(text, str) else text)
         ]
         found: dict[int, Text] = {}
-        for length in lengths:
+        for length in (length for length in lengths if length <= (self.positions or length)):
             taken: list[str] = []
             for word in itertools.islice(itertools.cycle(words), _TRIED):
                 text = _text([*taken, word], self.pairs)
                 pieces = len(encode(tokenizer, [text], special=self.form != "static")[0])
                 if pieces <= length:
                     taken.append(word)
-                if pieces == length and (self.positions or length) >= length:
+                if pieces == length:
                     found[length] = text
                     break
         return found

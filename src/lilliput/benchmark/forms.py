@@ -21,6 +21,8 @@ GRAPH, STATIC = ".onnx", ".safetensors"
 POSITIONS = 512
 """Pieces that another graph is taken to read, where its tokenizer does not say how many."""
 
+_INPUTS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+"""What a graph may take, and what the tokenizers library calls it."""
 _TYPES = {"F32": np.float32, "F16": np.float16}
 Arrays = list[npt.NDArray[Any]]
 
@@ -74,7 +76,7 @@ class Graph:
         except Exception as error:  # the library raises kinds of its own that have no common ancestor
             raise BundleError(f"{path} cannot be opened by onnxruntime ({_first_line(error)})") from error
         self._inputs = [item.name for item in self._session.get_inputs()]
-        if unknown := {*self._inputs} - {"input_ids", "attention_mask", "token_type_ids"}:
+        if unknown := {*self._inputs} - {*_INPUTS}:
             raise BundleError(
                 f"{path} takes {', '.join(sorted(unknown))}, expected are input_ids, attention_mask and "
                 "perhaps token_type_ids alone; export it with these"
@@ -88,11 +90,8 @@ class Graph:
             shape = len(batch), max(len(pieces[place]) for place in batch)
             arrays = {name: np.zeros(shape, np.int64) for name in self._inputs}
             for row, place in enumerate(batch):
-                item = pieces[place]
-                values: dict[str, Any] = {"input_ids": item.ids, "attention_mask": 1}
-                values["token_type_ids"] = item.type_ids
                 for name, array in arrays.items():
-                    array[row, : len(item)] = values[name]
+                    array[row, : len(pieces[place])] = getattr(pieces[place], _INPUTS[name])
             try:
                 output = self._session.run(None, arrays)[0]
             except Exception as error:
