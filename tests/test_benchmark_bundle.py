@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -362,6 +363,21 @@ def test_a_process_that_fails_is_a_sentence(
     one = benchmark._Measured(find_contender(models.static, "x", TASK), data_of(TASK), {1: []})
     with pytest.raises(BundleError, match=sentence):
         one.measure(1)
+
+
+@pytest.mark.parametrize(
+    ("form", "needed"),
+    [("static", {"numpy", "tokenizers"}), ("bundle", {"numpy", "tokenizers", "onnxruntime"})],
+)
+def test_a_process_that_is_measured_imports_only_what_answers(
+    models: Models, form: str, needed: set[str]
+) -> None:
+    path = models.static if form == "static" else models.bundle.folder
+    script = "import sys; from pathlib import Path; from lilliput.benchmark import answering\n"
+    script += f"answering.open_model(Path({str(path)!r}), 1)\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy = {"numpy", "tokenizers", "onnxruntime", "torch", "transformers", "psutil", "rich", "statistics"}
+    assert {*done.stdout.split()} & heavy == needed
 
 
 def test_a_graph_that_fails_on_a_text_says_so(tmp_path: Path) -> None:
