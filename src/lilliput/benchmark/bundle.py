@@ -99,8 +99,8 @@ def benchmark_bundle(
 def _names(models: Sequence[Path]) -> dict[Path, str]:
     """Returns what each model is called: the name of its folder or file or, if others have it, its path."""
     paths = list(dict.fromkeys(models))
-    named = Counter(path.resolve().name for path in paths)
-    return {path: name if named[name := path.resolve().name] == 1 else str(path) for path in paths}
+    named = Counter(path.absolute().name for path in paths)
+    return {path: name if named[name := path.absolute().name] == 1 else str(path) for path in paths}
 
 
 def _teacher_bundles(teacher: Path, out: Path) -> list[Path]:
