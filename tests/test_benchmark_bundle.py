@@ -225,12 +225,19 @@ def test_reports_are_medians_and_the_largest_memory(models: Models) -> None:
     one = benchmark._Measured(find_contender(models.static, "x", TASK), data_of(TASK), {})
     one.texts = {8: "a", 32: "b"}
     one.found[2] = [
-        Found(first=first, alone=[[1.0, 9.0, 2.0], [first]], together=10 * first, memory=int(first))
+        Found(
+            first=(first, first / 2),
+            alone=[[(1.0, 3.0), (9.0, 4.0), (2.0, 7.0)], [(first, 1.0)]],
+            together=10 * first,
+            memory=int(first),
+        )
         for first in (3.0, 1.0, 2.0)
     ]
     (speed,) = one.report({}).speed
     assert (speed.threads, speed.first_seconds, speed.texts_per_second, speed.memory) == (2, 2.0, 20.0, 3)
-    assert [(found.pieces, found.seconds) for found in speed.latency] == [(8, 2.0), (32, 2.0)]
+    assert (speed.first_processor_seconds, speed.busy) == (1.0, 0.5)
+    times = [(found.pieces, found.seconds, found.processor_seconds) for found in speed.latency]
+    assert times == [(8, 2.0, 4.0), (32, 2.0, 1.0)]
     assert speed.latency[1].samples == (3.0, 1.0, 2.0)
 
 

@@ -1,6 +1,6 @@
 """What runs in a process of its own: a model is opened, answers its first text, and then many.
 
-    python -c 'import time; began = time.perf_counter(); ...; answering.main(began)' MODEL THREADS
+    python -c SCRIPT MODEL THREADS
 
 Standard input has two lines of JSON, the first text and `Work`; standard output gets `Found`, or the sentence
 of an error. It imports little, as the time and the memory of that count.
@@ -22,11 +22,15 @@ _WARM_UPS, _LEAST, _SECONDS = 3, 5, 0.25
 """Answers before those that count, the fewest of these, and seconds after which it is enough."""
 
 SCRIPT = """import time
-began = time.perf_counter()
+began = time.perf_counter(), time.process_time()
 import lilliput
 from lilliput.benchmark import answering
 answering.main(began)
 """
+"""What the process runs."""
+
+Seconds = tuple[float, float]
+"""By the clock, and of the processor, all threads of the process together."""
 
 
 class Work(TypedDict):
@@ -41,22 +45,22 @@ class Work(TypedDict):
 class Found(TypedDict):
     """What came of it."""
 
-    first: float
-    """Seconds from `import lilliput` to the first answer."""
-    alone: list[list[float]]
-    """Seconds of each answer to each of the texts."""
+    first: Seconds
+    """From `import lilliput` to the first answer."""
+    alone: list[list[Seconds]]
+    """Of each answer to each of the texts."""
     together: float
     """Texts a second, in batches."""
     memory: int
     """Most bytes the process ever had."""
 
 
-def main(began: float) -> None:
+def main(began: Seconds) -> None:
     """Does what standard input asks, with the model and the threads of the command line."""
     try:
         answer = open_model(Path(sys.argv[1]), int(sys.argv[2]))
         answer([_text(json.loads(sys.stdin.readline()))])
-        first = time.perf_counter() - began
+        first = _since(began)
         work = json.loads(sys.stdin.readline())
         found: Found | dict[str, str] = {
             "first": first,
@@ -74,16 +78,21 @@ def _text(value: Any) -> Text:
     return value if isinstance(value, str) else (value[0], value[1])
 
 
-def _seconds(answer: Callable[[Sequence[Text]], Any], texts: Sequence[Text]) -> list[float]:
+def _seconds(answer: Callable[[Sequence[Text]], Any], texts: Sequence[Text]) -> list[Seconds]:
     """Returns the seconds of each of several answers."""
-    samples: list[float] = []
+    samples: list[Seconds] = []
     for _ in range(_WARM_UPS):
         answer(texts)
-    while len(samples) < _LEAST or sum(samples) < _SECONDS:
-        started = time.perf_counter()
+    began = time.perf_counter()
+    while len(samples) < _LEAST or time.perf_counter() - began < _SECONDS:
+        started = time.perf_counter(), time.process_time()
         answer(texts)
-        samples.append(time.perf_counter() - started)
+        samples.append(_since(started))
     return samples
+
+
+def _since(started: Seconds) -> Seconds:
+    return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 def _rate(answer: Callable[[Sequence[Text]], Any], texts: Sequence[Text]) -> float:

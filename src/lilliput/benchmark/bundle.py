@@ -163,12 +163,16 @@ class _Measured:
         rounds = self.found[threads]
         latency = []
         for index, pieces in enumerate(self.texts):
-            samples = tuple(median(found["alone"][index]) for found in rounds)
-            latency.append(LatencyReport(pieces, median(samples), samples))
-        first = tuple(found["first"] for found in rounds)
+            clock, processor = (
+                tuple(median(each[side] for each in found["alone"][index]) for found in rounds)
+                for side in (0, 1)
+            )
+            latency.append(LatencyReport(pieces, median(clock), median(processor), clock))
+        first, first_processor = zip(*(found["first"] for found in rounds), strict=True)
         return SpeedReport(
             threads=threads,
             first_seconds=median(first),
+            first_processor_seconds=median(first_processor),
             latency=tuple(latency),
             texts_per_second=median(found["together"] for found in rounds),
             memory=max(found["memory"] for found in rounds),

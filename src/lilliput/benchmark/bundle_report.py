@@ -24,8 +24,10 @@ class LatencyReport:
     """Pieces of the text, special ones included."""
     seconds: float
     """By the clock."""
+    processor_seconds: float
+    """Of the processor, all threads together: what it takes whatever else the machine does."""
     samples: tuple[float, ...]
-    """The median of each round."""
+    """The median of each round, by the clock."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class SpeedReport:
     threads: int
     """Threads of the graph, and of the tokenizer where it has many texts."""
     first_seconds: float
-    """From `import lilliput` in a new process to the first answer."""
+    """From `import lilliput` in a new process to the first answer, by the clock."""
+    first_processor_seconds: float
+    """The same of the processor."""
     latency: tuple[LatencyReport, ...]
     """One for each length that it reads."""
     texts_per_second: float
@@ -43,7 +47,12 @@ class SpeedReport:
     memory: int
     """Most bytes that a process ever had, libraries included: the largest."""
     first_samples: tuple[float, ...]
-    """Seconds to the first answer in each round."""
+    """Seconds to the first answer in each round, by the clock."""
+
+    @property
+    def busy(self) -> float:
+        """Share of the seconds to the first answer that a processor worked; low on a shared machine."""
+        return self.first_processor_seconds / self.first_seconds
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,15 @@ def _quality_table(report: BundleReport) -> Table:
 
 def _speed_table(report: BundleReport) -> Table:
     table = Table()
-    headings = ("model", "threads", "first, s", *(f"ms, {length}" for length in LENGTHS), "texts/s", "MB")
+    headings = (
+        "model",
+        "threads",
+        "first, s",
+        *(f"ms, {length}" for length in LENGTHS),
+        "texts/s",
+        "MB",
+        "busy",
+    )
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for model in report.models:
@@ -124,6 +141,7 @@ def _speed_table(report: BundleReport) -> Table:
                 *(times.get(length, "") for length in LENGTHS),
                 f"{speed.texts_per_second:,.0f}",
                 f"{speed.memory / 1e6:,.0f}",
+                f"{speed.busy:.0%}",
             )
     return table
 
