@@ -85,7 +85,7 @@ def test_peak_memory_stays_when_memory_is_freed() -> None:
     """In a process of its own, as what others freed may be kept and taken again."""
     script = f"""
 import psutil
-from lilliput.benchmark.apart import peak_memory
+from lilliput.benchmark.memory import peak_memory
 before = peak_memory()
 held = b"x" * (before - psutil.Process().memory_info().rss + 64 * {MEGABYTE})
 del held

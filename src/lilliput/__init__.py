@@ -25,6 +25,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lilliput.benchmark.bundle import benchmark_bundle as benchmark_bundle
     from lilliput.benchmark.corpus import benchmark_corpus as benchmark_corpus
     from lilliput.benchmark.training import benchmark_training as benchmark_training
     from lilliput.bundling import bundle as bundle
@@ -58,6 +59,7 @@ _HOMES = {
     "compare": "lilliput.comparison",
     "bundle": "lilliput.bundling",
     "plan": "lilliput.planning.plan",
+    "benchmark_bundle": "lilliput.benchmark.bundle",
     "benchmark_training": "lilliput.benchmark.training",
     "benchmark_corpus": "lilliput.benchmark.corpus",
     "Recipe": "lilliput.config",

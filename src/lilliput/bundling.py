@@ -20,7 +20,7 @@ from lilliput.models.teacher import load_masked_lm
 from lilliput.run import RunDir, read_json
 from lilliput.settings import build
 from lilliput.tasks.metrics import score
-from lilliput.tasks.task import Task
+from lilliput.tasks.task import Examples, Task, Text
 
 _UNKNOWN = "not recorded"
 _LIMITS = (
@@ -145,16 +145,25 @@ def _corpus(run: RunDir, summary: Mapping[str, Any]) -> str:
 
 
 def _scores(out: Path, folder: Path, task: Task) -> dict[str, float]:
-    """Returns the metrics of a bundle's answers to the dev examples of its task."""
+    """Returns the metrics of a bundle's answers to the dev examples that its model was scored on."""
     lines = [json.loads(line) for line in (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()]
-    texts = [line["text"] if isinstance(line["text"], str) else " ".join(line["text"]) for line in lines]
-    given = zip(texts, (line["pair"] for line in lines), strict=True) if task.pairs else texts
-    answers = list(load(out).stream(given))
-    said = [_named(task, answer, line["text"]) for answer, line in zip(answers, lines, strict=True)]
-    return score(task, labels_named(task, (line["gold"] for line in lines)), labels_named(task, said))
+    texts = tuple(line["text"] if isinstance(line["text"], str) else tuple(line["text"]) for line in lines)
+    pairs = tuple(line["pair"] for line in lines) if task.pairs else ()
+    gold = labels_named(task, (line["gold"] for line in lines))
+    return scores_of(out, task, Examples(texts, pairs, gold))
 
 
-def _named(task: Task, answer: Any, given: str | list[str]) -> dict[str, Any]:
+def scores_of(folder: Path, task: Task, examples: Examples, threads: int = 1) -> dict[str, float]:
+    """Returns the metrics of a bundle's answers to labelled examples of its task."""
+    assert examples.labels is not None
+    texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
+    given = zip(texts, examples.pairs, strict=True) if task.pairs else texts
+    answers = load(folder, threads).stream(given)
+    said = [_named(task, answer, text) for answer, text in zip(answers, examples.texts, strict=True)]
+    return score(task, examples.labels, labels_named(task, said))
+
+
+def _named(task: Task, answer: Any, given: Text) -> dict[str, Any]:
     """Returns an answer as `finetune.named` has it; tags are those of the given words."""
     found: dict[str, Any] = {}
     if task.kind == "regression":

@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 from transformers.utils.hub import cached_file
 
-from lilliput.benchmark.apart import peak_memory
+from lilliput.benchmark.memory import peak_memory
 from lilliput.config import LexiconConfig, Recipe
 from lilliput.corpus import build_corpus
 from lilliput.errors import ConfigError, StorageError

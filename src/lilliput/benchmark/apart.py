@@ -2,15 +2,11 @@
 
 import multiprocessing
 import os
-import re
-import resource
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import psutil
@@ -47,16 +43,6 @@ def timed(do: Callable[[], int]) -> Sample:
     started, processor_started = time.perf_counter(), sum(os.times()[:4])
     words = do()
     return Sample(words, time.perf_counter() - started, sum(os.times()[:4]) - processor_started)
-
-
-def peak_memory() -> int:
-    """Returns the most bytes that this process ever had in memory."""
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux, where ru_maxrss begins with the parent's
-        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
-        assert found is not None
-        return int(found[1]) << 10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)
 
 
 class Apart:

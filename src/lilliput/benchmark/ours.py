@@ -10,7 +10,8 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import BertForMaskedLM
 
 from lilliput.batches import Batch, BatchSource
-from lilliput.benchmark.apart import Sample, peak_memory, timed
+from lilliput.benchmark.apart import Sample, timed
+from lilliput.benchmark.memory import peak_memory
 from lilliput.benchmark.subject import Subject, parts_of, words_of
 from lilliput.config import ObjectiveWeights
 from lilliput.cost import BatchShape, BertShape, Operations, step_operations

@@ -7,7 +7,8 @@ from torch import Tensor
 from transformers import BertForMaskedLM
 
 from lilliput.batches import Reading
-from lilliput.benchmark.apart import Sample, peak_memory, timed
+from lilliput.benchmark.apart import Sample, timed
+from lilliput.benchmark.memory import peak_memory
 from lilliput.benchmark.subject import Subject, parts_of, words_of
 from lilliput.workers import keep_freed_memory
 

@@ -118,11 +118,42 @@ def benchmark_corpus(
     show(f"figures and plot in {out}")
 
 
+def benchmark_bundle(
+    models: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    task: str,
+    out: Path,
+    teacher: Path | None = None,
+    threads: tuple[int, ...] = (1, 2),
+    rounds: int = 5,
+) -> None:
+    """Compare bundles by size, quality and speed, also with their teacher and with models of other makes.
+
+    Tables, plot and bundle.json are in OUT.
+
+    Args:
+        models: Bundles; beside them any file.onnx, or file.safetensors with static embeddings, that has its
+            tokenizer.json beside it.
+        task: The task that they are scored on and whose texts they answer, as `finetune` takes it.
+        out: Folder to write.
+        teacher: Folder of a teacher fine-tuned for the task; its bundles are made in OUT/teacher, once.
+        threads: Numbers of threads.
+        rounds: Times everything is measured.
+    """
+    from lilliput.benchmark.bundle import benchmark_bundle as measure
+    from lilliput.benchmark.bundle_report import render
+    from lilliput.tasks.loading import load_task
+
+    report = measure(models, load_task(task), out, teacher=teacher, threads=threads, rounds=rounds)
+    show(render(report))
+    show(f"figures and plot in {out}")
+
+
 _Benchmark = (
     Annotated[None, tyro.conf.subcommand("training", constructor=benchmark_training)]
     | Annotated[None, tyro.conf.subcommand("corpus", constructor=benchmark_corpus)]
+    | Annotated[None, tyro.conf.subcommand("bundle", constructor=benchmark_bundle)]
 )
 
 
 def benchmark(of: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[_Benchmark]]) -> None:
-    """Measure how fast this machine trains, or reads text."""
+    """Measure how fast this machine trains, reads text, or answers with bundles."""
