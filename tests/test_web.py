@@ -82,7 +82,8 @@ def python_says(bundle: lilliput.Bundle, pieces: Tokenizer, text: str, second: s
     texts: list[Any] = [(text, second)] if pairs else [text, second] if kind == "encode" else [text]
     answers = [json.loads(as_text(answer, None, True)) for one in texts for answer in bundle.answer([one])]
     if kind == "encode":
-        return {"vectors": [answer["vector"] for answer in answers], "cut": any(one["cut"] for one in answers)}
+        cut = any(answer["cut"] for answer in answers)
+        return {"vectors": [answer["vector"] for answer in answers], "cut": cut}
     return answers[0] | {"pieces": len(pieces.encode(*((text, second) if pairs else (text,))).ids)}
 
 
