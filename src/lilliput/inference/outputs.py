@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from lilliput.inference.answers import Classification, Guess, Slot, Tagging, Word
 from lilliput.inference.format import BundleConfig
 
-Floats = npt.NDArray[np.floating[Any]]
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
 def classified(scores: Floats, classes: Sequence[str], cut: bool) -> Classification:
