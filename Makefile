@@ -14,7 +14,7 @@ help: ## Print this list
 test: .venv/.installed ## Run the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-demo: .venv/.demo ## Compress a sentence encoder on film reviews; DEMO_MINUTES=10 of training
+demo: .venv/.demo ## Compress a sentence encoder, teach it a task, bundle it; DEMO_MINUTES=10 of training
 	$(BIN)/python examples/demo.py $(DEMO_MINUTES)
 
 web: ## Build the page that runs a bundle in a browser: web/dist (needs npm)

@@ -61,6 +61,7 @@ def test_a_finished_bundle_is_read_as_it_was_written(tmp_path: Path, kind: Kind)
         positions=24,
         opset=20,
         quantization="int8",
+        lilliput="0.1.0",
         task="sst2",
         classes=CLASSES if kind in ("classification", "joint") else (),
         tags=TAGS if kind in ("tagging", "joint") else (),
@@ -300,7 +301,7 @@ def test_a_card_holds_its_facts_and_the_sizes_on_disk(tiny: Tiny) -> None:
 
 
 def test_every_figure_of_a_card_comes_from_its_arguments() -> None:
-    config = BundleConfig("classification", 17, 19, "int8", "sst2", classes=CLASSES, lilliput="0.1.0")
+    config = BundleConfig("classification", 17, 19, "int8", "0.1.0", "sst2", classes=CLASSES)
     text = CARD.render(config, {"model.onnx": 11, "config.json": 13})
     given = repr((CARD, config)) + "1,234,567 98,765 11 13 24 256"  # and: a sum, SHA-256
     known = set(re.findall(r"[\d.,]*\d", given)) | {str(len(CLASSES)), "77"}

@@ -127,6 +127,7 @@ def test_a_joint_bundle_gives_tags_and_the_class_at_cls(make: Make) -> None:
         ("B-x I-y I-y", ["x:0-1", "y:2-5"]),
         ("B-x O I-x", ["x:0-1", "x:4-5"]),
         ("O I-x B-x", ["x:2-3", "x:4-5"]),
+        ("NOUN NOUN I-UN", ["NOUN:0-1", "NOUN:2-3", "UN:4-5"]),
     ],
 )
 def test_tags_are_joined(tags: str, slots: list[str]) -> None:

@@ -150,7 +150,7 @@ class Model {
 /**
  * Returns the slots that the tags of words make: B-x begins one, I-x goes on with a slot x or else begins one.
  *
- * A tag of another form is a slot of its own at each word.
+ * A tag of another form is a slot of its own at each word, named by the whole tag.
  */
 export function joinTags(words) {
   const slots = [];

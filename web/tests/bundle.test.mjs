@@ -95,7 +95,7 @@ test("a bundle needs no card", { skip }, async () => {
 });
 
 test("tags are joined as in Python", () => {
-  const tags = ["I-a", "I-a", "O", "B-a", "B-a", "I-b", "NOUN", "NOUN"];
+  const tags = ["I-a", "I-a", "O", "B-a", "B-a", "I-b", "NOUN", "NOUN", "I-UN"];
   const words = tags.map((tag, at) => ({ start: at, end: at + 1, tag, probability: 1 - at / 10 }));
   assert.deepEqual(joinTags(words), [
     { name: "a", start: 0, end: 2, probability: 0.9 },
@@ -104,5 +104,6 @@ test("tags are joined as in Python", () => {
     { name: "b", start: 5, end: 6, probability: 0.5 },
     { name: "NOUN", start: 6, end: 7, probability: 0.4 },
     { name: "NOUN", start: 7, end: 8, probability: 1 - 0.7 },
+    { name: "UN", start: 8, end: 9, probability: 1 - 0.8 },
   ]);
 });

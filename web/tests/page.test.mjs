@@ -75,8 +75,8 @@ test("choose a folder, type, read the answer, load again without a server", { sk
   await page.locator("#text:focus").waitFor();
   await type(text);
   const online = await bars();
-  assert.deepEqual(Object.keys(online).sort(), Object.keys(expected.classes).sort());
-  for (const [name, share] of Object.entries(expected.classes)) assert.ok(Math.abs(online[name] - 100 * share) < 0.06);
+  assert.deepEqual(Object.keys(online).sort(), Object.keys(expected.probabilities).sort());
+  for (const [name, share] of Object.entries(expected.probabilities)) assert.ok(Math.abs(online[name] - 100 * share) < 0.06);
   assert.match(await page.locator("#bundle-size").textContent(), /^\d+ kB bundle · 14\.\d MB runtime, 2\.\d+ MB compressed$/);
   await page.locator("#offline", { hasText: "Works without a network" }).waitFor();
   assert.deepEqual(complaints, []);

@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from lilliput.export.graph import Graph, Value
 from lilliput.inference.format import Kind
-from lilliput.quantization import QuantizationPlan, grid_of
+from lilliput.quantization import Grid, QuantizationPlan, grid_of
 
 Parameters = Mapping[str, NDArray[np.float32]]
 """Parameters by the names that transformers gives them."""
@@ -43,7 +43,9 @@ def bert_model(parameters: Parameters, shape: Shape, kind: Kind, plan: Quantizat
         plan: How weights are stored.
     """
     bert = _Bert(parameters, shape, plan)
-    states = bert.embeddings()
+    # The head that fills in needs the whole table of pieces, all else only the rows of those that are read.
+    table = bert.table() if kind == "fill" else None
+    states = bert.embeddings(table)
     last = shape.layers - 1
     of_text = kind in ("classification", "regression")
     for layer in range(shape.layers):
@@ -54,8 +56,8 @@ def bert_model(parameters: Parameters, shape: Shape, kind: Kind, plan: Quantizat
     graph, where = bert.graph, ["batch", "length"]
     if kind == "encode":
         return graph.model(INPUTS, graph.name(states, "states"), [*where, bert.width], version("lilliput"))
-    if kind == "fill":
-        output = bert.head(states)
+    if table is not None:
+        output = bert.head(states, table)
     elif of_text:
         first = graph.op("Squeeze", states, graph.whole(1))
         pooled = graph.op("Tanh", bert.linear("pooler", first, "pooler.dense"))
@@ -75,7 +77,6 @@ class _Bert:
         self._shape, self._plan = shape, plan
         self.graph = Graph()
         self.width = self._parameters["embeddings.word_embeddings.weight"].shape[1]
-        self.table = self._matrix("pieces", "embeddings.word_embeddings")
         self._length = self.graph.op("Shape", "input_ids", start=1, end=2)
         visible = self.graph.op("Cast", "attention_mask", to=9)  # to bool
         self._mask_of_one = self.graph.op("Unsqueeze", visible, self.graph.whole(1, 2))  # [B, 1, 1, L]
@@ -85,13 +86,21 @@ class _Bert:
             "Expand", self._mask_of_one, square
         )  # onnxruntime wants a row for each query
 
-    def embeddings(self) -> Value:
+    def table(self) -> Value:
+        """Adds the embeddings of all pieces [V, D]."""
+        return self.graph.matrix("pieces", *self._weight("embeddings.word_embeddings"))
+
+    def embeddings(self, table: Value | None) -> Value:
         """Adds pieces, positions and types [B, L, D], and normalises the sum."""
         op = self.graph.op
-        positions = self._matrix("positions", "embeddings.position_embeddings")
-        types = self._matrix("types", "embeddings.token_type_embeddings")
+        positions = self.graph.matrix("positions", *self._weight("embeddings.position_embeddings"))
+        types = self.graph.matrix("types", *self._weight("embeddings.token_type_embeddings"))
+        if table is None:
+            pieces = self.graph.rows("pieces", *self._weight("embeddings.word_embeddings"), "input_ids")
+        else:
+            pieces = op("Gather", table, "input_ids")
         places = op("Slice", positions, self.graph.whole(0), self._length)
-        summed = op("Add", op("Gather", self.table, "input_ids"), op("Gather", types, "token_type_ids"))
+        summed = op("Add", pieces, op("Gather", types, "token_type_ids"))
         return self._norm("embeddings.norm", op("Add", summed, places), "embeddings.LayerNorm")
 
     def layer(self, source: str, name: str, states: Value, only_first: bool) -> Value:
@@ -116,17 +125,17 @@ class _Bert:
         summed = op("Add", self.linear(f"{name}.down", inner, f"{source}.output.dense"), states)
         return self._norm(f"{name}.norm", summed, f"{source}.output.LayerNorm")
 
-    def head(self, states: Value) -> Value:
+    def head(self, states: Value, table: Value) -> Value:
         """Adds the masked-LM head [B, L, V]; its product is with the one stored table of pieces."""
         op, source = self.graph.op, "cls.predictions"
         inner = op("Gelu", self.linear("head", states, f"{source}.transform.dense"))
         inner = self._norm("head.norm", inner, f"{source}.transform.LayerNorm")
-        product = op("MatMul", inner, op("Transpose", self.table, perm=[1, 0]))
+        product = op("MatMul", inner, op("Transpose", table, perm=[1, 0]))
         return op("Add", product, self._vector("head.scores", f"{source}.bias"))
 
     def linear(self, name: str, x: Value, *sources: str) -> Value:
         """Adds the product of `x` with one or several linear layers side by side."""
-        weight = self.graph.op("Transpose", self._matrix(name, *sources), perm=[1, 0])
+        weight = self.graph.transposed(name, *self._weight(*sources))
         biases = [f"{source}.bias" for source in sources]
         return self.graph.op("Add", self.graph.op("MatMul", x, weight), self._vector(f"{name}.bias", *biases))
 
@@ -135,9 +144,10 @@ class _Bert:
         bias = self._vector(f"{name}.bias", f"{source}.bias")
         return self.graph.op("LayerNormalization", x, gain, bias, epsilon=self._shape.epsilon)
 
-    def _matrix(self, name: str, *sources: str) -> Value:
+    def _weight(self, *sources: str) -> tuple[NDArray[np.float32], Grid]:
+        """Returns the rows of one or several matrices, and how they are stored."""
         rows = np.concatenate([self._parameters[f"{source}.weight"] for source in sources])
-        return self.graph.matrix(name, rows, grid_of(f"{sources[0]}.weight", self._plan))
+        return rows, grid_of(f"{sources[0]}.weight", self._plan)
 
     def _vector(self, name: str, *sources: str) -> Value:
         return self.graph.constant(name, np.concatenate([self._parameters[source] for source in sources]))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -89,6 +90,7 @@ def _config(source: Source, quantization: str) -> BundleConfig:
         positions=source.config.max_position_embeddings,
         opset=OPSET,
         quantization=quantization,
+        lilliput=version("lilliput"),
         task=task.name or None,
         pairs=task.pairs,
         classes=task.classes,

@@ -73,6 +73,36 @@ class Graph:
         groups = self.op("Mul", self._stored(name, integers), self._stored(f"{name}.scale", scales))
         return self.op("Reshape", groups, self.whole(0, -1))
 
+    def transposed(self, name: str, value: NDArray[np.float32], grid: Grid) -> Value:
+        """Stores a matrix on a grid, as columns where a row has one scale, and returns its transpose.
+
+        Rows would have to be transposed whenever the file is loaded.
+        """
+        if grid.bits == 32:
+            return self.constant(name, value.T)
+        if grid.bits == 16:
+            return self._float(self.constant(name, value.T.astype(np.float16)))
+        if grid.length(value.shape[1]) < value.shape[1]:
+            return self.op("Transpose", self.matrix(name, value, grid), perm=[1, 0])
+        quantized = quantize(value, grid)
+        integers, scales = packed(quantized, grid.bits)[:, 0], quantized.scales[:, 0]
+        return self.op("Mul", self._stored(name, integers.T), self._stored(f"{name}.scale", scales.T))
+
+    def rows(self, name: str, value: NDArray[np.float32], grid: Grid, numbers: Value) -> Value:
+        """Stores a matrix on a grid and returns some of its rows in float32.
+
+        Only these rows are multiplied, where a row has one scale, and the whole only where it has several.
+        """
+        if grid.bits not in (8, 16):
+            return self.op("Gather", self.matrix(name, value, grid), numbers)
+        if grid.bits == 16:
+            return self._float(self.op("Gather", self.constant(name, value.astype(np.float16)), numbers))
+        quantized = quantize(value, grid)
+        integers = self.constant(name, quantized.values[:, 0])
+        scales = self.constant(f"{name}.scale", quantized.scales[:, 0])
+        found, sizes = (self._float(self.op("Gather", table, numbers)) for table in (integers, scales))
+        return self.op("Mul", found, sizes)
+
     def model(self, inputs: list[Value], output: Value, shape: list[str | int], producer: str) -> ModelProto:
         """Returns the model, checked; `output` is float32 of that shape, inputs are int64 [batch, length]."""
         made = helper.make_model(

@@ -5,10 +5,11 @@ from a cold start to the first answer.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Classification(NamedTuple):
@@ -95,7 +96,7 @@ class Filling(NamedTuple):
 class Encoding(NamedTuple):
     """The vector of a text."""
 
-    vector: npt.NDArray[np.float32]
+    vector: "npt.NDArray[np.float32]"
     """The mean of the states of all pieces."""
     cut: bool
     """Whether the text was too long, so that only its beginning was read."""

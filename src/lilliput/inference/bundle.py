@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 from tokenizers import Encoding as Pieces, Tokenizer
 
@@ -155,7 +154,7 @@ class Bundle:
             types[row, : len(item)] = item.type_ids
         return self._compute(ids, mask, types)
 
-    def _compute(self, *arrays: npt.NDArray[np.int64]) -> Floats:
+    def _compute(self, *arrays: np.ndarray[Any, np.dtype[np.int64]]) -> Floats:
         try:
             (output,) = self._session.run(None, dict(zip(INPUTS, arrays, strict=True)))
         except Exception as error:  # the library raises kinds of its own that have no common ancestor

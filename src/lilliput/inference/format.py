@@ -14,10 +14,8 @@ A bundle is read whole and checked before anything in it is used. Nothing in it 
 digests show damage and mix-ups; they are no proof of who made it.
 """
 
-import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -43,14 +41,7 @@ MODEL, TOKENIZER, CONFIG, CARD, MANIFEST = (
 _REMEDY = "fetch or export the bundle again"
 
 
-def _version() -> str:
-    import importlib.metadata  # takes longer to import than a bundle to be read
-
-    return importlib.metadata.version("lilliput")
-
-
-@dataclass(frozen=True)
-class BundleConfig:
+class BundleConfig(NamedTuple):
     """What a bundle's model answers."""
 
     kind: Kind
@@ -61,6 +52,8 @@ class BundleConfig:
     """The version of ONNX's operators in the graph."""
     quantization: str
     """How the weights are stored: float32, float16, int8, int4, or the name of a plan."""
+    lilliput: str
+    """The version that made it."""
     task: str | None = None
     """Name of the task it was fine-tuned for; None where it was for none."""
     pairs: bool = False
@@ -69,8 +62,6 @@ class BundleConfig:
     """Names of the classes, in the order of the scores."""
     tags: tuple[str, ...] = ()
     """Names of the tags (O, B-x, I-x), in the order of the scores; in a joint model's, they come first."""
-    lilliput: str = field(default_factory=_version)
-    """The version that made it."""
 
     @property
     def columns(self) -> int | None:
@@ -82,7 +73,7 @@ class BundleConfig:
         """Writes config.json."""
         from lilliput.run import write_json
 
-        write_json(folder / CONFIG, {"format": FORMAT, **dataclasses.asdict(self)})
+        write_json(folder / CONFIG, {"format": FORMAT, **self._asdict()})
 
 
 class BundleFiles(NamedTuple):

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from lilliput.inference.answers import Classification, Guess, Slot, Tagging, Word
 from lilliput.inference.format import BundleConfig
 
-Floats = npt.NDArray[np.floating[Any]]
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
 def classified(scores: Floats, classes: Sequence[str], cut: bool) -> Classification:
@@ -55,6 +54,8 @@ def tagged(scores: Floats, pieces: Encoding, text: str, config: BundleConfig, cu
 def join_tags(text: str, words: Sequence[Word]) -> tuple[Slot, ...]:
     """Returns the slots that tags make: B-x begins one, I-x goes on with a slot x or else begins one.
 
+    A tag of another form is a slot of its own at each word, named by the whole tag.
+
     >>> words = [Word("new", 3, 6, "B-city", 0.9), Word("york", 7, 11, "I-city", 0.8)]
     >>> join_tags("in new york", words)
     (Slot(name='city', text='new york', start=3, end=11, probability=0.8),)
@@ -62,14 +63,15 @@ def join_tags(text: str, words: Sequence[Word]) -> tuple[Slot, ...]:
     runs: list[list[Word]] = []
     before = "O"
     for word in words:
-        if word.tag.startswith("I-") and before[2:] == word.tag[2:] and before != "O":
+        name = _slot_name(word.tag)
+        if word.tag.startswith("I-") and before in (f"B-{name}", f"I-{name}"):
             runs[-1].append(word)
         elif word.tag != "O":
             runs.append([word])
         before = word.tag
     return tuple(
         Slot(
-            run[0].tag[2:],
+            _slot_name(run[0].tag),
             text[run[0].start : run[-1].end],
             run[0].start,
             run[-1].end,
@@ -77,6 +79,10 @@ def join_tags(text: str, words: Sequence[Word]) -> tuple[Slot, ...]:
         )
         for run in runs
     )
+
+
+def _slot_name(tag: str) -> str:
+    return tag[2:] if tag.startswith(("B-", "I-")) else tag
 
 
 def softmax(scores: Floats) -> Floats:
