@@ -13,10 +13,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from conftest import World
 from lilliput.config import DistillationConfig, FinetuningConfig
 from lilliput.errors import ConfigError, InputError, ModelError, StorageError
-from lilliput.finetuning import finetune as finetune_module, targets
+from lilliput.finetuning import finetune as finetune_module, targets, texts as texts_module
 from lilliput.finetuning.finetune import finetune, suitable_rate
 from lilliput.finetuning.results import Finetuned
 from lilliput.models.task_model import load_encoder, save_task_model
+from lilliput.models.teacher import build_teacher, load_masked_lm
 from lilliput.run import RunDir, read_json
 from lilliput.tasks.loading import load_task
 from lilliput.tasks.task import TaskData
@@ -128,6 +129,22 @@ def test_a_student_learns_from_a_teacher_whose_words_are_read_once(
     monkeypatch.setattr(targets, "predict", None)
     again = finetune(world.headless, data, RunDir(tmp_path / "run"), config, overwrite=True, **teacher)
     assert again.scores == found.scores
+
+
+def test_words_are_substituted_once_for_all_calls(
+    world: World, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(tmp_path)
+    shutil.copytree(world.lexicon.path, run.lexicon)
+    masked_lm, _ = load_masked_lm(world.teacher)
+    teacher = build_teacher(masked_lm, world.spelling(), "pieces", 16, seed=0)
+    teacher.save(run.path / "training" / "0" / "teacher")
+    config = DistillationConfig(substitutions=2)
+    first = texts_module.more_texts(data, config, run, (), run.targets)
+    assert first is not None
+    assert len(first) > len(data.train)
+    monkeypatch.delattr(texts_module, "substituted")
+    assert texts_module.more_texts(data, config, run, (), run.targets) == first
 
 
 def test_learning_rates_are_tried_in_the_time_given(world: World, data: TaskData, tmp_path: Path) -> None:

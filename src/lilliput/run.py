@@ -280,7 +280,7 @@ class RunDir:
 
     @property
     def targets(self) -> Path:
-        """The directory of what fine-tuned teachers say of texts."""
+        """The directory of what teachers say of a task's texts."""
         return self.path / "targets"
 
     def trained_teacher(self) -> Path | None:

@@ -89,7 +89,7 @@ def finetune(
         return done
     more = None
     if taught_by is not None:
-        more = more_texts(data, config.distillation, source if is_run else out, unlabelled)
+        more = more_texts(data, config.distillation, source if is_run else out, unlabelled, out.targets)
     work = _Work(encoder, data, config, taught_by, out.targets, more)
     folder.begin()
     rate = _rate(work, folder, search_minutes)

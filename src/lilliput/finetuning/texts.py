@@ -1,13 +1,14 @@
 """Texts without labels on which a teacher teaches a task: the user's, the corpus's, and variations."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from lilliput.config import DistillationConfig
 from lilliput.corpus import Corpus
 from lilliput.errors import ConfigError, StorageError
 from lilliput.lexicon import Lexicon
 from lilliput.models.teacher import Teacher
-from lilliput.run import RunDir
+from lilliput.run import RunDir, digest_folder, digest_value, read_json, write_json
 from lilliput.tasks.task import Examples, TaskData
 from lilliput.unlabelled.own import read_texts
 from lilliput.unlabelled.recombination import recombined
@@ -20,7 +21,7 @@ _OWN_AT_MOST = 1_000_000
 
 
 def more_texts(
-    data: TaskData, config: DistillationConfig, run: RunDir, own: Sequence[str]
+    data: TaskData, config: DistillationConfig, run: RunDir, own: Sequence[str], cache: Path
 ) -> Examples | None:
     """Returns the texts besides the labelled ones that a teacher is to label, or None where there are none.
 
@@ -29,11 +30,12 @@ def more_texts(
         config: How many of which kind.
         run: Holds the corpus and the masked-LM teacher that near sentences and substitutions come from.
         own: The user's text files, folders or data sets.
+        cache: Folder of what teachers said; substitutions of an earlier call are read from there.
 
     Raises:
         StorageError: If the run has no such corpus or teacher.
     """
-    parts = list(_parts(data, config, run, own))
+    parts = list(_parts(data, config, run, own, cache))
     if not parts:
         return None
     return Examples(
@@ -42,7 +44,9 @@ def more_texts(
     )
 
 
-def _parts(data: TaskData, config: DistillationConfig, run: RunDir, own: Sequence[str]) -> Iterator[Examples]:
+def _parts(
+    data: TaskData, config: DistillationConfig, run: RunDir, own: Sequence[str], cache: Path
+) -> Iterator[Examples]:
     task, labelled = data.task, data.train
     similar: tuple[str, ...] = read_texts(own, limit=_OWN_AT_MOST) if own else ()
     if config.near:
@@ -59,10 +63,9 @@ def _parts(data: TaskData, config: DistillationConfig, run: RunDir, own: Sequenc
     if config.recombined:
         yield recombined(labelled, config.recombined, _SEED)
     if config.substitutions:
-        teacher, tokenizer = _masked_lm_teacher(run), Lexicon.open(run.lexicon).teacher_tokenizer()
-        yield substituted(labelled, teacher, tokenizer, config.substitutions, _SEED)
+        yield _substituted(labelled, run, config.substitutions, cache)
         if near is not None and task.pairs:  # of a pair of equal texts one becomes a variation of the other
-            yield substituted(near, teacher, tokenizer, 1, _SEED)
+            yield _substituted(near, run, 1, cache)
 
 
 def _as_examples(texts: Sequence[str], data: TaskData) -> Examples:
@@ -72,12 +75,21 @@ def _as_examples(texts: Sequence[str], data: TaskData) -> Examples:
     return Examples(tuple(tuple(text.split()) for text in texts) if data.task.tags else tuple(texts))
 
 
-def _masked_lm_teacher(run: RunDir) -> Teacher:
-    """Returns the run's teacher as it was trained last."""
+def _substituted(examples: Examples, run: RunDir, copies: int, cache: Path) -> Examples:
+    """Returns copies of examples in which the run's teacher, as it was trained last, replaced some words."""
     trained = run.trained_teacher()
     if trained is None:
         raise StorageError(
             f"{run.path} holds no teacher that was trained to predict words, so nothing can be substituted; "
             "fine-tune the student of a run of `lilliput compress`, or leave distillation.substitutions at 0"
         )
-    return Teacher.load(trained)
+    of = {"texts": examples.texts, "pairs": examples.pairs}
+    made_from = {"teacher": digest_folder(trained), "copies": copies, "seed": _SEED, **of}
+    place = cache / f"{digest_value(made_from)}.json"
+    if not place.exists():
+        tokenizer = Lexicon.open(run.lexicon).teacher_tokenizer()
+        made = substituted(examples, Teacher.load(trained), tokenizer, copies, _SEED)
+        write_json(place, {"texts": made.texts, "pairs": made.pairs})
+    found = read_json(place)
+    texts = (text if isinstance(text, str) else tuple(text) for text in found["texts"])
+    return Examples(tuple(texts), tuple(found["pairs"]))
