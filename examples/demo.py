@@ -25,6 +25,8 @@ TEACHER, BUNDLE = OUT / "teacher", OUT / "bundle"
 TASK = "polarity"
 SENTENCES_PER_MINUTE = 1000
 """Labelled sentences to learn from for each minute of training, so that a short demo is short throughout."""
+STUDENT_SETTINGS = ("rate=0.0007", "distillation.hidden=1", "distillation.relations=1")
+"""From labels alone and at its usual rate of 0.001 a student learnt nothing from so few sentences."""
 BLANKS = (
     "this is one of the best [MASK] i have ever seen.",
     "the story is [MASK] but the actors are wonderful.",
@@ -123,7 +125,8 @@ def main() -> None:
     sentences = write_sentences(reviews, round(SENTENCES_PER_MINUTE * float(minutes)))
     learning = ["--task", TASK, "--train", sentences, "--set"]
     lilliput("finetune", teacher, *learning, "epochs=1", "--set", "evaluations=1", "--out", TEACHER)
-    lilliput("finetune", OUT, *learning, "epochs=4", "--teacher", TEACHER)
+    settings = ["epochs=4", *(part for setting in STUDENT_SETTINGS for part in ("--set", setting))]
+    lilliput("finetune", OUT, *learning, *settings, "--teacher", TEACHER)
     model, signed = OUT / "finetuned" / TASK, BUNDLE / "manifest.json"
     made_from = model / "manifest.json"
     if not signed.exists() or signed.stat().st_mtime < made_from.stat().st_mtime:
