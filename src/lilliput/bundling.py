@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lilliput.errors import StorageError
+from lilliput.export import program
 from lilliput.export.export import Exported, export
+from lilliput.export.parity import Parity
+from lilliput.export.phones import ProgramBundle, export_program
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
-from lilliput.inference.bundle import load
+from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.card import Card, CardScore
-from lilliput.inference.format import finish
+from lilliput.inference.format import PROGRAM, finish
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import load_task_model
 from lilliput.models.teacher import load_masked_lm
@@ -41,6 +44,10 @@ class Bundled:
     """Metrics of the bundle's own answers to the task's dev examples; empty where it has no task."""
     float_scores: dict[str, float]
     """The same of the model before it was exported."""
+    program: Parity | None
+    """How closely model.pte answers as torch does; None where there is none."""
+    program_scores: dict[str, float]
+    """Metrics of the answers of model.pte."""
 
     @property
     def total(self) -> int:
@@ -55,6 +62,7 @@ def bundle(
     task: str | None = None,
     quantization: str = "int8",
     kind: Literal["fill", "encode"] | None = None,
+    executorch: bool = False,
     licence: str = "apache-2.0",
 ) -> Bundled:
     """Makes a bundle of a run's student, of its model of a task, or of any BERT checkpoint's folder.
@@ -65,11 +73,13 @@ def bundle(
         task: Of a run, the task whose fine-tuned model is meant; without one, its student.
         quantization: How weights are stored: float32, float16, int8, mixed or int4.
         kind: What a checkpoint without a task is for: `fill` or `encode`.
+        executorch: Whether to add model.pte, the same model for ExecuTorch on phones, which takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
 
     Raises:
         StorageError: If there is no such model, or something cannot be read or written.
-        ModelError: If the model cannot be exported, or the file would not answer as it does.
+        ModelError: If the model cannot be exported, or a file would not answer as it does.
+        ExtraError: If ExecuTorch is asked for and not installed.
     """
     run = RunDir(Path(model))
     folder = run.finetuned(task) if task is not None else run.student
@@ -79,20 +89,32 @@ def bundle(
         raise StorageError(
             f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"
         )
+    if executorch:
+        program.check(quantization)
     exported = export(folder, out, quantization=quantization, kind=kind)
+    (out / PROGRAM).unlink(missing_ok=True)  # of an earlier export
+    parity = export_program(folder, out, quantization=quantization, kind=kind) if executorch else None
     results: Finetuned | None = None
     if (folder / PREDICTIONS).exists():
         results = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
     first = _card(folder, out.name, run, results, (), licence)
+    if executorch:
+        first = dataclasses.replace(first, executorch=program.version())
     finish(out, first)  # a bundle that can be opened, and so be scored
     found = {} if results is None else _scores(out, folder, results.task)
+    on_phones: dict[str, float] = {}
     if results is not None:
         data = f"{results.task.name} dev"
-        shown = tuple(CardScore(name, round(value, 4), data) for name, value in found.items())
-        finish(out, dataclasses.replace(first, scores=shown))
+        shown = [CardScore(name, round(value, 4), data) for name, value in found.items()]
+        if executorch:
+            on_phones = _scores(out, folder, results.task, ProgramBundle(out))
+            shown += [
+                CardScore(name, round(value, 4), f"{data}, {PROGRAM}") for name, value in on_phones.items()
+            ]
+        finish(out, dataclasses.replace(first, scores=tuple(shown)))
     files = {item.name: item.stat().st_size for item in sorted(out.iterdir()) if item.is_file()}
     before = {} if results is None else results.scores[results.best_seed]
-    return Bundled(exported, files, found, before)
+    return Bundled(exported, files, found, before, parity, on_phones)
 
 
 def _card(
@@ -138,12 +160,12 @@ def _corpus(run: RunDir, summary: Mapping[str, Any]) -> str:
     return f"{shown}: {summary['words']:,} words read in training"
 
 
-def _scores(out: Path, folder: Path, task: Task) -> dict[str, float]:
+def _scores(out: Path, folder: Path, task: Task, opened: Bundle | None = None) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to the dev examples of its task."""
     lines = [json.loads(line) for line in (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()]
     texts = [line["text"] if isinstance(line["text"], str) else " ".join(line["text"]) for line in lines]
     given = zip(texts, (line["pair"] for line in lines), strict=True) if task.pairs else texts
-    answers = list(load(out).stream(given))
+    answers = list((opened or load(out)).stream(given))
     said = [_named(task, answer, line["text"]) for answer, line in zip(answers, lines, strict=True)]
     return score(task, labels_named(task, (line["gold"] for line in lines)), labels_named(task, said))
 
