@@ -81,7 +81,7 @@ def test_a_program_that_answers_otherwise_is_refused(checkpoint: Any) -> None:
 
     plan = find_plan("float32")
     assert compare_program(same, same, source, plan, SENTENCES).difference == 0
-    with pytest.raises(ModelError, match="the program differs from torch by 0.01, where 0.0001 is allowed"):
+    with pytest.raises(ModelError, match=r"the program differs from torch by 0.01, where 0.0001 is allowed"):
         compare_program(lambda given: same(given) + 0.01, same, source, plan, SENTENCES)
 
 
@@ -95,21 +95,15 @@ def test_no_executorch_is_a_sentence(
         raise ModuleNotFoundError(f"No module named '{name}'", name="executorch")
 
     monkeypatch.setattr(program, "_import", missing)
-    with pytest.raises(
-        ExtraError, match=r"takes the package executorch.*pip install 'lilliput\[executorch\]'"
-    ):
+    with pytest.raises(ExtraError, match=r"package executorch.*pip install 'lilliput\[executorch\]'"):
         lilliput.bundle(checkpoint("encode"), tmp_path / "b", executorch=True)
     assert not (tmp_path / "b").exists()
 
 
 def test_a_quantization_that_executorch_lacks_is_a_sentence(checkpoint: Any, tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match="cannot be made in float16; choose one of float32, int8, mixed, int4"
-    ):
+    with pytest.raises(ConfigError, match="made in float16; choose one of float32, int8, mixed, int4"):
         export_program(checkpoint("fill"), tmp_path, quantization="float16")
-    with pytest.raises(
-        ConfigError, match="in groups of 32 columns, and one of this model has 24; choose mixed"
-    ):
+    with pytest.raises(ConfigError, match="of 32 columns, and one of this model has 24; choose mixed"):
         program.lower(Forward(load_source(tmp_path / "fill", None)), POSITIONS, find_plan("int4"))
 
 

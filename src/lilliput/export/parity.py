@@ -25,9 +25,9 @@ from lilliput.quantization import QuantizationPlan
 LARGEST_DIFFERENCE = 1e-4
 """How far a score may lie from torch's with the same weights: this, or this share of a spread above one."""
 
-LARGEST_STRAY = 0.05
-"""The same where inputs of linear layers are rounded, too: a sum that differs in its last digit may be rounded
-the other way, and that to half a step of eight bits."""
+LARGEST_STRAY = 0.2
+"""The same where inputs of linear layers are rounded, too. A number that differs in its last digit may be
+rounded the other way, which is a whole step of eight bits, and all layers after it see that."""
 
 _LARGEST_NOISE = {32: 1e-3, 16: 0.01, 8: 0.15, 4: 1.0}
 """How far scores may lie from those of the model's own weights, by the fewest bits of a plan: the root of the

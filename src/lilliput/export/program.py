@@ -1,4 +1,4 @@
-"""A BERT as a program of ExecuTorch (model.pte): for phones, computed by XNNPACK, and run here to be compared.
+"""A BERT as a program of ExecuTorch, model.pte: for phones, computed by XNNPACK, and run here to compare it.
 
 A linear layer of eight or four bits rounds its input to eight bits, by the largest value of each piece: that
 is how XNNPACK multiplies small integers. So scores differ a little from those of model.onnx, which rounds
@@ -90,8 +90,8 @@ def _quantize(forward: Forward, plan: QuantizationPlan) -> None:
         columns = module.weight.shape[1]
         if grid.bits == 4 and isinstance(module, nn.Linear) and columns % _GROUP:
             raise ConfigError(
-                f"ExecuTorch has linear layers of 4 bits in groups of {_GROUP} columns, and one of this model "
-                f"has {columns}; choose mixed, which has 4 bits in embeddings alone, or int8"
+                f"ExecuTorch has linear layers of 4 bits in groups of {_GROUP} columns, and one of this "
+                f"model has {columns}; choose mixed, which has 4 bits in embeddings alone, or int8"
             )
     if plan.weights == plan.embeddings == 32:
         return

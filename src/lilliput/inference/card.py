@@ -180,5 +180,5 @@ def _on_phones(executorch: str | None) -> str:
         return ""
     return f"""
 
-On phones: model.pte is the same model for ExecuTorch {executorch} or newer with XNNPACK. It takes `input_ids` and
-`token_type_ids` of one text, int64 [1, length], without padding, and gives what model.onnx does for that text."""
+On phones: model.pte is the same model for ExecuTorch {executorch} or newer with XNNPACK. It takes `input_ids`
+and `token_type_ids` of one text, int64 [1, length], without padding, and gives its scores."""
