@@ -1,6 +1,10 @@
 """ExecuTorch: model.pte answers as torch does, for all kinds, and a bundle holds it."""
 
+import json
 import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +137,52 @@ def test_a_bundle_holds_the_program_until_it_is_made_without(
         lilliput.load(out)
     assert "model.pte" not in lilliput.bundle(folder, out).files
     assert "pte" not in (out / "README.md").read_text()
+
+
+# What the page says
+
+MAIN = """
+import java.nio.file.*;
+import java.util.*;
+
+public class Main {
+    public static void main(String[] names) throws Exception {
+        Map<String, Integer> vocabulary = new HashMap<>();
+        for (String piece : Files.readAllLines(Path.of(names[0]))) vocabulary.put(piece, vocabulary.size());
+        WordPiece segmentation = new WordPiece(vocabulary);
+        for (String text : Files.readString(Path.of(names[1])).split("\0"))
+            System.out.println(Arrays.toString(segmentation.encode(text, 40)));
+    }
+}
+"""
+ODD = (
+    "A naïve café, ÀÉÎ ç; Ⅷ ½ ﬁ İstanbul Straße ΣΑΣ", "中文字 and 日本語カタカナ", "a^b`c~d|e$f+g<h=i>",
+    "tab\there\u00a0nbsp\u2003em\u200bzero\u200dwidth\ufeff", "\x01\x02 del\x7f x\u0085y \ufffd \u0378",
+    "“quoted” – dash — … ‘x’ «y»", "emoji 😀 👩\u200d👩", "x" * 101, "ab " * 99, "e\u0301 q\u0323", " ", "\U00020000",
+)  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("javac") is None, reason="the page's segmentation is in Java: no javac here")
+def test_the_segmentation_of_the_page_is_the_tokenizers(world: World, tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs/how-to/phones.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```java\n(.+?)```", page, re.DOTALL)
+    (tmp_path / "WordPiece.java").write_text(code)
+    (tmp_path / "Main.java").write_text(MAIN)
+    tokenizer = world.lexicon.student_tokenizer()
+    tokenizer.enable_truncation(40)
+    vocabulary = tokenizer.get_vocab()
+    (tmp_path / "pieces").write_text("\n".join(sorted(vocabulary, key=vocabulary.__getitem__)))
+    texts = [*(Path(__file__).parent / "sentences.txt").read_text(encoding="utf-8").splitlines(), *ODD]
+    (tmp_path / "texts").write_text("\0".join(texts))
+    utf8 = {
+        "cwd": tmp_path,
+        "check": True,
+        "env": os.environ | {"JAVA_TOOL_OPTIONS": "-Dfile.encoding=UTF-8"},
+    }
+    subprocess.run(["javac", "Main.java", "WordPiece.java"], **utf8)
+    said = subprocess.run(["java", "Main", "pieces", "texts"], capture_output=True, **utf8).stdout
+    ours = [json.loads(line) for line in said.decode().splitlines()]
+    assert ours == [tokenizer.encode(text).ids for text in texts]
 
 
 # With ExecuTorch

@@ -93,5 +93,5 @@ def _linear(*sources: nn.Linear) -> nn.Linear:
 
 def _table(source: nn.Embedding) -> nn.Embedding:
     """Returns a copy of a table, without the mark of padding that ExecuTorch's quantized tables lack."""
-    weight = source.weight.detach().clone()
-    return nn.Embedding(*weight.shape, _weight=weight, _freeze=True)
+    rows, columns = source.weight.shape
+    return nn.Embedding(rows, columns, _weight=source.weight.detach().clone(), _freeze=True)
