@@ -158,7 +158,8 @@ public class Main {
 ODD = (
     "A naïve café, ÀÉÎ ç; Ⅷ ½ ﬁ İstanbul Straße ΣΑΣ", "中文字 and 日本語カタカナ", "a^b`c~d|e$f+g<h=i>",
     "tab\there\u00a0nbsp\u2003em\u200bzero\u200dwidth\ufeff", "\x01\x02 del\x7f x\u0085y \ufffd \u0378",
-    "“quoted” – dash — … ‘x’ «y»", "emoji 😀 👩\u200d👩", "x" * 101, "ab " * 99, "e\u0301 q\u0323", " ", "\U00020000",
+    "“quoted” – dash — … ‘x’ «y»", "emoji 😀 👩\u200d👩", "x" * 101, "ab " * 99,
+    "e\u0301 q\u0323", " ", "\U00020000",
 )  # fmt: skip
 
 
@@ -174,14 +175,10 @@ def test_the_segmentation_of_the_page_is_the_tokenizers(world: World, tmp_path: 
     (tmp_path / "pieces").write_text("\n".join(sorted(vocabulary, key=vocabulary.__getitem__)))
     texts = [*(Path(__file__).parent / "sentences.txt").read_text(encoding="utf-8").splitlines(), *ODD]
     (tmp_path / "texts").write_text("\0".join(texts))
-    utf8 = {
-        "cwd": tmp_path,
-        "check": True,
-        "env": os.environ | {"JAVA_TOOL_OPTIONS": "-Dfile.encoding=UTF-8"},
-    }
-    subprocess.run(["javac", "Main.java", "WordPiece.java"], **utf8)
-    said = subprocess.run(["java", "Main", "pieces", "texts"], capture_output=True, **utf8).stdout
-    ours = [json.loads(line) for line in said.decode().splitlines()]
+    subprocess.run(["javac", "-encoding", "UTF-8", "Main.java", "WordPiece.java"], cwd=tmp_path, check=True)
+    command = ["java", "Main", "pieces", "texts"]
+    said = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout
+    ours = [json.loads(line) for line in said.splitlines()]
     assert ours == [tokenizer.encode(text).ids for text in texts]
 
 
