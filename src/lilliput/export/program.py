@@ -7,7 +7,6 @@ weights alone.
 
 import importlib
 import importlib.metadata
-import logging
 import warnings
 from typing import Any, cast
 
@@ -139,9 +138,7 @@ def by_text(forward: Any, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
 
 
 def _import(name: str) -> Any:
-    """Imports a part of ExecuTorch without its remarks on what else could be installed."""
-    for logger in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
+    """Imports a part of ExecuTorch without its warnings of what will change in it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(name)
