@@ -3,21 +3,31 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from transformers import pipeline
 
 import lilliput
 from conftest import World
 from lilliput.bundling import _named, bundle
+from lilliput.cli.running import bundle as bundle_command
+from lilliput.config import FinetuningConfig
 from lilliput.errors import StorageError
 from lilliput.export.export import export
+from lilliput.fake_quantization import fake_quantize
+from lilliput.finetuning.finetune import finetune
 from lilliput.inference.answers import Tagging, Word
 from lilliput.models.student import random_student, save_student, student_config
+from lilliput.models.task_model import load_task_model
+from lilliput.quantization import find_plan, grid_of
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
-from lilliput.tasks.task import Labels, Task
+from lilliput.tasks.task import Labels, Task, TaskData
 from test_comparison import finished
+from test_fit import REGRESSION, examples_of
 
 CLASSES = Task("c", "classification", classes=("no", "yes"))
 JOINT = Task("j", "joint", classes=("ask", "tell"), tags=("O", "B-x"), metric="frame_accuracy")
@@ -52,6 +62,45 @@ def test_every_kind_of_task_is_bundled_and_scored(
     made = bundle(tuned, tmp_path / "b", task=task)
     assert metric in made.scores
     assert lilliput.load(tmp_path / "b").config.task == task
+
+
+@pytest.fixture(scope="module")
+def for_int4(world: World, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A run with a model that was fine-tuned for weights of four bits."""
+    run = RunDir(tmp_path_factory.mktemp("for_int4"))
+    data = TaskData(REGRESSION, examples_of(REGRESSION, 64, 1), examples_of(REGRESSION, 16, 2))
+    config = FinetuningConfig(epochs=3, rows=8, rate=5e-3, evaluations=1, quantization="int4")
+    finetune(world.teacher, data, run, config)
+    return run
+
+
+def test_a_model_is_stored_as_it_was_fine_tuned_for_and_scores_what_was_reported(
+    for_int4: RunDir, tmp_path: Path
+) -> None:
+    made = bundle(for_int4.path, tmp_path / "b", task="r")
+    assert made.exported.quantization == made.tuned_for == "int4"
+    assert made.scores["pearson"] == pytest.approx(made.reported["pearson"], abs=1e-5)
+    lines = (for_int4.finetuned("r") / "predictions.jsonl").read_text().splitlines()
+    answers = list(lilliput.load(tmp_path / "b").stream(json.loads(line)["text"] for line in lines))
+    for answer, line in zip(answers, lines, strict=True):
+        assert answer.value == pytest.approx(json.loads(line)["predicted"]["label"], abs=1e-4)
+    model, _ = load_task_model(for_int4.finetuned("r"))
+    stored = {one.name: one for one in onnx.load(tmp_path / "b/model.onnx").graph.initializer}
+    for name, parameter in (("pieces", "bert.embeddings.word_embeddings"), ("pooler", "bert.pooler.dense")):
+        integers, scales = (numpy_helper.to_array(stored[one]) for one in (name, f"{name}.scale"))
+        weight = model.get_parameter(f"{parameter}.weight")
+        rounded = fake_quantize(weight.detach(), grid_of(f"{parameter}.weight", find_plan("int4")))
+        assert not torch.equal(rounded, weight)
+        held = integers.astype(np.float32) * scales.astype(np.float32)
+        assert (held.reshape(rounded.shape) == rounded.numpy()).all()
+
+
+def test_another_quantization_than_it_was_fine_tuned_for_is_said(
+    for_int4: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle_command(str(for_int4.path), tmp_path / "b", task="r", quantization="float32")
+    assert "the model was fine-tuned for int4, and is stored as float32" in capsys.readouterr().out
+    assert "at rate 0.005, with weights rounded to int4" in (tmp_path / "b/README.md").read_text()
 
 
 def test_tags_are_those_of_the_words_that_were_given() -> None:

@@ -347,6 +347,7 @@ def test_a_stage_is_found_by_name_or_refused_with_the_nearest() -> None:
         ({"distillation.near": "-5"}, "distillation.near must not be negative, found -5"),
         ({"distillation.nera": "5"}, "unknown setting 'distillation.nera'; did you mean 'near'?"),
         ({"rows": "many"}, "'rows' must be int, found 'many'"),
+        ({"quantization": "int3"}, "no quantization is called 'int3'; did you mean 'int"),
     ],
 )
 def test_impossible_settings_of_fine_tuning_are_refused(changes: dict[str, str], message: str) -> None:

@@ -83,6 +83,16 @@ def test_both_models_number_words_alike_whatever_their_pieces(world: World) -> N
     assert ours.words.lengths.tolist() == theirs.words.lengths.tolist()
 
 
+def test_words_that_one_model_cuts_off_are_numbered_all_the_same(world: World) -> None:
+    examples = Examples(TEXTS, (" ".join(TEXTS),) * len(TEXTS))
+    tokenizer = world.lexicon.student_tokenizer()
+    short, long = (encode(examples, PAIRS, tokenizer, positions) for positions in (16, 256))
+    assert (short.cut, long.cut) == (len(TEXTS), 0)
+    assert short.words.lengths.tolist() == long.words.lengths.tolist()
+    kept = short.words.flat >= 0
+    assert 0 < kept.sum() < len(kept)
+
+
 @pytest.mark.parametrize("task", [TAGS, JOINT])
 def test_what_is_cut_off_keeps_its_slot(world: World, task: Task) -> None:
     texts = (("the", "brotenter", "was", "in", "a", "stockerful", "of", "boxes"), ("a",))

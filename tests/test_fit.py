@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import os
 import random
@@ -15,6 +16,7 @@ from lilliput.finetuning import fit as fit_module
 from lilliput.finetuning.encoded import encode, label_array, make_batch, task_tokenizer
 from lilliput.finetuning.fit import Exam, Fitted, Lesson, examine, fit, predict
 from lilliput.models.task_model import TaskModel, load_encoder
+from lilliput.quantization import dequantize, grid_of, quantize
 from lilliput.tasks.task import Examples, Labels, Task
 
 NOUNS = ("brotent", "stocker", "plantish", "café", "3.14", "boxes")
@@ -79,6 +81,21 @@ def test_every_kind_of_task_is_learnt(world: World, name: str) -> None:
     assert found.scores[TASKS[name].metric] > 0.95
     assert found.scores == examine(model, exam_of(world, TASKS[name], examples_of(TASKS[name], 32, 2)))
     assert max(found.history) == found.scores[TASKS[name].metric]
+
+
+def test_what_is_learnt_and_scored_has_the_weights_of_a_file(world: World) -> None:
+    config = dataclasses.replace(FAST, epochs=1, evaluations=1, weight_decay=0.0, quantization="mixed")
+    model, found = learn(world, REGRESSION, config)
+    exam = exam_of(world, REGRESSION, examples_of(REGRESSION, 32, 2))
+    before = load_encoder(world.teacher, REGRESSION, config.dropout, 0)
+    assert list(model.state_dict()) == list(before.state_dict())
+    assert all(not torch.equal(value, before.get_parameter(name)) for name, value in model.named_parameters())
+    assert examine(model, exam)["pearson"] != pytest.approx(found.scores["pearson"], abs=1e-7)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if (grid := grid_of(name, config.plan)).bits < 32:
+                value.copy_(torch.from_numpy(dequantize(quantize(value.numpy(), grid))))
+    assert examine(model, exam)["pearson"] == pytest.approx(found.scores["pearson"], abs=1e-7)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(world: World) -> None:

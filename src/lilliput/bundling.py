@@ -42,8 +42,10 @@ class Bundled:
     """Bytes of every file, card and manifest included."""
     scores: dict[str, float]
     """Metrics of the bundle's own answers to the task's dev examples; empty where it has no task."""
-    float_scores: dict[str, float]
-    """The same of the model before it was exported."""
+    reported: dict[str, float]
+    """The same as fine-tuning reported them."""
+    tuned_for: str | None
+    """The quantization that the model was fine-tuned with, if it was with one."""
     program: Parity | None
     """How closely model.pte answers as torch does; None where there is none."""
     program_scores: dict[str, float]
@@ -60,7 +62,7 @@ def bundle(
     out: Path,
     *,
     task: str | None = None,
-    quantization: str = "int8",
+    quantization: str | None = None,
     kind: Literal["fill", "encode"] | None = None,
     executorch: bool = False,
     licence: str = "apache-2.0",
@@ -71,7 +73,8 @@ def bundle(
         model: A run, or a folder with a checkpoint.
         out: The bundle's folder.
         task: Of a run, the task whose fine-tuned model is meant; without one, its student.
-        quantization: How weights are stored: float32, float16, int8, mixed or int4.
+        quantization: How weights are stored: float32, float16, int8, mixed or int4. Without it the one that
+            the model was fine-tuned with, or else int8.
         kind: What a checkpoint without a task is for: `fill` or `encode`.
         executorch: Whether to add model.pte, the same model for ExecuTorch on phones, which takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
@@ -89,14 +92,17 @@ def bundle(
         raise StorageError(
             f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"
         )
-    if executorch:
-        program.check(quantization)
-    exported = export(folder, out, quantization=quantization, kind=kind)
-    (out / PROGRAM).unlink(missing_ok=True)  # of an earlier export
-    parity = export_program(folder, out, quantization=quantization, kind=kind) if executorch else None
     results: Finetuned | None = None
     if (folder / PREDICTIONS).exists():
         results = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
+    tuned_for = None if results is None else results.quantization
+    stored = quantization or tuned_for or "int8"
+    if executorch:
+        program.check(stored)
+    settings: dict[str, Any] = {"quantization": stored, "kind": kind, "tuned_for": tuned_for}
+    exported = export(folder, out, **settings)
+    (out / PROGRAM).unlink(missing_ok=True)  # of an earlier export
+    parity = export_program(folder, out, **settings) if executorch else None
     first = _card(folder, out.name, run, results, (), licence)
     if executorch:
         first = dataclasses.replace(first, executorch=program.version())
@@ -114,7 +120,7 @@ def bundle(
         finish(out, dataclasses.replace(first, scores=tuple(shown)))
     files = {item.name: item.stat().st_size for item in sorted(out.iterdir()) if item.is_file()}
     before = {} if results is None else results.scores[results.best_seed]
-    return Bundled(exported, files, found, before, parity, on_phones)
+    return Bundled(exported, files, found, before, tuned_for, parity, on_phones)
 
 
 def _card(
@@ -136,7 +142,8 @@ def _card(
     steps = [f"recipe {recipe}" if summary else _UNKNOWN]
     if results is not None:
         taught = f", taught by {Path(results.teacher).parent.parent.name}" if results.teacher else ""
-        steps.append(f"fine-tuned for {results.task.name} at rate {results.rate:.2g}{taught}")
+        rounded = f", with weights rounded to {results.quantization}" if results.quantization else ""
+        steps.append(f"fine-tuned for {results.task.name} at rate {results.rate:.2g}{taught}{rounded}")
     return Card(
         name=name,
         teacher=Path(teacher).name if Path(teacher).is_dir() else teacher,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from lilliput.errors import ConfigError, nearest
+from lilliput.quantization import QuantizationPlan, find_plan
 from lilliput.settings import assign, build
 
 
@@ -351,6 +352,9 @@ class FinetuningConfig:
     """Evaluations in a row without a better one after which training ends."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """What is learnt of a fine-tuned teacher, if there is one."""
+    quantization: str | None = None
+    """The bundle that the model is for, such as int4: it learns, and is scored, with weights rounded as that
+    bundle will hold them. Without it they are not rounded."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "rows", "clip", "evaluations", "patience"):
@@ -360,6 +364,12 @@ class FinetuningConfig:
         _require(0 <= (self.dropout or 0) < 1, f"dropout must lie in [0, 1), found {self.dropout}")
         for name in ("weight_decay", "balance"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative, found {getattr(self, name)}")
+        find_plan(self.quantization or "float32")
+
+    @property
+    def plan(self) -> QuantizationPlan:
+        """How weights are rounded in training; float32 rounds nothing."""
+        return find_plan(self.quantization or "float32")
 
     def replace(self, settings: dict[str, str]) -> "FinetuningConfig":
         """Returns a copy with settings replaced, as `--set` gives them."""

@@ -33,7 +33,7 @@ def bundle(
     model: Annotated[str, tyro.conf.Positional],
     out: Path,
     task: str | None = None,
-    quantization: Literal["float32", "float16", "int8", "mixed", "int4"] = "int8",
+    quantization: Literal["float32", "float16", "int8", "mixed", "int4"] | None = None,
     kind: Literal["fill", "encode"] | None = None,
     executorch: bool = False,
     licence: str = "apache-2.0",
@@ -46,7 +46,8 @@ def bundle(
         model: A run, or the folder of a BERT checkpoint.
         out: The bundle's folder.
         task: Of a run, the task whose fine-tuned model is meant; without one, its student.
-        quantization: How weights are stored: mixed has embeddings of 4 bits and all else of 8.
+        quantization: How weights are stored: mixed has embeddings of 4 bits and all else of 8. By default as
+            the model was fine-tuned for, or else int8.
         kind: What a checkpoint without a task is for: to fill in [MASK], or to encode texts as vectors.
         executorch: Add model.pte, the same model for ExecuTorch on phones; this takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
@@ -59,8 +60,10 @@ def bundle(
     for name, size in made.files.items():
         show(f"{size:>12,}  {name}")
     show(f"{made.total:>12,}  bytes in all, {made.exported.kind}, {made.exported.quantization}")
+    if made.tuned_for not in (None, made.exported.quantization):
+        show(f"the model was fine-tuned for {made.tuned_for}, and is stored as {made.exported.quantization}")
     for name, value in made.scores.items():
-        show(f"{name} {value:.1%}, before the export {made.float_scores[name]:.1%}")
+        show(f"{name} {value:.1%}, before the export {made.reported[name]:.1%}")
     for name, value in made.program_scores.items():
         show(f"{name} {value:.1%} with model.pte")
     show(f"try it: echo 'a text' | lilliput run {out}")

@@ -47,7 +47,8 @@ def finetune(
         unlabelled: Texts that the teacher labels, as `compress` takes them.
         seeds: Times to train; the best is kept, mean and deviation are reported.
         search_minutes: Minutes to try learning rates before.
-        set_: Settings to change, such as epochs=10, rate=0.0003, balance=0.5 or distillation.near=20000.
+        set_: Settings to change, such as epochs=10, rate=0.0003, balance=0.5, distillation.near=20000 or
+            quantization=int4.
         overwrite: Make anew what was made from other inputs.
     """
     from lilliput.config import FinetuningConfig

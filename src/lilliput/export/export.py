@@ -39,6 +39,7 @@ def export(
     quantization: str = "int8",
     kind: Literal["fill", "encode"] | None = None,
     sentences: Sequence[str] = SENTENCES,
+    tuned_for: str | None = None,
 ) -> Exported:
     """Writes a checkpoint as ONNX with its tokenizer, once both answer as torch does.
 
@@ -49,6 +50,7 @@ def export(
         kind: What to export other than the task of a fine-tuned model: `fill` or `encode`. None means its
             task or, where it has none, `fill` where there is a masked-LM head and else `encode`.
         sentences: What torch and the file are compared on.
+        tuned_for: The quantization that the model was fine-tuned with, if it was with one.
 
     Raises:
         ConfigError: If there is no such quantization or kind.
@@ -63,7 +65,7 @@ def export(
     source = load_source(folder, kind)
     model = bert_model(source.parameters(), source.shape, source.kind, plan)
     content = model.SerializeToString(deterministic=True)
-    parity = compare(content, source, plan, sentences)
+    parity = compare(content, source, plan, sentences, is_learnt=tuned_for == quantization)
     with writing(out / MODEL) as file:
         file.write(content)
     with writing(out / TOKENIZER) as file:

@@ -65,7 +65,8 @@ class Parity:
     difference: float
     """The largest difference to torch with the file's weights, over all scores."""
     noise: float
-    """The root of the mean squared difference to torch with its own weights, in spreads of the scores."""
+    """The root of the mean squared difference to torch with its own weights, in spreads of the scores; 0
+    where it was fine-tuned with the file's."""
     agreement: float | None
     """Share of answers whose best score is the same as with the model's own weights; None without classes."""
 
@@ -80,8 +81,18 @@ class _Answers:
     """The text and the piece that each row belongs to."""
 
 
-def compare(onnx: bytes, source: Source, plan: QuantizationPlan, sentences: Sequence[str]) -> Parity:
+def compare(
+    onnx: bytes, source: Source, plan: QuantizationPlan, sentences: Sequence[str], *, is_learnt: bool = False
+) -> Parity:
     """Returns how closely an ONNX model answers as its source does.
+
+    Args:
+        onnx: The model.
+        source: What it was made from.
+        plan: How its weights are stored.
+        sentences: What both read.
+        is_learnt: Whether the source was fine-tuned with weights rounded so: then it is to answer as with
+            these, and what it says with those that were rounded is nothing to go by.
 
     Raises:
         ModelError: If it differs by more than the bounds above, saying where most.
@@ -96,7 +107,7 @@ def compare(onnx: bytes, source: Source, plan: QuantizationPlan, sentences: Sequ
     found = _answers(source, sentences, run)
     with quantization_aware(source.model, plan), parametrize.cached():
         same = _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
-    own = _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
+    own = same if is_learnt else _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
     made_by = f"the ONNX model differs from torch, onnxruntime being {onnxruntime.__version__},"
     return _judged(source, plan, found, same, own, LARGEST_DIFFERENCE, made_by)
 

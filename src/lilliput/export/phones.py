@@ -1,5 +1,6 @@
 """A checkpoint to model.pte, which phones run with ExecuTorch; and a bundle that answers with it here."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from lilliput.export.forward import Forward
 from lilliput.export.parity import SENTENCES, Parity, compare_program
 from lilliput.export.program import Program, by_text, check, lower
 from lilliput.export.source import load_source
+from lilliput.fake_quantization import quantization_aware
 from lilliput.inference.bundle import INPUTS, Bundle
 from lilliput.inference.format import PROGRAM, read_bundle
 from lilliput.quantization import find_plan
@@ -25,6 +27,7 @@ def export_program(
     quantization: str = "int8",
     kind: Literal["fill", "encode"] | None = None,
     sentences: Sequence[str] = SENTENCES,
+    tuned_for: str | None = None,
 ) -> Parity:
     """Writes a checkpoint as model.pte, once it answers as torch does; returns how closely it does.
 
@@ -34,6 +37,7 @@ def export_program(
         quantization: How weights are stored: float32, int8, mixed or int4.
         kind: As for `export`.
         sentences: What torch and the file are compared on.
+        tuned_for: The quantization that the model was fine-tuned with, if it was with one.
 
     Raises:
         ConfigError: If ExecuTorch has no such quantization, or none for rows of this length.
@@ -42,12 +46,14 @@ def export_program(
     """
     check(quantization)
     source, plan = load_source(folder, kind), find_plan(quantization)
-    forward = Forward(source).eval()
-    content = lower(forward, source.config.max_position_embeddings, plan)
-    with torch.inference_mode():
-        parity = compare_program(
-            Program(content).run, lambda inputs: by_text(forward, inputs), source, plan, sentences
-        )
+    # A model that learnt with rounded weights is what it is with these.
+    is_learnt = tuned_for == quantization
+    with quantization_aware(source.model, plan) if is_learnt else contextlib.nullcontext():
+        forward = Forward(source).eval()
+        content = lower(forward, source.config.max_position_embeddings, plan)
+        run = Program(content).run
+        with torch.inference_mode():
+            parity = compare_program(run, lambda inputs: by_text(forward, inputs), source, plan, sentences)
     with writing(out / PROGRAM) as file:
         file.write(content)
     return parity

@@ -38,6 +38,11 @@ def check(quantization: str) -> None:
             f"model.pte takes the package {error.name}, which is not installed; it comes with: "
             "pip install 'lilliput[executorch]'"
         ) from error
+    except ImportError as error:
+        raise ExtraError(
+            f"ExecuTorch {version()} cannot be loaded with torch {torch.__version__} ({error}); each of its "
+            "versions wants the torch that it was built with: 1.5 goes with 2.13"
+        ) from error
 
 
 def version() -> str:

@@ -133,15 +133,22 @@ def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int)
 
 
 def _first_pieces(encoding: Encoding) -> list[int]:
-    """Returns the place of each word's first piece, of a pair's first text and then of its second."""
-    first: dict[tuple[int | None, int], int] = {}
-    for place, (sequence, word) in enumerate(zip(encoding.sequence_ids, encoding.word_ids, strict=True)):
-        if word is not None:
-            first.setdefault((sequence, word), place)
-    counts: dict[int | None, int] = {}
-    for sequence, word in first:
-        counts[sequence] = max(counts.get(sequence, 0), word + 1)
-    return [first.get((sequence, word), -1) for sequence, count in counts.items() for word in range(count)]
+    """Returns the place of each word's first piece, of a pair's first text and then of its second.
+
+    Words that were cut off count too, so that two models with other positions have the same words.
+    """
+    first: dict[tuple[int, int], int] = {}
+    counts: dict[int, int] = {}
+    for part in (encoding, *encoding.overflowing):
+        for place, (sequence, word) in enumerate(zip(part.sequence_ids, part.word_ids, strict=True)):
+            if sequence is None or word is None:
+                continue
+            counts[sequence] = max(counts.get(sequence, 0), word + 1)
+            if part is encoding:
+                first.setdefault((sequence, word), place)
+    return [
+        first.get((sequence, word), -1) for sequence in sorted(counts) for word in range(counts[sequence])
+    ]
 
 
 def label_array(task: Task, labels: Labels) -> npt.NDArray[np.float64]:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from lilliput.config import FinetuningConfig
 from lilliput.errors import ConfigError, InputError, StorageError
+from lilliput.fake_quantization import quantization_aware
 from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from, task_tokenizer
 from lilliput.finetuning.fit import Exam, Fitted, Lesson, fit, predict
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, named
@@ -266,13 +267,15 @@ def _keep_best(work: _Work, folder: StageDir, fitted: dict[str, Fitted], rate: f
         examples={"train": train, "dev": dev, "unlabelled": work.unlabelled},
         cut={"train": work.lesson.encoded.cut, "dev": work.exam.encoded.cut},
         seconds=sum(one.seconds for one in fitted.values()),
+        quantization=work.config.quantization,
     )
 
 
 def _write_predictions(work: _Work, model: TaskModel, path: Path) -> None:
     """Writes a line of JSON for each dev example: its texts, what is true, and what the model says."""
     task, dev = work.task, work.data.dev
-    scores, _ = predict(model, work.exam.encoded)
+    with quantization_aware(model, work.config.plan):
+        scores, _ = predict(model, work.exam.encoded)
     said, true = labels_from(task, scores, work.exam.encoded.slots), work.exam.labels
     with writing(path) as file:
         for index in range(len(dev)):

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from lilliput.config import FinetuningConfig
 from lilliput.errors import Interrupted, TrainingError
+from lilliput.fake_quantization import quantization_aware
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
 from lilliput.models.task_model import TaskModel, task_scores
 from lilliput.objectives import classification, hidden_states, relations, soft_labels, squared_error
@@ -72,7 +74,7 @@ def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tupl
     columns = model.classifier.out_features
     scores = np.full((len(encoded.slots.flat), columns), np.nan, np.float32)
     words = np.full((len(encoded.words.flat) if states else 0, model.config.hidden_size), np.nan, np.float32)
-    with torch.inference_mode(), _precision(model):
+    with torch.inference_mode(), parametrize.cached(), _precision(model):  # weights are rounded once
         for batch in batches(encoded, _ROWS_TO_PREDICT, seed=None):
             moved = batch.to(model.device)
             found, hidden = task_scores(model, moved.inputs, moved.positions)
@@ -103,6 +105,9 @@ def fit(
 ) -> Fitted:
     """Trains a model on a lesson and leaves it in its best state.
 
+    Where the config has a quantization, everything is computed with rounded weights, the scores too; the
+    model that is left has the weights that were rounded.
+
     Args:
         model: Has its first weights; on the device to train on.
         lesson: What to learn from.
@@ -123,7 +128,7 @@ def fit(
     optimizer = torch.optim.AdamW(_groups(learner, config.weight_decay), fused=True)
     started, history = time.monotonic(), list[float]()
     best: tuple[float, dict[str, float], dict[str, Tensor]] = (-math.inf, {}, {})
-    with torch.random.fork_rng(), signals() as asked:
+    with quantization_aware(model, config.plan), torch.random.fork_rng(), signals() as asked:
         torch.manual_seed(seed)
         for step, batch in zip(
             range(1, steps + 1), _endless(lesson.encoded, config.rows, seed), strict=False
@@ -147,7 +152,7 @@ def fit(
             )
             if is_late or _rests(history, config.patience):
                 break
-    model.load_state_dict(best[2])
+        model.load_state_dict(best[2])
     model.train(False)
     return Fitted(best[1], tuple(history), step, time.monotonic() - started)
 

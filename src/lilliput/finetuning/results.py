@@ -42,6 +42,8 @@ class Finetuned:
     """Examples longer than the encoder's positions: in `dev`, and in `train`, unlabelled ones included."""
     seconds: float
     """Time that the seeds took together, search and teacher not counted."""
+    quantization: str | None = None
+    """How weights were rounded in training and for the scores; the saved ones are not."""
 
 
 def named(task: Task, labels: Labels, index: int) -> dict[str, Any]:

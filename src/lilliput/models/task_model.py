@@ -32,7 +32,7 @@ def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> Tas
     """Loads a BERT from a folder or the hub and puts a new head for a task on it.
 
     Args:
-        name: Folder or hub name; a head that came with the checkpoint is left behind.
+        name: Folder or hub name; a head of its own stays only if it has as many columns and is of that kind.
         task: Says what the head predicts.
         dropout: Of states, attention and the head; None keeps what the checkpoint's config says.
         seed: Seed of the head's first weights.
