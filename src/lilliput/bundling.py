@@ -84,14 +84,7 @@ def bundle(
         ModelError: If the model cannot be exported, or a file would not answer as it does.
         ExtraError: If ExecuTorch is asked for and not installed.
     """
-    run = RunDir(Path(model))
-    folder = run.finetuned(task) if task is not None else run.student
-    if task is None and not folder.is_dir():
-        folder = Path(model)
-    if not folder.is_dir():
-        raise StorageError(
-            f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"
-        )
+    run, folder = RunDir(Path(model)), _checkpoint(Path(model), task)
     results: Finetuned | None = None
     if (folder / PREDICTIONS).exists():
         results = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
@@ -107,20 +100,36 @@ def bundle(
     if executorch:
         first = dataclasses.replace(first, executorch=program.version())
     finish(out, first)  # a bundle that can be opened, and so be scored
-    found = {} if results is None else _scores(out, folder, results.task)
+    found: dict[str, float] = {}
     on_phones: dict[str, float] = {}
     if results is not None:
-        data = f"{results.task.name} dev"
-        shown = [CardScore(name, round(value, 4), data) for name, value in found.items()]
+        found = _scores(out, folder, results.task)
+        shown = _shown(found, f"{results.task.name} dev")
         if executorch:
             on_phones = _scores(out, folder, results.task, ProgramBundle(out))
-            shown += [
-                CardScore(name, round(value, 4), f"{data}, {PROGRAM}") for name, value in on_phones.items()
-            ]
-        finish(out, dataclasses.replace(first, scores=tuple(shown)))
+            shown += _shown(on_phones, f"{results.task.name} dev, {PROGRAM}")
+        finish(out, dataclasses.replace(first, scores=shown))
     files = {item.name: item.stat().st_size for item in sorted(out.iterdir()) if item.is_file()}
     before = {} if results is None else results.scores[results.best_seed]
     return Bundled(exported, files, found, before, tuned_for, parity, on_phones)
+
+
+def _checkpoint(model: Path, task: str | None) -> Path:
+    """Returns the folder of the checkpoint that is meant; raises StorageError where there is none."""
+    run = RunDir(model)
+    folder = run.finetuned(task) if task is not None else run.student
+    if task is None and not folder.is_dir():
+        folder = model
+    if not folder.is_dir():
+        raise StorageError(
+            f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"
+        )
+    return folder
+
+
+def _shown(scores: dict[str, float], data: str) -> tuple[CardScore, ...]:
+    """Returns scores as a card shows them."""
+    return tuple(CardScore(name, round(value, 4), data) for name, value in scores.items())
 
 
 def _card(
