@@ -96,18 +96,15 @@ def bundle(
     exported = export(folder, out, **settings)
     (out / PROGRAM).unlink(missing_ok=True)  # of an earlier export
     parity = export_program(folder, out, **settings) if executorch else None
-    first = _card(folder, out.name, run, results, (), licence)
-    if executorch:
-        first = dataclasses.replace(first, executorch=program.version())
+    first = _card(folder, out.name, run, results, program.version() if executorch else None, licence)
     finish(out, first)  # a bundle that can be opened, and so be scored
     found: dict[str, float] = {}
     on_phones: dict[str, float] = {}
     if results is not None:
         found = _scores(out, folder, results.task)
-        shown = _shown(found, f"{results.task.name} dev")
         if executorch:
             on_phones = _scores(out, folder, results.task, ProgramBundle(out))
-            shown += _shown(on_phones, f"{results.task.name} dev, {PROGRAM}")
+        shown = _shown(found, results.task.name) + _shown(on_phones, results.task.name, f", {PROGRAM}")
         finish(out, dataclasses.replace(first, scores=shown))
     files = {item.name: item.stat().st_size for item in sorted(out.iterdir()) if item.is_file()}
     before = {} if results is None else results.scores[results.best_seed]
@@ -127,9 +124,9 @@ def _checkpoint(model: Path, task: str | None) -> Path:
     return folder
 
 
-def _shown(scores: dict[str, float], data: str) -> tuple[CardScore, ...]:
+def _shown(scores: dict[str, float], task: str, file: str = "") -> tuple[CardScore, ...]:
     """Returns scores as a card shows them."""
-    return tuple(CardScore(name, round(value, 4), data) for name, value in scores.items())
+    return tuple(CardScore(name, round(value, 4), f"{task} dev{file}") for name, value in scores.items())
 
 
 def _card(
@@ -137,10 +134,10 @@ def _card(
     name: str,
     run: RunDir,
     results: Finetuned | None,
-    scores: tuple[CardScore, ...],
+    executorch: str | None,
     licence: str,
 ) -> Card:
-    """Returns the card with what the run recorded."""
+    """Returns the card with what the run recorded, without scores."""
     source = RunDir(Path(results.encoder).parent) if results is not None else run
     summary: Mapping[str, Any] = read_json(source.summary) if source.summary.exists() else {}
     teacher, recipe = summary.get("teacher", _UNKNOWN), summary.get("recipe", {}).get("name", _UNKNOWN)
@@ -159,9 +156,10 @@ def _card(
         corpus=_corpus(source, summary),
         recipe="; ".join(steps),
         parameters=counts,
-        scores=scores,
+        scores=(),
         limits=_LIMITS,
         licence=licence,
+        executorch=executorch,
     )
 
 
