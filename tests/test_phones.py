@@ -23,8 +23,11 @@ from lilliput.export.forward import Forward
 from lilliput.export.parity import Parity, compare_program
 from lilliput.export.phones import ProgramBundle, export_program
 from lilliput.export.source import load_source
+from lilliput.models.task_model import load_task_model, save_task_model
 from lilliput.quantization import find_plan
+from lilliput.run import RunDir
 from lilliput.tasks.task import Labels
+from lilliput.tokenizer import load_tokenizer
 from test_comparison import JOINT, finished
 from test_export import KINDS, POSITIONS, SENTENCES, compared, inputs, load_torch, save_small
 
@@ -188,17 +191,22 @@ def test_the_segmentation_of_the_page_is_the_tokenizers(world: World, tmp_path: 
 @needs_executorch
 def test_a_joint_model_is_lowered_compared_and_scored(world: World, tmp_path: Path) -> None:
     finished(world, tmp_path / "run", JOINT, Labels((0, 1), ((0, 1), (0,))), 1.0)
-    made = lilliput.bundle(tmp_path / "run", tmp_path / "b", task="j", executorch=True)
+    folder = RunDir(tmp_path / "run").finetuned("j")
+    model, task = load_task_model(folder)
+    model.bert.encoder.layer, model.config.num_hidden_layers = model.bert.encoder.layer[:1], 1
+    save_task_model(model, load_tokenizer(str(folder)), task, folder)
+    made = lilliput.bundle(
+        tmp_path / "run", tmp_path / "b", task="j", quantization="float32", executorch=True
+    )
     assert made.program is not None
-    assert made.program.difference < 0.01
-    assert 1e-5 < made.program.noise < 0.15
-    assert made.program_scores.keys() == made.scores.keys()
+    assert 0 < made.program.difference < 1e-4
+    assert made.program_scores == made.scores
     assert "| j dev, model.pte | frame_accuracy |" in (tmp_path / "b" / "README.md").read_text()
     texts = ["the child was in my house", "a", "every word of it " * 40]
     theirs, ours = lilliput.load(tmp_path / "b").tag(texts), ProgramBundle(tmp_path / "b").tag(texts)
     for one, other in zip(theirs, ours, strict=True):
         assert [word.probability for word in other.words] == pytest.approx(
-            [word.probability for word in one.words], abs=0.05
+            [word.probability for word in one.words], abs=1e-4
         )
 
 
