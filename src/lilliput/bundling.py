@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lilliput.errors import StorageError
+from lilliput.export import program
 from lilliput.export.export import Exported, export
+from lilliput.export.parity import Parity
+from lilliput.export.phones import ProgramBundle, export_program
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
-from lilliput.inference.bundle import load
+from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.card import Card, CardScore
-from lilliput.inference.format import finish
+from lilliput.inference.format import PROGRAM, finish
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import load_task_model
 from lilliput.models.teacher import load_masked_lm
@@ -43,6 +46,10 @@ class Bundled:
     """The same as fine-tuning reported them."""
     tuned_for: str | None
     """The quantization that the model was fine-tuned with, if it was with one."""
+    program: Parity | None
+    """How closely model.pte answers as torch does; None where there is none."""
+    program_scores: dict[str, float]
+    """Metrics of the answers of model.pte."""
 
     @property
     def total(self) -> int:
@@ -57,6 +64,7 @@ def bundle(
     task: str | None = None,
     quantization: str | None = None,
     kind: Literal["fill", "encode"] | None = None,
+    executorch: bool = False,
     licence: str = "apache-2.0",
 ) -> Bundled:
     """Makes a bundle of a run's student, of its model of a task, or of any BERT checkpoint's folder.
@@ -68,36 +76,57 @@ def bundle(
         quantization: How weights are stored: float32, float16, int8, mixed or int4. Without it the one that
             the model was fine-tuned with, or else int8.
         kind: What a checkpoint without a task is for: `fill` or `encode`.
+        executorch: Whether to add model.pte, the same model for ExecuTorch on phones, which takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
 
     Raises:
         StorageError: If there is no such model, or something cannot be read or written.
-        ModelError: If the model cannot be exported, or the file would not answer as it does.
+        ModelError: If the model cannot be exported, or a file would not answer as it does.
+        ExtraError: If ExecuTorch is asked for and not installed.
     """
-    run = RunDir(Path(model))
-    folder = run.finetuned(task) if task is not None else run.student
-    if task is None and not folder.is_dir():
-        folder = Path(model)
-    if not folder.is_dir():
-        raise StorageError(
-            f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"
-        )
+    run, folder = RunDir(Path(model)), _checkpoint(Path(model), task)
     results: Finetuned | None = None
     if (folder / PREDICTIONS).exists():
         results = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
     tuned_for = None if results is None else results.quantization
     stored = quantization or tuned_for or "int8"
-    exported = export(folder, out, quantization=stored, kind=kind, tuned_for=tuned_for)
-    first = _card(folder, out.name, run, results, (), licence)
+    if executorch:
+        program.check(stored)
+    settings: dict[str, Any] = {"quantization": stored, "kind": kind, "tuned_for": tuned_for}
+    exported = export(folder, out, **settings)
+    (out / PROGRAM).unlink(missing_ok=True)  # of an earlier export
+    parity = export_program(folder, out, **settings) if executorch else None
+    first = _card(folder, out.name, run, results, program.version() if executorch else None, licence)
     finish(out, first)  # a bundle that can be opened, and so be scored
-    found = {} if results is None else _scores(out, folder, results.task)
+    found: dict[str, float] = {}
+    on_phones: dict[str, float] = {}
     if results is not None:
-        data = f"{results.task.name} dev"
-        shown = tuple(CardScore(name, round(value, 4), data) for name, value in found.items())
+        found = _scores(load(out), folder, results.task)
+        if executorch:
+            on_phones = _scores(ProgramBundle(out), folder, results.task)
+        shown = _shown(found, results.task.name) + _shown(on_phones, results.task.name, f", {PROGRAM}")
         finish(out, dataclasses.replace(first, scores=shown))
     files = {item.name: item.stat().st_size for item in sorted(out.iterdir()) if item.is_file()}
     before = {} if results is None else results.scores[results.best_seed]
-    return Bundled(exported, files, found, before, tuned_for)
+    return Bundled(exported, files, found, before, tuned_for, parity, on_phones)
+
+
+def _checkpoint(model: Path, task: str | None) -> Path:
+    """Returns the folder of the checkpoint that is meant; raises StorageError where there is none."""
+    run = RunDir(model)
+    folder = run.finetuned(task) if task is not None else run.student
+    if task is None and not folder.is_dir():
+        folder = model
+    if not folder.is_dir():
+        raise StorageError(
+            f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"
+        )
+    return folder
+
+
+def _shown(scores: dict[str, float], task: str, file: str = "") -> tuple[CardScore, ...]:
+    """Returns scores as a card shows them."""
+    return tuple(CardScore(name, round(value, 4), f"{task} dev{file}") for name, value in scores.items())
 
 
 def _card(
@@ -105,10 +134,10 @@ def _card(
     name: str,
     run: RunDir,
     results: Finetuned | None,
-    scores: tuple[CardScore, ...],
+    executorch: str | None,
     licence: str,
 ) -> Card:
-    """Returns the card with what the run recorded."""
+    """Returns the card with what the run recorded, without scores."""
     source = RunDir(Path(results.encoder).parent) if results is not None else run
     summary: Mapping[str, Any] = read_json(source.summary) if source.summary.exists() else {}
     teacher, recipe = summary.get("teacher", _UNKNOWN), summary.get("recipe", {}).get("name", _UNKNOWN)
@@ -127,9 +156,10 @@ def _card(
         corpus=_corpus(source, summary),
         recipe="; ".join(steps),
         parameters=counts,
-        scores=scores,
+        scores=(),
         limits=_LIMITS,
         licence=licence,
+        executorch=executorch,
     )
 
 
@@ -144,21 +174,21 @@ def _corpus(run: RunDir, summary: Mapping[str, Any]) -> str:
     return f"{shown}: {summary['words']:,} words read in training"
 
 
-def _scores(out: Path, folder: Path, task: Task) -> dict[str, float]:
+def _scores(opened: Bundle, folder: Path, task: Task) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to the dev examples that its model was scored on."""
     lines = [json.loads(line) for line in (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()]
     texts = tuple(line["text"] if isinstance(line["text"], str) else tuple(line["text"]) for line in lines)
     pairs = tuple(line["pair"] for line in lines) if task.pairs else ()
     gold = labels_named(task, (line["gold"] for line in lines))
-    return scores_of(out, task, Examples(texts, pairs, gold))
+    return scores_of(opened, task, Examples(texts, pairs, gold))
 
 
-def scores_of(folder: Path, task: Task, examples: Examples, threads: int = 1) -> dict[str, float]:
+def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to labelled examples of its task."""
     assert examples.labels is not None
     texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
     given = zip(texts, examples.pairs, strict=True) if task.pairs else texts
-    answers = load(folder, threads).stream(given)
+    answers = opened.stream(given)
     said = [_named(task, answer, text) for answer, text in zip(answers, examples.texts, strict=True)]
     return score(task, examples.labels, labels_named(task, said))
 

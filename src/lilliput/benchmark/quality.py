@@ -29,7 +29,7 @@ def quality(contender: Contender, data: TaskData, threads: int) -> dict[str, flo
     A joint task's classes alone give the share that is right, as `intent_accuracy`.
     """
     if contender.form == "bundle" and contender.kind != "encode":
-        return scores_of(contender.path, data.task, data.dev, threads)
+        return scores_of(load(contender.path, threads), data.task, data.dev)
     if data.task.kind == "tagging":
         return {}
     if contender.form == "onnx":

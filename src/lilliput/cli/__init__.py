@@ -4,6 +4,7 @@ What needs torch is imported inside the functions, so that help, refusals and th
 corpus start at once.
 """
 
+import logging
 import os
 import sys
 import time
@@ -69,10 +70,12 @@ def main() -> None:
 
 
 def _quiet_libraries() -> None:
-    """Silences what transformers and the hub print on loading, which is normal here."""
+    """Silences what transformers, the hub and ExecuTorch's torchao print on loading, which is normal here."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _refuse(error: LilliputError, style: str) -> None:

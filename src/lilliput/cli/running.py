@@ -35,6 +35,7 @@ def bundle(
     task: str | None = None,
     quantization: Literal["float32", "float16", "int8", "mixed", "int4"] | None = None,
     kind: Literal["fill", "encode"] | None = None,
+    executorch: bool = False,
     licence: str = "apache-2.0",
 ) -> None:
     """Make a bundle: the model as ONNX with its tokenizer, labels, card and signature, in OUT.
@@ -48,11 +49,14 @@ def bundle(
         quantization: How weights are stored: mixed has embeddings of 4 bits and all else of 8. By default as
             the model was fine-tuned for, or else int8.
         kind: What a checkpoint without a task is for: to fill in [MASK], or to encode texts as vectors.
+        executorch: Add model.pte, the same model for ExecuTorch on phones; this takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
     """
     from lilliput.bundling import bundle as make
 
-    made = make(model, out, task=task, quantization=quantization, kind=kind, licence=licence)
+    made = make(
+        model, out, task=task, quantization=quantization, kind=kind, executorch=executorch, licence=licence
+    )
     for name, size in made.files.items():
         show(f"{size:>12,}  {name}")
     show(f"{made.total:>12,}  bytes in all, {made.exported.kind}, {made.exported.quantization}")
@@ -60,4 +64,6 @@ def bundle(
         show(f"the model was fine-tuned for {made.tuned_for}, and is stored as {made.exported.quantization}")
     for name, value in made.scores.items():
         show(f"{name} {value:.1%}, before the export {made.reported[name]:.1%}")
+    for name, value in made.program_scores.items():
+        show(f"{name} {value:.1%} with model.pte")
     show(f"try it: echo 'a text' | lilliput run {out}")

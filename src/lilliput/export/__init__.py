@@ -5,4 +5,7 @@
 3. `source`: a folder -> the torch model, the tokenizer and what it predicts.
 4. `parity`: the graph and the torch model on the same sentences -> how far they differ, or a refusal.
 5. `export`: all of it; files are written only after the comparison.
+
+For phones the same again: `forward` (the torch model as ExecuTorch wants it), `program` (what is made of
+that, and run) and `phones` (all of it, to model.pte).
 """

@@ -56,6 +56,8 @@ class Card:
     """SPDX name of the licence of the weights, such as apache-2.0."""
     language: str = "en"
     """The text's language, as ISO 639 abbreviates it."""
+    executorch: str | None = None
+    """The version of ExecuTorch that wrote model.pte; None where there is none."""
 
     def render(self, config: BundleConfig, sizes: Mapping[str, int]) -> str:
         """Returns README.md of a bundle: YAML as the hub reads it, then Markdown.
@@ -72,7 +74,7 @@ class Card:
             f"## Size\n\n{_size(self, sizes)}",
             f"## Quality\n\n{_quality(self.scores)}",
             "## Limits\n\n" + "\n".join(f"- {limit}" for limit in self.limits),
-            f"## How to load it\n\n{_use(config)}",
+            f"## How to load it\n\n{_use(config)}{_on_phones(self.executorch)}",
             f"## Licence\n\n{self.licence}",
         ]
         return "\n\n".join(sections) + "\n"
@@ -171,3 +173,12 @@ printf '{line}\\n' | lilliput run .
 
 In a browser: open lilliput's page (its folder `web`) and drop this folder on it. Any other runtime of ONNX
 runs model.onnx too. manifest.json holds the SHA-256 of every file, which `lilliput.load` checks."""
+
+
+def _on_phones(executorch: str | None) -> str:
+    if executorch is None:
+        return ""
+    return f"""
+
+On phones: model.pte is the same model for ExecuTorch {executorch} or newer with XNNPACK. It takes `input_ids`
+and `token_type_ids` of one text, int64 [1, length], without padding, and gives its scores."""

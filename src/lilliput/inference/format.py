@@ -3,6 +3,7 @@
     model.onnx      the graph with its weights
     tokenizer.json  how a text becomes words, and words pieces
     config.json     what the model answers: `BundleConfig`
+    model.pte       only where it was asked for: the same model as a program of ExecuTorch, for phones
     README.md       its card
     manifest.json   bytes and SHA-256 of every other file, written last
 
@@ -31,8 +32,9 @@ Kind = Literal["classification", "regression", "tagging", "joint", "fill", "enco
 """`classification`: a class for a text or a pair. `regression`: a score for it. `tagging`: a tag for each
 word. `joint`: both a class and tags. `fill`: pieces for [MASK]. `encode`: a vector for a text."""
 
-MODEL, TOKENIZER, CONFIG, CARD, MANIFEST = (
+MODEL, PROGRAM, TOKENIZER, CONFIG, CARD, MANIFEST = (
     "model.onnx",
+    "model.pte",
     "tokenizer.json",
     "config.json",
     "README.md",

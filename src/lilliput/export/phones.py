@@ -1,0 +1,71 @@
+"""A checkpoint to model.pte, which phones run with ExecuTorch; and a bundle that answers with it here."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lilliput.export.forward import Forward
+from lilliput.export.parity import SENTENCES, Parity, compare_program
+from lilliput.export.program import Program, by_text, check, lower
+from lilliput.export.source import load_source
+from lilliput.fake_quantization import quantization_aware
+from lilliput.inference.bundle import INPUTS, Bundle
+from lilliput.inference.format import PROGRAM, read_bundle
+from lilliput.quantization import find_plan
+from lilliput.run import writing
+
+
+def export_program(
+    folder: Path,
+    out: Path,
+    *,
+    quantization: str = "int8",
+    kind: Literal["fill", "encode"] | None = None,
+    sentences: Sequence[str] = SENTENCES,
+    tuned_for: str | None = None,
+) -> Parity:
+    """Writes a checkpoint as model.pte, once it answers as torch does; returns how closely it does.
+
+    Args:
+        folder: A fine-tuned model, a student or any BERT encoder.
+        out: Folder to write to.
+        quantization: How weights are stored: float32, int8, mixed or int4.
+        kind: As for `export`.
+        sentences: What torch and the file are compared on.
+        tuned_for: The quantization that the model was fine-tuned with, if it was with one.
+
+    Raises:
+        ConfigError: If ExecuTorch has no such quantization, or none for rows of this length.
+        ExtraError: If it is not installed.
+        ModelError: If the checkpoint cannot be exported, or the file would not answer as torch does.
+    """
+    check(quantization)
+    source, plan = load_source(folder, kind), find_plan(quantization)
+    # A model that learnt with rounded weights is what it is with these.
+    is_learnt = tuned_for == quantization
+    with quantization_aware(source.model, plan) if is_learnt else contextlib.nullcontext():
+        forward = Forward(source).eval()
+        content = lower(forward, source.config.max_position_embeddings, plan)
+        run = Program(content).run
+        with torch.inference_mode():
+            parity = compare_program(run, lambda inputs: by_text(forward, inputs), source, plan, sentences)
+    with writing(out / PROGRAM) as file:
+        file.write(content)
+    return parity
+
+
+class ProgramBundle(Bundle):
+    """A bundle that answers with its model.pte."""
+
+    def __init__(self, folder: Path) -> None:
+        self._program = Program((folder / PROGRAM).read_bytes())
+        super().__init__(folder, read_bundle(folder), threads=1)
+
+    def _compute(self, *arrays: NDArray[np.int64]) -> NDArray[np.float32]:
+        tensors = (torch.from_numpy(array) for array in arrays)
+        return self._program.run(dict(zip(INPUTS, tensors, strict=True)))

@@ -1,0 +1,149 @@
+"""A BERT as a program of ExecuTorch, model.pte: for phones, computed by XNNPACK, and run here to compare it.
+
+A linear layer of eight or four bits rounds its input to eight bits, by the largest value of each piece: that
+is how XNNPACK multiplies small integers. So scores differ a little from those of model.onnx, which rounds
+weights alone.
+"""
+
+import importlib
+import importlib.metadata
+import warnings
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lilliput.errors import ConfigError, ExtraError
+from lilliput.export.forward import Forward
+from lilliput.quantization import PLANS, QuantizationPlan, find_plan, grid_of
+
+_GROUP = 32
+"""Columns that share a scale in XNNPACK's linear layers of four bits."""
+SHORTEST, _EXAMPLE = 2, 7
+"""Pieces of the shortest text, which are [CLS] and [SEP], and of the one that the program is traced with."""
+
+
+def check(quantization: str) -> None:
+    """Raises ExtraError where ExecuTorch is not installed, ConfigError where it has no such quantization."""
+    plan = find_plan(quantization)
+    if 16 in (plan.weights, plan.embeddings):
+        known = ", ".join(name for name, other in PLANS.items() if other.weights != 16)
+        raise ConfigError(f"model.pte cannot be made in {quantization}; choose one of {known}")
+    try:
+        _import("executorch.runtime")
+    except ModuleNotFoundError as error:
+        raise ExtraError(
+            f"model.pte takes the package {error.name}, which is not installed; it comes with: "
+            "pip install 'lilliput[executorch]'"
+        ) from error
+    except ImportError as error:
+        raise ExtraError(
+            f"ExecuTorch {version()} cannot be loaded with torch {torch.__version__} ({error}); each of its "
+            "versions wants the torch that it was built with: 1.5 goes with 2.13"
+        ) from error
+
+
+def version() -> str:
+    """Returns the version of ExecuTorch that is installed."""
+    return importlib.metadata.version("executorch")
+
+
+def lower(forward: Forward, positions: int, plan: QuantizationPlan) -> bytes:
+    """Returns the program of a forward pass; the pass itself is quantized by it, and so computes the same.
+
+    Args:
+        forward: What to lower.
+        positions: Pieces of the longest text.
+        plan: How weights are stored.
+
+    Raises:
+        ConfigError: If XNNPACK has no such linear layers.
+    """
+    _quantize(forward, plan)
+    exir = _import("executorch.exir")
+    xnnpack = _import("executorch.backends.xnnpack.partition.xnnpack_partitioner")
+    _import("executorch.kernels.quantized")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of what will change in torch's and ExecuTorch's own code
+        length = torch.export.Dim("length", min=SHORTEST, max=positions)
+        # Two tensors: one given twice would become one input of the program.
+        example = tuple(torch.zeros(1, min(_EXAMPLE, positions), dtype=torch.int64) for _ in range(2))
+        exported = torch.export.export(
+            forward, example, dynamic_shapes={"input_ids": {1: length}, "token_type_ids": {1: length}}
+        )
+        edge = exir.to_edge_transform_and_lower(
+            exported,
+            partitioner=[xnnpack.XnnpackPartitioner()],
+            # The check knows none of the operators of quantized tables.
+            compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
+        )
+        done = edge.to_executorch(exir.ExecutorchBackendConfig(do_quant_fusion_and_const_prop=True))
+    return bytes(done.buffer)
+
+
+def _quantize(forward: Forward, plan: QuantizationPlan) -> None:
+    """Puts linear layers and tables on the grids of a plan, as far as XNNPACK has them."""
+    grids = {
+        module: grid_of(f"{name}.weight", plan)
+        for name, module in forward.named_modules()
+        if isinstance(module, (nn.Linear, nn.Embedding))
+    }
+    for module, grid in grids.items():
+        columns = module.weight.shape[1]
+        if grid.bits == 4 and isinstance(module, nn.Linear) and columns % _GROUP:
+            raise ConfigError(
+                f"ExecuTorch has linear layers of 4 bits in groups of {_GROUP} columns, and one of this "
+                f"model has {columns}; choose mixed, which has 4 bits in embeddings alone, or int8"
+            )
+    if plan.weights == plan.embeddings == 32:
+        return
+    tools = _import("torchao.quantization")
+    for module, grid in grids.items():
+        if grid.bits == 32:
+            continue
+        kind = getattr(torch, f"int{grid.bits}")
+        scales = tools.PerGroup(grid.length(module.weight.shape[1])) if grid.bits == 4 else tools.PerAxis(0)
+        if isinstance(module, nn.Linear):
+            config = tools.Int8DynamicActivationIntxWeightConfig(weight_dtype=kind, weight_granularity=scales)
+        else:
+            config = tools.IntxWeightOnlyConfig(weight_dtype=kind, granularity=scales)
+        tools.quantize_(forward, config, lambda found, _, own=module: found is own)
+
+
+class Program:
+    """A program that is run here, one text after the other."""
+
+    def __init__(self, content: bytes) -> None:
+        runtime = _import("executorch.runtime")
+        _import("executorch.kernels.quantized")
+        self._loaded = runtime.Runtime.get().load_program(content, verification=runtime.Verification.Minimal)
+        self._method = self._loaded.load_method("forward")
+
+    def run(self, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
+        """Returns the scores of a batch [B, columns] or [B, L, columns], with zeros at padding."""
+        return by_text(lambda ids, types: cast(Tensor, self._method.execute([ids, types])[0]), inputs)
+
+
+def by_text(forward: Any, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
+    """Returns the scores of a batch that is read one text at a time, with zeros at padding.
+
+    Args:
+        forward: The pieces and types of one text -> its scores, with an axis of one text.
+        inputs: `input_ids`, `attention_mask` and `token_type_ids` [B, L]; padding is at the end.
+    """
+    ids, types = inputs["input_ids"], inputs["token_type_ids"]
+    rows = []
+    for row, length in enumerate(inputs["attention_mask"].sum(1).tolist()):
+        scores = forward(ids[row : row + 1, :length].contiguous(), types[row : row + 1, :length].contiguous())
+        found = scores[0].detach().numpy().copy()
+        rows.append(np.pad(found, ((0, ids.shape[1] - length), (0, 0))) if found.ndim == 2 else found)
+    return np.stack(rows)
+
+
+def _import(name: str) -> Any:
+    """Imports a part of ExecuTorch without its warnings of what will change in it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(name)
