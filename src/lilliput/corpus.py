@@ -27,16 +27,15 @@ from lilliput.errors import InputError, StorageError
 from lilliput.parts import (
     END,
     FIRST_WORD,
-    SPECIAL_WORDS,
     START,
-    read_types,
-    renumber,
-    with_final_ids,
+    text_of,
+    write_merged,
     write_part,
     write_parts,
     write_shard,
 )
 from lilliput.sources import Reader, Source, describe, find_sources, pinned
+from lilliput.words import to_arrow, to_numpy
 from lilliput.workers import Workers
 
 __all__ = ["END", "FIRST_WORD", "START", "Corpus", "build_corpus"]
@@ -151,7 +150,7 @@ def _build(
     made_from = {"inputs": list(described), "text_column": text_column, "words": words}
     stage = run.StageDir(out, made_from)
     if not stage.is_finished(overwrite):
-        if stage.other() is not None or not (out / "words.txt").exists():
+        if stage.other() is not None or not (out / "parts" / "ranks.npy").exists():
             _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), workers)
             _merge(stage)
         _renumber(out, workers)
@@ -215,45 +214,43 @@ def _parts(out: Path) -> list[Path]:
 
 
 def _merge(stage: run.StageDir) -> None:
-    """Writes counts.npy and words.txt by word id; words.txt comes last, as it says that all is counted."""
+    """Writes counts.npy and words.txt by word id, and ranks.npy, the last, as it says that all is counted."""
     import pyarrow.compute
 
-    words, counts = pyarrow.array(SPECIAL_WORDS, pyarrow.large_binary()), np.zeros(FIRST_WORD, np.int64)
-    for types, added in read_types(_parts(stage.path)):
-        merged = pyarrow.chunked_array([words, *types]).combine_chunks().dictionary_encode()
-        counts = np.bincount(merged.indices, np.concatenate([counts, *added])).astype(np.int64)
-        words = merged.dictionary
+    words, counts = write_merged(_parts(stage.path), stage.path / "parts" / "merged.arrow")
     if len(words) == FIRST_WORD:
         stage.clear()
         raise InputError(
             "the sources hold no words, only spaces or control characters; name a file with text"
         )
-    table = pyarrow.table({"word": words, "count": counts}).slice(FIRST_WORD)
+    table = pyarrow.Table.from_arrays([words, to_arrow(counts)], ["word", "count"]).slice(FIRST_WORD)
     # Bytes of UTF-8 sort like code points.
     by_count = pyarrow.compute.sort_indices(table, [("count", "descending"), ("word", "ascending")])
-    order = np.concatenate(([END, START], by_count.to_numpy().astype(np.int64) + FIRST_WORD))
+    order = np.concatenate(([END, START], to_numpy(by_count).astype(np.int64) + FIRST_WORD))
+    ranks = np.empty(len(order), np.uint32)
+    ranks[order] = np.arange(len(order))
     with run.writing(stage.path / "counts.npy") as file:
         np.save(file, counts[order])
     with run.writing(stage.path / "words.txt") as file:
-        file.writelines(word + b"\n" for word in words.take(order).to_pylist())
+        file.write(text_of(words.take(to_arrow(order))))
+        file.write(b"\n")
+    with run.writing(stage.path / "parts" / "ranks.npy") as file:
+        np.save(file, ranks)
 
 
 def _renumber(out: Path, workers: Workers | Cluster) -> None:
     """Writes the shards that are missing: parts, several to a shard if many, under the final word ids."""
     paths = _parts(out)
     together = -(-len(paths) // _SHARDS_AT_MOST)
-    groups = [paths[begin : begin + together] for begin in range(0, len(paths), together)]
-    shards = [out / "shards" / f"{index:05d}.npy" for index in range(len(groups))]
-    missing = [(group, shard) for group, shard in zip(groups, shards, strict=True) if not shard.exists()]
-    if isinstance(workers, Cluster):
-        # Each task takes a look at all words, so they are few: two for each worker, as some may be slow.
-        each = -(-len(missing) // (2 * workers.count))
-        begins = range(0, len(missing), max(1, each))
-        written = workers.in_order(renumber, ((out, missing[begin : begin + each]) for begin in begins))
-    else:
-        written = (1 for _ in workers.in_order(write_shard, with_final_ids(out, missing)))
+    begins = range(0, len(paths), together)
+    shards = [out / "shards" / f"{index:05d}.npy" for index in range(len(begins))]
+    missing = [
+        (out / "parts" / "merged.arrow", out / "parts" / "ranks.npy", begin, paths[begin : begin + together], shard)
+        for begin, shard in zip(begins, shards, strict=True)
+        if not shard.exists()
+    ]
     with progress.bar("word ids", len(missing)) as shown:
-        for done in itertools.accumulate(written):
+        for done, _ in enumerate(workers.in_order(write_shard, iter(missing)), start=1):
             shown.update(done)
     _require_seen(out / "shards", (shard.name for shard in shards))
 

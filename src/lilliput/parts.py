@@ -4,7 +4,6 @@ All of it works from arguments and files, so in any process of any machine.
 """
 
 import functools
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from lilliput import run
 from lilliput.sources import BREAK, Reader
-from lilliput.words import WordSplitter
+from lilliput.words import WordSplitter, strings, to_arrow, to_numpy
 
 END = 0
 """Word id that ends every document in the stream."""
@@ -48,7 +47,7 @@ def write_part(settings: str, block: bytes, path: Path) -> int:
     ids, types = _indexed(_splitter(settings), block)
     counts = np.bincount(ids, minlength=len(types))
     with run.writing(path) as file:
-        np.savez(file, ids=ids, counts=counts, types=np.frombuffer(b"\n".join(types.to_pylist()), np.uint8))
+        np.savez(file, ids=ids, counts=counts, types=np.frombuffer(text_of(types), np.uint8))
     return int(counts[FIRST_WORD:].sum())
 
 
@@ -59,7 +58,7 @@ def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, Any]:
     return ids[1:][~(is_end[1:] & is_end[:-1])], types
 
 
-def read_types(parts: Sequence[Path]) -> Iterator[tuple[list[Any], list[npt.NDArray[np.int64]]]]:
+def _types(parts: Sequence[Path]) -> Iterator[tuple[list[Any], list[npt.NDArray[np.int64]]]]:
     """Yields types and counts of some parts at a time, as many as go well together into memory."""
     types, counts = [], []
     for path in parts:
@@ -77,43 +76,46 @@ def _lines(text: npt.NDArray[np.uint8]) -> Any:
     """Returns the lines of a text as an array of Arrow, where words are looked up faster than in Python."""
     import pyarrow.compute
 
-    buffers = [None, pyarrow.py_buffer(np.array([0, len(text)])), pyarrow.py_buffer(text)]
-    whole = pyarrow.Array.from_buffers(pyarrow.large_binary(), 1, buffers)
-    return pyarrow.compute.split_pattern(whole, b"\n").flatten()
+    return pyarrow.compute.split_pattern(strings(text, np.array([0, len(text)])), b"\n").flatten()
 
 
-def with_final_ids(
-    out: Path, shards: Sequence[tuple[list[Path], Path]]
-) -> Iterator[tuple[list[Path], list[_Ids], Path]]:
-    """Yields what `write_shard` takes for each shard, given its parts and its path."""
-    finals = _final_ids(out, [path for parts, _ in shards for path in parts])
-    for parts, path in shards:
-        yield parts, list(itertools.islice(finals, len(parts))), path
-
-
-def _final_ids(out: Path, parts: Sequence[Path]) -> Iterator[_Ids]:
-    """Yields for each part the table from its own word ids to the final ones."""
+def text_of(lines: Any) -> Any:
+    """Returns the lines in an array of Arrow as a text, without an end of the last."""
     import pyarrow.compute
 
-    words = _lines(np.fromfile(out / "words.txt", np.uint8)[:-1])
-    for types, _ in read_types(parts):
-        ids = pyarrow.compute.index_in(pyarrow.chunked_array(types), value_set=words).to_numpy()
-        yield from np.split(ids.astype(np.uint32), np.cumsum([len(words) for words in types])[:-1])
+    whole = pyarrow.ListArray.from_arrays(to_arrow(np.array([0, len(lines)], np.int32)), lines)
+    return pyarrow.compute.binary_join(whole, pyarrow.scalar(b"\n", lines.type))[0].as_buffer()
 
 
-def renumber(out: Path, shards: Sequence[tuple[list[Path], Path]]) -> int:
-    """Writes shards that are missing, given their parts and their paths; returns how many were given."""
-    missing = [(parts, path) for parts, path in shards if not path.exists()]
-    for parts, finals, path in with_final_ids(out, missing):
-        write_shard(parts, finals, path)
-    return len(shards)
+def write_merged(parts: Sequence[Path], path: Path) -> tuple[Any, npt.NDArray[np.int64]]:
+    """Returns all words and their counts; writes for each part the table from its word ids to these words."""
+    import pyarrow
+
+    words, counts = [], []
+    schema = pyarrow.schema({"word": pyarrow.int32()})
+    with run.writing(path) as file, pyarrow.ipc.new_file(file, schema) as tables:
+        for types, added in _types(parts):
+            merged = pyarrow.chunked_array([*words, *types]).dictionary_encode()
+            numbers = [chunk.indices for chunk in merged.chunks]
+            for table in numbers[len(words) :]:
+                tables.write(pyarrow.record_batch([table], schema))
+            places = np.concatenate([to_numpy(table) for table in numbers])
+            counts = [np.bincount(places, np.concatenate([*counts, *added])).astype(np.int64)]
+            words = [merged.chunk(0).dictionary]  # begins with those before
+    return words[0], counts[0]
 
 
-def write_shard(parts: list[Path], finals: list[_Ids], path: Path) -> None:
-    """Writes one shard: some parts, each with its table from its own word ids to the final ones."""
-    arrays = []
-    for part_path, final in zip(parts, finals, strict=True):
-        with np.load(part_path) as part:
-            arrays.append(final[part["ids"]])
+def write_shard(merged: Path, ranks: Path, first: int, parts: Sequence[Path], path: Path) -> None:
+    """Writes one shard: some parts that follow each other, of which the first has that number, in final ids.
+
+    `ranks` holds the final id of each word as merged.
+    """
+    import pyarrow
+
+    final, streams = np.load(ranks, mmap_mode="r"), []
+    with pyarrow.memory_map(str(merged)) as file, pyarrow.ipc.open_file(file) as tables:
+        for number, part_path in enumerate(parts, first):
+            with np.load(part_path) as part:
+                streams.append(final[to_numpy(tables.get_batch(number)["word"])][part["ids"]])
     with run.writing(path) as file:
-        np.save(file, np.concatenate(arrays))
+        np.save(file, np.concatenate(streams))
