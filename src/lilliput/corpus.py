@@ -28,6 +28,9 @@ from lilliput.parts import (
     END,
     FIRST_WORD,
     START,
+    TOGETHER,
+    merged_path,
+    read_types,
     text_of,
     write_merged,
     write_part,
@@ -152,7 +155,7 @@ def _build(
     if not stage.is_finished(overwrite):
         if stage.other() is not None or not (out / "parts" / "ranks.npy").exists():
             _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), workers)
-            _merge(stage)
+            _merge(stage, workers)
         _renumber(out, workers)
         _finish(stage)
     shutil.rmtree(out / "parts", ignore_errors=True)  # here, as a kill may have come right after the manifest
@@ -210,14 +213,14 @@ def _require_seen(folder: Path, names: Iterable[str]) -> None:
 
 
 def _parts(out: Path) -> list[Path]:
-    return sorted((out / "parts").glob("*-*.npz"))
+    return sorted((out / "parts").glob("[0-9]*.npz"))
 
 
-def _merge(stage: run.StageDir) -> None:
+def _merge(stage: run.StageDir, workers: Workers | Cluster) -> None:
     """Writes counts.npy and words.txt by word id, and ranks.npy, the last, as it says that all is counted."""
     import pyarrow.compute
 
-    words, counts = write_merged(_parts(stage.path), stage.path / "parts" / "merged.arrow")
+    words, counts = read_types(_merged(stage.path, workers))
     if len(words) == FIRST_WORD:
         stage.clear()
         raise InputError(
@@ -238,6 +241,20 @@ def _merge(stage: run.StageDir) -> None:
         np.save(file, ranks)
 
 
+def _merged(out: Path, workers: Workers | Cluster) -> Path:
+    """Merges the types of the parts, of what comes of that, and so on; returns the last file."""
+    paths, folder = _parts(out), out / "parts"
+    for level in itertools.count():
+        groups = [paths[begin : begin + TOGETHER] for begin in range(0, len(paths), TOGETHER)]
+        paths = [merged_path(folder, level, number) for number in range(len(groups))]
+        for _ in workers.in_order(write_merged, zip(groups, paths, strict=True)):
+            pass
+        _require_seen(folder, (path.name for path in paths))
+        if len(paths) == 1:
+            return paths[0]
+    raise AssertionError
+
+
 def _renumber(out: Path, workers: Workers | Cluster) -> None:
     """Writes the shards that are missing: parts, several to a shard if many, under the final word ids."""
     paths = _parts(out)
@@ -245,7 +262,7 @@ def _renumber(out: Path, workers: Workers | Cluster) -> None:
     begins = range(0, len(paths), together)
     shards = [out / "shards" / f"{index:05d}.npy" for index in range(len(begins))]
     missing = [
-        (out / "parts" / "merged.arrow", out / "parts" / "ranks.npy", begin, paths[begin : begin + together], shard)
+        (out / "parts", begin, paths[begin : begin + together], shard)
         for begin, shard in zip(begins, shards, strict=True)
         if not shard.exists()
     ]

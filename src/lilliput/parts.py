@@ -4,7 +4,8 @@ All of it works from arguments and files, so in any process of any machine.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ FIRST_WORD = 2
 """The lowest id of a word of the text."""
 
 SPECIAL_WORDS = [b"[SEP]", b"[CLS]"]
-_TYPES_AT_ONCE = 1 << 22
-"""Types of parts looked up together among all words; each time takes a look at all of these."""
+TOGETHER = 16
+"""Parts whose types are merged to those of one file, of which as many are merged again, and so on."""
 
 _Ids = npt.NDArray[np.uint32]
 
@@ -47,7 +48,7 @@ def write_part(settings: str, block: bytes, path: Path) -> int:
     ids, types = _indexed(_splitter(settings), block)
     counts = np.bincount(ids, minlength=len(types))
     with run.writing(path) as file:
-        np.savez(file, ids=ids, counts=counts, types=np.frombuffer(text_of(types), np.uint8))
+        np.savez(file, ids=ids, counts=counts, types=text_of(types))
     return int(counts[FIRST_WORD:].sum())
 
 
@@ -58,64 +59,65 @@ def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, Any]:
     return ids[1:][~(is_end[1:] & is_end[:-1])], types
 
 
-def _types(parts: Sequence[Path]) -> Iterator[tuple[list[Any], list[npt.NDArray[np.int64]]]]:
-    """Yields types and counts of some parts at a time, as many as go well together into memory."""
-    types, counts = [], []
-    for path in parts:
-        with np.load(path) as part:
-            types.append(_lines(part["types"]))
-            counts.append(part["counts"])
-        if sum(map(len, types)) >= _TYPES_AT_ONCE:
-            yield types, counts
-            types, counts = [], []
-    if types:
-        yield types, counts
+def merged_path(folder: Path, level: int, number: int) -> Path:
+    """Returns where is what so many parts, or files of the level below, were merged to."""
+    return folder / f"merged-{level}-{number:06d}.npz"
 
 
-def _lines(text: npt.NDArray[np.uint8]) -> Any:
-    """Returns the lines of a text as an array of Arrow, where words are looked up faster than in Python."""
+def write_merged(paths: Sequence[Path], path: Path) -> None:
+    """Writes the different types of some parts, or of what those were merged to, and their counts.
+
+    With them come tables from the word ids of each, which number its types, to those of all.
+    """
+    import pyarrow
+
+    types, counts = zip(*map(read_types, paths), strict=True)
+    merged = pyarrow.chunked_array(types).dictionary_encode()
+    tables = [to_numpy(chunk.indices) for chunk in merged.chunks]
+    total = np.bincount(np.concatenate(tables), np.concatenate(counts)).astype(np.int64)
+    with run.writing(path) as file:
+        np.savez(file, *tables, counts=total, types=text_of(merged.chunk(0).dictionary))
+
+
+def read_types(path: Path) -> tuple[Any, npt.NDArray[np.int64]]:
+    """Returns the types of a part, or of some that were merged, as an array of Arrow, and their counts."""
     import pyarrow.compute
 
-    return pyarrow.compute.split_pattern(strings(text, np.array([0, len(text)])), b"\n").flatten()
+    with np.load(path) as part:
+        text, counts = part["types"], part["counts"]
+    lines = pyarrow.compute.split_pattern(strings(text, np.array([0, len(text)])), b"\n")
+    return lines.flatten(), counts
 
 
-def text_of(lines: Any) -> Any:
+def text_of(lines: Any) -> npt.NDArray[np.uint8]:
     """Returns the lines in an array of Arrow as a text, without an end of the last."""
     import pyarrow.compute
 
     whole = pyarrow.ListArray.from_arrays(to_arrow(np.array([0, len(lines)], np.int32)), lines)
-    return pyarrow.compute.binary_join(whole, pyarrow.scalar(b"\n", lines.type))[0].as_buffer()
+    joined = pyarrow.compute.binary_join(whole, strings(b"\n", np.array([0, 1]))[0])
+    return np.frombuffer(joined[0].as_buffer(), np.uint8)
 
 
-def write_merged(parts: Sequence[Path], path: Path) -> tuple[Any, npt.NDArray[np.int64]]:
-    """Returns all words and their counts; writes for each part the table from its word ids to these words."""
-    import pyarrow
-
-    words, counts = [], []
-    schema = pyarrow.schema({"word": pyarrow.int32()})
-    with run.writing(path) as file, pyarrow.ipc.new_file(file, schema) as tables:
-        for types, added in _types(parts):
-            merged = pyarrow.chunked_array([*words, *types]).dictionary_encode()
-            numbers = [chunk.indices for chunk in merged.chunks]
-            for table in numbers[len(words) :]:
-                tables.write(pyarrow.record_batch([table], schema))
-            places = np.concatenate([to_numpy(table) for table in numbers])
-            counts = [np.bincount(places, np.concatenate([*counts, *added])).astype(np.int64)]
-            words = [merged.chunk(0).dictionary]  # begins with those before
-    return words[0], counts[0]
-
-
-def write_shard(merged: Path, ranks: Path, first: int, parts: Sequence[Path], path: Path) -> None:
-    """Writes one shard: some parts that follow each other, of which the first has that number, in final ids.
-
-    `ranks` holds the final id of each word as merged.
-    """
-    import pyarrow
-
-    final, streams = np.load(ranks, mmap_mode="r"), []
-    with pyarrow.memory_map(str(merged)) as file, pyarrow.ipc.open_file(file) as tables:
-        for number, part_path in enumerate(parts, first):
-            with np.load(part_path) as part:
-                streams.append(final[to_numpy(tables.get_batch(number)["word"])][part["ids"]])
+def write_shard(folder: Path, first: int, parts: Sequence[Path], path: Path) -> None:
+    """Writes one shard, under final word ids: parts that follow each other, the first of them that number."""
+    streams = []
+    for number, part_path in enumerate(parts, first):
+        final = _final_ids(folder, number)
+        with np.load(part_path) as part:
+            streams.append(final[part["ids"]])
     with run.writing(path) as file:
         np.save(file, np.concatenate(streams))
+
+
+def _final_ids(folder: Path, number: int) -> _Ids:
+    """Returns the table from the word ids of the part with that number to the final ones."""
+    ids: Any = slice(None)
+    for level in itertools.count():
+        number, place = divmod(number, TOGETHER)
+        path = merged_path(folder, level, number)
+        if not path.exists():
+            break
+        with np.load(path) as merged:
+            ids = merged[f"arr_{place}"][ids]
+    final: _Ids = np.load(folder / "ranks.npy", mmap_mode="r")[ids]
+    return final

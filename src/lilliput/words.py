@@ -165,7 +165,7 @@ def _spelled(keys: npt.NDArray[np.uint64]) -> Any:
 def _inserted(
     ids: npt.NDArray[np.uint32], more_ids: npt.NDArray[np.uint32], bounds: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint32]:
-    """Returns ids with what lies between bounds, several or none, in the places of those that stand for it."""
+    """Returns ids with those between bounds, several or none, in the places of what stands for them."""
     places = np.flatnonzero(ids >= _SEVERAL)
     which = ids[places] - _SEVERAL
     begins, sizes = bounds[which], np.diff(bounds)[which]
