@@ -153,7 +153,7 @@ def test_number_of_workers_changes_nothing(
 def test_types_of_parts_are_merged_a_few_at_a_time(
     text: Path, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "_TYPES_AT_ONCE", 2000)
+    monkeypatch.setattr(parts, "_TOGETHER", 3)
     with small_blocks():
         build(text, tmp_path / "out")
     assert content(tmp_path / "out") == reference

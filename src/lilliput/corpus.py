@@ -28,8 +28,7 @@ from lilliput.parts import (
     END,
     FIRST_WORD,
     START,
-    TOGETHER,
-    merged_path,
+    merges,
     read_types,
     text_of,
     write_merged,
@@ -236,23 +235,20 @@ def _merge(stage: run.StageDir, workers: Workers | Cluster) -> None:
         np.save(file, counts[order])
     with run.writing(stage.path / "words.txt") as file:
         file.write(text_of(words.take(to_arrow(order))))
-        file.write(b"\n")
     with run.writing(stage.path / "parts" / "ranks.npy") as file:
         np.save(file, ranks)
 
 
 def _merged(out: Path, workers: Workers | Cluster) -> Path:
     """Merges the types of the parts, of what comes of that, and so on; returns the last file."""
-    paths, folder = _parts(out), out / "parts"
-    for level in itertools.count():
-        groups = [paths[begin : begin + TOGETHER] for begin in range(0, len(paths), TOGETHER)]
-        paths = [merged_path(folder, level, number) for number in range(len(groups))]
-        for _ in workers.in_order(write_merged, zip(groups, paths, strict=True)):
+    paths, folder, level = _parts(out), out / "parts", 0
+    while level == 0 or len(paths) > 1:
+        tasks = merges(paths, folder, level)
+        for _ in workers.in_order(write_merged, iter(tasks)):
             pass
+        paths, level = [path for _, path in tasks], level + 1
         _require_seen(folder, (path.name for path in paths))
-        if len(paths) == 1:
-            return paths[0]
-    raise AssertionError
+    return paths[0]
 
 
 def _renumber(out: Path, workers: Workers | Cluster) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lilliput import run
 from lilliput.sources import BREAK, Reader
-from lilliput.words import WordSplitter, strings, to_arrow, to_numpy
+from lilliput.words import Cut, WordSplitter, numbered, strings, to_arrow
 
 END = 0
 """Word id that ends every document in the stream."""
@@ -24,7 +24,7 @@ FIRST_WORD = 2
 """The lowest id of a word of the text."""
 
 SPECIAL_WORDS = [b"[SEP]", b"[CLS]"]
-TOGETHER = 16
+_TOGETHER = 16
 """Parts whose types are merged to those of one file, of which as many are merged again, and so on."""
 
 _Ids = npt.NDArray[np.uint32]
@@ -48,7 +48,7 @@ def write_part(settings: str, block: bytes, path: Path) -> int:
     ids, types = _indexed(_splitter(settings), block)
     counts = np.bincount(ids, minlength=len(types))
     with run.writing(path) as file:
-        np.savez(file, ids=ids, counts=counts, types=text_of(types))
+        np.savez(file, ids=ids, counts=counts, types=np.frombuffer(text_of(types), np.uint8))
     return int(counts[FIRST_WORD:].sum())
 
 
@@ -59,8 +59,14 @@ def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, Any]:
     return ids[1:][~(is_end[1:] & is_end[:-1])], types
 
 
-def merged_path(folder: Path, level: int, number: int) -> Path:
-    """Returns where is what so many parts, or files of the level below, were merged to."""
+def merges(paths: Sequence[Path], folder: Path, level: int) -> list[tuple[Sequence[Path], Path]]:
+    """Returns what `write_merged` takes for each file of a level, given the files of the level below."""
+    begins = range(0, len(paths), _TOGETHER)
+    groups = [paths[begin : begin + _TOGETHER] for begin in begins]
+    return [(group, _merged_path(folder, level, number)) for number, group in enumerate(groups)]
+
+
+def _merged_path(folder: Path, level: int, number: int) -> Path:
     return folder / f"merged-{level}-{number:06d}.npz"
 
 
@@ -69,33 +75,39 @@ def write_merged(paths: Sequence[Path], path: Path) -> None:
 
     With them come tables from the word ids of each, which number its types, to those of all.
     """
-    import pyarrow
-
-    types, counts = zip(*map(read_types, paths), strict=True)
-    merged = pyarrow.chunked_array(types).dictionary_encode()
-    tables = [to_numpy(chunk.indices) for chunk in merged.chunks]
-    total = np.bincount(np.concatenate(tables), np.concatenate(counts)).astype(np.int64)
+    texts, counts = zip(*map(_types, paths), strict=True)
+    numbers, words = numbered(map(_cut, texts))
+    tables = np.split(numbers - 1, np.cumsum([len(each) for each in counts])[:-1])
+    total = np.bincount(numbers - 1, np.concatenate(counts)).astype(np.int64)
     with run.writing(path) as file:
-        np.savez(file, *tables, counts=total, types=text_of(merged.chunk(0).dictionary))
+        np.savez(file, *tables, counts=total, types=np.frombuffer(text_of(words[1:]), np.uint8))
 
 
 def read_types(path: Path) -> tuple[Any, npt.NDArray[np.int64]]:
     """Returns the types of a part, or of some that were merged, as an array of Arrow, and their counts."""
-    import pyarrow.compute
+    text, counts = _types(path)
+    _, _, ends = _cut(text)
+    return strings(text.replace(b"\n", b""), np.append(0, ends - np.arange(len(ends)))), counts
 
+
+def _types(path: Path) -> tuple[bytes, npt.NDArray[np.int64]]:
     with np.load(path) as part:
-        text, counts = part["types"], part["counts"]
-    lines = pyarrow.compute.split_pattern(strings(text, np.array([0, len(text)])), b"\n")
-    return lines.flatten(), counts
+        return part["types"].tobytes(), part["counts"]
 
 
-def text_of(lines: Any) -> npt.NDArray[np.uint8]:
-    """Returns the lines in an array of Arrow as a text, without an end of the last."""
+def _cut(lines: bytes) -> Cut:
+    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n"))
+    return lines, np.append(0, ends[:-1] + 1), ends
+
+
+def text_of(lines: Any) -> bytes:
+    """Returns the lines in an array of Arrow as a text."""
     import pyarrow.compute
 
     whole = pyarrow.ListArray.from_arrays(to_arrow(np.array([0, len(lines)], np.int32)), lines)
     joined = pyarrow.compute.binary_join(whole, strings(b"\n", np.array([0, 1]))[0])
-    return np.frombuffer(joined[0].as_buffer(), np.uint8)
+    text: bytes = joined[0].as_py()
+    return text + b"\n"
 
 
 def write_shard(folder: Path, first: int, parts: Sequence[Path], path: Path) -> None:
@@ -113,8 +125,8 @@ def _final_ids(folder: Path, number: int) -> _Ids:
     """Returns the table from the word ids of the part with that number to the final ones."""
     ids: Any = slice(None)
     for level in itertools.count():
-        number, place = divmod(number, TOGETHER)
-        path = merged_path(folder, level, number)
+        number, place = divmod(number, _TOGETHER)
+        path = _merged_path(folder, level, number)
         if not path.exists():
             break
         with np.load(path) as merged:
