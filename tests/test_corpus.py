@@ -172,6 +172,24 @@ def test_many_parts_share_shards(
     assert np.array_equal(np.concatenate(found.shards), np.concatenate(streams))
 
 
+def test_building_imports_no_pandas(text: Path, tmp_path: Path) -> None:
+    """Arrow does, on its own ways from and to numpy: half a second in every process."""
+    program = """
+import sys
+from pathlib import Path
+from lilliput.corpus import build_corpus
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
+tokenizer.normalizer = normalizers.BertNormalizer()
+tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+build_corpus(sys.argv[1:3], tokenizer, Path(sys.argv[3]), workers=1)
+sys.exit("pandas" in sys.modules)
+"""
+    table = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a b", "c"]}), table)
+    subprocess.run([sys.executable, "-c", program, str(text), str(table), str(tmp_path / "out")], check=True)
+
+
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path

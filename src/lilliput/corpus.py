@@ -244,7 +244,8 @@ def _merged(out: Path, workers: Workers | Cluster) -> Path:
     paths, folder, level = _parts(out), out / "parts", 0
     while level == 0 or len(paths) > 1:
         tasks = merges(paths, folder, level)
-        for _ in workers.in_order(write_merged, iter(tasks)):
+        shared = workers.in_order(write_merged, iter(tasks))
+        for _ in shared if len(tasks) > 1 else itertools.starmap(write_merged, tasks):
             pass
         paths, level = [path for _, path in tasks], level + 1
         _require_seen(folder, (path.name for path in paths))
