@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -46,18 +45,20 @@ class Workers:
     ) -> Iterator[_Result]:
         """Yields the results of tasks in their order, with few tasks waiting.
 
-        This process does a task whenever the others have enough, so they never wait for it nor it for them.
+        This process does a task itself where the others have enough for as long as that takes, and the last
+        one, so that nobody waits much and no process is started for a single task.
         """
-        first = list(itertools.islice(tasks, 2))
-        at_most = 2 * self._others if len(first) == 2 else 0  # to start a process takes longer than one task
         begun: deque[Future[_Result]] = deque()
+        task = next(tasks, None)
         try:
-            for task in itertools.chain(first, tasks):
-                if sum(not future.done() for future in begun) < at_most:
+            while task is not None:
+                following = next(tasks, None)
+                if following and sum(not future.done() for future in begun) < 2 * self._others:
                     begun.append(self._pool.submit(function, *task))
                 else:
                     begun.append(Future())
                     begun[-1].set_result(function(*task))
+                task = following
                 while begun and begun[0].done():
                     yield begun.popleft().result()
             while begun:
