@@ -176,7 +176,7 @@ def _count(stage: run.StageDir, reader: Reader, settings: str, workers: Workers 
         counted = _counted_apart(reader, settings, stage.path / "parts", workers)
     else:
         parts = (
-            (block, stage.path / "parts" / f"{place}.npz")
+            (block, stage.path / "parts" / f"{place}.npy")
             for place, block in itertools.chain([first], blocks)
         )
         missing = ((settings, block, path) for block, path in parts if not path.exists())
@@ -212,7 +212,7 @@ def _require_seen(folder: Path, names: Iterable[str]) -> None:
 
 
 def _parts(out: Path) -> list[Path]:
-    return sorted((out / "parts").glob("[0-9]*.npz"))
+    return sorted((out / "parts").glob("[0-9]*.npy"))
 
 
 def _merge(stage: run.StageDir, workers: Workers | Cluster) -> None:

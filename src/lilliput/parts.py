@@ -36,7 +36,7 @@ def write_parts(settings: str, reader: Reader, folder: Path) -> tuple[int, list[
     """Writes the parts of a reader's blocks that are missing; returns their words, and the names of all."""
     words, names = 0, []
     for place, block in reader.blocks():
-        path = folder / f"{place}.npz"
+        path = folder / f"{place}.npy"
         names.append(path.name)
         if not path.exists():
             words += write_part(settings, block, path)
@@ -47,8 +47,7 @@ def write_part(settings: str, block: bytes, path: Path) -> int:
     """Writes one block's documents under word ids of its own, with types and counts; returns its words."""
     ids, types = _indexed(_splitter(settings), block)
     counts = np.bincount(ids, minlength=len(types))
-    with run.writing(path) as file:
-        np.savez(file, ids=ids, counts=counts, types=np.frombuffer(text_of(types), np.uint8))
+    _write(path, types, counts, ids)
     return int(counts[FIRST_WORD:].sum())
 
 
@@ -67,7 +66,7 @@ def merges(paths: Sequence[Path], folder: Path, level: int) -> list[tuple[Sequen
 
 
 def _merged_path(folder: Path, level: int, number: int) -> Path:
-    return folder / f"merged-{level}-{number:06d}.npz"
+    return folder / f"merged-{level}-{number:06d}.npy"
 
 
 def write_merged(paths: Sequence[Path], path: Path) -> None:
@@ -75,29 +74,37 @@ def write_merged(paths: Sequence[Path], path: Path) -> None:
 
     With them come tables from the word ids of each, which number its types, to those of all.
     """
-    texts, counts = zip(*map(_types, paths), strict=True)
-    numbers, words = numbered(map(_cut, texts))
+    types, counts = zip(*(_read(each, 2) for each in paths), strict=True)
+    numbers, words = numbered(map(_cut, types))
     tables = np.split(numbers - 1, np.cumsum([len(each) for each in counts])[:-1])
     total = np.bincount(numbers - 1, np.concatenate(counts)).astype(np.int64)
-    with run.writing(path) as file:
-        np.savez(file, *tables, counts=total, types=np.frombuffer(text_of(words[1:]), np.uint8))
+    _write(path, words[1:], total, *tables)
 
 
 def read_types(path: Path) -> tuple[Any, npt.NDArray[np.int64]]:
     """Returns the types of a part, or of some that were merged, as an array of Arrow, and their counts."""
-    text, counts = _types(path)
-    _, _, ends = _cut(text)
+    types, counts = _read(path, 2)
+    text, _, ends = _cut(types)
     return strings(text.replace(b"\n", b""), np.append(0, ends - np.arange(len(ends)))), counts
 
 
-def _types(path: Path) -> tuple[bytes, npt.NDArray[np.int64]]:
-    with np.load(path) as part:
-        return part["types"].tobytes(), part["counts"]
+def _write(path: Path, types: Any, counts: npt.NDArray[np.int64], *others: npt.NDArray[Any]) -> None:
+    """Writes types, counts and more arrays, one after the other: a zip archive would take twice the time."""
+    lines = np.frombuffer(text_of(types), np.uint8)
+    with run.writing(path) as file:
+        for array in (lines, counts, *others):
+            np.save(file, np.asarray(array))
 
 
-def _cut(lines: bytes) -> Cut:
-    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n"))
-    return lines, np.append(0, ends[:-1] + 1), ends
+def _read(path: Path, count: int) -> list[npt.NDArray[Any]]:
+    """Returns so many arrays from the beginning of a file."""
+    with path.open("rb") as file:
+        return [np.load(file) for _ in range(count)]
+
+
+def _cut(lines: npt.NDArray[np.uint8]) -> Cut:
+    ends = np.flatnonzero(lines == ord("\n"))
+    return lines.tobytes(), np.append(0, ends[:-1] + 1), ends
 
 
 def text_of(lines: Any) -> bytes:
@@ -112,11 +119,7 @@ def text_of(lines: Any) -> bytes:
 
 def write_shard(folder: Path, first: int, parts: Sequence[Path], path: Path) -> None:
     """Writes one shard, under final word ids: parts that follow each other, the first of them that number."""
-    streams = []
-    for number, part_path in enumerate(parts, first):
-        final = _final_ids(folder, number)
-        with np.load(part_path) as part:
-            streams.append(final[part["ids"]])
+    streams = [_final_ids(folder, number)[_read(part, 3)[-1]] for number, part in enumerate(parts, first)]
     with run.writing(path) as file:
         np.save(file, np.concatenate(streams))
 
@@ -129,7 +132,6 @@ def _final_ids(folder: Path, number: int) -> _Ids:
         path = _merged_path(folder, level, number)
         if not path.exists():
             break
-        with np.load(path) as merged:
-            ids = merged[f"arr_{place}"][ids]
+        ids = _read(path, 3 + place)[-1][ids]
     final: _Ids = np.load(folder / "ranks.npy", mmap_mode="r")[ids]
     return final
