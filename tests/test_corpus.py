@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,18 @@ def test_types_of_parts_are_merged_a_few_at_a_time(
     with small_blocks():
         build(text, tmp_path / "out")
     assert content(tmp_path / "out") == reference
+
+
+def test_merged_types_are_those_of_all_parts_with_their_counts(tmp_path: Path) -> None:
+    texts = ["eightchr ninechars é–中 a", "a a nine ninechars", "longer-than-eight eightchr ninecharsé"]
+    paths = [tmp_path / f"{number}.npy" for number in range(len(texts))]
+    for text, path in zip(texts, paths, strict=True):
+        parts.write_part(TOKENIZER.normalizer.__getstate__().decode(), text.encode() + sources.BREAK, path)
+    parts.write_merged(paths, tmp_path / "merged.npy")
+    words, counts = parts.read_types(tmp_path / "merged.npy")
+    expected = Counter(word for text in texts for word in [*library_words(TOKENIZER, text), "[SEP]"])
+    found = dict(zip((word.decode() for word in words.to_pylist()), counts.tolist(), strict=True))
+    assert found == {**expected, "[CLS]": 0}
 
 
 def test_many_parts_share_shards(
