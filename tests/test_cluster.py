@@ -132,7 +132,7 @@ def reference(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.mark.parametrize(
-    "victims", [{}, {"write_part": "000001-000002.npz", "write_shard": "00004.npy"}], ids=["none", "both"]
+    "victims", [{}, {"write_part": "000001-000002.npy", "write_shard": "00004.npy"}], ids=["none", "both"]
 )
 def test_two_workers_write_the_same_bytes_even_if_they_are_killed(
     victims: dict[str, str], killers: Path, texts: Path, reference: dict[str, Any], tmp_path: Path
@@ -162,7 +162,7 @@ def test_results_come_in_the_order_of_the_tasks(killers: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("function", "victim", "folder"),
-    [("write_part", "000001-000002.npz", "parts"), ("write_shard", "00004.npy", "shards")],
+    [("write_part", "000001-000002.npy", "parts"), ("write_shard", "00004.npy", "shards")],
 )
 def test_what_kills_always_is_given_up_and_the_build_goes_on_later(
     function: str,
@@ -242,7 +242,7 @@ def test_what_is_refused_on_a_machine_is_said_with_its_name(
     (tmp_path / "texts" / "3.jsonl").write_text('{"text": "a"}\n{')
     with pytest.raises(InputError, match=rf"^{HERE}line 2 of .*/3\.jsonl is not valid JSON"):
         build(tmp_path / "texts", tmp_path / "out", ray="local")
-    assert len(list((tmp_path / "out" / "parts").glob("000000-*.npz"))) > 3
+    assert len(list((tmp_path / "out" / "parts").glob("000000-*.npy"))) > 3
     assert sorted(os.listdir(tmp_path)) == ["out", "texts"]
 
 
@@ -288,10 +288,10 @@ def test_a_cluster_without_cores_is_refused(
 
 
 def test_files_of_other_machines_that_are_not_seen_are_named(tmp_path: Path) -> None:
-    (tmp_path / "a.npz").touch()
-    corpus._require_seen(tmp_path, ["a.npz"])
-    with pytest.raises(StorageError, match=r"b\.npz was written by another machine .*run the same command"):
-        corpus._require_seen(tmp_path, ["a.npz", "b.npz"])
+    (tmp_path / "a.npy").touch()
+    corpus._require_seen(tmp_path, ["a.npy"])
+    with pytest.raises(StorageError, match=r"b\.npy was written by another machine .*run the same command"):
+        corpus._require_seen(tmp_path, ["a.npy", "b.npy"])
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])

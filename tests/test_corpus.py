@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,10 +154,22 @@ def test_number_of_workers_changes_nothing(
 def test_types_of_parts_are_merged_a_few_at_a_time(
     text: Path, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "_TYPES_AT_ONCE", 2000)
+    monkeypatch.setattr(parts, "_TOGETHER", 3)
     with small_blocks():
         build(text, tmp_path / "out")
     assert content(tmp_path / "out") == reference
+
+
+def test_merged_types_are_those_of_all_parts_with_their_counts(tmp_path: Path) -> None:
+    texts = ["eightchr ninechars é–中 a", "a a nine ninechars", "longer-than-eight eightchr ninecharsé"]
+    paths = [tmp_path / f"{number}.npy" for number in range(len(texts))]
+    for text, path in zip(texts, paths, strict=True):
+        parts.write_part(TOKENIZER.normalizer.__getstate__().decode(), text.encode() + sources.BREAK, path)
+    parts.write_merged(paths, tmp_path / "merged.npy")
+    words, counts = parts.read_types(tmp_path / "merged.npy")
+    expected = Counter(word for text in texts for word in [*library_words(TOKENIZER, text), "[SEP]"])
+    found = dict(zip((word.decode() for word in words.to_pylist()), counts.tolist(), strict=True))
+    assert found == {**expected, "[CLS]": 0}
 
 
 def test_many_parts_share_shards(
@@ -170,6 +183,24 @@ def test_many_parts_share_shards(
         np.load(io.BytesIO(reference[name])) for name in sorted(reference) if name.startswith("shards")
     ]
     assert np.array_equal(np.concatenate(found.shards), np.concatenate(streams))
+
+
+def test_building_imports_no_pandas(text: Path, tmp_path: Path) -> None:
+    """Arrow does, on its own ways from and to numpy: half a second in every process."""
+    program = """
+import sys
+from pathlib import Path
+from lilliput.corpus import build_corpus
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
+tokenizer.normalizer = normalizers.BertNormalizer()
+tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+build_corpus(sys.argv[1:3], tokenizer, Path(sys.argv[3]), workers=1)
+sys.exit("pandas" in sys.modules)
+"""
+    table = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a b", "c"]}), table)
+    subprocess.run([sys.executable, "-c", program, str(text), str(table), str(tmp_path / "out")], check=True)
 
 
 SLOW_BUILD = """

@@ -27,16 +27,17 @@ from lilliput.errors import InputError, StorageError
 from lilliput.parts import (
     END,
     FIRST_WORD,
-    SPECIAL_WORDS,
     START,
+    merges,
     read_types,
-    renumber,
-    with_final_ids,
+    text_of,
+    write_merged,
     write_part,
     write_parts,
     write_shard,
 )
 from lilliput.sources import Reader, Source, describe, find_sources, pinned
+from lilliput.words import to_arrow, to_numpy
 from lilliput.workers import Workers
 
 __all__ = ["END", "FIRST_WORD", "START", "Corpus", "build_corpus"]
@@ -151,9 +152,9 @@ def _build(
     made_from = {"inputs": list(described), "text_column": text_column, "words": words}
     stage = run.StageDir(out, made_from)
     if not stage.is_finished(overwrite):
-        if stage.other() is not None or not (out / "words.txt").exists():
+        if stage.other() is not None or not (out / "parts" / "ranks.npy").exists():
             _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), workers)
-            _merge(stage)
+            _merge(stage, workers)
         _renumber(out, workers)
         _finish(stage)
     shutil.rmtree(out / "parts", ignore_errors=True)  # here, as a kill may have come right after the manifest
@@ -175,7 +176,7 @@ def _count(stage: run.StageDir, reader: Reader, settings: str, workers: Workers 
         counted = _counted_apart(reader, settings, stage.path / "parts", workers)
     else:
         parts = (
-            (block, stage.path / "parts" / f"{place}.npz")
+            (block, stage.path / "parts" / f"{place}.npy")
             for place, block in itertools.chain([first], blocks)
         )
         missing = ((settings, block, path) for block, path in parts if not path.exists())
@@ -211,49 +212,59 @@ def _require_seen(folder: Path, names: Iterable[str]) -> None:
 
 
 def _parts(out: Path) -> list[Path]:
-    return sorted((out / "parts").glob("*-*.npz"))
+    return sorted((out / "parts").glob("[0-9]*.npy"))
 
 
-def _merge(stage: run.StageDir) -> None:
-    """Writes counts.npy and words.txt by word id; words.txt comes last, as it says that all is counted."""
+def _merge(stage: run.StageDir, workers: Workers | Cluster) -> None:
+    """Writes counts.npy and words.txt by word id, and ranks.npy, the last, as it says that all is counted."""
     import pyarrow.compute
 
-    words, counts = pyarrow.array(SPECIAL_WORDS, pyarrow.large_binary()), np.zeros(FIRST_WORD, np.int64)
-    for types, added in read_types(_parts(stage.path)):
-        merged = pyarrow.chunked_array([words, *types]).combine_chunks().dictionary_encode()
-        counts = np.bincount(merged.indices, np.concatenate([counts, *added])).astype(np.int64)
-        words = merged.dictionary
+    words, counts = read_types(_merged(stage.path, workers))
     if len(words) == FIRST_WORD:
         stage.clear()
         raise InputError(
             "the sources hold no words, only spaces or control characters; name a file with text"
         )
-    table = pyarrow.table({"word": words, "count": counts}).slice(FIRST_WORD)
+    table = pyarrow.Table.from_arrays([words, to_arrow(counts)], ["word", "count"]).slice(FIRST_WORD)
     # Bytes of UTF-8 sort like code points.
     by_count = pyarrow.compute.sort_indices(table, [("count", "descending"), ("word", "ascending")])
-    order = np.concatenate(([END, START], by_count.to_numpy().astype(np.int64) + FIRST_WORD))
+    order = np.concatenate(([END, START], to_numpy(by_count).astype(np.int64) + FIRST_WORD))
+    ranks = np.empty(len(order), np.uint32)
+    ranks[order] = np.arange(len(order))
     with run.writing(stage.path / "counts.npy") as file:
         np.save(file, counts[order])
     with run.writing(stage.path / "words.txt") as file:
-        file.writelines(word + b"\n" for word in words.take(order).to_pylist())
+        file.write(text_of(words.take(to_arrow(order))))
+    with run.writing(stage.path / "parts" / "ranks.npy") as file:
+        np.save(file, ranks)
+
+
+def _merged(out: Path, workers: Workers | Cluster) -> Path:
+    """Merges the types of the parts, of what comes of that, and so on; returns the last file."""
+    paths, folder, level = _parts(out), out / "parts", 0
+    while level == 0 or len(paths) > 1:
+        tasks = merges(paths, folder, level)
+        shared = workers.in_order(write_merged, iter(tasks))
+        for _ in shared if len(tasks) > 1 else itertools.starmap(write_merged, tasks):
+            pass
+        paths, level = [path for _, path in tasks], level + 1
+        _require_seen(folder, (path.name for path in paths))
+    return paths[0]
 
 
 def _renumber(out: Path, workers: Workers | Cluster) -> None:
     """Writes the shards that are missing: parts, several to a shard if many, under the final word ids."""
     paths = _parts(out)
     together = -(-len(paths) // _SHARDS_AT_MOST)
-    groups = [paths[begin : begin + together] for begin in range(0, len(paths), together)]
-    shards = [out / "shards" / f"{index:05d}.npy" for index in range(len(groups))]
-    missing = [(group, shard) for group, shard in zip(groups, shards, strict=True) if not shard.exists()]
-    if isinstance(workers, Cluster):
-        # Each task takes a look at all words, so they are few: two for each worker, as some may be slow.
-        each = -(-len(missing) // (2 * workers.count))
-        begins = range(0, len(missing), max(1, each))
-        written = workers.in_order(renumber, ((out, missing[begin : begin + each]) for begin in begins))
-    else:
-        written = (1 for _ in workers.in_order(write_shard, with_final_ids(out, missing)))
+    begins = range(0, len(paths), together)
+    shards = [out / "shards" / f"{index:05d}.npy" for index in range(len(begins))]
+    missing = [
+        (out / "parts", begin, paths[begin : begin + together], shard)
+        for begin, shard in zip(begins, shards, strict=True)
+        if not shard.exists()
+    ]
     with progress.bar("word ids", len(missing)) as shown:
-        for done in itertools.accumulate(written):
+        for done, _ in enumerate(workers.in_order(write_shard, iter(missing)), start=1):
             shown.update(done)
     _require_seen(out / "shards", (shard.name for shard in shards))
 

@@ -5,7 +5,7 @@ All of it works from arguments and files, so in any process of any machine.
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lilliput import run
 from lilliput.sources import BREAK, Reader
-from lilliput.words import WordSplitter
+from lilliput.words import Cut, WordSplitter, numbered, strings, to_arrow
 
 END = 0
 """Word id that ends every document in the stream."""
@@ -24,8 +24,8 @@ FIRST_WORD = 2
 """The lowest id of a word of the text."""
 
 SPECIAL_WORDS = [b"[SEP]", b"[CLS]"]
-_TYPES_AT_ONCE = 1 << 22
-"""Types of parts looked up together among all words; each time takes a look at all of these."""
+_TOGETHER = 16
+"""Parts whose types are merged to those of one file, of which as many are merged again, and so on."""
 
 _Ids = npt.NDArray[np.uint32]
 
@@ -36,7 +36,7 @@ def write_parts(settings: str, reader: Reader, folder: Path) -> tuple[int, list[
     """Writes the parts of a reader's blocks that are missing; returns their words, and the names of all."""
     words, names = 0, []
     for place, block in reader.blocks():
-        path = folder / f"{place}.npz"
+        path = folder / f"{place}.npy"
         names.append(path.name)
         if not path.exists():
             words += write_part(settings, block, path)
@@ -47,8 +47,7 @@ def write_part(settings: str, block: bytes, path: Path) -> int:
     """Writes one block's documents under word ids of its own, with types and counts; returns its words."""
     ids, types = _indexed(_splitter(settings), block)
     counts = np.bincount(ids, minlength=len(types))
-    with run.writing(path) as file:
-        np.savez(file, ids=ids, counts=counts, types=np.frombuffer(b"\n".join(types.to_pylist()), np.uint8))
+    _write(path, types, counts, ids)
     return int(counts[FIRST_WORD:].sum())
 
 
@@ -59,61 +58,80 @@ def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, Any]:
     return ids[1:][~(is_end[1:] & is_end[:-1])], types
 
 
-def read_types(parts: Sequence[Path]) -> Iterator[tuple[list[Any], list[npt.NDArray[np.int64]]]]:
-    """Yields types and counts of some parts at a time, as many as go well together into memory."""
-    types, counts = [], []
-    for path in parts:
-        with np.load(path) as part:
-            types.append(_lines(part["types"]))
-            counts.append(part["counts"])
-        if sum(map(len, types)) >= _TYPES_AT_ONCE:
-            yield types, counts
-            types, counts = [], []
-    if types:
-        yield types, counts
+def merges(paths: Sequence[Path], folder: Path, level: int) -> list[tuple[Sequence[Path], Path]]:
+    """Returns what `write_merged` takes for each file of a level, given the files of the level below."""
+    begins = range(0, len(paths), _TOGETHER)
+    groups = [paths[begin : begin + _TOGETHER] for begin in begins]
+    return [(group, _merged_path(folder, level, number)) for number, group in enumerate(groups)]
 
 
-def _lines(text: npt.NDArray[np.uint8]) -> Any:
-    """Returns the lines of a text as an array of Arrow, where words are looked up faster than in Python."""
-    import pyarrow.compute
-
-    buffers = [None, pyarrow.py_buffer(np.array([0, len(text)])), pyarrow.py_buffer(text)]
-    whole = pyarrow.Array.from_buffers(pyarrow.large_binary(), 1, buffers)
-    return pyarrow.compute.split_pattern(whole, b"\n").flatten()
+def _merged_path(folder: Path, level: int, number: int) -> Path:
+    return folder / f"merged-{level}-{number:06d}.npy"
 
 
-def with_final_ids(
-    out: Path, shards: Sequence[tuple[list[Path], Path]]
-) -> Iterator[tuple[list[Path], list[_Ids], Path]]:
-    """Yields what `write_shard` takes for each shard, given its parts and its path."""
-    finals = _final_ids(out, [path for parts, _ in shards for path in parts])
-    for parts, path in shards:
-        yield parts, list(itertools.islice(finals, len(parts))), path
+def write_merged(paths: Sequence[Path], path: Path) -> None:
+    """Writes the different types of some parts, or of what those were merged to, and their counts.
+
+    With them come tables from the word ids of each, which number its types, to those of all.
+    """
+    types, counts = zip(*(_read(each, 2) for each in paths), strict=True)
+    numbers, words = numbered(map(_cut, types))
+    tables = np.split(numbers - 1, np.cumsum([len(each) for each in counts])[:-1])
+    total = np.bincount(numbers - 1, np.concatenate(counts)).astype(np.int64)
+    _write(path, words[1:], total, *tables)
 
 
-def _final_ids(out: Path, parts: Sequence[Path]) -> Iterator[_Ids]:
-    """Yields for each part the table from its own word ids to the final ones."""
-    import pyarrow.compute
-
-    words = _lines(np.fromfile(out / "words.txt", np.uint8)[:-1])
-    for types, _ in read_types(parts):
-        ids = pyarrow.compute.index_in(pyarrow.chunked_array(types), value_set=words).to_numpy()
-        yield from np.split(ids.astype(np.uint32), np.cumsum([len(words) for words in types])[:-1])
+def read_types(path: Path) -> tuple[Any, npt.NDArray[np.int64]]:
+    """Returns the types of a part, or of some that were merged, as an array of Arrow, and their counts."""
+    types, counts = _read(path, 2)
+    text, _, ends = _cut(types)
+    return strings(text.replace(b"\n", b""), np.append(0, ends - np.arange(len(ends)))), counts
 
 
-def renumber(out: Path, shards: Sequence[tuple[list[Path], Path]]) -> int:
-    """Writes shards that are missing, given their parts and their paths; returns how many were given."""
-    missing = [(parts, path) for parts, path in shards if not path.exists()]
-    for parts, finals, path in with_final_ids(out, missing):
-        write_shard(parts, finals, path)
-    return len(shards)
-
-
-def write_shard(parts: list[Path], finals: list[_Ids], path: Path) -> None:
-    """Writes one shard: some parts, each with its table from its own word ids to the final ones."""
-    arrays = []
-    for part_path, final in zip(parts, finals, strict=True):
-        with np.load(part_path) as part:
-            arrays.append(final[part["ids"]])
+def _write(path: Path, types: Any, counts: npt.NDArray[np.int64], *others: npt.NDArray[Any]) -> None:
+    """Writes types, counts and more arrays, one after the other: a zip archive would take twice the time."""
+    lines = np.frombuffer(text_of(types), np.uint8)
     with run.writing(path) as file:
-        np.save(file, np.concatenate(arrays))
+        for array in (lines, counts, *others):
+            np.save(file, np.asarray(array))
+
+
+def _read(path: Path, count: int) -> list[npt.NDArray[Any]]:
+    """Returns so many arrays from the beginning of a file."""
+    with path.open("rb") as file:
+        return [np.load(file) for _ in range(count)]
+
+
+def _cut(lines: npt.NDArray[np.uint8]) -> Cut:
+    ends = np.flatnonzero(lines == ord("\n"))
+    return lines.tobytes(), np.append(0, ends[:-1] + 1), ends
+
+
+def text_of(lines: Any) -> bytes:
+    """Returns the lines in an array of Arrow as a text."""
+    import pyarrow.compute
+
+    whole = pyarrow.ListArray.from_arrays(to_arrow(np.array([0, len(lines)], np.int32)), lines)
+    joined = pyarrow.compute.binary_join(whole, strings(b"\n", np.array([0, 1]))[0])
+    text: bytes = joined[0].as_py()
+    return text + b"\n"
+
+
+def write_shard(folder: Path, first: int, parts: Sequence[Path], path: Path) -> None:
+    """Writes one shard, under final word ids: parts that follow each other, the first of them that number."""
+    streams = [_final_ids(folder, number)[_read(part, 3)[-1]] for number, part in enumerate(parts, first)]
+    with run.writing(path) as file:
+        np.save(file, np.concatenate(streams))
+
+
+def _final_ids(folder: Path, number: int) -> _Ids:
+    """Returns the table from the word ids of the part with that number to the final ones."""
+    ids: Any = slice(None)
+    for level in itertools.count():
+        number, place = divmod(number, _TOGETHER)
+        path = _merged_path(folder, level, number)
+        if not path.exists():
+            break
+        ids = _read(path, 3 + place)[-1][ids]
+    final: _Ids = np.load(folder / "ranks.npy", mmap_mode="r")[ids]
+    return final

@@ -1,8 +1,9 @@
 """Text -> words, exactly those of a BERT normaliser and pre-tokeniser, in a fraction of their time."""
 
+import itertools
 import json
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,12 @@ _SEVERAL = 1 << 31
 """Numbers from here on stand for several words, or none."""
 _BETWEEN = b"\xff"
 """Stands between texts, as it occurs in none that is UTF-8."""
-_ORDERED = "\r"
+_ORDERED = b"\r"
 """Stands for characters whose place depends on their neighbours; no stretch holds it."""
+
+
+Cut = tuple[bytes, npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""A text and where stretches of it begin and end."""
 
 
 class WordSplitter:
@@ -68,72 +73,80 @@ class WordSplitter:
 
         numbers, stretches = self._stretches(text)
         is_word = pyarrow.compute.string_is_ascii(stretches.view(pyarrow.large_string()))
-        is_other = ~is_word.to_numpy(zero_copy_only=False)
+        is_other = pyarrow.compute.invert(is_word)
         words = stretches.filter(is_word)[1:]
         known = len(reserved) + len(words)
+        more_numbers, more = self._stretches(self._changed(stretches.filter(is_other).to_pylist()))
+        more_ids = more_numbers[more_numbers > 0].astype(np.uint32) + np.uint32(known - 1)
+        ends = np.flatnonzero(more_numbers == 0)
+        bounds = np.append(0, ends - np.arange(len(ends)))  # where the words of each other stretch begin
+        several = np.arange(_SEVERAL, _SEVERAL + len(ends), dtype=np.uint32)
         ids = np.empty(len(stretches), np.uint32)
-        ids[~is_other] = np.append(0, np.arange(len(reserved), known))
-        more: dict[bytes, int] = {}
-        several: list[npt.NDArray[np.uint32]] = []
-        others = stretches.filter(is_other).to_pylist()
-        for number, found in zip(np.flatnonzero(is_other), self._words_of(others), strict=True):
-            numbered = [more.setdefault(word, known + len(more)) for word in found]
-            if len(numbered) == 1:
-                ids[number] = numbered[0]
-            else:
-                ids[number] = _SEVERAL + len(several)
-                several.append(np.array(numbered, np.uint32))
-        first, last = (pyarrow.array(part, pyarrow.large_binary()) for part in (reserved, more))
-        taken = pyarrow.array(ids).take(numbers).to_numpy()
-        return _inserted(taken, several), pyarrow.concat_arrays([first, words, last])
+        mask = to_numpy(is_other.cast(pyarrow.uint8())).view(np.bool_)
+        ids[~mask] = np.append(0, np.arange(len(reserved), known))
+        ids[mask] = np.where(np.diff(bounds) == 1, np.append(more_ids, 0)[bounds[:-1]], several)
+        taken = to_numpy(to_arrow(ids).take(to_arrow(numbers)))
+        first = strings(b"".join(reserved), np.cumsum([0, *map(len, reserved)]))
+        return _inserted(taken, more_ids, bounds), pyarrow.concat_arrays([first, words, more[1:]])
 
-    def _stretches(self, text: bytes) -> tuple[Any, Any]:
-        """Returns a text cut at ASCII spaces and punctuation: each stretch by number, and the different ones.
+    def _stretches(self, text: bytes) -> tuple[npt.NDArray[np.int32], Any]:
+        """Returns a text cut at ASCII spaces and punctuation, as `numbered` does; 0xff stands alone.
 
-        ASCII ones, punctuation among them, are words. The others stand for none to many. The first of the
-        different ones is empty and stands for the byte 0xff.
+        ASCII stretches, punctuation among them, are words. The others stand for none to many.
         """
-        import pyarrow
+        begins = [0]
+        while (space := text.find(b" ", begins[-1] + _SLICE_BYTES)) >= 0:
+            begins.append(space + 1)
+        slices = (text[begin:end] for begin, end in itertools.pairwise([*begins, len(text)]))
+        return numbered(map(self._cut, slices))
 
-        parts, bounds, places, keys = [], [], [], [_FILLS[:1]]
-        begin, size, count = 0, 0, 1
-        while begin < len(text):
-            end = text.find(b" ", begin + _SLICE_BYTES) + 1 or len(text)
-            part = b" " + text[begin:end].translate(self._table, self._removed) + b" " * _KEY_BYTES
-            begins, ends = self._cut(part)
-            lengths = ends - begins
-            is_long = np.flatnonzero(lengths > _KEY_BYTES)
-            lengths[is_long] = 0
-            windows = np.ndarray(len(part) - _KEY_BYTES + 1, np.uint64, part, strides=(1,))
-            keys.append(windows[begins] | _FILLS[lengths])
-            places.append(is_long + count)
-            bounds.append(np.stack((begins[is_long], ends[is_long]), axis=1) + size)
-            parts.append(part)
-            begin, size, count = end, size + len(part), count + len(begins)
-        short = pyarrow.array(np.concatenate(keys)).dictionary_encode()
-        with_gaps = strings(b"".join(parts), np.append(np.concatenate(bounds), size))
-        long = with_gaps.take(np.arange(0, len(with_gaps), 2)).dictionary_encode()
-        numbers = np.array(short.indices)
-        numbers[np.concatenate(places)] = long.indices.to_numpy() + len(short.dictionary)
-        different = pyarrow.concat_arrays([_spelled(short.dictionary.to_numpy()), long.dictionary])
-        return pyarrow.array(numbers[1:]), different
-
-    def _cut(self, text: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Returns where the stretches of a text between spaces begin and end."""
-        kinds = np.frombuffer(text.translate(self._kinds), np.uint8)
+    def _cut(self, text: bytes) -> Cut:
+        """Returns ASCII changed, and where the stretches between spaces begin and end."""
+        changed = b" " + text.translate(self._table, self._removed) + b" "
+        kinds = np.frombuffer(changed.translate(self._kinds), np.uint8)
         is_some, goes_on = kinds > 0, kinds[1:] & kinds[:-1] == 1
-        return np.flatnonzero(is_some[1:] > goes_on) + 1, np.flatnonzero(is_some[:-1] > goes_on) + 1
+        begins, ends = is_some[1:] > goes_on, is_some[:-1] > goes_on
+        return changed, np.flatnonzero(begins) + 1, np.flatnonzero(ends) + 1
 
-    def _words_of(self, stretches: list[bytes]) -> Iterator[list[bytes]]:
-        """Yields the words of each stretch, none to many."""
-        changed = b"\n".join(stretches).decode().translate(self._fragments).encode().split(b"\n")
-        for stretch, words in zip(
-            stretches, changed, strict=False
-        ):  # without any, there is one that is empty
-            if _ORDERED.encode() in words:
-                yield [word.encode() for word in self.ask(stretch.decode())]
-            else:
-                yield words.split()
+    def _changed(self, stretches: list[bytes]) -> bytes:
+        """Returns the words of each stretch, none to many, apart by spaces and each stretch's before 0xff."""
+        changed = b"\n".join([*stretches, b""]).decode().translate(self._fragments).encode()
+        if _ORDERED in changed:
+            lines = changed.split(b"\n")
+            for number, stretch in enumerate(stretches):
+                if _ORDERED in lines[number]:
+                    lines[number] = " ".join(self.ask(stretch.decode())).encode()
+            changed = b"\n".join(lines)
+        return changed.replace(b"\n", _BETWEEN)
+
+
+def numbered(cuts: Iterable[Cut]) -> tuple[npt.NDArray[np.int32], Any]:
+    """Returns the stretches of some texts, each as its number among the different ones, and these, in Arrow.
+
+    The first of the different ones is empty and stands for the byte 0xff, whether that is there or not.
+    """
+    import pyarrow
+
+    texts, keys = [], [_FILLS[:1]]
+    bounds, places = [np.empty((0, 2), np.int64)], [np.empty(0, np.int64)]
+    size, count = 0, 1
+    for text, begins, ends in cuts:
+        lengths = ends - begins
+        is_long = np.flatnonzero(lengths > _KEY_BYTES)
+        lengths[is_long] = 0
+        windows = np.ndarray(len(text) + 1, np.uint64, text + bytes(_KEY_BYTES), strides=(1,))
+        keys.append(windows[begins] | _FILLS[lengths])
+        places.append(is_long + count)
+        bounds.append(np.stack((begins[is_long], ends[is_long]), axis=1) + size)
+        texts.append(text)
+        size, count = size + len(text), count + len(begins)
+    short = to_arrow(np.concatenate(keys)).dictionary_encode()
+    with_gaps = strings(b"".join(texts), np.append(np.concatenate(bounds), size))
+    long = with_gaps.take(to_arrow(np.arange(0, len(with_gaps), 2))).dictionary_encode()
+    numbers = to_numpy(short.indices).copy()
+    numbers[np.concatenate(places)] = to_numpy(long.indices) + len(short.dictionary)
+    different = pyarrow.concat_arrays([_spelled(to_numpy(short.dictionary)), long.dictionary])
+    return numbers[1:], different
 
 
 def strings(text: bytes | npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64]) -> Any:
@@ -144,6 +157,19 @@ def strings(text: bytes | npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64]) 
     return pyarrow.Array.from_buffers(pyarrow.large_binary(), len(bounds) - 1, buffers)
 
 
+def to_arrow(numbers: npt.NDArray[Any]) -> Any:
+    """Returns numbers as an array of Arrow, whose own ways to and from numpy import pandas: half a second."""
+    import pyarrow
+
+    kind = pyarrow.from_numpy_dtype(numbers.dtype)
+    return pyarrow.Array.from_buffers(kind, len(numbers), [None, pyarrow.py_buffer(numbers)])
+
+
+def to_numpy(numbers: Any) -> npt.NDArray[Any]:
+    """Returns an array of Arrow, of numbers without gaps, as one of numpy that is not to be written."""
+    return np.from_dlpack(numbers)
+
+
 def _spelled(keys: npt.NDArray[np.uint64]) -> Any:
     """Returns the stretches that keys stand for as an array of Arrow."""
     text = keys.view(np.uint8).reshape(-1, _KEY_BYTES)
@@ -152,15 +178,15 @@ def _spelled(keys: npt.NDArray[np.uint64]) -> Any:
 
 
 def _inserted(
-    ids: npt.NDArray[np.uint32], several: Sequence[npt.NDArray[np.uint32]]
+    ids: npt.NDArray[np.uint32], more_ids: npt.NDArray[np.uint32], bounds: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint32]:
-    """Returns ids with several, or none, in the places of those that stand for them."""
+    """Returns ids with those between bounds, several or none, in the places of what stands for them."""
     places = np.flatnonzero(ids >= _SEVERAL)
-    pieces, begin = [], 0
-    for place, number in zip(places.tolist(), (ids[places] - _SEVERAL).tolist(), strict=True):
-        pieces += [ids[begin:place], several[number]]
-        begin = place + 1
-    return np.concatenate([*pieces, ids[begin:]])
+    which = ids[places] - _SEVERAL
+    begins, sizes = bounds[which], np.diff(bounds)[which]
+    ends = np.cumsum(sizes)
+    several = more_ids[np.repeat(begins - ends + sizes, sizes) + np.arange(sizes.sum())]
+    return np.insert(np.delete(ids, places), np.repeat(places - np.arange(len(places)), sizes), several)
 
 
 class _Fragments(dict[int, str]):
@@ -175,5 +201,5 @@ class _Fragments(dict[int, str]):
         fragment = " ".join(self._ask(f"a{chr(code)}a"))[1:-1]
         # What Python does not know yet may be a mark to a newer tokenizer.
         marks = (unicodedata.combining(char) or unicodedata.category(char) == "Cn" for char in fragment)
-        self[code] = _ORDERED if self._orders and any(marks) else fragment
+        self[code] = _ORDERED.decode() if self._orders and any(marks) else fragment
         return self[code]

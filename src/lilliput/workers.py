@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -22,13 +21,13 @@ _Result = TypeVar("_Result")
 
 
 class Workers:
-    """Processes that share work, started with the first work worth it and ended with the `with` block.
+    """Processes that share work, this one among them; the others are started with the first work worth it.
 
-    They are spawned, not forked, as the parent may hold threads of torch.
+    They end with the `with` block. They are spawned, not forked, as this one may hold threads of torch.
     """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self._others = count - 1
 
     def __enter__(self) -> Self:
         return self
@@ -39,25 +38,31 @@ class Workers:
 
     @functools.cached_property
     def _pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._count, multiprocessing.get_context("spawn"), end_with_parent)
+        return ProcessPoolExecutor(self._others, multiprocessing.get_context("spawn"), end_with_parent)
 
     def in_order(
         self, function: Callable[[*_Arguments], _Result], tasks: Iterator[tuple[*_Arguments]]
     ) -> Iterator[_Result]:
-        """Yields the results of tasks in their order, with few tasks waiting."""
-        first = list(itertools.islice(tasks, 2))
-        tasks = itertools.chain(first, tasks)
-        if self._count == 1 or len(first) < 2:  # starting processes takes longer than one task
-            yield from itertools.starmap(function, tasks)
-            return
-        waiting: deque[Future[_Result]] = deque()
+        """Yields the results of tasks in their order, with few tasks waiting.
+
+        This process does a task itself where the others have enough for as long as that takes, and the last
+        one, so that nobody waits much and no process is started for a single task.
+        """
+        begun: deque[Future[_Result]] = deque()
+        task = next(tasks, None)
         try:
-            for task in tasks:
-                waiting.append(self._pool.submit(function, *task))
-                if len(waiting) > 2 * self._count:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            while task is not None:
+                following = next(tasks, None)
+                if following and sum(not future.done() for future in begun) < 2 * self._others:
+                    begun.append(self._pool.submit(function, *task))
+                else:
+                    begun.append(Future())
+                    begun[-1].set_result(function(*task))
+                task = following
+                while begun and begun[0].done():
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
         except BrokenProcessPool as error:
             raise LilliputError(
                 "a worker process of the corpus was killed, most often as memory ran out; run the same "

@@ -27,7 +27,7 @@ class WorkersReport:
     """What some worker processes took for a text: medians."""
 
     workers: int
-    """Processes that split text; with one, the process itself."""
+    """Processes that split text, the one that builds the corpus among them."""
     seconds: float
     """From text to a finished corpus, by the clock; starting the workers included."""
     words_per_second: float
