@@ -1,6 +1,6 @@
 """What survives compression on tasks: students with different beginnings, beside their teacher.
 
-    python experiments/tasks.py TEACHER RUN OUT --tasks DATA/sst2 DATA/mrpc [--seeds 3] [--also NAME=FOLDER]
+    python experiments/tasks.py TEACHER RUN OUT --tasks DATA/stsb DATA/mrpc [--seeds 3] [--also NAME=FOLDER]
 
 RUN is a finished run of `lilliput compress` from TEACHER. Fine-tuned are, all by the same code and with the
 same settings: the teacher; its first two layers; the run's student; the same shape from a random start and
@@ -25,14 +25,19 @@ from lilliput.tokenizer import load_tokenizer, save_tokenizer
 
 EPOCHS = {"sst2": 3, "mrpc": 8, "stsb": 8, "sick": 8, "snips": 8}
 """Passes over the labelled examples at most, for encoders of all sizes."""
+_STATES = {"hidden": 1.0, "relations": 1.0}
 DISTILLED = {
-    "sst2": (3, DistillationConfig(near=40_000)),
-    "mrpc": (6, DistillationConfig(recombined=10_000, substitutions=1)),
-    "stsb": (6, DistillationConfig(recombined=15_000, substitutions=1)),
-    "sick": (6, DistillationConfig(recombined=10_000, substitutions=1)),
-    "snips": (8, DistillationConfig(substitutions=1)),
+    "stsb": (4, DistillationConfig(recombined=15_000, substitutions=1, **_STATES)),
+    "mrpc": (5, DistillationConfig(recombined=10_000, **_STATES)),
+    "sick": (5, DistillationConfig(recombined=10_000, **_STATES)),
+    "sst2": (4, DistillationConfig(**_STATES)),
+    "snips": (8, DistillationConfig(weight=0.5, substitutions=1, **_STATES)),
 }
 """Passes over labelled and unlabelled texts, and what is learnt of the teacher."""
+DISTILLED_RATE = 7e-4
+AFTER = {"mrpc": "stsb", "sick": "stsb"}
+"""Tasks that go on from the student distilled for another, if that is there: from it they have how two texts
+are compared, which no student has from masked words."""
 
 
 def first_students(teacher: str, run: RunDir, out: Path) -> None:
@@ -70,6 +75,9 @@ def main() -> None:
         "--ways", nargs="+", default=["lilliput", "distilled", "warm", "random", "two_layers"]
     )
     parser.add_argument("--also", nargs="*", default=[], metavar="NAME=FOLDER")
+    parser.add_argument(
+        "--unlabelled", nargs="*", default=[], metavar="TASK=FILE", help="texts that the teacher labels too"
+    )
     options = parser.parse_args()
     run, out, ways = RunDir(options.run), options.out, options.ways
     if {"random", "warm"} & set(ways) and not (out / "warm").exists():
@@ -78,6 +86,7 @@ def main() -> None:
         two_layers(options.teacher, out)
     encoders = {name: str(out / name) for name in ways} | {"lilliput": str(run.path)}
     encoders |= dict(item.split("=", 1) for item in options.also)
+    unlabelled = dict(item.split("=", 1) for item in options.unlabelled)
     for name in options.tasks:
         data = load_task(name)
         task = data.task.name
@@ -86,12 +95,14 @@ def main() -> None:
         for way in [*ways, *(item.split("=", 1)[0] for item in options.also)]:
             if way == "distilled":
                 epochs, distillation = DISTILLED[task]
+                before = RunDir(out / way).finetuned(AFTER.get(task, ""))
                 finetune(
-                    str(run.path),
+                    str(before if task in AFTER and before.exists() else run.path),
                     data,
                     RunDir(out / way),
-                    FinetuningConfig(epochs=epochs, distillation=distillation),
+                    FinetuningConfig(epochs=epochs, rate=DISTILLED_RATE, distillation=distillation),
                     teacher=str(out / "teacher"),
+                    unlabelled=[unlabelled[task]] if task in unlabelled else [],
                     seeds=options.seeds,
                 )
             else:
