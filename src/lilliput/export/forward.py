@@ -37,7 +37,8 @@ class Forward(nn.Module):
         if self.kind == "fill":
             head = model.cls.predictions
             self.transform, self.transform_norm = _linear(head.transform.dense), head.transform.LayerNorm
-            self.decoder = _linear(head.decoder)
+            # A layer like others to XNNPACK, which cannot multiply with the table that is looked up in.
+            self.scores = _linear(head.decoder)
         elif self.kind != "encode":
             if self.kind in ("classification", "regression"):
                 self.pooler = _linear(bert.pooler.dense)
@@ -50,7 +51,7 @@ class Forward(nn.Module):
         for layer in self.layers:
             x = layer(x)
         if self.kind == "fill":
-            x = self.decoder(self.transform_norm(F.gelu(self.transform(x))))
+            x = self.scores(self.transform_norm(F.gelu(self.transform(x))))
         elif self.kind in ("classification", "regression"):
             return cast(Tensor, self.classifier(torch.tanh(self.pooler(x[:1]))))
         elif self.kind != "encode":
