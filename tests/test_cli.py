@@ -34,7 +34,7 @@ SURFACE = {
     " overwrite",
     "plan": "teacher corpus recipe set_ minutes words gpu text_column workers checkpoint_minutes",
     "benchmark": "of",
-    "bundle": "model out task quantization kind licence",
+    "bundle": "model out task quantization kind executorch licence",
     "run": "bundle top json_",
     "recipes": "name",
 }
