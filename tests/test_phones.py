@@ -229,4 +229,4 @@ def test_a_program_of_every_kind_answers_as_torch_does(
     spread = compared(theirs, given).std()
     assert difference.max() < 2e-5 if quantization == "float32" else difference.mean() < spread
     assert found.difference < (2e-5 if quantization == "float32" else 0.05)
-    assert (found.noise < 1e-5) == (quantization == "float32")
+    assert (found.noise < 1e-4) == (quantization == "float32")

@@ -97,16 +97,14 @@ def bundle(
     (out / PROGRAM).unlink(missing_ok=True)  # of an earlier export
     parity = export_program(folder, out, **settings) if executorch else None
     first = _card(folder, out.name, run, results, program.version() if executorch else None, licence)
-    finish(out, first)  # a bundle that can be opened, and so be scored
-    found: dict[str, float] = {}
-    on_phones: dict[str, float] = {}
+    files = finish(out, first)  # a bundle that can be opened, and so be scored
+    found, on_phones = dict[str, float](), dict[str, float]()
     if results is not None:
         found = _scores(load(out), folder, results.task)
         if executorch:
             on_phones = _scores(ProgramBundle(out), folder, results.task)
         shown = _shown(found, results.task.name) + _shown(on_phones, results.task.name, f", {PROGRAM}")
-        finish(out, dataclasses.replace(first, scores=shown))
-    files = {item.name: item.stat().st_size for item in sorted(out.iterdir()) if item.is_file()}
+        files = finish(out, dataclasses.replace(first, scores=shown))
     before = {} if results is None else results.scores[results.best_seed]
     return Bundled(exported, files, found, before, tuned_for, parity, on_phones)
 
