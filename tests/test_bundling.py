@@ -55,6 +55,12 @@ def test_a_bundle_is_scored_by_its_own_answers(tuned: Path, tmp_path: Path) -> N
     assert f"| c dev | accuracy | {made.scores['accuracy']:g} |" in card
 
 
+def test_a_task_is_not_scored_by_vectors(tuned: Path, tmp_path: Path) -> None:
+    made = bundle(tuned, tmp_path / "b", task="c", kind="encode")
+    assert (made.exported.kind, made.scores) == ("encode", {})
+    assert len(lilliput.load(tmp_path / "b").encode(["a b", "c"])) == 2
+
+
 @pytest.mark.parametrize(("task", "metric"), [("r", "pearson"), ("j", "slot_f1")])
 def test_every_kind_of_task_is_bundled_and_scored(
     tuned: Path, tmp_path: Path, task: str, metric: str

@@ -99,7 +99,7 @@ def bundle(
     first = _card(folder, out.name, run, results, program.version() if executorch else None, licence)
     files = finish(out, first)  # a bundle that can be opened, and so be scored
     found, on_phones = dict[str, float](), dict[str, float]()
-    if results is not None:
+    if results is not None and kind is None:
         found = _scores(load(out), folder, results.task)
         if executorch:
             on_phones = _scores(ProgramBundle(out), folder, results.task)

@@ -49,7 +49,8 @@ def _balance(task: Task, examples: Examples) -> list[tuple[str, str]]:
         counts = Counter(task.classes[int(value)] for value in examples.labels.values)
         rows.append(("classes", _listed(counts, len(examples))))
     if task.tags:
-        names = Counter(task.tags[tag][2:] or "O" for tags in examples.labels.tags for tag in tags)
+        kinds = [tag.removeprefix("B-").removeprefix("I-") for tag in task.tags]
+        names = Counter(kinds[tag] for tags in examples.labels.tags for tag in tags)
         rows.append(("tags of words", _listed(names, names.total())))
     return rows
 
