@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv, from nothing but python3 (3.11 or newer), pip and make.
 PYTHON ?= python3
-DEMO_MINUTES ?= 10
+DEMO_MINUTES ?= 8
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -14,7 +14,7 @@ help: ## Print this list
 test: .venv/.installed ## Run the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-demo: .venv/.demo ## Compress a sentence encoder, teach it a task, bundle it; DEMO_MINUTES=10 of training
+demo: .venv/.demo ## Compress a sentence encoder, teach it a task, bundle it; DEMO_MINUTES=8 of training
 	$(BIN)/python examples/demo.py $(DEMO_MINUTES)
 
 web: ## Build the page that runs a bundle in a browser: web/dist (needs npm)

@@ -1,7 +1,7 @@
 """Compresses a real sentence encoder on film reviews, teaches the student a task, and bundles it.
 
     make demo                       all of it, from a bare machine
-    python examples/demo.py 10      with 10 minutes of training, and as much time again for the rest at most
+    python examples/demo.py 8       with 8 minutes of training, and as much time again for the rest at most
 
 Teacher (6 layers x 384, 30,522 pieces) and text (34.6 MB) come from two packages of the `demo` extra, so no
 model hub is needed. The task is whether a sentence of a film review is positive or negative. Interrupt it
