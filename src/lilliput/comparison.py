@@ -24,7 +24,7 @@ from lilliput.models.task_model import load_task_model
 from lilliput.run import RunDir, read_json, write_json, writing
 from lilliput.settings import build
 from lilliput.tasks.metrics import confusion
-from lilliput.tasks.task import Examples, Task
+from lilliput.tasks.task import Examples, Task, spelled
 
 _COMPARED = ("gold", "predicted")
 """What lines of predictions hold."""
@@ -215,7 +215,7 @@ def _write_differences(model: _Model, teacher: _Model, folder: Path) -> None:
     ]
     for mine, theirs in pairs:
         texts = [mine["text"], *([mine["pair"]] if "pair" in mine else [])]
-        shown = " | ".join(text if isinstance(text, str) else " ".join(text) for text in texts)
+        shown = " | ".join(spelled(text) for text in texts)
         parts.append(
             f"- {shown}\n"
             + "".join(

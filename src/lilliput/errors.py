@@ -101,3 +101,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of what a library says of an error, which may be many."""
+    return str(error).partition("\n")[0]

@@ -11,7 +11,7 @@ from lilliput.errors import BundleError
 from lilliput.inference.bundle import load
 from lilliput.inference.format import TOKENIZER, BundleConfig, sizes
 from lilliput.inference.texts import Text
-from lilliput.tasks.task import Examples, Task
+from lilliput.tasks.task import Examples, Task, spelled
 
 _TRIED = 5_000
 """Words that are tried for a text of so many pieces."""
@@ -45,7 +45,7 @@ class Contender:
 
     def given(self, examples: Examples) -> list[Text]:
         """Returns texts as it reads them: where it reads no pairs, both texts as one."""
-        texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
+        texts = [spelled(text) for text in examples.texts]
         if not examples.pairs:
             return list(texts)
         both = zip(texts, examples.pairs, strict=True)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
-from lilliput.errors import BundleError
+from lilliput.errors import BundleError, first_line
 from lilliput.inference.texts import Text, batches
 
 GRAPH, STATIC = ".onnx", ".safetensors"
@@ -74,7 +74,7 @@ class Graph:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library raises kinds of its own that have no common ancestor
-            raise BundleError(f"{path} cannot be opened by onnxruntime ({_first_line(error)})") from error
+            raise BundleError(f"{path} cannot be opened by onnxruntime ({first_line(error)})") from error
         self._inputs = [item.name for item in self._session.get_inputs()]
         if unknown := {*self._inputs} - {*_INPUTS}:
             raise BundleError(
@@ -96,7 +96,7 @@ class Graph:
                 output = self._session.run(None, arrays)[0]
             except Exception as error:
                 raise BundleError(
-                    f"{self._path} fails on {shape[1]} pieces ({_first_line(error)}); if it has fewer "
+                    f"{self._path} fails on {shape[1]} pieces ({first_line(error)}); if it has fewer "
                     "positions, set max_length under truncation in its tokenizer.json"
                 ) from error
             for row, place in enumerate(batch):
@@ -140,7 +140,3 @@ def _read_table(path: Path) -> npt.NDArray[Any]:
             f"{path} is no table of static embeddings, which has one array, a float row for each piece; of a "
             "checkpoint make a bundle with `lilliput bundle`"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

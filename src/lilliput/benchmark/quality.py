@@ -13,7 +13,7 @@ from lilliput.benchmark.forms import open_model
 from lilliput.bundling import scores_of
 from lilliput.inference.bundle import load
 from lilliput.tasks.metrics import score
-from lilliput.tasks.task import Examples, Labels, Task, TaskData
+from lilliput.tasks.task import Examples, Labels, Task, TaskData, spelled
 
 _FITTED = 10_000
 """Examples that a head is fitted to at most, evenly spaced in train."""
@@ -54,8 +54,7 @@ def fitted(features: _Array, targets: _Array, asked: _Array) -> _Array:
 
 def _vectors(contender: Contender, examples: Examples, threads: int) -> _Array:
     """Returns a vector for each first text, and then for each second."""
-    texts: list[Any] = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
-    texts += examples.pairs
+    texts = [*map(spelled, examples.texts), *examples.pairs]
     if contender.form == "bundle":
         return np.stack([answer.vector for answer in load(contender.path, threads).encode(texts)])
     return np.stack(open_model(contender.path, threads)(texts))

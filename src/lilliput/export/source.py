@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
-from lilliput.errors import ConfigError, ModelError
+from lilliput.errors import ConfigError, ModelError, first_line
 from lilliput.export.bert import Shape
 from lilliput.inference.format import Kind
 from lilliput.models.task_model import TaskModel, load_task_model
@@ -124,7 +124,7 @@ def _encoder(folder: Path) -> BertModel:
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ModelError(f"no encoder could be loaded from {folder} ({reason}); {SUPPORTED}") from error
     model: BertModel
     model, info = loaded

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Encoding as Pieces, Tokenizer
 
-from lilliput.errors import BundleError, InputError
+from lilliput.errors import BundleError, InputError, first_line
 from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
 from lilliput.inference.format import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
 from lilliput.inference.outputs import Floats, classified, guessed, tagged
@@ -160,7 +160,7 @@ class Bundle:
         except Exception as error:  # the library raises kinds of its own that have no common ancestor
             raise BundleError(
                 f"{self.folder / MODEL} fails on {arrays[0].shape[1]} pieces, ids up to {arrays[0].max()} "
-                f"({_first_line(error)}); it does not belong to this {TOKENIZER}, or has fewer positions "
+                f"({first_line(error)}); it does not belong to this {TOKENIZER}, or has fewer positions "
                 "than config.json says: fetch or export the bundle again"
             ) from error
         return np.asarray(output)
@@ -206,7 +206,7 @@ def _tokenizer(path: Path, content: bytes) -> Tokenizer:
         return Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises bare Exception
         raise BundleError(
-            f"{path} is not a tokenizer ({_first_line(error)}); fetch or export the bundle again"
+            f"{path} is not a tokenizer ({first_line(error)}); fetch or export the bundle again"
         ) from error
 
 
@@ -225,10 +225,6 @@ def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceS
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library raises kinds of its own that have no common ancestor
         raise BundleError(
-            f"{path} cannot be opened by onnxruntime {onnxruntime.__version__} ({_first_line(error)}); if it "
+            f"{path} cannot be opened by onnxruntime {onnxruntime.__version__} ({first_line(error)}); if it "
             "was made for a newer one: pip install --upgrade onnxruntime; else export it again"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -63,7 +63,7 @@ def join_tags(text: str, words: Sequence[Word]) -> tuple[Slot, ...]:
     runs: list[list[Word]] = []
     before = "O"
     for word in words:
-        name = _slot_name(word.tag)
+        name = slot_name(word.tag)
         if word.tag.startswith("I-") and before in (f"B-{name}", f"I-{name}"):
             runs[-1].append(word)
         elif word.tag != "O":
@@ -71,7 +71,7 @@ def join_tags(text: str, words: Sequence[Word]) -> tuple[Slot, ...]:
         before = word.tag
     return tuple(
         Slot(
-            _slot_name(run[0].tag),
+            slot_name(run[0].tag),
             text[run[0].start : run[-1].end],
             run[0].start,
             run[-1].end,
@@ -81,7 +81,8 @@ def join_tags(text: str, words: Sequence[Word]) -> tuple[Slot, ...]:
     )
 
 
-def _slot_name(tag: str) -> str:
+def slot_name(tag: str) -> str:
+    """Returns what a tag names: without B- or I-, or whole where it has neither."""
     return tag[2:] if tag.startswith(("B-", "I-")) else tag
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
 from lilliput.config import StudentConfig
-from lilliput.errors import StorageError
+from lilliput.errors import StorageError, first_line
 from lilliput.models.encoder import encode
 from lilliput.tokenizer import SpecialPieces, save_tokenizer
 
@@ -58,7 +58,7 @@ def load_student(folder: Path) -> BertForMaskedLM:
             folder, use_safetensors=True, dtype=torch.float32
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise StorageError(
             f"no student could be loaded from {folder} ({reason}); train its stage again"
         ) from error

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertForSequenceClassification, BertForTokenClassification
 
-from lilliput.errors import ModelError, StorageError
+from lilliput.errors import ModelError, StorageError, first_line
 from lilliput.models.teacher import SUPPORTED, load_teacher_config
 from lilliput.run import read_json, write_json
 from lilliput.settings import build
@@ -59,7 +59,7 @@ def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> Tas
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ModelError(f"no model could be loaded from '{name}' ({reason}); {SUPPORTED}") from error
     model: TaskModel
     model, info = loaded
@@ -125,7 +125,6 @@ def load_task_model(folder: Path) -> tuple[TaskModel, Task]:
         model = _model_class(task).from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise StorageError(
-            f"no fine-tuned model could be loaded from {folder} ({str(error).splitlines()[0]}); fine-tune "
-            "again"
+            f"no fine-tuned model could be loaded from {folder} ({first_line(error)}); fine-tune again"
         ) from error
     return model, task

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertForMaskedLM
 
-from lilliput.errors import ModelError, StorageError
+from lilliput.errors import ModelError, StorageError, first_line
 from lilliput.models.encoder import encode
 
 SUPPORTED = (
@@ -33,7 +33,7 @@ def load_teacher_config(name: str) -> BertConfig:
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ModelError(f"no model could be loaded from '{name}' ({reason}); {SUPPORTED}") from error
     absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
     if not isinstance(config, BertConfig) or config.is_decoder or not absolute:
@@ -55,7 +55,7 @@ def load_masked_lm(name: str) -> tuple[BertForMaskedLM, bool]:
             name, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ModelError(f"the weights of '{name}' cannot be loaded ({reason}); {SUPPORTED}") from error
     model: BertForMaskedLM
     model, info = loaded

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lilliput.errors import InputError
 from lilliput.tasks.tables import Table
-from lilliput.tasks.task import Examples, Labels, Task
+from lilliput.tasks.task import Examples, Labels, Task, spelled
 
 _HELD_OUT = 0.1
 
@@ -101,11 +101,7 @@ def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, d
 
 def _key(examples: Examples, row: int) -> str:
     """Returns what is the same for texts that a model can hardly tell apart."""
-    text = examples.texts[row]
-    parts = (
-        " ".join(text) if isinstance(text, tuple) else text,
-        examples.pairs[row] if examples.pairs else "",
-    )
+    parts = (spelled(examples.texts[row]), examples.pairs[row] if examples.pairs else "")
     return "\n".join(" ".join(part.split()).casefold() for part in parts)
 
 

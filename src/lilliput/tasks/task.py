@@ -10,6 +10,11 @@ Text = str | tuple[str, ...]
 """A text as it is written or, where tags belong to its words, those words."""
 
 
+def spelled(text: Text) -> str:
+    """Returns a text as one string."""
+    return text if isinstance(text, str) else " ".join(text)
+
+
 @dataclass(frozen=True)
 class Task:
     """What is predicted, and by what it is scored."""

@@ -8,8 +8,7 @@ from scipy import sparse
 
 from lilliput.progress import bar
 from lilliput.sources import BREAK
-from lilliput.tasks.task import Examples
-from lilliput.unlabelled.sentences import spelled
+from lilliput.tasks.task import Examples, spelled
 from lilliput.words import WordSplitter
 
 _NEIGHBOURS = 16

@@ -18,7 +18,7 @@ from lilliput.corpus import END, FIRST_WORD, START, Corpus
 from lilliput.progress import bar
 from lilliput.run import read_json
 from lilliput.sources import BREAK
-from lilliput.tasks.task import Text
+from lilliput.tasks.task import Text, spelled
 from lilliput.words import WordSplitter
 
 _END_MARKS = (".", "!", "?")
@@ -120,11 +120,6 @@ def near_sentences(corpus: Corpus, texts: Sequence[Text], count: int, seed: int)
     shards, names = corpus.shards, np.array(words, object)
     places = zip(spans.shard.tolist(), spans.start.tolist(), spans.length.tolist(), strict=True)
     return tuple(" ".join(names[shards[shard][start : start + size]]) for shard, start, size in places)
-
-
-def spelled(text: Text) -> str:
-    """Returns a text as one string."""
-    return text if isinstance(text, str) else " ".join(text)
 
 
 @dataclass(frozen=True)
