@@ -496,6 +496,12 @@ def test_a_teacher_without_head_has_to_be_trained_first(run: RunDir, world: Worl
     assert not run.training("dual").exists()
 
 
+def test_a_student_that_starts_without_a_teacher_asks_nothing_of_its_head(run: RunDir, world: World) -> None:
+    settings = {"budget.words": "300", "start.student": "random"}
+    recipe = recipe_of(ObjectiveWeights(student_masked_lm=1.0)).replace(settings)
+    assert train(run, recipe, "dual", world.headless)["words"] >= 300
+
+
 @pytest.mark.parametrize(
     ("key", "value", "limit"),
     [("width", 64, 32), ("layers", 4, 3), ("feed_forward", 65, 64), ("positions", 49, 48)],

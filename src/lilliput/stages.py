@@ -13,12 +13,13 @@ from lilliput.batches import BatchSource
 from lilliput.config import Recipe, StageConfig
 from lilliput.corpus import Corpus
 from lilliput.errors import ConfigError, ModelError, StorageError
+from lilliput.files import digest_folder, read_json
 from lilliput.lexicon import Lexicon
 from lilliput.models.student import load_student, random_student, student_config
 from lilliput.models.teacher import AffineTable, Teacher, build_teacher, load_masked_lm, load_teacher_config
 from lilliput.models.warm_start import warm_start
 from lilliput.rows import Rows, cut_rows
-from lilliput.run import RunDir, digest_folder, read_json
+from lilliput.run import RunDir
 from lilliput.step import Trainees
 from lilliput.tokenizer import spell
 
@@ -135,16 +136,16 @@ def first_models(
     weights = stage.objectives
     earlier_student = _earlier(run, recipe, stage, "student")
     starts_student = weights.trains_student and earlier_student is None
+    starts_from_teacher = recipe.start.student == "teacher" or recipe.start.second_table == "affine"
     with_tables = (
         _first_teacher(run, recipe, stage, teacher, lexicon)
-        if weights.uses_teacher or starts_student
+        if weights.uses_teacher or (starts_student and starts_from_teacher)
         else None
     )
     student: BertForMaskedLM | None = None
     if earlier_student is not None and weights.trains_student:
         student = load_student(earlier_student)
     elif weights.trains_student:
-        assert with_tables is not None
         student = _first_student(
             recipe, with_tables, lexicon, source, warm=fit and recipe.start.student == "teacher"
         )
@@ -198,14 +199,15 @@ def _first_teacher(
 
 
 def _first_student(
-    recipe: Recipe, teacher: Teacher, lexicon: Lexicon, source: BatchSource, warm: bool
+    recipe: Recipe, teacher: Teacher | None, lexicon: Lexicon, source: BatchSource, warm: bool
 ) -> BertForMaskedLM:
-    """Returns a student with its first weights."""
+    """Returns a student with its first weights; random ones need no teacher but for its affine table."""
     config = student_config(recipe.student, lexicon.student_size, lexicon.student_special)
     if warm:
+        assert teacher is not None
         return warm_start(teacher, config, _sample(source), mask=lexicon.student_special.mask)
     student = random_student(config, recipe.seed)
-    if isinstance(teacher.second, AffineTable):
+    if teacher is not None and isinstance(teacher.second, AffineTable):
         with torch.no_grad():
             student.bert.embeddings.word_embeddings.weight.copy_(teacher.second.weight)
     return student
