@@ -98,7 +98,8 @@ def compare_models(model: Path) -> None:
         for name, entry in zip(("teacher", "student"), entries, strict=True)
     ]
     bundle = load(BUNDLE)
-    dev = [json.loads(line) for line in (model / "predictions.jsonl").read_text("utf-8").splitlines()]
+    with (model / "predictions.jsonl").open(encoding="utf-8") as lines:
+        dev = [json.loads(line) for line in lines]
     said = bundle.classify([line["text"] for line in dev])
     right = sum(answer.label == line["gold"]["label"] for answer, line in zip(said, dev, strict=True))
     middle = sorted((line["text"] for line in dev), key=len)[len(dev) // 2]

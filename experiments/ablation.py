@@ -22,8 +22,9 @@ from lilliput.config import (
     StartConfig,
     StudentConfig,
 )
+from lilliput.files import write_json
 from lilliput.recipes import lilliput
-from lilliput.run import RunDir, write_json
+from lilliput.run import RunDir
 from lilliput.training import train
 
 DUAL = ObjectiveWeights(teacher_masked_lm=1.0, student_masked_lm=1.0)

@@ -37,8 +37,8 @@ from typing import Any
 from lilliput.benchmark.machine import describe_machine
 from lilliput.config import LexiconConfig
 from lilliput.corpus import build_corpus
+from lilliput.files import write_json
 from lilliput.lexicon import build_lexicon
-from lilliput.run import write_json
 from lilliput.tokenizer import load_tokenizer
 
 Sample = dict[str, float]

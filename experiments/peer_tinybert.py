@@ -21,7 +21,7 @@ from peer_ways import SHAPE, Clock, Setting, count_words
 from safetensors.torch import load_file
 from transformers import BertConfig
 
-from lilliput.run import write_json
+from lilliput.files import write_json
 from lilliput.tokenizer import load_tokenizer
 
 

@@ -50,7 +50,7 @@ from peer_ways import (
 
 from lilliput.benchmark.machine import describe_machine
 from lilliput.benchmark.memory import peak_memory
-from lilliput.run import write_json
+from lilliput.files import write_json
 from lilliput.sources import Reader, find_sources
 from lilliput.workers import end_with_parent, keep_freed_memory
 

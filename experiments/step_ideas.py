@@ -19,7 +19,8 @@ from lilliput.benchmark.ours import Ours
 from lilliput.benchmark.subject import Subject
 from lilliput.benchmark.training import benchmark_recipe
 from lilliput.config import ObjectiveWeights
-from lilliput.run import RunDir, write_json
+from lilliput.files import write_json
+from lilliput.run import RunDir
 
 WAYS = {
     "whole": {},

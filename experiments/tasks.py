@@ -15,10 +15,12 @@ from pathlib import Path
 from transformers import BertModel
 
 from lilliput.comparison import compare, markdown
-from lilliput.config import DistillationConfig, FinetuningConfig, Recipe
+from lilliput.config import Recipe
+from lilliput.files import read_json
+from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
 from lilliput.finetuning.finetune import finetune
 from lilliput.models.student import random_student, save_student, student_config
-from lilliput.run import RunDir, read_json
+from lilliput.run import RunDir
 from lilliput.stages import Data, first_models
 from lilliput.tasks.loading import load_task
 from lilliput.tokenizer import load_tokenizer, save_tokenizer

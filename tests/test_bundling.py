@@ -14,10 +14,10 @@ import lilliput
 from conftest import World
 from lilliput.bundling import _named, bundle
 from lilliput.cli.running import bundle as bundle_command
-from lilliput.config import FinetuningConfig
 from lilliput.errors import StorageError
 from lilliput.export.export import export
 from lilliput.fake_quantization import fake_quantize
+from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.finetune import finetune
 from lilliput.inference.answers import Tagging, Word
 from lilliput.models.student import random_student, save_student, student_config
@@ -26,7 +26,7 @@ from lilliput.quantization import find_plan, grid_of
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
 from lilliput.tasks.task import Labels, Task, TaskData
-from test_comparison import finished
+from test_comparison import TEXTS, finished
 from test_fit import REGRESSION, examples_of
 
 CLASSES = Task("c", "classification", classes=("no", "yes"))
@@ -46,7 +46,7 @@ def tuned(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_bundle_is_scored_by_its_own_answers(tuned: Path, tmp_path: Path) -> None:
     made = bundle(tuned, tmp_path / "b", task="c", quantization="float32")
-    said = pipeline("text-classification", model=str(RunDir(tuned).finetuned("c")))(["a b", "c", "d", "e"])
+    said = pipeline("text-classification", model=str(RunDir(tuned).finetuned("c")))(TEXTS["c"])
     right = [one["label"] == gold for one, gold in zip(said, ["no", "yes", "yes", "no"], strict=True)]
     assert made.scores["accuracy"] == pytest.approx(sum(right) / 4)
     assert made.files.keys() == {"README.md", "config.json", "manifest.json", "model.onnx", "tokenizer.json"}

@@ -16,7 +16,8 @@ CLASSES = Task("c", "classification", classes=("no", "yes"))
 SCORES = Task("r", "regression", metric="pearson")
 JOINT = Task("j", "joint", classes=("ask", "tell"), tags=("O", "B-x"), metric="frame_accuracy")
 GOLD = {"c": Labels((0, 1, 1, 0)), "r": Labels((1.0, 2.0, 3.0, 4.0)), "j": Labels((0, 1), ((0, 1), (0,)))}
-TEXTS = {"c": ["a b", "c", "d", "e"], "r": ["a", "b", "c", "d"], "j": [["the", "boxes"], ["a"]]}
+# With characters at which str.splitlines ends a line.
+TEXTS = {"c": ["a b", "c\x85", "d\u2028f", "e"], "r": ["a", "b", "c", "d"], "j": [["the", "boxes"], ["a"]]}
 
 
 def finished(world: World, run: Path, task: Task, said: Labels, mean: float) -> None:
@@ -30,7 +31,8 @@ def finished(world: World, run: Path, task: Task, said: Labels, mean: float) -> 
         {"text": text, "gold": named(task, GOLD[task.name], index), "predicted": named(task, said, index)}
         for index, text in enumerate(TEXTS[task.name])
     )
-    (folder.path / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    written = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (folder.path / "predictions.jsonl").write_text(written, encoding="utf-8")
     results = Finetuned(
         task=task,
         encoder="e",
@@ -91,7 +93,7 @@ def test_a_person_reads_where_models_differ(runs: tuple[Path, Path], tmp_path: P
     compare([runs[1]], tmp_path, teacher=runs[0])
     differences = (tmp_path / "differences" / "student-c.md").read_text()
     assert differences.startswith("# c: 1 examples where student and teacher differ")
-    assert "- c\n  - true: yes\n  - teacher: yes\n  - student: no\n" in differences
+    assert "- c\x85\n  - true: yes\n  - teacher: yes\n  - student: no\n" in differences
     tags = (tmp_path / "differences" / "student-j.md").read_text()
     assert (
         "- the boxes\n  - true: ask; boxes/B-x\n  - teacher: ask; boxes/B-x\n  - student: ask; no tags\n"

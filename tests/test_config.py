@@ -11,7 +11,6 @@ from hypothesis import given, settings, strategies as st
 from lilliput.config import (
     BatchConfig,
     Budget,
-    FinetuningConfig,
     LexiconConfig,
     ObjectiveWeights,
     OptimizerConfig,
@@ -20,6 +19,7 @@ from lilliput.config import (
     StudentConfig,
 )
 from lilliput.errors import ConfigError
+from lilliput.finetuning.config import FinetuningConfig
 from lilliput.recipes import RECIPES, lilliput, tiny
 from lilliput.settings import build
 

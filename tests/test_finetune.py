@@ -11,14 +11,15 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conftest import World
-from lilliput.config import DistillationConfig, FinetuningConfig
 from lilliput.errors import ConfigError, InputError, ModelError, StorageError
+from lilliput.files import read_json
 from lilliput.finetuning import finetune as finetune_module, targets, texts as texts_module
+from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
 from lilliput.finetuning.finetune import finetune, suitable_rate
 from lilliput.finetuning.results import Finetuned
 from lilliput.models.task_model import load_encoder, save_task_model
 from lilliput.models.teacher import build_teacher, load_masked_lm
-from lilliput.run import RunDir, read_json
+from lilliput.run import RunDir
 from lilliput.tasks.loading import load_task
 from lilliput.tasks.task import TaskData
 

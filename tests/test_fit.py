@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from conftest import World
-from lilliput.config import DistillationConfig, FinetuningConfig
 from lilliput.errors import Interrupted, TrainingError
 from lilliput.finetuning import fit as fit_module
+from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
 from lilliput.finetuning.encoded import encode, label_array, make_batch, task_tokenizer
 from lilliput.finetuning.fit import Exam, Fitted, Lesson, examine, fit, predict
 from lilliput.models.task_model import TaskModel, load_encoder

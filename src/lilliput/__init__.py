@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from lilliput.bundling import bundle as bundle
     from lilliput.comparison import compare as compare
     from lilliput.compression import compress as compress, evaluate as evaluate
-    from lilliput.config import FinetuningConfig as FinetuningConfig, Recipe as Recipe
+    from lilliput.config import Recipe as Recipe
     from lilliput.corpus import Corpus as Corpus, build_corpus as build_corpus
     from lilliput.errors import LilliputError as LilliputError
+    from lilliput.finetuning.config import FinetuningConfig as FinetuningConfig
     from lilliput.finetuning.finetune import finetune as finetune
     from lilliput.inference.bundle import Bundle as Bundle, load as load
     from lilliput.lexicon import Lexicon as Lexicon, build_lexicon as build_lexicon
@@ -63,7 +64,7 @@ _HOMES = {
     "benchmark_training": "lilliput.benchmark.training",
     "benchmark_corpus": "lilliput.benchmark.corpus",
     "Recipe": "lilliput.config",
-    "FinetuningConfig": "lilliput.config",
+    "FinetuningConfig": "lilliput.finetuning.config",
     "RunDir": "lilliput.run",
     "find_recipe": "lilliput.recipes",
     "LilliputError": "lilliput.errors",

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from lilliput.export import program
 from lilliput.export.export import Exported, export
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
+from lilliput.files import read_json, read_json_lines
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.card import Card, CardScore
@@ -20,7 +20,7 @@ from lilliput.inference.format import PROGRAM, finish
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import load_task_model
 from lilliput.models.teacher import load_masked_lm
-from lilliput.run import RunDir, read_json
+from lilliput.run import RunDir
 from lilliput.settings import build
 from lilliput.tasks.metrics import score
 from lilliput.tasks.task import Examples, Task, Text, spelled
@@ -174,7 +174,7 @@ def _corpus(run: RunDir, summary: Mapping[str, Any]) -> str:
 
 def _scores(opened: Bundle, folder: Path, task: Task) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to the dev examples that its model was scored on."""
-    lines = [json.loads(line) for line in (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()]
+    lines = read_json_lines(folder / PREDICTIONS)
     texts = tuple(line["text"] if isinstance(line["text"], str) else tuple(line["text"]) for line in lines)
     pairs = tuple(line["pair"] for line in lines) if task.pairs else ()
     gold = labels_named(task, (line["gold"] for line in lines))

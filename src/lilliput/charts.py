@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lilliput.run import writing
+from lilliput.files import writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

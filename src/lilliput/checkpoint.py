@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lilliput.errors import StorageError
-from lilliput.run import digest_file, read_json, write_json, writing
+from lilliput.files import digest_file, read_json, write_json, writing
 
 _KEPT = 2
 """Checkpoints kept: the newest and, should that one be damaged later, the one before."""

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from lilliput import errors, run
 from lilliput.errors import ConfigError, InputError, LaunchError, LilliputError, StorageError
+from lilliput.files import writing
 
 _Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
@@ -157,7 +158,7 @@ def _require_alike(machines: Sequence[Mapping[str, Any]], files: Sequence[Path],
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     probe = marks / str(uuid.uuid4())  # machines remember for a while which names they did not find
-    with run.writing(probe) as file:
+    with writing(probe) as file:
         file.write(b"shared")
     sizes = {str(path): path.stat().st_size for path in files}
     answer = ray.remote(num_cpus=0)(_answer)
@@ -194,7 +195,7 @@ def _look(sizes: Mapping[str, int], probe: Path, software: Mapping[str, str]) ->
                 f"{path} {state}; put the text on storage that all machines share, or the same files under "
                 "the same paths on each"
             )
-    with run.writing(probe.with_name(str(uuid.uuid4()))) as file:
+    with writing(probe.with_name(str(uuid.uuid4()))) as file:
         file.write(b"seen")
 
 

@@ -5,7 +5,6 @@ table (Markdown and JSON) and, for a person to read, the examples on which a mod
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from rich.table import Table
 from scipy.stats import pearsonr
 
 from lilliput.errors import StorageError
+from lilliput.files import read_json, read_json_lines, write_json, writing
 from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
 from lilliput.models.task_model import load_task_model
-from lilliput.run import RunDir, read_json, write_json, writing
+from lilliput.run import RunDir
 from lilliput.settings import build
 from lilliput.tasks.metrics import confusion
 from lilliput.tasks.task import Examples, Task, spelled
@@ -131,8 +131,7 @@ def _models(run: Path) -> list[_Model]:
     models = []
     for folder in folders:
         results: Finetuned = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
-        lines = (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()
-        models.append(_Model(run, folder, results, tuple(json.loads(line) for line in lines)))
+        models.append(_Model(run, folder, results, tuple(read_json_lines(folder / PREDICTIONS))))
     return models
 
 

@@ -16,6 +16,7 @@ from lilliput.config import LexiconConfig, Recipe
 from lilliput.corpus import build_corpus
 from lilliput.errors import ConfigError, StorageError
 from lilliput.evaluation import Quality, evaluate_masked_lm, evaluation_source
+from lilliput.files import digest_value, write_json
 from lilliput.lexicon import Lexicon, build_lexicon
 from lilliput.models.student import load_student, parameter_count
 from lilliput.models.teacher import Teacher, load_masked_lm, load_teacher_config
@@ -24,7 +25,7 @@ from lilliput.planning.plan import expect
 from lilliput.processes import launch
 from lilliput.progress import console
 from lilliput.rows import cut_rows
-from lilliput.run import RunDir, StageDir, digest_value, write_json
+from lilliput.run import RunDir, StageDir
 from lilliput.settings import build
 from lilliput.stages import Data, check_student
 from lilliput.tokenizer import load_tokenizer

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from lilliput.errors import ConfigError, nearest
-from lilliput.quantization import QuantizationPlan, find_plan
-from lilliput.settings import assign, build
+from lilliput.settings import assign, build, require
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class LexiconConfig:
     """A tokenizer folder or hub name to take instead of learning one; `size` is then ignored."""
 
     def __post_init__(self) -> None:
-        _require(self.size >= 100, f"lexicon.size must be at least 100, found {self.size}")
+        require(self.size >= 100, f"lexicon.size must be at least 100, found {self.size}")
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         for name in ("layers", "width", "heads", "feed_forward", "positions"):
-            _require(getattr(self, name) > 0, f"student.{name} must be positive, found {getattr(self, name)}")
-        _require(
+            require(getattr(self, name) > 0, f"student.{name} must be positive, found {getattr(self, name)}")
+        require(
             self.width % self.heads == 0,
             f"student.width must be divisible by student.heads, found width {self.width} and {self.heads} "
             f"heads; with {self.heads} heads try width {self.width // self.heads * self.heads or self.heads}",
@@ -87,8 +86,8 @@ class ObjectiveWeights:
     def __post_init__(self) -> None:
         weights = dataclasses.asdict(self)
         for name, weight in weights.items():
-            _require(weight >= 0, f"objectives.{name} must not be negative, found {weight}")
-        _require(any(weights.values()), "every objective of a stage has weight 0; give at least one a weight")
+            require(weight >= 0, f"objectives.{name} must not be negative, found {weight}")
+        require(any(weights.values()), "every objective of a stage has weight 0; give at least one a weight")
 
     @property
     def trains_teacher(self) -> bool:
@@ -132,16 +131,14 @@ class BatchConfig:
     """Parts into which a step's rows are split to save memory; the loss stays the same."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.rows > 0 and self.accumulation > 0, "batch.rows and batch.accumulation must be positive"
-        )
-        _require(
+        require(self.rows > 0 and self.accumulation > 0, "batch.rows and batch.accumulation must be positive")
+        require(
             self.rows % self.accumulation == 0,
             f"batch.accumulation must divide batch.rows, found {self.accumulation} and {self.rows}",
         )
-        _require(self.length >= 8, f"batch.length must be at least 8, found {self.length}")
-        _require(0 < self.masked < 1, f"batch.masked must lie between 0 and 1, found {self.masked}")
-        _require(0 <= self.mixing <= 1, f"batch.mixing must lie between 0 and 1, found {self.mixing}")
+        require(self.length >= 8, f"batch.length must be at least 8, found {self.length}")
+        require(0 < self.masked < 1, f"batch.masked must lie between 0 and 1, found {self.masked}")
+        require(0 <= self.mixing <= 1, f"batch.mixing must lie between 0 and 1, found {self.mixing}")
 
 
 @dataclass(frozen=True)
@@ -166,13 +163,13 @@ class OptimizerConfig:
     """Largest norm of each model's gradient."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.warm_up < 1, f"optimizer.warm_up must lie in [0, 1), found {self.warm_up}")
-        _require(0 <= self.beta2 < 1, f"optimizer.beta2 must lie in [0, 1), found {self.beta2}")
-        _require(
+        require(0 <= self.warm_up < 1, f"optimizer.warm_up must lie in [0, 1), found {self.warm_up}")
+        require(0 <= self.beta2 < 1, f"optimizer.beta2 must lie in [0, 1), found {self.beta2}")
+        require(
             self.weight_decay >= 0, f"optimizer.weight_decay must not be negative, found {self.weight_decay}"
         )
         for name in ("student_rate", "teacher_rate", "clip"):
-            _require(
+            require(
                 getattr(self, name) > 0, f"optimizer.{name} must be positive, found {getattr(self, name)}"
             )
 
@@ -193,8 +190,8 @@ class StageConfig:
     """How gradients become steps."""
 
     def __post_init__(self) -> None:
-        _require(self.name.isidentifier(), f"a stage's name must be a plain word, found '{self.name}'")
-        _require(0 < self.share <= 1, f"share of stage '{self.name}' must lie in (0, 1], found {self.share}")
+        require(self.name.isidentifier(), f"a stage's name must be a plain word, found '{self.name}'")
+        require(0 < self.share <= 1, f"share of stage '{self.name}' must lie in (0, 1], found {self.share}")
 
 
 @dataclass(frozen=True)
@@ -207,11 +204,11 @@ class Budget:
     """Minutes of training, evaluation and checkpoints included, corpus and lexicon not."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             (self.words is None) != (self.minutes is None),
             "a budget is either budget.words or budget.minutes",
         )
-        _require((self.words or self.minutes or 0) > 0, "a budget must be positive")
+        require((self.words or self.minutes or 0) > 0, "a budget must be positive")
 
 
 @dataclass(frozen=True)
@@ -235,12 +232,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
-        _require(bool(names), "a recipe needs at least one stage")
-        _require(len(set(names)) == len(names), f"two stages share a name: {', '.join(names)}")
+        require(bool(names), "a recipe needs at least one stage")
+        require(len(set(names)) == len(names), f"two stages share a name: {', '.join(names)}")
         total = sum(stage.share for stage in self.stages)
-        _require(abs(total - 1) < 1e-6, f"the shares of the stages must add up to 1, found {total:g}")
+        require(abs(total - 1) < 1e-6, f"the shares of the stages must add up to 1, found {total:g}")
         for stage in self.stages:
-            _require(
+            require(
                 stage.batch.length <= self.student.positions,
                 f"stage '{stage.name}' reads {stage.batch.length} pieces but the student has "
                 f"{self.student.positions} positions; lower batch.length or raise student.positions",
@@ -294,92 +291,3 @@ class Recipe:
         for key, text in settings.items():
             assign(values, key, text)
         return Recipe.from_dict(values)
-
-
-@dataclass(frozen=True)
-class DistillationConfig:
-    """What a student learns of a fine-tuned teacher, and on which texts besides the labelled ones."""
-
-    weight: float = 0.9
-    """Weight of the teacher's soft targets in the loss of a labelled example; its labels have the rest."""
-    temperature: float = 1.0
-    """Divides scores before they become distributions; scores of regression are taken as they are."""
-    near: int = 0
-    """Sentences of the run's corpus, those most like the task's texts, that the teacher labels."""
-    substitutions: int = 0
-    """Copies of each example with some words replaced by guesses of the run's masked-LM teacher."""
-    recombined: int = 0
-    """New pairs made of texts of different examples, where the task has pairs."""
-    hidden: float = 0.0
-    """Weight of the squared distance between the words' last states, the student's mapped linearly."""
-    relations: float = 0.0
-    """Weight of the divergence between the words' relations to each other in the last states."""
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.weight <= 1, f"distillation.weight must lie in [0, 1], found {self.weight}")
-        _require(self.temperature > 0, f"distillation.temperature must be positive, found {self.temperature}")
-        for name in ("near", "substitutions", "recombined", "hidden", "relations"):
-            _require(
-                getattr(self, name) >= 0,
-                f"distillation.{name} must not be negative, found {getattr(self, name)}",
-            )
-
-
-@dataclass(frozen=True)
-class FinetuningConfig:
-    """How an encoder learns a task."""
-
-    epochs: float = 5.0
-    """Passes over all examples at most; training ends before where the dev metric no longer rises."""
-    rows: int = 32
-    """Examples per step."""
-    rate: float | None = None
-    """Peak learning rate; without it one that suits the encoder's width."""
-    warm_up: float = 0.1
-    """Share of the steps over which the rate climbs from 0; afterwards it falls linearly to 0."""
-    weight_decay: float = 0.01
-    """Decoupled decay of matrices."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
-    dropout: float | None = None
-    """Dropout of states, attention and head; without it the checkpoint's own, which for a student is none."""
-    balance: float = 0.0
-    """Weighs a class by its frequency to minus this power, so that 1 makes rare classes count as much as
-    frequent ones."""
-    evaluations: int = 10
-    """Evaluations on the dev set, spread evenly over the steps; the best of them is kept."""
-    patience: int = 4
-    """Evaluations in a row without a better one after which training ends."""
-    distillation: DistillationConfig = field(default_factory=DistillationConfig)
-    """What is learnt of a fine-tuned teacher, if there is one."""
-    quantization: str | None = None
-    """The bundle that the model is for, such as int4: it learns, and is scored, with weights rounded as that
-    bundle will hold them. Without it they are not rounded."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "rows", "clip", "evaluations", "patience"):
-            _require(getattr(self, name) > 0, f"{name} must be positive, found {getattr(self, name)}")
-        _require(self.rate is None or self.rate > 0, f"rate must be positive, found {self.rate}")
-        _require(0 <= self.warm_up < 1, f"warm_up must lie in [0, 1), found {self.warm_up}")
-        _require(0 <= (self.dropout or 0) < 1, f"dropout must lie in [0, 1), found {self.dropout}")
-        for name in ("weight_decay", "balance"):
-            _require(getattr(self, name) >= 0, f"{name} must not be negative, found {getattr(self, name)}")
-        find_plan(self.quantization or "float32")
-
-    @property
-    def plan(self) -> QuantizationPlan:
-        """How weights are rounded in training; float32 rounds nothing."""
-        return find_plan(self.quantization or "float32")
-
-    def replace(self, settings: dict[str, str]) -> "FinetuningConfig":
-        """Returns a copy with settings replaced, as `--set` gives them."""
-        values = dataclasses.asdict(self)
-        for key, text in settings.items():
-            assign(values, key, text)
-        changed: FinetuningConfig = build(FinetuningConfig, values, "")
-        return changed
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)

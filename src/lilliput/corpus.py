@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from lilliput import progress, run
+from lilliput import progress
 from lilliput.cluster import Cluster, joined
 from lilliput.errors import InputError, StorageError
+from lilliput.files import read_json, writing
 from lilliput.parts import (
     END,
     FIRST_WORD,
@@ -36,6 +37,7 @@ from lilliput.parts import (
     write_parts,
     write_shard,
 )
+from lilliput.run import StageDir
 from lilliput.sources import Reader, Source, describe, find_sources, pinned
 from lilliput.words import to_arrow, to_numpy
 from lilliput.workers import Workers
@@ -62,7 +64,7 @@ class Corpus:
     @classmethod
     def open(cls, path: Path) -> "Corpus":
         """Returns the corpus in a directory; raises StorageError if missing, unfinished or cut short."""
-        stage = run.StageDir(path, {})
+        stage = StageDir(path, {})
         if not stage.manifest_path.exists():
             state = "is not finished" if stage.begun_path.exists() else "does not exist"
             raise StorageError(f"the corpus {path} {state}; run the command that builds it (again)")
@@ -143,14 +145,14 @@ def _build(
         "normalizer": _settings(tokenizer.normalizer),
         "pre_tokenizer": _settings(tokenizer.pre_tokenizer),
     }
-    stage = run.StageDir(out, {})
+    stage = StageDir(out, {})
     recorded = [path for path in (stage.manifest_path, stage.begun_path) if path.exists()]
-    inputs = run.read_json(recorded[0])["made_from"].get("inputs", []) if recorded else []
+    inputs = read_json(recorded[0])["made_from"].get("inputs", []) if recorded else []
     found = [pinned(source, inputs) for source in sources]
     apart = isinstance(workers, Cluster)
     described = workers.in_order(describe, zip(found, strict=True)) if apart else map(describe, found)
     made_from = {"inputs": list(described), "text_column": text_column, "words": words}
-    stage = run.StageDir(out, made_from)
+    stage = StageDir(out, made_from)
     if not stage.is_finished(overwrite):
         if stage.other() is not None or not (out / "parts" / "ranks.npy").exists():
             _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), workers)
@@ -165,7 +167,7 @@ def _settings(part: Any) -> Any:
     return json.loads(part.__getstate__())
 
 
-def _count(stage: run.StageDir, reader: Reader, settings: str, workers: Workers | Cluster) -> None:
+def _count(stage: StageDir, reader: Reader, settings: str, workers: Workers | Cluster) -> None:
     """Writes the parts that are missing; raises InputError when the sources hold no words."""
     blocks = reader.blocks()
     first = next(blocks, None)
@@ -215,7 +217,7 @@ def _parts(out: Path) -> list[Path]:
     return sorted((out / "parts").glob("[0-9]*.npy"))
 
 
-def _merge(stage: run.StageDir, workers: Workers | Cluster) -> None:
+def _merge(stage: StageDir, workers: Workers | Cluster) -> None:
     """Writes counts.npy and words.txt by word id, and ranks.npy, the last, as it says that all is counted."""
     import pyarrow.compute
 
@@ -231,11 +233,11 @@ def _merge(stage: run.StageDir, workers: Workers | Cluster) -> None:
     order = np.concatenate(([END, START], to_numpy(by_count).astype(np.int64) + FIRST_WORD))
     ranks = np.empty(len(order), np.uint32)
     ranks[order] = np.arange(len(order))
-    with run.writing(stage.path / "counts.npy") as file:
+    with writing(stage.path / "counts.npy") as file:
         np.save(file, counts[order])
-    with run.writing(stage.path / "words.txt") as file:
+    with writing(stage.path / "words.txt") as file:
         file.write(text_of(words.take(to_arrow(order))))
-    with run.writing(stage.path / "parts" / "ranks.npy") as file:
+    with writing(stage.path / "parts" / "ranks.npy") as file:
         np.save(file, ranks)
 
 
@@ -269,7 +271,7 @@ def _renumber(out: Path, workers: Workers | Cluster) -> None:
     _require_seen(out / "shards", (shard.name for shard in shards))
 
 
-def _finish(stage: run.StageDir) -> None:
+def _finish(stage: StageDir) -> None:
     counts = np.load(stage.path / "counts.npy")
     for partial in stage.path.rglob(".*.partial"):  # left by a kill
         partial.unlink()

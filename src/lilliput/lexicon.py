@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 from lilliput.config import LexiconConfig
 from lilliput.corpus import FIRST_WORD, Corpus
 from lilliput.errors import StorageError
-from lilliput.run import StageDir, read_json, writing
+from lilliput.files import read_json, writing
+from lilliput.run import StageDir
 from lilliput.segmentation import Segmentations, segment, unknown_words
 from lilliput.tokenizer import (
     SpecialPieces,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lilliput import run
+from lilliput.files import writing
 from lilliput.sources import BREAK, Reader
 from lilliput.words import Cut, WordSplitter, numbered, strings, to_arrow
 
@@ -91,7 +91,7 @@ def read_types(path: Path) -> tuple[Any, npt.NDArray[np.int64]]:
 def _write(path: Path, types: Any, counts: npt.NDArray[np.int64], *others: npt.NDArray[Any]) -> None:
     """Writes types, counts and more arrays, one after the other: a zip archive would take twice the time."""
     lines = np.frombuffer(text_of(types), np.uint8)
-    with run.writing(path) as file:
+    with writing(path) as file:
         for array in (lines, counts, *others):
             np.save(file, np.asarray(array))
 
@@ -120,7 +120,7 @@ def text_of(lines: Any) -> bytes:
 def write_shard(folder: Path, first: int, parts: Sequence[Path], path: Path) -> None:
     """Writes one shard, under final word ids: parts that follow each other, the first of them that number."""
     streams = [_final_ids(folder, number)[_read(part, 3)[-1]] for number, part in enumerate(parts, first)]
-    with run.writing(path) as file:
+    with writing(path) as file:
         np.save(file, np.concatenate(streams))
 
 

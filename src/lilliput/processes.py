@@ -27,7 +27,8 @@ from accelerate import PartialState
 from torch import Tensor
 
 from lilliput.errors import Followed, LaunchError
-from lilliput.run import difference, digest_file, digest_value, versions
+from lilliput.files import digest_file, digest_value
+from lilliput.run import difference, versions
 
 _STEP, _EVER = timedelta(minutes=10), timedelta(days=365)
 """How long the others wait for a process that is behind in a step, and for what the main one does alone."""

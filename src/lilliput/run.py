@@ -7,87 +7,24 @@ mixed.
 """
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from lilliput.errors import StorageError
+from lilliput.files import digest_value, not_written, read_json, write_json, writing
 
 FORMAT = 1
 """Raised whenever the files of a run change their meaning; part of every manifest."""
 
 _RECORDED_PACKAGES = ("lilliput", "torch", "transformers", "tokenizers", "numpy", "accelerate", "datasets")
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
-    """Opens `path` for writing so that it appears whole or not at all.
-
-    Writes to a neighbour that replaces `path` at the end, flushed to disk. Raises StorageError when the disk
-    does not take it; the neighbour is then removed and an earlier `path` stays as it was.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise _not_written(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def _not_written(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"{path} cannot be written: {error.strerror or error}; make room or choose another folder, then "
-        "run the same command again: what is finished is kept"
-    )
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, whole or not at all."""
-    with writing(path) as file:
-        file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """Reads JSON that lilliput wrote; raises StorageError when it is missing or cut short."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise StorageError(f"{path} is damaged ({error}); remove its folder to build it again") from error
-
-
-def digest_value(value: Any) -> str:
-    """Returns a short digest of any JSON value, independent of the order of its keys."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """Returns a short digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def digest_folder(path: Path) -> str:
-    """Returns a short digest of names and bytes of the files directly in a folder, hidden ones left out."""
-    files = sorted(item for item in path.iterdir() if item.is_file() and not item.name.startswith("."))
-    return digest_value({item.name: digest_file(item) for item in files})
 
 
 @dataclass(frozen=True)
@@ -310,7 +247,7 @@ class MetricsLog:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(dict(values)) + "\n")
         except OSError as error:
-            raise _not_written(self.path, error) from error
+            raise not_written(self.path, error) from error
 
     def read(self) -> list[dict[str, Any]]:
         """Returns all whole lines; a last line cut short by a kill is left out."""

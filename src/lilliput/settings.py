@@ -28,6 +28,12 @@ def build(kind: type[Any], values: Any, where: str) -> Any:
     return kind(**{name: _value(hints[name], value, f"{prefix}{name}") for name, value in values.items()})
 
 
+def require(condition: bool, message: str) -> None:
+    """Raises ConfigError with a message where a condition does not hold."""
+    if not condition:
+        raise ConfigError(message)
+
+
 def assign(values: dict[str, Any], key: str, text: str) -> None:
     """Puts one `--set` value into the nested values of a recipe."""
     *parents, last = key.split(".")

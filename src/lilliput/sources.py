@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lilliput import run
 from lilliput.errors import InputError, nearest
+from lilliput.files import digest_file
 from lilliput.formats import (
     COMPRESSED,
     EXPECTED,
@@ -130,7 +130,7 @@ def describe(source: Source) -> dict[str, Any]:
             "revision": source.revision,
         }
     with reading(source):
-        return {"file": source.name, "bytes": source.stat().st_size, "digest": run.digest_file(source)}
+        return {"file": source.name, "bytes": source.stat().st_size, "digest": digest_file(source)}
 
 
 class Reader:

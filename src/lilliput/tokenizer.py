@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from lilliput.errors import ModelError
-from lilliput.run import digest_value, write_json, writing
+from lilliput.files import digest_value, write_json, writing
 
 SUPPORTED = (
     "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder "

@@ -15,8 +15,9 @@ from tokenizers import Tokenizer
 from lilliput.charts import new_figure, save_figure, tidy
 from lilliput.corpus import FIRST_WORD, Corpus
 from lilliput.errors import ConfigError, StorageError
+from lilliput.files import read_json, write_json
 from lilliput.lexicon import LexiconReport, measure
-from lilliput.run import StageDir, read_json, write_json
+from lilliput.run import StageDir
 from lilliput.segmentation import segment
 from lilliput.tokenizer import digest_tokenizer
 from lilliput.wordpiece import learn_vocabulary

@@ -26,9 +26,10 @@ from lilliput.benchmark.machine import describe_machine
 from lilliput.benchmark.quality import quality
 from lilliput.bundling import bundle
 from lilliput.errors import BundleError, ConfigError, StorageError
+from lilliput.files import digest_folder, write_json
 from lilliput.inference.texts import Text
 from lilliput.progress import bar
-from lilliput.run import StageDir, digest_folder, write_json
+from lilliput.run import StageDir
 from lilliput.tasks.task import TaskData
 
 _TOGETHER = 100

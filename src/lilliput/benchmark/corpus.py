@@ -16,8 +16,8 @@ from lilliput.benchmark.machine import describe_machine
 from lilliput.charts import new_figure, save_figure, tidy
 from lilliput.corpus import build_corpus
 from lilliput.errors import ConfigError
+from lilliput.files import write_json
 from lilliput.progress import bar
-from lilliput.run import write_json
 from lilliput.sources import Reader, find_sources
 from lilliput.tokenizer import load_tokenizer
 

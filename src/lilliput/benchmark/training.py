@@ -26,9 +26,10 @@ from lilliput.benchmark.training_report import (
 from lilliput.benchmark.world import build_world
 from lilliput.config import ObjectiveWeights, Recipe, StageConfig
 from lilliput.errors import ConfigError
+from lilliput.files import write_json
 from lilliput.progress import bar
 from lilliput.recipes import lilliput
-from lilliput.run import RunDir, write_json
+from lilliput.run import RunDir
 from lilliput.tokenizer import load_tokenizer
 
 _OURS, _ALONE = "lilliput", "lilliput masked LM"

@@ -7,8 +7,9 @@ from tokenizers import Tokenizer
 
 from lilliput.config import LexiconConfig
 from lilliput.corpus import build_corpus
+from lilliput.files import writing
 from lilliput.lexicon import build_lexicon
-from lilliput.run import RunDir, writing
+from lilliput.run import RunDir
 
 _WORDS = 400_000
 _POWER, _LENGTHENED, _MARKED, _LAST = 1.1, 0.1, 0.12, 0.025

@@ -51,7 +51,7 @@ def finetune(
             quantization=int4.
         overwrite: Make anew what was made from other inputs.
     """
-    from lilliput.config import FinetuningConfig
+    from lilliput.finetuning.config import FinetuningConfig
     from lilliput.finetuning.finetune import finetune as run_finetuning
     from lilliput.finetuning.results import render
     from lilliput.tasks.loading import load_task

@@ -14,9 +14,9 @@ from lilliput.export.bert import bert_model
 from lilliput.export.graph import OPSET
 from lilliput.export.parity import SENTENCES, Parity, compare
 from lilliput.export.source import Source, load_source
+from lilliput.files import writing
 from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, Kind
 from lilliput.quantization import find_plan
-from lilliput.run import writing
 
 
 @dataclass(frozen=True)

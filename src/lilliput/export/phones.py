@@ -14,10 +14,10 @@ from lilliput.export.parity import SENTENCES, Parity, compare_program
 from lilliput.export.program import Program, by_text, check, lower
 from lilliput.export.source import load_source
 from lilliput.fake_quantization import quantization_aware
+from lilliput.files import writing
 from lilliput.inference.bundle import INPUTS, Bundle
 from lilliput.inference.format import PROGRAM, read_bundle
 from lilliput.quantization import find_plan
-from lilliput.run import writing
 
 
 def export_program(

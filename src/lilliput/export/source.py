@@ -2,21 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
-from lilliput.errors import ConfigError, ModelError, first_line
+from lilliput.errors import ConfigError, ModelError
 from lilliput.export.bert import Shape
 from lilliput.inference.format import Kind
+from lilliput.models.pretrained import load_weights
 from lilliput.models.task_model import TaskModel, load_task_model
-from lilliput.models.teacher import SUPPORTED, load_masked_lm, load_teacher_config
+from lilliput.models.teacher import load_masked_lm, load_teacher_config
 from lilliput.tasks.task import Task
 from lilliput.tokenizer import load_tokenizer
 
@@ -104,30 +104,11 @@ def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     has_head = any(name in _WITH_HEAD for name in config.architectures or ())
     tokenizer = load_tokenizer(str(folder))
     if kind == "encode" or (kind is None and not has_head):
-        return Source(folder, _encoder(folder), tokenizer, "encode", None)
+        encoder, _ = load_weights(BertModel, str(folder), add_pooling_layer=False)
+        return Source(folder, encoder, tokenizer, "encode", None)
     model, complete = load_masked_lm(str(folder))
     if not complete:
         raise ModelError(f"{folder} has no masked-LM head, so it fills in nothing; export it as 'encode'")
     if not config.tie_word_embeddings:
         raise ModelError(f"{folder} has a masked-LM head with a table of its own, which cannot be exported")
     return Source(folder, model, tokenizer, "fill", None)
-
-
-def _encoder(folder: Path) -> BertModel:
-    """Loads the encoder alone of any checkpoint."""
-    try:
-        loaded: Any = BertModel.from_pretrained(
-            folder,
-            add_pooling_layer=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = first_line(error)
-        raise ModelError(f"no encoder could be loaded from {folder} ({reason}); {SUPPORTED}") from error
-    model: BertModel
-    model, info = loaded
-    if missing := info["missing_keys"]:
-        raise ModelError(f"{folder} lacks {len(missing)} weights, e.g. {min(missing)}; {SUPPORTED}")
-    return model

@@ -13,9 +13,10 @@ import numpy as np
 from accelerate import Accelerator
 from tokenizers import Tokenizer
 
-from lilliput.config import FinetuningConfig
 from lilliput.errors import ConfigError, InputError, StorageError
 from lilliput.fake_quantization import quantization_aware
+from lilliput.files import digest_folder, digest_value, read_json, write_json, writing
+from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from, task_tokenizer
 from lilliput.finetuning.fit import Exam, Fitted, Lesson, fit, predict
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, named
@@ -25,7 +26,7 @@ from lilliput.models.student import parameter_count
 from lilliput.models.task_model import TaskModel, load_encoder, load_task_model, save_task_model
 from lilliput.models.teacher import load_teacher_config
 from lilliput.progress import bar, console
-from lilliput.run import RunDir, StageDir, digest_folder, digest_value, read_json, write_json, writing
+from lilliput.run import RunDir, StageDir
 from lilliput.settings import build
 from lilliput.stages import checkpoint_digest
 from lilliput.tasks.task import Examples, Task, TaskData

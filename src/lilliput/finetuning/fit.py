@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lilliput.config import FinetuningConfig
 from lilliput.errors import Interrupted, TrainingError
 from lilliput.fake_quantization import quantization_aware
+from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
 from lilliput.models.task_model import TaskModel, task_scores
 from lilliput.objectives import classification, hidden_states, relations, soft_labels, squared_error

@@ -9,11 +9,12 @@ import numpy.typing as npt
 from accelerate import Accelerator
 
 from lilliput.errors import ModelError, StorageError
+from lilliput.files import digest_folder, digest_value, writing
 from lilliput.finetuning.encoded import encode, task_tokenizer
 from lilliput.finetuning.fit import Floats, States, predict
 from lilliput.models.task_model import load_task, load_task_model
 from lilliput.progress import bar
-from lilliput.run import RunDir, digest_folder, digest_value, writing
+from lilliput.run import RunDir
 from lilliput.tasks.task import Examples, Task
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lilliput.config import DistillationConfig
 from lilliput.corpus import Corpus
 from lilliput.errors import ConfigError, StorageError
+from lilliput.files import digest_folder, digest_value, read_json, write_json
+from lilliput.finetuning.config import DistillationConfig
 from lilliput.lexicon import Lexicon
 from lilliput.models.teacher import Teacher
-from lilliput.run import RunDir, digest_folder, digest_value, read_json, write_json
+from lilliput.run import RunDir
 from lilliput.tasks.task import Examples, TaskData
 from lilliput.unlabelled.own import read_texts
 from lilliput.unlabelled.recombination import recombined

@@ -73,7 +73,7 @@ class BundleConfig(NamedTuple):
 
     def write(self, folder: Path) -> None:
         """Writes config.json."""
-        from lilliput.run import write_json
+        from lilliput.files import write_json
 
         write_json(folder / CONFIG, {"format": FORMAT, **self._asdict()})
 
@@ -93,7 +93,7 @@ def finish(folder: Path, card: "Card") -> dict[str, int]:
 
     Returns the bytes of every file. Call it last, when the model's answers are known to be right.
     """
-    from lilliput.run import write_json, writing
+    from lilliput.files import write_json, writing
 
     (folder / MANIFEST).unlink(missing_ok=True)  # what is not finished must not look so
     (folder / CARD).unlink(missing_ok=True)

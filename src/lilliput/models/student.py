@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
@@ -12,6 +11,7 @@ from transformers import BertConfig, BertForMaskedLM
 from lilliput.config import StudentConfig
 from lilliput.errors import StorageError, first_line
 from lilliput.models.encoder import encode
+from lilliput.models.pretrained import UNREADABLE
 from lilliput.tokenizer import SpecialPieces, save_tokenizer
 
 
@@ -57,7 +57,7 @@ def load_student(folder: Path) -> BertForMaskedLM:
         student: BertForMaskedLM = BertForMaskedLM.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         reason = first_line(error)
         raise StorageError(
             f"no student could be loaded from {folder} ({reason}); train its stage again"

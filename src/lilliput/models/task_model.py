@@ -6,17 +6,16 @@ piece of each word. So it is an ordinary token classifier, which any tool loads.
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertForSequenceClassification, BertForTokenClassification
 
-from lilliput.errors import ModelError, StorageError, first_line
-from lilliput.models.teacher import SUPPORTED, load_teacher_config
-from lilliput.run import read_json, write_json
+from lilliput.errors import StorageError, first_line
+from lilliput.files import read_json, write_json
+from lilliput.models.pretrained import UNREADABLE, load_weights
+from lilliput.models.teacher import load_teacher_config
 from lilliput.settings import build
 from lilliput.tasks.task import Task
 from lilliput.tokenizer import save_tokenizer
@@ -47,27 +46,12 @@ def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> Tas
     config.problem_type = "regression" if task.kind == "regression" else None
     if dropout is not None:
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            loaded: Any = _model_class(task).from_pretrained(
-                name,
-                config=config,
-                use_safetensors=True,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = first_line(error)
-        raise ModelError(f"no model could be loaded from '{name}' ({reason}); {SUPPORTED}") from error
-    model: TaskModel
-    model, info = loaded
-    # A masked-LM student has no pooler, so that starts anew like the classifier.
-    missing = {key for key in info["missing_keys"] if not key.startswith(("classifier", "bert.pooler"))}
-    if missing:
-        raise ModelError(f"'{name}' lacks {len(missing)} weights, e.g. {min(missing)}; {SUPPORTED}")
-    return model
+    new = ("classifier", "bert.pooler")  # a masked-LM student has no pooler
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return load_weights(_model_class(task), name, head=new, config=config, ignore_mismatched_sizes=True)[
+            0
+        ]
 
 
 def labels_of(task: Task) -> tuple[str, ...]:
@@ -123,7 +107,7 @@ def load_task_model(folder: Path) -> tuple[TaskModel, Task]:
     task = load_task(folder)
     try:
         model = _model_class(task).from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise StorageError(
             f"no fine-tuned model could be loaded from {folder} ({first_line(error)}); fine-tune again"
         ) from error

@@ -9,7 +9,7 @@ Shape letters: B batch, L length, T teacher width, S student width, V vocabulary
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +20,8 @@ from transformers import AutoConfig, BertConfig, BertForMaskedLM
 
 from lilliput.errors import ModelError, StorageError, first_line
 from lilliput.models.encoder import encode
+from lilliput.models.pretrained import SUPPORTED, load_weights
 
-SUPPORTED = (
-    "supported are checkpoints of transformers' BERT (model_type 'bert', an encoder with absolute positions) "
-    "with safetensors weights, from a folder or the hub"
-)
 _SECOND_FILE = "second_vocabulary.safetensors"
 
 
@@ -50,24 +47,12 @@ def load_masked_lm(name: str) -> tuple[BertForMaskedLM, bool]:
     Raises ModelError when the checkpoint is no BERT encoder or cannot be read.
     """
     config = load_teacher_config(name)
-    try:
-        loaded: Any = BertForMaskedLM.from_pretrained(
-            name, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = first_line(error)
-        raise ModelError(f"the weights of '{name}' cannot be loaded ({reason}); {SUPPORTED}") from error
-    model: BertForMaskedLM
-    model, info = loaded
-    missing = {key for key in info["missing_keys"] if not key.startswith("cls.predictions.decoder")}
-    if any(key.startswith("bert.") for key in missing):
-        raise ModelError(
-            f"the checkpoint '{name}' lacks {len(missing)} weights, e.g. {min(missing)}; {SUPPORTED}"
-        )
-    if missing:
+    model, missing = load_weights(BertForMaskedLM, name, head=("cls.",), config=config)
+    has_head = all(key.startswith("cls.predictions.decoder") for key in missing)  # that is the table, tied
+    if not has_head:
         with torch.no_grad():
             nn.init.eye_(model.cls.predictions.transform.dense.weight)
-    return model, not missing
+    return model, has_head
 
 
 class AffineTable(nn.Module):

@@ -18,6 +18,7 @@ from lilliput.config import Recipe
 from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
 from lilliput.cost import SHAPES, BertShape
 from lilliput.errors import ConfigError
+from lilliput.files import read_json
 from lilliput.lexicon import Lexicon
 from lilliput.models.teacher import load_teacher_config
 from lilliput.planning.estimate import Estimate, estimate_stage, size
@@ -25,7 +26,7 @@ from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.gpus import Gpu, find_gpu, gpu_pace
 from lilliput.planning.probes import Preparation, StageProbe, measure_preparation, measure_writing
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
-from lilliput.run import RunDir, StageDir, read_json
+from lilliput.run import RunDir, StageDir
 from lilliput.settings import build
 from lilliput.stages import check_student
 from lilliput.step import training_dtype

@@ -14,8 +14,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from lilliput.benchmark.world import made_up_text
 from lilliput.errors import InputError
+from lilliput.files import writing
 from lilliput.formats import documents_of, kind_of, reading
-from lilliput.run import writing
 from lilliput.sources import DataSet, find_sources
 from lilliput.tokenizer import SPECIAL
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lilliput.corpus import END, FIRST_WORD, START, Corpus
+from lilliput.files import read_json
 from lilliput.progress import bar
-from lilliput.run import read_json
 from lilliput.sources import BREAK
 from lilliput.tasks.task import Text, spelled
 from lilliput.words import WordSplitter

@@ -1,0 +1,86 @@
+"""Files that are written whole or not at all, JSON, and digests."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lilliput.errors import StorageError
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Opens `path` for writing so that it appears whole or not at all.
+
+    Writes to a neighbour that replaces `path` at the end, flushed to disk. Raises StorageError when the disk
+    does not take it; the neighbour is then removed and an earlier `path` stays as it was.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise not_written(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def not_written(path: Path, error: OSError) -> StorageError:
+    """Returns the error of a file that the disk does not take."""
+    return StorageError(
+        f"{path} cannot be written: {error.strerror or error}; make room or choose another folder, then "
+        "run the same command again: what is finished is kept"
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, whole or not at all."""
+    with writing(path) as file:
+        file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON that lilliput wrote; raises StorageError when it is missing or cut short."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise StorageError(f"{path} is damaged ({error}); remove its folder to build it again") from error
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Reads a file with JSON in each line; raises StorageError when it is missing or damaged."""
+    try:
+        with path.open(encoding="utf-8") as lines:  # str.splitlines would cut texts at U+0085 or U+2028 too
+            return [json.loads(line) for line in lines]
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise StorageError(f"{path} is damaged ({error}); remove its folder to make it again") from error
+
+
+def digest_value(value: Any) -> str:
+    """Returns a short digest of any JSON value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Returns a short digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def digest_folder(path: Path) -> str:
+    """Returns a short digest of names and bytes of the files directly in a folder, hidden ones left out."""
+    files = sorted(item for item in path.iterdir() if item.is_file() and not item.name.startswith("."))
+    return digest_value({item.name: digest_file(item) for item in files})
