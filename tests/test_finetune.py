@@ -21,7 +21,7 @@ from lilliput.models.task_model import load_encoder, save_task_model
 from lilliput.models.teacher import build_teacher, load_masked_lm
 from lilliput.run import RunDir
 from lilliput.tasks.loading import load_task
-from lilliput.tasks.task import TaskData
+from lilliput.tasks.task import Examples, Labels, Task, TaskData
 
 QUICK = FinetuningConfig(epochs=12, rows=8, evaluations=2, rate=5e-3, dropout=0.0)
 NOUNS = ("brotent", "stocker", "plantish", "boxes")
@@ -146,6 +146,25 @@ def test_words_are_substituted_once_for_all_calls(
     assert len(first) > len(data.train)
     monkeypatch.delattr(texts_module, "substituted")
     assert texts_module.more_texts(data, config, run, (), run.targets) == first
+
+
+def test_what_is_recombined_is_what_the_task_has(data: TaskData, tmp_path: Path) -> None:
+    run, config = RunDir(tmp_path), DistillationConfig(recombined=20)
+    tagged = Examples((("in", "rome"), ("to", "lima")), labels=Labels(tags=((0, 1), (0, 1))))
+    cities = TaskData(Task("cities", "tagging", tags=("O", "B-city")), tagged, tagged)
+    made = texts_module.more_texts(cities, config, run, (), run.targets)
+    assert made is not None
+    assert set(made.texts) == {("in", "lima"), ("to", "rome")}
+    pairs = Examples(("a red fox", "a blue fox"), ("red and blue", "the red one"), Labels((0, 1)))
+    alike = TaskData(Task("alike", "classification", pairs=True, classes=("no", "yes")), pairs, pairs)
+    made = texts_module.more_texts(alike, config, run, (), run.targets)
+    assert made is not None
+    assert set(zip(made.texts, made.pairs, strict=True)) <= {
+        ("a red fox", "the red one"),
+        ("a blue fox", "red and blue"),
+    }
+    with pytest.raises(ConfigError, match="'toy' has neither pairs nor tags to recombine"):
+        texts_module.more_texts(data, config, run, (), run.targets)
 
 
 def test_learning_rates_are_tried_in_the_time_given(world: World, data: TaskData, tmp_path: Path) -> None:

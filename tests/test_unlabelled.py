@@ -1,5 +1,6 @@
 """Unlabelled text: sentences near a task, words the teacher substitutes, new pairs, the user's own text."""
 
+import itertools
 import json
 import math
 from collections import Counter
@@ -15,9 +16,10 @@ from conftest import World, small_text
 from lilliput.corpus import Corpus, build_corpus
 from lilliput.errors import InputError
 from lilliput.models.teacher import Teacher, build_teacher, load_masked_lm
-from lilliput.tasks.task import Examples, Labels
+from lilliput.tasks.task import Examples, Labels, Task
 from lilliput.tokenizer import load_tokenizer
 from lilliput.unlabelled import recombination, sentences, substitution
+from lilliput.unlabelled.exchange import exchanged
 from lilliput.unlabelled.own import read_texts
 from lilliput.unlabelled.recombination import recombined
 from lilliput.unlabelled.sentences import near_sentences
@@ -263,6 +265,42 @@ def test_the_nearest_shares_the_rarest_words(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_texts_that_share_nothing_make_no_pairs() -> None:
     assert len(recombined(Examples(("one", "two"), ("three", "four")), 5, seed=0)) == 0
+
+
+# New texts with tags
+
+TAGGED = Task("t", "tagging", tags=("O", "B-artist", "I-artist", "B-city"), metric="f1")
+SONGS = Examples(
+    (("play", "nina", "simone", "now"), ("who", "is", "prince"), ("rain", "in", "rome"), ("stop",)),
+    labels=Labels(tags=((0, 1, 2, 0), (0, 0, 2), (0, 0, 3), (0,))),
+)
+
+
+def test_spans_are_exchanged_for_others_of_their_kind() -> None:
+    found = exchanged(SONGS, TAGGED, 10, seed=0)
+    assert set(found.texts) == {("play", "prince", "now"), ("who", "is", "nina", "simone")}
+    assert found.labels is None
+
+
+def test_every_span_of_a_text_is_exchanged_and_beginnings_part_spans() -> None:
+    names = tuple("abcdefgh")
+    examples = Examples((names,), labels=Labels(tags=((1, 1, 2, 0, 3, 3, 2, 1),)))
+    made = exchanged(examples, TAGGED, 1000, seed=0).texts
+    artists, cities = [("a",), ("b", "c"), ("g",), ("h",)], [("e",), ("f",)]
+    every = [
+        (*one, *two, "d", *first, *second, *three, *four)
+        for one, two, three, four in itertools.product(artists, repeat=4)
+        for first, second in itertools.product(cities, repeat=2)
+    ]
+    assert 0.6 * len(every) < len(made) == len(set(made))
+    assert set(made) <= set(every) - {names}
+    assert exchanged(examples, TAGGED, 50, seed=1).texts != exchanged(examples, TAGGED, 50, seed=2).texts
+    assert len(exchanged(examples, TAGGED, 50, seed=1)) == 50
+
+
+def test_texts_without_spans_make_no_others() -> None:
+    examples = Examples((("stop",),), labels=Labels(tags=((0,),)))
+    assert len(exchanged(examples, TAGGED, 5, seed=0)) == 0
 
 
 # The user's own text

@@ -20,7 +20,8 @@ class DistillationConfig:
     substitutions: int = 0
     """Copies of each example with some words replaced by guesses of the run's masked-LM teacher."""
     recombined: int = 0
-    """New pairs made of texts of different examples, where the task has pairs."""
+    """New pairs made of texts of different examples, where the task has pairs; where it has tags, new texts
+    in which spans of tagged words come from other examples."""
     hidden: float = 0.0
     """Weight of the squared distance between the words' last states, the student's mapped linearly."""
     relations: float = 0.0

@@ -11,6 +11,7 @@ from lilliput.lexicon import Lexicon
 from lilliput.models.teacher import Teacher
 from lilliput.run import RunDir
 from lilliput.tasks.task import Examples, TaskData
+from lilliput.unlabelled.exchange import exchanged
 from lilliput.unlabelled.own import read_texts
 from lilliput.unlabelled.recombination import recombined
 from lilliput.unlabelled.sentences import near_sentences
@@ -57,11 +58,14 @@ def _parts(
     near = _as_examples(similar, data) if similar else None
     if near is not None:
         yield near
-    if config.recombined and not task.pairs:
+    if config.recombined and not (task.pairs or task.tags):
         raise ConfigError(
-            f"the task '{task.name}' has no pairs to recombine; leave distillation.recombined at 0"
+            f"the task '{task.name}' has neither pairs nor tags to recombine; leave distillation.recombined "
+            "at 0"
         )
-    if config.recombined:
+    if config.recombined and task.tags:
+        yield exchanged(labelled, task, config.recombined, _SEED)
+    elif config.recombined:
         yield recombined(labelled, config.recombined, _SEED)
     if config.substitutions:
         yield _substituted(labelled, run, config.substitutions, cache)

@@ -1,0 +1,57 @@
+"""Texts with tags -> new texts, in which spans of tagged words come from other texts."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from lilliput.tasks.task import Examples, Task, Text
+
+_Span = tuple[str, int, int]
+"""What a span of tagged words is (x of B-x), where it begins and where it ends."""
+
+
+def exchanged(examples: Examples, task: Task, count: int, seed: int) -> Examples:
+    """Returns unlabelled new texts: examples whose every span is one of the same kind, from any example.
+
+    Mention replacement (Dai and Adel 2020), but of all mentions of a text and for a teacher to label, as not
+    every artist's name is one of a playlist too. Spans are drawn from the different ones of a kind, however
+    often each stands there. No text is one of the examples, and all are different.
+
+    Args:
+        examples: Texts as words, with their tags.
+        task: Names the tags.
+        count: Texts wanted; there are fewer where spans allow no more.
+        seed: Seed of the choice.
+    """
+    assert examples.labels is not None
+    spans = [list(_spans([task.tags[tag] for tag in tags])) for tags in examples.labels.tags]
+    kinds: dict[str, dict[Text, None]] = {}
+    for text, found in zip(examples.texts, spans, strict=True):
+        for kind, begin, end in found:
+            kinds.setdefault(kind, {})[text[begin:end]] = None
+    drawn_from = {kind: list(different) for kind, different in kinds.items()}
+    tagged = [number for number, found in enumerate(spans) if found]
+    known, made = set(examples.texts), dict[Text, None]()
+    rng = np.random.default_rng(seed)
+    for number in rng.choice(tagged, 2 * count) if tagged else ():  # as many again for those that are known
+        text, words, last = examples.texts[number], list[str](), 0
+        for kind, begin, end in spans[number]:
+            drawn = drawn_from[kind][rng.integers(len(drawn_from[kind]))]
+            words += [*text[last:begin], *drawn]
+            last = end
+        new = (*words, *text[last:])
+        if new not in known and len(made) < count:
+            made[new] = None
+    return Examples(tuple(made))
+
+
+def _spans(tags: Sequence[str]) -> Iterator[_Span]:
+    """Yields the spans of a text: a B-x, or an I-x that goes on with nothing, and every I-x behind it."""
+    begin, before = 0, ""
+    for place, tag in enumerate([*tags, "O"]):
+        kind = "" if tag == "O" else tag.removeprefix("B-").removeprefix("I-")
+        if kind == before and not tag.startswith("B-"):
+            continue
+        if before:
+            yield before, begin, place
+        begin, before = place, kind
