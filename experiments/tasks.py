@@ -30,14 +30,13 @@ EPOCHS = {"sst2": 1, "mrpc": 4, "stsb": 4, "sick": 4, "snips": 4}
 """Passes over the labelled examples at most, for encoders that no teacher teaches."""
 _STATES = {"hidden": 1.0, "relations": 1.0}
 DISTILLED = {
-    "stsb": (4, DistillationConfig(recombined=15_000, substitutions=1, **_STATES)),
-    "mrpc": (5, DistillationConfig(recombined=10_000, **_STATES)),
-    "sick": (5, DistillationConfig(recombined=10_000, **_STATES)),
-    "sst2": (4, DistillationConfig(**_STATES)),
-    "snips": (14, DistillationConfig(weight=0.5, substitutions=1, **_STATES)),
+    "stsb": (4, 7e-4, DistillationConfig(recombined=15_000, substitutions=1, **_STATES)),
+    "mrpc": (5, 7e-4, DistillationConfig(recombined=10_000, **_STATES)),
+    "sick": (5, 7e-4, DistillationConfig(recombined=10_000, **_STATES)),
+    "sst2": (4, 7e-4, DistillationConfig(**_STATES)),
+    "snips": (9.5, 1e-3, DistillationConfig(weight=0.5, recombined=26_000, **_STATES)),
 }
-"""Passes over labelled and unlabelled texts, and what is learnt of the teacher."""
-DISTILLED_RATE = 7e-4
+"""Passes over labelled and unlabelled texts, the learning rate, and what is learnt of the teacher."""
 AFTER = {"mrpc": "stsb", "sick": "stsb"}
 """Tasks that go on from the student distilled for another, if that is there: from it they have how two texts
 are compared, which no student has from masked words."""
@@ -98,13 +97,13 @@ def main() -> None:
         finetune(options.teacher, data, RunDir(out / "teacher"), taught)
         for way in [*ways, *(item.split("=", 1)[0] for item in options.also)]:
             if way == "distilled":
-                epochs, distillation = DISTILLED[task]
+                epochs, rate, distillation = DISTILLED[task]
                 before = RunDir(out / way).finetuned(AFTER.get(task, ""))
                 finetune(
                     str(before if task in AFTER and before.exists() else run.path),
                     data,
                     RunDir(out / way),
-                    FinetuningConfig(epochs=epochs, rate=DISTILLED_RATE, distillation=distillation),
+                    FinetuningConfig(epochs=epochs, rate=rate, distillation=distillation),
                     teacher=str(out / "teacher"),
                     unlabelled=[unlabelled[task]] if task in unlabelled else [],
                     seeds=options.seeds,
