@@ -106,6 +106,23 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(world: World)
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_what_was_drawn_before_changes_nothing(world: World) -> None:
+    examples = examples_of(CLASSES, 32, 1)
+    _, states = predict(
+        load_encoder(world.headless, CLASSES, 0.0, 9),
+        lesson_of(world, CLASSES, examples).encoded,
+        states=True,
+    )
+    assert states is not None
+    lesson = lesson_of(world, CLASSES, examples, states=states)
+    config = FinetuningConfig(epochs=1, rows=8, evaluations=1, distillation=DistillationConfig(hidden=1.0))
+    weights = []
+    for drawn in (1, 2):
+        torch.manual_seed(drawn)
+        weights.append(learn(world, CLASSES, config, lesson)[0].bert.encoder.layer[0].output.dense.weight)
+    assert torch.equal(*weights)
+
+
 def test_training_ends_where_the_metric_rests(world: World) -> None:
     patient = FinetuningConfig(epochs=40, rows=8, dropout=0.0, evaluations=40, patience=3)
     _, found = learn(world, CLASSES, patient)

@@ -121,7 +121,7 @@ def fit(
         exam: What decides which state is the best, and when to end.
         config: How to train.
         rate: Peak learning rate.
-        seed: Seeds the order of the examples and dropout.
+        seed: Seeds the order of the examples, dropout, and the map to the teacher's width.
         progress: Told the share of the steps that is done.
         seconds: Time after which training ends at the latest; the rate has then fallen to 0.
 
@@ -129,7 +129,11 @@ def fit(
         TrainingError: If the loss is not finite.
         Interrupted: If SIGTERM or SIGINT came.
     """
-    learner = _Learner(model, lesson, exam.task, config)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        learner = _Learner(
+            model, lesson, exam.task, config
+        )  # its map to the teacher's width begins at random
     steps = max(1, round(config.epochs * len(lesson.encoded) / config.rows))
     marks = {round((index + 1) * steps / config.evaluations) for index in range(config.evaluations)} | {steps}
     optimizer = torch.optim.AdamW(_groups(learner, config.weight_decay), fused=True)
