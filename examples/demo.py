@@ -26,11 +26,7 @@ TASK = "polarity"
 SENTENCES_PER_MINUTE = 1000
 """Labelled sentences to learn from for each minute of training, so that a short demo is short throughout."""
 TEACHER_LESSON = ("--set", "epochs=1", "--set", "evaluations=1")
-STUDENT_LESSON = (
-    *("--set", "epochs=4", "--set", "evaluations=4", "--set", "rate=0.0005"),
-    *("--set", "distillation.hidden=1", "--set", "distillation.relations=1"),
-)
-"""From labels alone, at its usual rate of 0.001, a student did not get beyond guessing."""
+STUDENT_LESSON = ("--set", "epochs=4", "--set", "evaluations=4", "--set", "rate=0.0005")
 BLANKS = (
     "this is one of the best [MASK] i have ever seen.",
     "the story is [MASK] but the actors are wonderful.",

@@ -28,13 +28,12 @@ from lilliput.tokenizer import load_tokenizer, save_tokenizer
 TEACHER_EPOCHS = {"sst2": 1, "mrpc": 3, "stsb": 4, "sick": 3, "snips": 7}
 EPOCHS = {"sst2": 1, "mrpc": 4, "stsb": 4, "sick": 4, "snips": 4}
 """Passes over the labelled examples at most, for encoders that no teacher teaches."""
-_STATES = {"hidden": 1.0, "relations": 1.0}
 DISTILLED = {
-    "stsb": (4, 7e-4, DistillationConfig(recombined=15_000, substitutions=1, **_STATES)),
-    "mrpc": (5, 7e-4, DistillationConfig(recombined=10_000, **_STATES)),
-    "sick": (5, 7e-4, DistillationConfig(recombined=10_000, **_STATES)),
-    "sst2": (4, 7e-4, DistillationConfig(**_STATES)),
-    "snips": (9.5, 1e-3, DistillationConfig(weight=0.5, recombined=26_000, **_STATES)),
+    "stsb": (4, 7e-4, DistillationConfig(recombined=15_000, substitutions=1)),
+    "mrpc": (5, 7e-4, DistillationConfig(recombined=10_000)),
+    "sick": (5, 7e-4, DistillationConfig(recombined=10_000)),
+    "sst2": (4, 7e-4, DistillationConfig()),
+    "snips": (9.5, 1e-3, DistillationConfig(weight=0.5, recombined=26_000)),
 }
 """Passes over labelled and unlabelled texts, the learning rate, and what is learnt of the teacher."""
 AFTER = {"mrpc": "stsb", "sick": "stsb"}

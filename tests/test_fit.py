@@ -196,7 +196,9 @@ def test_states_of_a_teacher_are_drawn_near(world: World, name: str) -> None:
     _, states = predict(load_encoder(world.headless, CLASSES, 0.0, 9), encoded, states=True)
     assert states is not None
     lesson = lesson_of(world, CLASSES, examples, states=states.astype(np.float16))
-    config = FinetuningConfig(dropout=0.0, distillation=DistillationConfig(**{name: 1.0}))
+    config = FinetuningConfig(
+        dropout=0.0, distillation=DistillationConfig(**{"hidden": 0.0, "relations": 0.0, name: 1.0})
+    )
     learner = fit_module._Learner(load_encoder(world.teacher, CLASSES, 0.0, 0), lesson, CLASSES, config)
     batch = make_batch(encoded, np.arange(32))
     optimizer = torch.optim.Adam(learner.parameters(), 1e-3)
@@ -207,7 +209,8 @@ def test_states_of_a_teacher_are_drawn_near(world: World, name: str) -> None:
         loss.backward()
         optimizer.step()
         losses.append(float(loss))
-    plain = fit_module._Learner(learner.model, lesson, CLASSES, FinetuningConfig(dropout=0.0))(batch)
+    scores_alone = dataclasses.replace(config, distillation=DistillationConfig(hidden=0.0, relations=0.0))
+    plain = fit_module._Learner(learner.model, lesson, CLASSES, scores_alone)(batch)
     assert losses[-1] - float(plain) < 0.7 * (losses[0] - math.log(2) * 0.5)
     assert losses[-1] < losses[0]
 

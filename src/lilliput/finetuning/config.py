@@ -22,9 +22,9 @@ class DistillationConfig:
     recombined: int = 0
     """New pairs made of texts of different examples, where the task has pairs; where it has tags, new texts
     in which spans of tagged words come from other examples."""
-    hidden: float = 0.0
+    hidden: float = 1.0
     """Weight of the squared distance between the words' last states, the student's mapped linearly."""
-    relations: float = 0.0
+    relations: float = 1.0
     """Weight of the divergence between the words' relations to each other in the last states."""
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class FinetuningConfig:
     rows: int = 32
     """Examples per step."""
     rate: float | None = None
-    """Peak learning rate; without it one that suits the encoder's width."""
+    """Peak learning rate; without it one that suits the encoder's width and the task."""
     warm_up: float = 0.1
     """Share of the steps over which the rate climbs from 0; afterwards it falls linearly to 0."""
     weight_decay: float = 0.01
