@@ -29,13 +29,13 @@ TEACHER_EPOCHS = {"sst2": 1, "mrpc": 3, "stsb": 4, "sick": 3, "snips": 7}
 EPOCHS = {"sst2": 1, "mrpc": 4, "stsb": 4, "sick": 4, "snips": 4}
 """Passes over the labelled examples at most, for encoders that no teacher teaches."""
 DISTILLED = {
-    "stsb": (4, 7e-4, DistillationConfig(recombined=15_000, substitutions=1)),
-    "mrpc": (5, 7e-4, DistillationConfig(recombined=10_000)),
-    "sick": (5, 7e-4, DistillationConfig(recombined=10_000)),
-    "sst2": (4, 7e-4, DistillationConfig()),
-    "snips": (9.5, 1e-3, DistillationConfig(weight=0.5, recombined=26_000)),
+    "stsb": (4, DistillationConfig(recombined=15_000, substitutions=1)),
+    "mrpc": (5, DistillationConfig(recombined=10_000)),
+    "sick": (5, DistillationConfig(recombined=10_000)),
+    "sst2": (4, DistillationConfig()),
+    "snips": (9.5, DistillationConfig(weight=0.5, recombined=26_000)),
 }
-"""Passes over labelled and unlabelled texts, the learning rate, and what is learnt of the teacher."""
+"""Passes over labelled and unlabelled texts, and what is learnt of the teacher."""
 AFTER = {"mrpc": "stsb", "sick": "stsb"}
 """Tasks that go on from the student distilled for another, if that is there: from it they have how two texts
 are compared, which no student has from masked words."""
@@ -96,13 +96,13 @@ def main() -> None:
         finetune(options.teacher, data, RunDir(out / "teacher"), taught)
         for way in [*ways, *(item.split("=", 1)[0] for item in options.also)]:
             if way == "distilled":
-                epochs, rate, distillation = DISTILLED[task]
+                epochs, distillation = DISTILLED[task]
                 before = RunDir(out / way).finetuned(AFTER.get(task, ""))
                 finetune(
                     str(before if task in AFTER and before.exists() else run.path),
                     data,
                     RunDir(out / way),
-                    FinetuningConfig(epochs=epochs, rate=rate, distillation=distillation),
+                    FinetuningConfig(epochs=epochs, distillation=distillation),
                     teacher=str(out / "teacher"),
                     unlabelled=[unlabelled[task]] if task in unlabelled else [],
                     seeds=options.seeds,

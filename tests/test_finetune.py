@@ -171,8 +171,18 @@ def test_learning_rates_are_tried_in_the_time_given(world: World, data: TaskData
     config = dataclasses.replace(QUICK, rate=None)
     found = finetune(world.teacher, data, RunDir(tmp_path), config, search_minutes=0.05)
     tried = {float(rate): value for rate, value in read_json(tmp_path / "finetuned/toy/search.json").items()}
-    assert sorted(tried) == pytest.approx([suitable_rate(32, tags=False) * times for times in (0.4, 1, 2.5)])
+    suits = suitable_rate(32, tags=False, taught=False)
+    assert sorted(tried) == pytest.approx([suits * times for times in (0.4, 1, 2.5)])
     assert tried[found.rate] == max(tried.values())
+
+
+@pytest.mark.parametrize(
+    ("tags", "taught", "ours"),
+    [(True, False, 1e-3), (True, True, 1e-3), (False, True, 7e-4), (False, False, 3e-4)],
+)
+def test_rates_suit_students_and_bert_base(tags: bool, taught: bool, ours: float) -> None:
+    assert suitable_rate(120, tags=tags, taught=taught) == pytest.approx(ours)
+    assert suitable_rate(768, tags=tags, taught=taught) == pytest.approx(2.4e-5)
 
 
 @pytest.mark.parametrize(
