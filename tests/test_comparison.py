@@ -1,11 +1,14 @@
 import dataclasses
+import io
 import json
+import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from conftest import World
-from lilliput.comparison import compare
+from lilliput.comparison import compare, render
 from lilliput.errors import StorageError
 from lilliput.finetuning.results import Finetuned, named
 from lilliput.models.task_model import load_encoder, save_task_model
@@ -118,3 +121,11 @@ def test_other_dev_sets_are_a_sentence(runs: tuple[Path, Path], tmp_path: Path, 
     predictions.write_text(predictions.read_text().replace('"a b"', '"z"'))
     with pytest.raises(StorageError, match="were scored on other dev sets"):
         compare([tmp_path / "other"], tmp_path, teacher=runs[0])
+
+
+def test_the_table_stands_whole_on_a_narrow_terminal(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    written = io.StringIO()
+    Console(file=written, width=80).print(render(compare([runs[1]], tmp_path, teacher=runs[0])))
+    shown = written.getvalue()
+    assert "…" not in shown
+    assert re.search(r"^ student +j +frame_accuracy +50\.0 ± 1\.1 +50\.0% ", shown, re.MULTILINE)

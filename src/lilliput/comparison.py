@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from rich.box import SIMPLE
 from rich.table import Table
 from scipy.stats import pearsonr
 
@@ -28,6 +29,8 @@ from lilliput.tasks.task import Examples, Task, spelled
 
 _COMPARED = ("gold", "predicted")
 """What lines of predictions hold."""
+_ON_TERMINAL = ("run", "task", "metric", "score", "kept", "folder", "ms")
+"""Columns that stand side by side in 80 characters."""
 _TIMED = 40
 """Times that each model answers the same short text."""
 
@@ -267,13 +270,14 @@ def _confusion_lines(counts: dict[str, dict[str, int]]) -> list[str]:
 
 
 def render(found: Comparison) -> Table:
-    """Returns the comparison as a table for the terminal."""
+    """Returns the comparison as a table for the terminal, of those columns that fit there."""
     headings, rows = _cells(found)
-    table = Table()
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("run", "task") else "right")
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in _ON_TERMINAL:
+        table.add_column(heading, justify="left" if heading in ("run", "task", "metric") else "right")
     for row in rows:
-        table.add_row(*row)
+        cells = dict(zip(headings, row, strict=True))
+        table.add_row(*(cells[heading] for heading in _ON_TERMINAL))
     return table
 
 
