@@ -130,10 +130,8 @@ def fit(
         Interrupted: If SIGTERM or SIGINT came.
     """
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        learner = _Learner(
-            model, lesson, exam.task, config
-        )  # its map to the teacher's width begins at random
+        torch.manual_seed(seed)  # the map to the teacher's width begins at random
+        learner = _Learner(model, lesson, exam.task, config)
     steps = max(1, round(config.epochs * len(lesson.encoded) / config.rows))
     marks = {round((index + 1) * steps / config.evaluations) for index in range(config.evaluations)} | {steps}
     optimizer = torch.optim.AdamW(_groups(learner, config.weight_decay), fused=True)

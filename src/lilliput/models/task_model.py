@@ -49,9 +49,10 @@ def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> Tas
     new = ("classifier", "bert.pooler")  # a masked-LM student has no pooler
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return load_weights(_model_class(task), name, head=new, config=config, ignore_mismatched_sizes=True)[
-            0
-        ]
+        model, _ = load_weights(
+            _model_class(task), name, head=new, config=config, ignore_mismatched_sizes=True
+        )
+    return model
 
 
 def labels_of(task: Task) -> tuple[str, ...]:
