@@ -6,18 +6,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conftest import World
 from lilliput.errors import ConfigError, InputError, ModelError, StorageError
 from lilliput.files import read_json
-from lilliput.finetuning import finetune as finetune_module, targets, texts as texts_module
+from lilliput.finetuning import finetune as finetune_module, fit as fit_module, targets, texts as texts_module
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
 from lilliput.finetuning.finetune import finetune, suitable_rate
 from lilliput.finetuning.results import Finetuned
-from lilliput.models.task_model import load_encoder, save_task_model
+from lilliput.models.task_model import TaskModel, load_encoder, save_task_model
 from lilliput.models.teacher import build_teacher, load_masked_lm
 from lilliput.run import RunDir
 from lilliput.tasks.loading import load_task
@@ -127,9 +129,35 @@ def test_a_student_learns_from_a_teacher_whose_words_are_read_once(
     found = finetune(world.headless, data, RunDir(tmp_path / "run"), config, **teacher)
     assert found.examples == {"train": 64, "dev": 24, "unlabelled": 2}
     assert found.mean["accuracy"] > 0.9
-    monkeypatch.setattr(targets, "predict", None)
+    monkeypatch.setattr(targets, "predict_rest", None)
     again = finetune(world.headless, data, RunDir(tmp_path / "run"), config, overwrite=True, **teacher)
     assert again.scores == found.scores
+
+
+def test_a_teacher_that_was_interrupted_reads_only_the_rest(
+    data: TaskData, taught: tuple[RunDir, Finetuned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = taught[0].finetuned("toy")
+    whole = targets.teacher_targets(folder, data.train, tmp_path / "whole", states=True)
+    rows, scores_of = list[int](), fit_module.task_scores
+
+    def counted(model: TaskModel, inputs: dict[str, Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
+        if len(rows) == 2:
+            rows.clear()
+            raise KeyboardInterrupt
+        rows.append(len(positions))
+        return scores_of(model, inputs, positions)
+
+    monkeypatch.setattr(fit_module, "_ROWS_TO_PREDICT", 20)
+    monkeypatch.setattr(fit_module, "task_scores", counted)
+    with pytest.raises(KeyboardInterrupt):
+        targets.teacher_targets(folder, data.train, tmp_path / "parts", states=True)
+    parts = targets.teacher_targets(folder, data.train, tmp_path / "parts", states=True)
+    assert sum(rows) == len(data.train) - 2 * 20
+    for one, other in zip(whole, parts, strict=True):
+        assert one is not None
+        assert other is not None
+        np.testing.assert_allclose(one, other, atol=1e-2)
 
 
 def test_words_are_substituted_once_for_all_calls(

@@ -66,31 +66,53 @@ class Fitted:
     """Time they took, evaluations included."""
 
 
-def predict(
-    model: TaskModel, encoded: Encoded, *, states: bool = False, progress: Bar | None = None
-) -> tuple[Floats, States | None]:
+def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tuple[Floats, States | None]:
     """Returns a model's scores of all slots [K, C] and, if asked for, its states of all words [W, D].
 
-    What was cut off is not a number. The model is in evaluation mode afterwards. A bar shows examples.
+    What was cut off is not a number. The model is in evaluation mode afterwards.
+    """
+    scores = np.full((len(encoded.slots.flat), model.classifier.out_features), np.nan, np.float32)
+    words = (
+        np.full((len(encoded.words.flat), model.config.hidden_size), np.nan, np.float16) if states else None
+    )
+    predict_rest(model, encoded, scores, words)
+    return scores, words
+
+
+def predict_rest(
+    model: TaskModel,
+    encoded: Encoded,
+    scores: Floats,
+    states: States | None = None,
+    progress: Bar | None = None,
+) -> None:
+    """Fills in a model's scores of slots, and its states of words, where these are not numbers yet.
+
+    The model is in evaluation mode afterwards.
+
+    Args:
+        model: What predicts.
+        encoded: What it reads.
+        scores: The scores of all slots [K, C].
+        states: The last states at every word's first piece [W, D].
+        progress: Shows examples.
     """
     model.train(False)
-    columns = model.classifier.out_features
-    scores = np.full((len(encoded.slots.flat), columns), np.nan, np.float32)
-    words = np.full((len(encoded.words.flat) if states else 0, model.config.hidden_size), np.nan, np.float16)
     done = 0
     with torch.inference_mode(), parametrize.cached(), _precision(model):  # weights are rounded once
         for batch in batches(encoded, _ROWS_TO_PREDICT, seed=None):
-            moved = batch.to(model.device)
-            found, hidden = task_scores(model, moved.inputs, moved.positions)
-            scores[batch.slots.numpy()] = found.cpu().numpy()
-            if states:
-                there = batch.words >= 0
-                of_words = hidden.flatten(0, 1)[moved.word_positions[there.to(model.device)]]
-                words[batch.words[there].numpy()] = of_words.half().cpu().numpy()
             done += len(batch.words)
             if progress is not None:
                 progress.update(done)
-    return scores, words if states else None
+            if not np.isnan(scores[batch.slots.numpy()]).any():
+                continue
+            moved = batch.to(model.device)
+            found, hidden = task_scores(model, moved.inputs, moved.positions)
+            if states is not None:
+                there = batch.words >= 0
+                of_words = hidden.flatten(0, 1)[moved.word_positions[there.to(model.device)]]
+                states[batch.words[there].numpy()] = of_words.half().cpu().numpy()
+            scores[batch.slots.numpy()] = found.cpu().numpy()
 
 
 def examine(model: TaskModel, exam: Exam) -> dict[str, float]:

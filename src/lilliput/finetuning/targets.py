@@ -1,6 +1,7 @@
 """What a fine-tuned teacher says of examples: read once and kept on disk for all seeds and runs after."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from accelerate import Accelerator
 from lilliput.errors import ModelError, StorageError
 from lilliput.files import digest_folder, digest_value, writing
 from lilliput.finetuning.encoded import encode, task_tokenizer
-from lilliput.finetuning.fit import Floats, States, predict
+from lilliput.finetuning.fit import Floats, States, predict_rest
 from lilliput.models.task_model import load_task, load_task_model
 from lilliput.progress import bar
 from lilliput.run import RunDir
@@ -48,8 +49,8 @@ def teacher_targets(
 ) -> tuple[Floats, States | None]:
     """Returns a teacher's scores of all slots [K, C] and, if asked for, its states of all words [W, T].
 
-    What is in the cache from an earlier call is read from there. Where the teacher cut a text off, rows are
-    not numbers.
+    What is in the cache from an earlier call is read from there, and where that was interrupted, only the
+    rest is read by the teacher. Where the teacher cut a text off, rows are not numbers.
 
     Args:
         folder: The fine-tuned teacher.
@@ -64,11 +65,31 @@ def teacher_targets(
         model, task = load_task_model(folder)
         model.to(Accelerator().device)
         encoded = encode(examples, task, task_tokenizer(str(folder)), model.config.max_position_embeddings)
+        of_slots = len(encoded.slots.flat), model.classifier.out_features, np.float32
+        of_words = len(encoded.words.flat), model.config.hidden_size, np.float16
+        begun = [_begun(path, *size) for path, size in zip(wanted, (of_slots, of_words), strict=False)]
         with bar("The teacher reads texts, once", len(encoded)) as progress:
-            scores, words = predict(model, encoded, states=states, progress=progress)
-        arrays: list[npt.NDArray[Any]] = [scores, *([] if words is None else [words])]
-        for path, array in zip(wanted, arrays, strict=True):
-            with writing(path) as file:
-                np.save(file, array, allow_pickle=False)
+            predict_rest(model, encoded, *begun, progress=progress)
+        for path in wanted:
+            _partial(path).replace(path)
     found = [np.load(path, mmap_mode="c", allow_pickle=False) for path in wanted]
     return found[0], found[1] if states else None
+
+
+def _begun(path: Path, rows: int, columns: int, dtype: type[np.floating[Any]]) -> npt.NDArray[Any]:
+    """Opens an array on disk as an earlier call left it, or makes one in which nothing is a number yet.
+
+    All its room is taken at once, so that a disk too small for it says so before the teacher reads.
+    """
+    partial = _partial(path)
+    if not partial.exists():
+        header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (rows, columns)}
+        row = np.full(columns, np.nan, dtype).tobytes()
+        with writing(partial) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            file.writelines(itertools.repeat(row, rows))
+    return np.lib.format.open_memmap(partial, mode="r+")
+
+
+def _partial(path: Path) -> Path:
+    return path.with_suffix(".partial")
