@@ -84,6 +84,7 @@ def predict_rest(
     encoded: Encoded,
     scores: Floats,
     states: States | None = None,
+    *,
     progress: Bar | None = None,
 ) -> None:
     """Fills in a model's scores of slots, and its states of words, where these are not numbers yet.

@@ -65,9 +65,10 @@ def teacher_targets(
         model, task = load_task_model(folder)
         model.to(Accelerator().device)
         encoded = encode(examples, task, task_tokenizer(str(folder)), model.config.max_position_embeddings)
-        of_slots = len(encoded.slots.flat), model.classifier.out_features, np.float32
-        of_words = len(encoded.words.flat), model.config.hidden_size, np.float16
-        begun = [_begun(path, *size) for path, size in zip(wanted, (of_slots, of_words), strict=False)]
+        of_slots = len(encoded.slots.flat), model.classifier.out_features
+        of_words = len(encoded.words.flat), model.config.hidden_size
+        kinds = zip(wanted, (of_slots, of_words), ("<f4", "<f2"), strict=False)
+        begun = [_begun(path, shape, dtype) for path, shape, dtype in kinds]
         with bar("The teacher reads texts, once", len(encoded)) as progress:
             predict_rest(model, encoded, *begun, progress=progress)
         for path in wanted:
@@ -76,18 +77,18 @@ def teacher_targets(
     return found[0], found[1] if states else None
 
 
-def _begun(path: Path, rows: int, columns: int, dtype: type[np.floating[Any]]) -> npt.NDArray[Any]:
+def _begun(path: Path, shape: tuple[int, int], dtype: str) -> npt.NDArray[Any]:
     """Opens an array on disk as an earlier call left it, or makes one in which nothing is a number yet.
 
     All its room is taken at once, so that a disk too small for it says so before the teacher reads.
     """
     partial = _partial(path)
     if not partial.exists():
-        header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (rows, columns)}
-        row = np.full(columns, np.nan, dtype).tobytes()
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        row = np.full(shape[1], np.nan, dtype).tobytes()
         with writing(partial) as file:
             np.lib.format.write_array_header_1_0(file, header)
-            file.writelines(itertools.repeat(row, rows))
+            file.writelines(itertools.repeat(row, shape[0]))
     return np.lib.format.open_memmap(partial, mode="r+")
 
 
