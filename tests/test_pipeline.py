@@ -15,12 +15,13 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from conftest import LENGTH, STUDENT_PIECES, World, small_text
 from lilliput import training
-from lilliput.compression import BERT_BASE_BYTES, BERT_BASE_PARAMETERS, Summary, compress, evaluate, render
+from lilliput.compression import compress, evaluate
 from lilliput.config import Recipe
 from lilliput.errors import ConfigError, InputError, StorageError
 from lilliput.models.student import load_student, parameter_count
 from lilliput.recipes import RECIPES, tiny
 from lilliput.run import RunDir
+from lilliput.summary import BERT_BASE_BYTES, BERT_BASE_PARAMETERS, Summary, render
 
 Shrink = Callable[..., Recipe]
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from conftest import STUDENT_PIECES, World, small_text
-from lilliput import cli, compression
+from lilliput import cli, summary as summary_module
 from lilliput.checkpoint import Position, save_checkpoint
 from lilliput.compression import compress
 from lilliput.config import Budget, LexiconConfig, ObjectiveWeights, OptimizerConfig
@@ -432,7 +432,7 @@ def test_compress_says_what_it_expects_and_how_far_that_was_off(
     summary = compress(world.teacher, [str(world.text)], tmp_path / "run", recipe, workers=1)
     said = capsys.readouterr().err
     assert said.index("Expected on this machine") < said.index("teacher: ")
-    table = shown(compression.render(summary))
+    table = shown(summary_module.render(summary))
     lines = {line.split("│")[1].strip(): line for line in table.splitlines() if line.count("│") == 5}
     assert summary.estimate is not None
     stages = summary.estimate["stages"]

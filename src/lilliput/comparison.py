@@ -17,6 +17,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from scipy.stats import pearsonr
 
+from lilliput.differences import write_differences
 from lilliput.errors import StorageError
 from lilliput.files import read_json, read_json_lines, write_json, writing
 from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
@@ -25,7 +26,7 @@ from lilliput.models.task_model import load_task_model
 from lilliput.run import RunDir
 from lilliput.settings import build
 from lilliput.tasks.metrics import confusion
-from lilliput.tasks.task import Examples, Task, spelled
+from lilliput.tasks.task import Examples, Task
 
 _COMPARED = ("gold", "predicted")
 """What lines of predictions hold."""
@@ -116,7 +117,10 @@ def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> 
     for model, milliseconds in zip(models, latency, strict=True):
         theirs = of_teacher.get(model.task.name)
         if theirs is not None and theirs is not model:
-            _write_differences(model, theirs, out / "differences")
+            place = out / "differences" / f"{model.run.name}-{model.task.name}.md"
+            write_differences(
+                place, model.task, (model.run.name, model.lines), (theirs.run.name, theirs.lines)
+            )
         entries.append(_entry(model, theirs, milliseconds))
     found = Comparison(teacher.name if teacher else None, tuple(entries))
     write_json(out / "comparison.json", dataclasses.asdict(found))
@@ -201,47 +205,6 @@ def _milliseconds(models: Sequence[_Model]) -> list[float]:
                 spent.append(time.perf_counter() - started)
     torch.set_num_threads(threads)
     return [median(spent) * 1e3 for spent in seconds]
-
-
-def _write_differences(model: _Model, teacher: _Model, folder: Path) -> None:
-    """Writes the dev examples on which a model and the teacher differ, those where it is wrong first."""
-    pairs = list(zip(model.lines, teacher.lines, strict=True))
-    if model.task.kind == "regression":
-        pairs.sort(key=lambda pair: -abs(pair[0]["predicted"]["label"] - pair[1]["predicted"]["label"]))
-        pairs = pairs[:100]
-    else:
-        pairs = [(mine, theirs) for mine, theirs in pairs if mine["predicted"] != theirs["predicted"]]
-        pairs.sort(key=lambda pair: pair[0]["predicted"] == pair[0]["gold"])
-    parts = [
-        f"# {model.task.name}: {len(pairs):,} examples where {model.run.name} and {teacher.run.name} differ\n"
-    ]
-    for mine, theirs in pairs:
-        texts = [mine["text"], *([mine["pair"]] if "pair" in mine else [])]
-        shown = " | ".join(spelled(text) for text in texts)
-        parts.append(
-            f"- {shown}\n"
-            + "".join(
-                f"  - {who}: {_shown(said, mine)}\n"
-                for who, said in (
-                    ("true", mine["gold"]),
-                    (teacher.run.name, theirs["predicted"]),
-                    (model.run.name, mine["predicted"]),
-                )
-            )
-        )
-    with writing(folder / f"{model.run.name}-{model.task.name}.md") as file:
-        file.write("\n".join(parts).encode())
-
-
-def _shown(said: dict[str, Any], line: dict[str, Any]) -> str:
-    """Returns a label as text; of tags the words that have one."""
-    parts = []
-    if "label" in said:
-        parts.append(said["label"] if isinstance(said["label"], str) else f"{said['label']:.2f}")
-    if "tags" in said:
-        words = zip(line["text"], said["tags"], strict=True)
-        parts.append(", ".join(f"{word}/{tag}" for word, tag in words if tag != "O") or "no tags")
-    return "; ".join(parts)
 
 
 def markdown(found: Comparison) -> str:

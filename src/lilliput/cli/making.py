@@ -178,7 +178,8 @@ def compress(
         checkpoint_minutes: Minutes between checkpoints.
         overwrite: Make anew what was made from other inputs.
     """
-    from lilliput.compression import compress as run_all, render
+    from lilliput.compression import compress as run_all
+    from lilliput.summary import render
 
     summary = run_all(
         teacher,
