@@ -6,8 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from accelerate import Accelerator
-from pytorch_optimizer import Muon
-from torch import Tensor, nn
+from torch import Tensor
 
 from conftest import LENGTH, World, stir
 from lilliput import step as step_module
@@ -16,7 +15,7 @@ from lilliput.config import BatchConfig, ObjectiveWeights, OptimizerConfig, Stud
 from lilliput.errors import TrainingError
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import build_teacher, load_masked_lm
-from lilliput.step import Stepper, Trainees, build_optimizer, learning_rate, training_dtype
+from lilliput.step import Stepper, Trainees
 
 ALL = ObjectiveWeights(
     teacher_masked_lm=1.0, student_masked_lm=0.7, projection_down=1e-2, projection_up=2e-2, soft_labels=0.5
@@ -228,18 +227,6 @@ def test_steps_lower_the_loss(world: World, name: str) -> None:
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_each_model_has_its_own_rate(world: World) -> None:
-    rates, decays = {}, {}
-    trainees = made(world)
-    optimizer = build_optimizer(trainees, OptimizerConfig(student_rate=0.3, teacher_rate=0.1))
-    for group in optimizer.param_groups:
-        for item in group["params"]:
-            rates[id(item)], decays[id(item)] = group["peak"], group["weight_decay"]
-    for name, item in trainees.named_parameters():
-        assert rates[id(item)] == (0.1 if name.startswith("teacher.") else 0.3), name
-        assert (decays[id(item)] > 0) == (item.dim() > 1), name
-
-
 OPTIONS = {
     "student_rate": 1e-3,
     "teacher_rate": 1e-3,
@@ -285,17 +272,6 @@ def test_models_that_nothing_links_train_as_if_alone(world: World, name: str) ->
             stepper.step(batches(world, step=step), step + 1, done=0.5)
     theirs = weights_of(both)
     assert all(torch.equal(item, theirs[key]) for key, item in weights_of(alone).items())
-
-
-def test_the_rate_climbs_to_its_peak_and_falls_to_nothing() -> None:
-    rates = [learning_rate(2.0, done, warm_up=0.25) for done in (0.0, 0.125, 0.25, 0.625, 1.0, 1.1)]
-    assert rates == pytest.approx([0.0, 1.0, 2.0, 1.0, 0.0, 0.0])
-
-
-def test_without_warm_up_the_rate_begins_at_its_peak() -> None:
-    assert [learning_rate(2.0, done, warm_up=0.0) for done in (0.0, 0.5, 1.0)] == pytest.approx(
-        [2.0, 1.0, 0.0]
-    )
 
 
 def test_the_rate_of_a_step_hangs_on_what_is_done(world: World) -> None:
@@ -359,14 +335,6 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(world: World) -> No
 # Precision
 
 
-def test_bfloat16_is_chosen_where_the_processor_has_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    for tiles in (True, False):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda tiles=tiles: {"amx_bf16": tiles})
-        found.append(training_dtype(torch.device("cpu")))
-    assert found == [torch.bfloat16, torch.float32]
-
-
 def test_bfloat16_trains_everything_too(world: World) -> None:
     trainees = made(world)
     before, stepper = weights_of(trainees), stepper_of(trainees)
@@ -375,27 +343,3 @@ def test_bfloat16_trains_everything_too(world: World) -> None:
     assert stepper.step(batches(world), 1, done=0.5) == pytest.approx(exact, rel=0.05)
     assert changed(before, trainees) == set(before)
     assert all(item.dtype == torch.float32 for item in trainees.parameters())
-
-
-@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (12, 12)])
-def test_muon_takes_the_librarys_steps_in_the_precision_of_training(
-    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    weights = [nn.Linear(shape[1], shape[0], bias=False) for _ in range(2)]
-    before = weights[0].weight.detach().clone()
-    weights[1].load_state_dict(weights[0].state_dict())
-    products: list[torch.dtype] = []
-    multiply = torch.bmm
-
-    def counted(first: torch.Tensor, *others: torch.Tensor, **options: torch.Tensor) -> torch.Tensor:
-        products.append(first.dtype)
-        return multiply(first, *others, **options)
-
-    monkeypatch.setattr(torch, "bmm", counted)
-    for weight, kind in zip(weights, (step_module._Muon, Muon), strict=True):
-        group = {"params": list(weight.parameters()), "use_muon": True, "lr": 0.1, "weight_decay": 0.0}
-        weight.weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-        kind([group], use_adjusted_lr=True).step()
-    assert set(products) == {step_module.training_dtype(torch.device("cpu"))}
-    step = weights[0].weight - before
-    torch.testing.assert_close(step, weights[1].weight - before, atol=0.05 * float(step.abs().max()), rtol=0)

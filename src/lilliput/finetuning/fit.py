@@ -18,9 +18,9 @@ from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
 from lilliput.models.task_model import TaskModel, task_scores
 from lilliput.objectives import classification, hidden_states, relations, soft_labels, squared_error
+from lilliput.optimizers import learning_rate, training_dtype
 from lilliput.processes import signals
 from lilliput.progress import Bar
-from lilliput.step import learning_rate, training_dtype
 from lilliput.tasks.metrics import score
 from lilliput.tasks.task import Labels, Task
 

@@ -21,6 +21,7 @@ from lilliput.errors import ConfigError
 from lilliput.files import read_json
 from lilliput.lexicon import Lexicon
 from lilliput.models.teacher import load_teacher_config
+from lilliput.optimizers import training_dtype
 from lilliput.planning.estimate import Estimate, estimate_stage, size
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.gpus import Gpu, find_gpu, gpu_pace
@@ -29,7 +30,6 @@ from lilliput.planning.samples import made_up_sample, sample_text, stand_in_toke
 from lilliput.run import RunDir, StageDir
 from lilliput.settings import build
 from lilliput.stages import check_student
-from lilliput.step import training_dtype
 from lilliput.tokenizer import load_tokenizer
 
 _SAMPLE_BYTES = 8_000_000
