@@ -15,6 +15,7 @@ from lilliput.config import BatchConfig, ObjectiveWeights, OptimizerConfig, Stud
 from lilliput.errors import TrainingError
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import build_teacher, load_masked_lm
+from lilliput.optimizers import build_optimizer
 from lilliput.step import Stepper, Trainees
 
 ALL = ObjectiveWeights(
@@ -225,6 +226,18 @@ def test_steps_lower_the_loss(world: World, name: str) -> None:
     stepper = stepper_of(trainees, name=name, student_rate=2e-2)
     losses = [stepper.step(batches(world), step, done=0.5)["student_masked_lm"] for step in range(1, 16)]
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_each_model_has_its_own_rate(world: World) -> None:
+    rates, decays = {}, {}
+    trainees = made(world)
+    optimizer = build_optimizer(trainees, OptimizerConfig(student_rate=0.3, teacher_rate=0.1))
+    for group in optimizer.param_groups:
+        for item in group["params"]:
+            rates[id(item)], decays[id(item)] = group["peak"], group["weight_decay"]
+    for name, item in trainees.named_parameters():
+        assert rates[id(item)] == (0.1 if name.startswith("teacher.") else 0.3), name
+        assert (decays[id(item)] > 0) == (item.dim() > 1), name
 
 
 OPTIONS = {
