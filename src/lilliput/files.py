@@ -47,10 +47,23 @@ def write_json(path: Path, value: Any) -> None:
         file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
+def parse_json(content: str | bytes) -> Any:
+    """Returns the value that a JSON text holds; raises ValueError, and nothing else, where it holds none.
+
+    >>> parse_json("[" * 100_000)
+    Traceback (most recent call last):
+    ValueError: its values are nested too deeply
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
+
+
 def read_json(path: Path) -> Any:
     """Reads JSON that lilliput wrote; raises StorageError when it is missing or cut short."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -61,7 +74,7 @@ def read_json_lines(path: Path) -> list[Any]:
     """Reads a file with JSON in each line; raises StorageError when it is missing or damaged."""
     try:
         with path.open(encoding="utf-8") as lines:  # str.splitlines would cut texts at U+0085 or U+2028 too
-            return [json.loads(line) for line in lines]
+            return [parse_json(line) for line in lines]
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
