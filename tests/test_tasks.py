@@ -389,7 +389,11 @@ REFUSED = {
     "one tag": ("x.conll", "a O\nb O\n", r"no word of \S+ has a tag other than O"),
     "too few tags": ("x.csv", "text,tags\na b,O B-x\na b c,O O\n", r"line 3 of \S+ has 3 words but 2 tags"),
     "no tags": ("x.jsonl", '{"tokens":["a"],"tags":["B-x"]}\n{"tokens":["b"]}', r"line 2 of \S+ has no tags"),
-    "tags without B": ("x.conll", "a O\n\nb O\nc PER\n", r"line 4 of \S+ has 'PER' for a tag .*B-PER I-PER"),
+    "a tag without B": (
+        "x.conll",
+        "a B-LOC\nb I-LOC\n\nb O\nc PER\n",
+        r"line 5 of \S+ has 'PER' for a tag .*'PER' has no reading beside 'B-LOC', 'I-LOC'; .*B-PER",
+    ),
     "tags that are numbers": ("x.jsonl", '{"tokens":["a"],"tags":[3]}', r"line 1 of \S+ has 3 for a tag"),
     "empty word": ("x.jsonl", '{"tokens":["a"," "],"tags":["B-x","O"]}', r"word 2 in column 'tokens' is ' '"),
     "unknown format": ("x.txt", "a 0\n", r"x.txt is of no format .* ends in .jsonl, "),

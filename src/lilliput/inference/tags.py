@@ -35,7 +35,7 @@ Span = tuple[str, int, int]
 
 _GO_ON, _CLOSE = "IMEL", "ELSUW"
 """Letters that go on with a slot, and those after which it is closed."""
-_FAMILIES = {"BIOES": "ESMW", "BILOU": "LU"}
+FAMILIES = {"BIOES": "ESMW", "BILOU": "LU"}
 """Letters that count beside B and I, by the notation that has them."""
 
 
@@ -61,7 +61,7 @@ class Notation(NamedTuple):
         known = names.get("B", set()) | names.get("I", set())
         families = [
             family
-            for family in _FAMILIES.values()
+            for family in FAMILIES.values()
             if any(names.get(letter, set()) & known for letter in family)
         ]
         return cls("".join(["BI", *families]) if known else "")
@@ -97,6 +97,38 @@ class Notation(NamedTuple):
             closes = tag == "O" or (letter and letter in _CLOSE)
             open_for = None if closes else (bool(letter), name)
         return found
+
+    def bio(self, tags: Sequence[str]) -> list[str]:
+        """Returns the tags of a text's words with B-x at the first word of each span and I-x at its others.
+
+        Plain tags stay as they are.
+
+        >>> Notation.of(["O", "B-x", "E-x", "S-x"]).bio(["S-x", "B-x", "E-x", "O"])
+        ['B-x', 'B-x', 'I-x', 'O']
+        """
+        turned = list(tags)
+        for name, first, after in self.spans(tags):
+            if self.parts(tags[first])[0]:
+                turned[first:after] = [f"B-{name}", *[f"I-{name}"] * (after - first - 1)]
+        return turned
+
+
+def inner(tag: str) -> str:
+    """Returns the tag of the words behind the first where a word with that tag is read as several.
+
+    >>> [inner(tag) for tag in ("B-city", "I-city", "O", "NOUN")]
+    ['I-city', 'I-city', 'O', 'NOUN']
+    """
+    return f"I-{tag[2:]}" if tag.startswith("B-") and len(tag) > 2 else tag
+
+
+def with_inner(tags: Sequence[str]) -> tuple[str, ...]:
+    """Returns tags with O, and with I-x behind them for each B-x that has none.
+
+    >>> with_inner(["O", "B-city"])
+    ('O', 'B-city', 'I-city')
+    """
+    return tuple(dict.fromkeys([*tags, *map(inner, tags), "O"]))
 
 
 def join_tags(text: str, words: Sequence[Word], tags: Iterable[str] = ()) -> tuple[Slot, ...]:
