@@ -9,6 +9,7 @@ tag of its first word in the text, as the literature has it, stands beside them 
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from lilliput.inference.tags import Notation
 from lilliput.tasks.task import Labels, Task
@@ -17,6 +18,8 @@ GIVEN_WORDS = "_given_words"
 """The end of the names of scores by the words of the data set."""
 _OF_ONE_TAG = "f1 of "
 """How the names of the scores of single tags begin."""
+
+_Value = TypeVar("_Value")
 
 
 def score(
@@ -45,7 +48,7 @@ def score(
     return found | {f"{name}{GIVEN_WORDS}": value for name, value in by_given.items() if name not in same}
 
 
-def of_all(scores: Mapping[str, float]) -> dict[str, float]:
+def of_all(scores: Mapping[str, _Value]) -> dict[str, _Value]:
     """Returns the scores without those of single tags, which are many."""
     return {name: value for name, value in scores.items() if not name.startswith(_OF_ONE_TAG)}
 

@@ -80,9 +80,7 @@ def in_bio(data: TaskData) -> TaskData:
 
     There is an I-x for each B-x, even where no span has two words, as one word may be read as several: o'hare.
     """
-    train, dev = (
-        replace(part, labels=bio_labels(data.task, part.labels)) for part in (data.train, data.dev)
-    )
+    train, dev = (replace(part, labels=bio_labels(data.task, part.labels)) for part in (data.train, data.dev))
     return replace(data, task=bio_task(data.task), train=train, dev=dev)
 
 
@@ -90,7 +88,7 @@ def bio_task(task: Task) -> Task:
     """Returns a task with the tags that `in_bio` gives it; tags that are such already keep their index."""
     if not task.tags:
         return task
-    return replace(task, tags=with_inner([tag for name in task.tags for tag in _bio(task, [name])]))
+    return replace(task, tags=with_inner([tag for name in task.tags for tag in bio_tags(task, [name])]))
 
 
 def bio_labels(task: Task, labels: Labels | None) -> Labels | None:
@@ -98,12 +96,12 @@ def bio_labels(task: Task, labels: Labels | None) -> Labels | None:
     if labels is None or not labels.tags:
         return labels
     index_of = {tag: index for index, tag in enumerate(bio_task(task).tags)}
-    names = (_bio(task, [task.tags[tag] for tag in row]) for row in labels.tags)
+    names = (bio_tags(task, [task.tags[tag] for tag in row]) for row in labels.tags)
     return replace(labels, tags=tuple(tuple(index_of[tag] for tag in row) for row in names))
 
 
-def _bio(task: Task, tags: list[str]) -> list[str]:
-    """Returns the tags of a text without other letters than B and I, which stay as they are."""
+def bio_tags(task: Task, tags: list[str]) -> list[str]:
+    """Returns the tags of a text, which a model of the task may say, as those of `bio_task` of it."""
     notation = Notation.of(task.tags)
     return notation.bio(tags) if {*notation.letters} - {*"BI"} else tags
 
