@@ -146,7 +146,7 @@ def odd(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir,
     """A run with a model of words with punctuation inside, some texts longer than its 48 positions."""
     run = RunDir(tmp_path_factory.mktemp("odd"))
     data = TaskData(ODD_TASK, odd_examples(96, 1), odd_examples(40, 2))
-    config = FinetuningConfig(epochs=8, rows=8, rate=5e-3, dropout=0.0, evaluations=2)
+    config = FinetuningConfig(epochs=16, rows=8, rate=5e-3, dropout=0.0, evaluations=2)
     return run, finetune(world.teacher, data, run, config)
 
 

@@ -20,7 +20,6 @@ from lilliput.finetuning.results import (
     read_results,
 )
 from lilliput.finetuning.words import TextWord, text_labels, text_words
-from lilliput.inference.answers import Tagging
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.card import Card, CardScore
 from lilliput.inference.format import PROGRAM, finish
@@ -200,6 +199,7 @@ def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float
         for answer, row in zip(answers, words, strict=True)
     ]
     learnt, labels = bio_task(task), bio_labels(task, examples.labels)
+    assert labels is not None
     return score(learnt, text_labels(learnt, labels, given), labels_named(learnt, said), given)
 
 
@@ -210,7 +210,7 @@ def _named(task: Task, answer: Any) -> dict[str, Any]:
     return {"label": (answer.classification if task.tags else answer).label} if task.classes else {}
 
 
-def _tags(answer: Tagging, words: Sequence[TextWord]) -> list[str]:
+def _tags(answer: Any, words: Sequence[TextWord]) -> list[str]:
     """Returns the tag of each word of a text; those that were cut off are outside."""
     by_start = {word.start: word.tag for word in answer.words}
     return [by_start.get(word.start, "O") for word in words]

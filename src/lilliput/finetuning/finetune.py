@@ -142,7 +142,7 @@ def _rules(encoder: str, task: Task) -> dict[str, Any]:
 
 
 def _positions(encoder: str, teacher: Path | None) -> int:
-    """Returns the pieces that encoder and teacher both read, so that both are given the same of long texts."""
+    """Returns the pieces that encoder and teacher both read: both are given the same of long texts."""
     names = [encoder, *([] if teacher is None else [str(teacher)])]
     return min(load_teacher_config(name).max_position_embeddings for name in names)
 

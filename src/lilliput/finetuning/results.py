@@ -1,7 +1,6 @@
 """What a fine-tuning came to: its figures, and what the kept model says of each dev example."""
 
 import json
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,7 +104,7 @@ def write_predictions(
 
 
 def examples_from(task: Task, lines: Sequence[Mapping[str, Any]]) -> Examples:
-    """Returns the dev examples that predictions are of, with what is true of them; tags are of given words."""
+    """Returns the dev examples that predictions are of, with what is true; tags are of given words."""
     texts = tuple(line["text"] if isinstance(line["text"], str) else tuple(line["text"]) for line in lines)
     true = [dict(line["gold"]) for line in lines]
     if task.tags:
@@ -133,9 +132,8 @@ def is_same(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     """Whether two models predict the same of an example, by given words where they read it in other words."""
     if mine.get("words") == theirs.get("words"):
         return bool(mine["predicted"] == theirs["predicted"])
-    labels = (line["predicted"].get("label") for line in (mine, theirs))
-    tags = (given_tags(line, "predicted") for line in (mine, theirs))
-    return operator.eq(*labels) and operator.eq(*tags)
+    said = [(line["predicted"].get("label"), given_tags(line, "predicted")) for line in (mine, theirs)]
+    return said[0] == said[1]
 
 
 def named(task: Task, labels: Labels, index: int) -> dict[str, Any]:

@@ -39,8 +39,8 @@ def find_teacher(name: str, task: Task) -> Path:
     found = load_task(folder)
     if task.tags and found.tags and not is_of_text(folder):
         raise ModelError(
-            f"the teacher in {folder} was fine-tuned by an earlier version of lilliput, for tags of whole given "
-            "words alone, and knows none for ' and hare in o'hare; fine-tune it again with --overwrite"
+            f"the teacher in {folder} was fine-tuned by an earlier version of lilliput, which taught no tags "
+            "for ' and hare in o'hare; fine-tune it again with --overwrite"
         )
     for what in ("kind", "pairs", "classes", "tags"):
         theirs, ours = getattr(found, what), getattr(task, what)

@@ -1,8 +1,8 @@
-"""Texts of given words -> the words that a tokenizer finds in them when they are read as a user types them.
+"""Texts of given words -> the words that a tokenizer finds in them, read as a user types them.
 
-The given words are written with single spaces between them, and the tokenizer may find several words in one of
-them: o, ' and hare in o'hare. Each of these has a tag. The first has the given word's tag, the others have I-x
-after B-x or I-x, or else the same tag.
+The given words are written with single spaces between them, and the tokenizer may find several words in one
+of them: o, ' and hare in o'hare. Each of these has a tag. The first has the given word's tag, the others have
+I-x after B-x or I-x, or else the same tag.
 """
 
 import itertools
@@ -66,7 +66,7 @@ def text_labels(task: Task, labels: Labels, given: Sequence[Sequence[int]]) -> L
 
 
 def shortened(examples: Examples, positions: int) -> Examples:
-    """Returns examples with as much of each text as a bundle with so many positions reads; labels stay whole."""
+    """Returns examples with as much of each text as a bundle with so many positions reads, and all labels."""
     limit = CHARACTERS * positions
     texts = tuple(_shortened(text, limit) for text in examples.texts)
     return replace(examples, texts=texts, pairs=tuple(pair[:limit] for pair in examples.pairs))

@@ -27,8 +27,8 @@ from lilliput.tasks.task import Task
 from lilliput.tokenizer import save_tokenizer
 
 FORMAT = 2
-"""Raised whenever a fine-tuned folder changes its meaning. In format 1 tags were learnt, and scores counted, at
-the first piece of given words alone: not at ' and hare in o'hare."""
+"""Raised whenever a fine-tuned folder changes its meaning. In format 1 tags were learnt and scored at the
+first piece of given words alone: not at ' and hare in o'hare."""
 _READ = (1, 2)
 _TASK_FILE = "task.json"
 _WITH_HEAD = ("BertForSequenceClassification", "BertForTokenClassification", "BertForMultipleChoice")
@@ -140,9 +140,10 @@ def _put_head(model: TaskModel, name: str, head: Head | None) -> None:
         model.classifier.load_state_dict(new.state_dict())
 
 
-def _names(config: BertConfig) -> tuple[str, ...]:
+def _names(config: Any) -> tuple[str, ...]:
     """Returns the names of the columns of a checkpoint's head."""
-    return tuple(str(config.id2label.get(column)) for column in range(config.num_labels))
+    names: dict[int, str] = config.id2label
+    return tuple(str(names.get(column)) for column in range(len(names)))
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -218,7 +219,7 @@ def load_task_model(folder: Path) -> tuple[TaskModel, Task]:
         ) from error
     if (names := _names(model.config)) != labels_of(task):
         raise StorageError(
-            f"config.json of {folder} names the columns of its head {_listed(names)}, {_TASK_FILE} names them "
-            f"{_listed(labels_of(task))}; one of them was changed: put it back, or fine-tune again"
+            f"config.json of {folder} names the columns of its head {_listed(names)}, {_TASK_FILE} names "
+            f"them {_listed(labels_of(task))}; one of them was changed: put it back, or fine-tune again"
         )
     return model, task

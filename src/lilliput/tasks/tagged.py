@@ -4,7 +4,7 @@ IOB1, BIOES, BILOU and BMES become B-x and I-x when a data set is read; `inferen
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,11 +20,13 @@ _ALIKE = (
 )
 """Tags that are meant as letters with names and not written so: B, b-PER, B_PER and PER-B."""
 _EXPECTED = (
-    "expected are names alone, as in NOUN VERB, or else O and tags of a letter and a name: B-PER for the first "
-    "word of a span and I-PER for its others, or the same as IOB1, BIOES, BILOU or BMES"
+    "expected are names alone, as in NOUN VERB, or else O and tags of a letter and a name: B-PER for the "
+    "first word of a span and I-PER for its others, or the same as IOB1, BIOES, BILOU or BMES"
 )
 _LIST = re.compile(r"\s*\[\s*['\"\d].*\]\s*", re.DOTALL)
 """What a list of Python or JSON looks like as text."""
+_AS_LEARNT = ("IOB2", "plain")
+"""Notations whose tags stay as they are."""
 _LISTED = 5
 """Tags that a sentence names."""
 
@@ -35,22 +37,30 @@ class TagReading:
 
     column: str
     """Where they stand."""
-    notation: Notation
-    """The letters that count."""
+    tags: frozenset[str]
+    """All of them."""
     name: str
-    """What it is called."""
+    """What the notation is called."""
 
     @property
     def is_turned(self) -> bool:
         """Whether the tags become others when they are read."""
-        return self.name not in ("IOB2", "plain")
+        return self.name not in _AS_LEARNT
 
     def __str__(self) -> str:
         return f"tags in {self.name} read as B- and I-" if self.is_turned else ""
 
     def read(self, table: Table) -> Table:
-        """Returns a table with lists of tags, B-x and I-x or plain ones, in the column."""
-        rows = [self.notation.bio(row) if self.is_turned else row for row in _rows(table, self.column)]
+        """Returns a table with lists of tags, B-x and I-x or plain ones, in the column.
+
+        It is that of the data set, or a dev set, which may use fewer of the letters or others.
+        """
+        rows = list(_rows(table, self.column))
+        tags = self.tags.union(*rows)
+        notation = Notation.of(tags)
+        names = {self.name, _name(rows, tags, notation)}
+        if self.name != "plain" and names - {*_AS_LEARNT}:
+            rows = [notation.bio(row) for row in rows]
         return replace(table, columns={**table.columns, self.column: rows})
 
 
@@ -65,9 +75,9 @@ def tag_reading(table: Table, column: str) -> TagReading:
         raise InputError(
             f"{table.where(row, word)} has {rows[row][word]!r} for a tag in column '{column}', and "
             f"{_listed(odd)} {'have' if odd[1:] else 'has'} no reading beside "
-            f"{_listed(sorted(tags - {*odd, 'O'})) or 'O'}; {_EXPECTED}; write all of them in one of these ways"
+            f"{_listed(sorted(tags - {*odd, 'O'})) or 'O'}; {_EXPECTED}; write all in one of these ways"
         )
-    return TagReading(column, notation, _name(rows, tags, notation))
+    return TagReading(column, frozenset(tags), _name(rows, tags, notation))
 
 
 def tags_in(table: Table, column: str) -> tuple[str, ...]:
@@ -78,7 +88,7 @@ def tags_in(table: Table, column: str) -> tuple[str, ...]:
 def in_bio(data: TaskData) -> TaskData:
     """Returns a task as it is learnt, with O, B-x, I-x and plain tags alone, and its labels by these.
 
-    There is an I-x for each B-x, even where no span has two words, as one word may be read as several: o'hare.
+    There is an I-x for each B-x, even where no span has two words: one word may be read as several (o'hare).
     """
     train, dev = (replace(part, labels=bio_labels(data.task, part.labels)) for part in (data.train, data.dev))
     return replace(data, task=bio_task(data.task), train=train, dev=dev)
@@ -115,8 +125,8 @@ def tag_row(table: Table, row: int, column: str) -> list[Any]:
         return value
     if _LIST.fullmatch(str(value)):
         raise InputError(
-            f"{table.where(row)} has a list that is written as text in column '{column}' ({str(value)[:40]!r}); "
-            "write words and tags with spaces between them, or lists of JSON in a .jsonl file"
+            f"{table.where(row)} has a list that is written as text in column '{column}' "
+            f"({str(value)[:40]!r}); write words and tags with spaces between them, or as lists in .jsonl"
         )
     return str(value).split()
 
@@ -134,7 +144,7 @@ def _rows(table: Table, column: str) -> Iterator[list[str]]:
         yield [tag.strip() for tag in tags]
 
 
-def _odd(tags: set[str], notation: Notation) -> set[str]:
+def _odd(tags: Set[str], notation: Notation) -> set[str]:
     """Returns the tags that do not go with the others; none where all of them have one reading."""
     others = tags - {"O"}
     if notation.is_plain:
@@ -157,7 +167,7 @@ def _looks_lettered(tags: set[str]) -> bool:
     return False
 
 
-def _name(rows: Sequence[Sequence[str]], tags: set[str], notation: Notation) -> str:
+def _name(rows: Sequence[Sequence[str]], tags: Set[str], notation: Notation) -> str:
     """Returns what a notation is called."""
     if notation.is_plain:
         return "plain"
