@@ -121,7 +121,9 @@ def test_quotes_of_a_tsv_that_quotes_nothing_are_text(write: Write) -> None:
 
 def conll(*sentences: str) -> str:
     """Returns sentences of words with tags, word|tag, as CoNLL columns."""
-    return "\n\n".join("\n".join(item.replace("|", " ") for item in text.split()) for text in sentences) + "\n"
+    return (
+        "\n\n".join("\n".join(item.replace("|", " ") for item in text.split()) for text in sentences) + "\n"
+    )
 
 
 IN_BIO = (
@@ -130,8 +132,14 @@ IN_BIO = (
 )
 NOTATIONS = {
     "IOB1": ("new|I-city york|I-city city|I-city to|O boston|I-city rome|B-city", "at|O 12|I-time 30|I-time"),
-    "BIOES": ("new|B-city york|I-city city|E-city to|O boston|S-city rome|S-city", "at|O 12|B-time 30|E-time"),
-    "BILOU": ("new|B-city york|I-city city|L-city to|O boston|U-city rome|U-city", "at|O 12|B-time 30|L-time"),
+    "BIOES": (
+        "new|B-city york|I-city city|E-city to|O boston|S-city rome|S-city",
+        "at|O 12|B-time 30|E-time",
+    ),
+    "BILOU": (
+        "new|B-city york|I-city city|L-city to|O boston|U-city rome|U-city",
+        "at|O 12|B-time 30|L-time",
+    ),
     "BMES": ("new|B-city york|M-city city|E-city to|O boston|S-city rome|S-city", "at|O 12|B-time 30|E-time"),
 }
 
@@ -170,7 +178,9 @@ def test_tags_that_break_their_notation_stay_as_they_are(name: str, write: Write
     ],
     ids=["parts of speech", "names that look like letters", "such names behind B and I", "more such names"],
 )
-def test_plain_tags_and_names_stay_as_they_are(sentences: list[str], tags: tuple[str, ...], write: Write) -> None:
+def test_plain_tags_and_names_stay_as_they_are(
+    sentences: list[str], tags: tuple[str, ...], write: Write
+) -> None:
     path = write("x.conll", conll(*sentences))
     data = load_task(train=path, dev=path)
     assert data.task.tags == tags

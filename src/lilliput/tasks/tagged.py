@@ -57,9 +57,10 @@ class TagReading:
         """
         rows = list(_rows(table, self.column))
         tags = self.tags.union(*rows)
-        notation = Notation.of(tags)
-        names = {self.name, _name(rows, tags, notation)}
-        if self.name != "plain" and names - {*_AS_LEARNT}:
+        notation, name = Notation.of(tags), self.name
+        if name == "IOB2" and (tags == self.tags or notation.letters != "BI"):
+            name = _name(rows, tags, notation)
+        if name not in _AS_LEARNT:
             rows = [notation.bio(row) for row in rows]
         return replace(table, columns={**table.columns, self.column: rows})
 
@@ -144,7 +145,7 @@ def _rows(table: Table, column: str) -> Iterator[list[str]]:
         yield [tag.strip() for tag in tags]
 
 
-def _odd(tags: Set[str], notation: Notation) -> set[str]:
+def _odd(tags: set[str], notation: Notation) -> set[str]:
     """Returns the tags that do not go with the others; none where all of them have one reading."""
     others = tags - {"O"}
     if notation.is_plain:
