@@ -155,7 +155,7 @@ def test_a_bundle_scores_texts_with_odd_words_as_fine_tuning_did(
 ) -> None:
     made = bundle(odd[0].path, tmp_path / "b", task="t", quantization="float32")
     assert made.scores == pytest.approx(odd[1].mean)
-    assert made.scores["frame_accuracy"] > 0.5
+    assert made.scores["slot_f1"] > 0.4
     assert {"slot_f1", "slot_f1_given_words", "frame_accuracy_given_words"} < made.scores.keys()
     assert odd[1].cut["dev"] > 0
     card = (tmp_path / "b" / "README.md").read_text()
