@@ -25,13 +25,7 @@ from lilliput.finetuning.targets import find_teacher, in_order, teacher_targets
 from lilliput.finetuning.texts import more_texts
 from lilliput.finetuning.words import shortened, text_words
 from lilliput.models.student import parameter_count
-from lilliput.models.task_model import (
-    TaskModel,
-    find_head,
-    load_encoder,
-    load_task_model,
-    save_task_model,
-)
+from lilliput.models.task_model import TaskModel, find_head, load_encoder, load_task_model, save_task_model
 from lilliput.models.teacher import load_teacher_config
 from lilliput.progress import bar, console
 from lilliput.run import RunDir, StageDir
