@@ -1,7 +1,7 @@
 """Stage 9: a model of a run -> a bundle: exported, scored by its own file, with its card and signature."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,9 +27,9 @@ from lilliput.models.student import parameter_count
 from lilliput.models.task_model import load_task_model
 from lilliput.models.teacher import load_masked_lm
 from lilliput.run import RunDir
-from lilliput.tasks.metrics import of_all, score
+from lilliput.tasks.metrics import by_given_words, first_of, first_tags, of_all, score
 from lilliput.tasks.tagged import bio_labels, bio_tags, bio_task
-from lilliput.tasks.task import Examples, Task, spelled
+from lilliput.tasks.task import Examples, Labels, Task, spelled
 from lilliput.tokenizer import load_tokenizer
 
 _UNKNOWN = "not recorded"
@@ -194,13 +194,21 @@ def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float
         return score(task, examples.labels, labels_named(task, (_named(task, answer) for answer in answers)))
     words = text_words(examples.texts, load_tokenizer(str(opened.folder)), opened.config.positions)
     given = [[word.given for word in row] for row in words]
-    said = [
-        _named(task, answer) | {"tags": bio_tags(task, _tags(answer, row))}
-        for answer, row in zip(answers, words, strict=True)
-    ]
+    found = [(_named(task, one), _tags(one, row)) for one, row in zip(answers, words, strict=True)]
     learnt, labels = bio_task(task), bio_labels(task, examples.labels)
     assert labels is not None
-    return score(learnt, text_labels(learnt, labels, given), labels_named(learnt, said), given)
+
+    def said(rows: Iterable[Sequence[str]]) -> Labels:
+        own = dataclasses.replace(task, tags=opened.config.tags)
+        named = ({**one, "tags": bio_tags(own, row)} for (one, _), row in zip(found, rows, strict=True))
+        return labels_named(learnt, named)
+
+    gold, of_text = text_labels(learnt, labels, given), said(row for _, row in found)
+    scores = score(learnt, gold, of_text, given)
+    of_given = by_given_words(
+        learnt, first_tags(gold, given), said(map(first_of, (row for _, row in found), given))
+    )
+    return scores | {name: value for name, value in of_given.items() if name in scores}
 
 
 def _named(task: Task, answer: Any) -> dict[str, Any]:

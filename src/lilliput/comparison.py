@@ -19,12 +19,21 @@ from scipy.stats import pearsonr
 
 from lilliput.differences import write_differences
 from lilliput.errors import StorageError
-from lilliput.files import read_json_lines, write_json, writing
+from lilliput.files import write_json, writing
 from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
-from lilliput.finetuning.results import PREDICTIONS, Finetuned, is_same, labels_named, read_results
+from lilliput.finetuning.results import (
+    PREDICTIONS,
+    Finetuned,
+    is_one_example,
+    is_same,
+    labels_named,
+    read_predictions,
+    read_results,
+)
 from lilliput.models.task_model import load_task_model
 from lilliput.run import RunDir
 from lilliput.tasks.metrics import GIVEN_WORDS, confusion, of_all
+from lilliput.tasks.tagged import bio_task
 from lilliput.tasks.task import Examples, Task
 
 _COMPARED = ("gold", "predicted")
@@ -94,7 +103,7 @@ class _Model:
 
     @property
     def task(self) -> Task:
-        return self.results.task
+        return bio_task(self.results.task)
 
 
 def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> Comparison:
@@ -136,8 +145,8 @@ def _models(run: Path) -> list[_Model]:
         )
     models = []
     for folder in folders:
-        lines = tuple(read_json_lines(folder / PREDICTIONS))
-        models.append(_Model(run, folder, read_results(folder), lines))
+        results = read_results(folder)
+        models.append(_Model(run, folder, results, tuple(read_predictions(folder, results.task))))
     return models
 
 
@@ -178,7 +187,7 @@ def _retention(ours: Finetuned, theirs: Finetuned) -> float | None:
 
 def _agreement(model: _Model, teacher: _Model) -> float:
     for mine, theirs in zip(model.lines, teacher.lines, strict=False):
-        if len(model.lines) != len(teacher.lines) or mine["text"] != theirs["text"]:
+        if len(model.lines) != len(teacher.lines) or not is_one_example(mine, theirs):
             raise StorageError(
                 f"{model.folder} and {teacher.folder} were scored on other dev sets; fine-tune both on "
                 "the same data"

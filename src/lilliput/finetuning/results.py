@@ -8,12 +8,13 @@ from typing import Any
 
 from rich.table import Table
 
-from lilliput.files import read_json, writing
+from lilliput.files import read_json, read_json_lines, writing
 from lilliput.finetuning.lesson import Exam
 from lilliput.finetuning.words import TextWord, given_at, starts_of
 from lilliput.models.task_model import is_of_text
 from lilliput.settings import build
 from lilliput.tasks.metrics import GIVEN_WORDS
+from lilliput.tasks.tagged import bio_tags
 from lilliput.tasks.task import Examples, Labels, Task
 
 PREDICTIONS = "predictions.jsonl"
@@ -79,6 +80,17 @@ def read_results(folder: Path) -> Finetuned:
     )
 
 
+def read_predictions(folder: Path, task: Task) -> list[dict[str, Any]]:
+    """Returns what `write_predictions` wrote, with the tags of `bio_task` of the folder's task."""
+    lines = read_json_lines(folder / PREDICTIONS)
+    if not task.tags:
+        return lines
+    return [
+        line | {of: line[of] | {"tags": bio_tags(task, line[of]["tags"])} for of in ("gold", "predicted")}
+        for line in lines
+    ]
+
+
 def write_predictions(
     path: Path, exam: Exam, dev: Examples, words: Sequence[Sequence[TextWord]], said: Labels
 ) -> None:
@@ -128,11 +140,21 @@ def given_tags(line: Mapping[str, Any], of: str) -> list[str]:
     return found
 
 
+def is_one_example(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether two models were scored on the same example."""
+    same = all(mine.get(what) == theirs.get(what) for what in ("text", "pair"))
+    return same and _is_same(mine, theirs, "gold")
+
+
 def is_same(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     """Whether two models predict the same of an example, by given words where they read it in other words."""
+    return _is_same(mine, theirs, "predicted")
+
+
+def _is_same(mine: Mapping[str, Any], theirs: Mapping[str, Any], of: str) -> bool:
     if mine.get("words") == theirs.get("words"):
-        return bool(mine["predicted"] == theirs["predicted"])
-    said = [(line["predicted"].get("label"), given_tags(line, "predicted")) for line in (mine, theirs)]
+        return bool(mine[of] == theirs[of])
+    said = [(line[of].get("label"), given_tags(line, of)) for line in (mine, theirs)]
     return said[0] == said[1]
 
 

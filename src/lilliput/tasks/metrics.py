@@ -43,9 +43,13 @@ def score(
     found = _scores(task, gold, predicted)
     if all(len(set(row)) == len(row) for row in given):
         return found
-    by_given = _scores(task, first_tags(gold, given), first_tags(predicted, given))
-    same = ("intent_accuracy", *(name for name in by_given if name not in of_all(by_given)))
-    return found | {f"{name}{GIVEN_WORDS}": value for name, value in by_given.items() if name not in same}
+    return found | by_given_words(task, first_tags(gold, given), first_tags(predicted, given))
+
+
+def by_given_words(task: Task, gold: Labels, predicted: Labels) -> dict[str, float]:
+    """Returns the scores of predictions for given words, by names that say so."""
+    found = of_all(_scores(task, gold, predicted))
+    return {f"{name}{GIVEN_WORDS}": value for name, value in found.items() if name != "intent_accuracy"}
 
 
 def of_all(scores: Mapping[str, _Value]) -> dict[str, _Value]:
@@ -59,9 +63,13 @@ def first_tags(labels: Labels, given: Sequence[Sequence[int]]) -> Labels:
     >>> first_tags(Labels(tags=((1, 2, 2, 0),)), [[0, 0, 0, 1]])
     Labels(values=(), tags=((1, 0),))
     """
-    rows = zip(labels.tags, given, strict=True)
-    tags = (dict(zip(reversed(numbers), reversed(row), strict=True)) for row, numbers in rows)
-    return Labels(labels.values, tuple(tuple(row[number] for number in sorted(row)) for row in tags))
+    return Labels(labels.values, tuple(map(first_of, labels.tags, given)))
+
+
+def first_of(row: Sequence[_Value], given: Sequence[int]) -> tuple[_Value, ...]:
+    """Returns what stands in a row at the first word of each given word."""
+    found = dict(zip(reversed(given), reversed(row), strict=True))
+    return tuple(found[number] for number in sorted(found))
 
 
 def _scores(task: Task, gold: Labels, predicted: Labels) -> dict[str, float]:

@@ -111,10 +111,10 @@ def bio_labels(task: Task, labels: Labels | None) -> Labels | None:
     return replace(labels, tags=tuple(tuple(index_of[tag] for tag in row) for row in names))
 
 
-def bio_tags(task: Task, tags: list[str]) -> list[str]:
+def bio_tags(task: Task, tags: Sequence[str]) -> list[str]:
     """Returns the tags of a text, which a model of the task may say, as those of `bio_task` of it."""
     notation = Notation.of(task.tags)
-    return notation.bio(tags) if {*notation.letters} - {*"BI"} else tags
+    return notation.bio(tags) if {*notation.letters} - {*"BI"} else list(tags)
 
 
 def tag_row(table: Table, row: int, column: str) -> list[Any]:
