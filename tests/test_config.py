@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from lilliput.config import (
     BatchConfig,
@@ -255,7 +255,6 @@ def test_a_recipe_file_with_impossible_settings_is_named(
 # Replacing
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     heads=st.integers(1, 16),

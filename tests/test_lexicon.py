@@ -15,7 +15,7 @@ from pathlib import Path
 import hypothesis.extra.numpy as hypothesis_numpy
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from lilliput import wordpiece
@@ -244,7 +244,6 @@ def test_lexicon_marks_the_words_either_vocabulary_cannot_read(world: World, bui
     assert built.unknown.any()
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.dictionaries(st.text("abcdefé中", min_size=1, max_size=9), st.integers(1, 1000), min_size=1))
 def test_lexicon_opened_is_the_lexicon_built(counted: dict[str, int]) -> None:
     teacher, student = bert_tokenizer([*"abcdef", "##a", "##b"]), bert_tokenizer(["a", "ab", "##c", "##cd"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from lilliput import run
 from lilliput.errors import StorageError
@@ -164,7 +164,6 @@ def test_every_path_of_a_run_is_another_one_inside_it(tmp_path: Path) -> None:
 # Metrics
 
 
-@settings(max_examples=30, deadline=None)
 @given(last=st.integers(0, 12), step=st.integers(0, 14), cut=st.integers(0, 30))
 def test_rewinding_leaves_whole_lines_up_to_a_step(
     tmp_path_factory: pytest.TempPathFactory, last: int, step: int, cut: int

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from lilliput.errors import ModelError
@@ -83,7 +83,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Tokenizer
     )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.text(st.sampled_from("abcs, Thecats[]MASK中é\u2028\n"), max_size=30))
 @example("The cats sat, [MASK] naïve 中é abc xyz [unused0]")
 @example("")
@@ -289,7 +288,6 @@ def test_a_piece_is_spelt_by_the_longest_pieces(piece: str, spelt: list[str]) ->
     assert found == [VOCABULARY[name] for name in spelt]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.text("abc", min_size=1, max_size=8))
 def test_a_word_is_spelt_as_wordpiece_cuts_it(word: str) -> None:
     other = bert_tokenizer()
@@ -297,7 +295,6 @@ def test_a_word_is_spelt_as_wordpiece_cuts_it(word: str) -> None:
     assert found == other.encode(word, add_special_tokens=False).ids
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.text("abcx#", min_size=1, max_size=5), min_size=1, max_size=8, unique=True), st.randoms())
 def test_spellings_stand_in_the_order_of_ids(pieces: list[str], random: Any) -> None:
     ids = list(range(len(pieces) + 3))
