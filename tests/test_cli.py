@@ -365,11 +365,11 @@ def test_impossible_settings(refused: Refused, compress: Any, setting: str, name
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [
-        ("mine.json", '{"nmae": "x"}', "unknown recipe key 'nmae'; did you mean 'name'"),
-        ("mine.toml", "[student]\nwidht = 3\n", "unknown recipe key|is missing"),
+        ("mine.json", '{"nmae": "x"}', "unknown key 'nmae'; did you mean 'name'"),
+        ("mine.toml", "[student]\nwidht = 3\n", "unknown key|is missing"),
         ("mine.toml", "name = \n", "is not valid toml"),
-        ("mine.json", "[1, 2]", "must be a table of settings"),
-        ("mine.json", "{}", "recipe key 'name' is missing"),
+        ("mine.json", "[1, 2]", "expected is a table of settings"),
+        ("mine.json", "{}", "key 'name' is missing"),
         ("mine.json", b"\xff\xfe", "is not valid json"),
         ("missing.json", None, "cannot be read: No such file"),
         ("tni", None, "no recipe is called"),

@@ -136,14 +136,14 @@ def test_settings_cannot_be_changed_in_place() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("sede", 1, "unknown recipe key 'sede'; did you mean 'seed'?"),
-        ("student.widht", 96, "unknown recipe key 'student.widht'; did you mean 'width'?"),
+        ("sede", 1, "unknown key 'sede'; did you mean 'seed'?"),
+        ("student.widht", 96, "unknown key 'student.widht'; did you mean 'width'?"),
         (
             "student.q",
             96,
-            "unknown recipe key 'student.q'; known: feed_forward, heads, layers, positions, width",
+            "unknown key 'student.q'; known: feed_forward, heads, layers, positions, width",
         ),
-        ("stages.1.batch.row", 4, "unknown recipe key 'stages[1].batch.row'; did you mean 'rows'?"),
+        ("stages.1.batch.row", 4, "unknown key 'stages[1].batch.row'; did you mean 'rows'?"),
         ("student.width", "96", "'student.width' must be int, found '96'"),
         ("student.width", 96.0, "'student.width' must be int, found 96.0"),
         ("student.width", True, "'student.width' must be int, found True"),
@@ -176,7 +176,7 @@ def test_unknown_names_and_wrong_types_are_refused(path: str, value: Any, messag
 @pytest.mark.parametrize("name", ["name", "budget", "stages"])
 def test_what_has_no_default_must_be_given(name: str) -> None:
     values = {key: value for key, value in tiny().to_dict().items() if key != name}
-    with pytest.raises(ConfigError, match=f"recipe key '{name}' is missing"):
+    with pytest.raises(ConfigError, match=f"key '{name}' is missing"):
         Recipe.from_dict(values)
 
 
@@ -188,7 +188,7 @@ def test_whole_numbers_are_taken_where_fractions_may_stand() -> None:
 
 @pytest.mark.parametrize("values", [[], "recipe", None, 3])
 def test_a_recipe_is_a_table(values: Any) -> None:
-    with pytest.raises(ConfigError, match="'recipe' must be a table of settings"):
+    with pytest.raises(ConfigError, match="expected is a table of settings"):
         Recipe.from_dict(values)
 
 
@@ -234,8 +234,8 @@ def test_a_damaged_recipe_file_is_refused(name: str, content: bytes, message: st
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("r.json", "[]", "'recipe' must be a table of settings, found []"),
-        ("r.json", '{"nmae": "r"}', "unknown recipe key 'nmae'; did you mean 'name'?"),
+        ("r.json", "[]", "expected is a table of settings, found []"),
+        ("r.json", '{"nmae": "r"}', "unknown key 'nmae'; did you mean 'name'?"),
         ("r.json", '{"name": "r", "budget": {"minutes": Infinity}, "stages": []}', "found inf"),
         ("r.toml", 'name = "r"\nbudget.minutes = nan\nstages = []', "found nan"),
         ("r.toml", 'name = "r"\nbudget.words = 0\nstages = []', "a budget must be positive"),

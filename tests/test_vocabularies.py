@@ -137,7 +137,7 @@ def alter(path: Path) -> None:
     ("damage", "message"),
     [
         (cut, "vocabulary.json is damaged .*remove its folder"),
-        (alter, "no reports of this.*remove its folder"),
+        (alter, "is damaged .*remove its folder"),
         (Path.unlink, "cannot be read"),
     ],
 )

@@ -12,16 +12,16 @@ from lilliput.export import program
 from lilliput.export.export import Exported, export
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
-from lilliput.files import read_json, read_json_lines
-from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
+from lilliput.files import read_json
+from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named, read_predictions
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.card import Card, CardScore
 from lilliput.inference.format import PROGRAM, finish
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import load_task_model
 from lilliput.models.teacher import load_masked_lm
-from lilliput.run import RunDir
-from lilliput.settings import build
+from lilliput.run import RunDir, StageDir, read_manifest
+from lilliput.stored import as_stored, intact, require_fields
 from lilliput.tasks.metrics import score
 from lilliput.tasks.task import Examples, Task, Text, spelled
 
@@ -87,7 +87,7 @@ def bundle(
     run, folder = RunDir(Path(model)), _checkpoint(Path(model), task)
     results: Finetuned | None = None
     if (folder / PREDICTIONS).exists():
-        results = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
+        results = StageDir(folder, {}).read(Finetuned)
     tuned_for = None if results is None else results.quantization
     stored = quantization or tuned_for or "int8"
     if executorch:
@@ -137,7 +137,7 @@ def _card(
 ) -> Card:
     """Returns the card with what the run recorded, without scores."""
     source = RunDir(Path(results.encoder).parent) if results is not None else run
-    summary: Mapping[str, Any] = read_json(source.summary) if source.summary.exists() else {}
+    summary = _summary(source.summary)
     teacher, recipe = summary.get("teacher", _UNKNOWN), summary.get("recipe", {}).get("name", _UNKNOWN)
     model = load_masked_lm(str(folder))[0] if results is None else load_task_model(folder)[0]
     counts = {"model": parameter_count(model)}
@@ -161,20 +161,34 @@ def _card(
     )
 
 
+def _summary(path: Path) -> Mapping[str, Any]:
+    """Returns what stands in the summary of a run, or nothing where the model is of none."""
+    if not path.exists():
+        return {}
+    remedy = "run `lilliput compress` again with the same arguments to write it anew"
+    fields = {"teacher": str, "recipe": dict[str, Any], "teacher_parameters": int, "words": int}
+    found: dict[str, Any] = read_json(path, remedy)
+    with intact(path, remedy):
+        require_fields(fields, found, "it")
+        require_fields({"name": str}, found["recipe"], "its recipe")
+    return found
+
+
 def _corpus(run: RunDir, summary: Mapping[str, Any]) -> str:
     """Returns what the run's student has read."""
     manifest = run.corpus / "manifest.json"
     if not (manifest.exists() and summary):
         return _UNKNOWN
-    inputs = read_json(manifest)["made_from"]["inputs"]
-    names = [source.get("file") or source.get("data_set") for source in inputs]
+    inputs = read_manifest(manifest)["made_from"].get("inputs")
+    sources: tuple[dict[str, Any], ...] = as_stored(tuple[dict[str, Any], ...], inputs, manifest)
+    names = [str(source.get("file") or source.get("data_set")) for source in sources]
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
     return f"{shown}: {summary['words']:,} words read in training"
 
 
 def _scores(opened: Bundle, folder: Path, task: Task) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to the dev examples that its model was scored on."""
-    lines = read_json_lines(folder / PREDICTIONS)
+    lines = read_predictions(folder, task)
     texts = tuple(line["text"] if isinstance(line["text"], str) else tuple(line["text"]) for line in lines)
     pairs = tuple(line["pair"] for line in lines) if task.pairs else ()
     gold = labels_named(task, (line["gold"] for line in lines))

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lilliput.errors import StorageError
-from lilliput.files import digest_file, read_json, write_json, writing
+from lilliput.files import digest_file, digest_value, write_json, writing
+from lilliput.settings import require
+from lilliput.stored import intact, stored
 
 _KEPT = 2
 """Checkpoints kept: the newest and, should that one be damaged later, the one before."""
@@ -35,6 +36,26 @@ class Position:
     """Words read."""
     seconds: float = 0.0
     """Time spent, over all interruptions."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            require(value >= 0, f"{name} must not be negative, found {value}")
+
+
+@dataclass(frozen=True)
+class _State:
+    """What `state.json` holds."""
+
+    position: Position
+    optimizer: dict[str, Any]
+    digests: dict[str, str]
+    """Of the files of tensors."""
+    digest: str = ""
+    """Of all else in here."""
+
+
+def _digest(state: _State) -> str:
+    return digest_value(dataclasses.asdict(state) | {"digest": ""})
 
 
 def save_checkpoint(
@@ -53,8 +74,9 @@ def save_checkpoint(
             with writing(partial / name) as file:
                 file.write(save(content))
         digests = {name: digest_file(partial / name) for name in _TENSOR_FILES}
-        state = {"position": dataclasses.asdict(position), "optimizer": rest, "digests": digests}
-        write_json(partial / "state.json", state)
+        state = _State(position, rest, digests)
+        state = dataclasses.replace(state, digest=_digest(state))
+        write_json(partial / "state.json", dataclasses.asdict(state))
     except StorageError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -82,17 +104,17 @@ def load_checkpoint(folder: Path, models: nn.Module, optimizer: torch.optim.Opti
     remedy = f"remove {path} to go on from " + (
         "the checkpoint before it" if len(found) > 1 else "the beginning"
     )
-    state = read_json(path / "state.json")
-    for name, digest in state["digests"].items():
-        if name not in _TENSOR_FILES or not (path / name).is_file() or digest_file(path / name) != digest:
+    state: _State = stored(_State, path / "state.json", remedy)
+    if state.digest != _digest(state):
+        raise StorageError(f"{path / 'state.json'} is altered; {remedy}")
+    for name in _TENSOR_FILES:
+        if not (path / name).is_file() or digest_file(path / name) != state.digests.get(name):
             raise StorageError(f"{path / name} is missing, cut short or altered; {remedy}")
-    try:
+    with intact(path, remedy, "does not fit the models of this stage"):
         weights, tensors = (load_file(path / name) for name in _TENSOR_FILES)
         models.load_state_dict(weights)
-        optimizer.load_state_dict(_unflatten(tensors, state["optimizer"], optimizer.param_groups))
-    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
-        raise StorageError(f"{path} does not fit the models of this stage ({error}); {remedy}") from error
-    return Position(**state["position"])
+        optimizer.load_state_dict(_unflatten(tensors, state.optimizer, optimizer.param_groups))
+    return state.position
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

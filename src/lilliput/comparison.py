@@ -19,12 +19,11 @@ from scipy.stats import pearsonr
 
 from lilliput.differences import write_differences
 from lilliput.errors import StorageError
-from lilliput.files import read_json, read_json_lines, write_json, writing
+from lilliput.files import write_json, writing
 from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
-from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
+from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named, read_predictions
 from lilliput.models.task_model import load_task_model
-from lilliput.run import RunDir
-from lilliput.settings import build
+from lilliput.run import RunDir, StageDir
 from lilliput.tasks.metrics import confusion
 from lilliput.tasks.task import Examples, Task
 
@@ -137,8 +136,8 @@ def _models(run: Path) -> list[_Model]:
         )
     models = []
     for folder in folders:
-        results: Finetuned = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
-        models.append(_Model(run, folder, results, tuple(read_json_lines(folder / PREDICTIONS))))
+        results: Finetuned = StageDir(folder, {}).read(Finetuned)
+        models.append(_Model(run, folder, results, tuple(read_predictions(folder, results.task))))
     return models
 
 

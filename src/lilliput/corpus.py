@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 from lilliput import progress
 from lilliput.cluster import Cluster, joined
 from lilliput.errors import InputError, StorageError
-from lilliput.files import read_json, writing
+from lilliput.files import writing
 from lilliput.parts import (
     END,
     FIRST_WORD,
@@ -37,8 +37,9 @@ from lilliput.parts import (
     write_parts,
     write_shard,
 )
-from lilliput.run import StageDir
+from lilliput.run import StageDir, read_manifest
 from lilliput.sources import Reader, Source, describe, find_sources, pinned
+from lilliput.stored import as_stored, intact, stored_array
 from lilliput.words import to_arrow, to_numpy
 from lilliput.workers import Workers
 
@@ -48,6 +49,17 @@ _SHARDS_AT_MOST = 256
 """Each mapped shard keeps a file open, and a process may often open no more than 1,024."""
 
 _Ids = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class _Results:
+    """What the manifest of a corpus says of it."""
+
+    words: int
+    documents: int
+    word_types: int
+    files: dict[str, int]
+    """Bytes of each file."""
 
 
 @dataclass(frozen=True)
@@ -68,28 +80,30 @@ class Corpus:
         if not stage.manifest_path.exists():
             state = "is not finished" if stage.begun_path.exists() else "does not exist"
             raise StorageError(f"the corpus {path} {state}; run the command that builds it (again)")
-        results = stage.results()
-        for name, size in results["files"].items():
+        results: _Results = stage.read(_Results)
+        for name, size in results.files.items():
             found = (path / name).stat().st_size if (path / name).is_file() else None
             if found != size:
                 state = "is missing" if found is None else f"has {found:,} bytes instead of {size:,}"
                 raise StorageError(f"{path / name} {state}; remove {path} and build the corpus again")
-        return cls(path, results["words"], results["documents"])
+        return cls(path, results.words, results.documents)
 
     @functools.cached_property
     def counts(self) -> npt.NDArray[np.int64]:
         """How often each word id stands in the stream, [types]."""
-        counts: npt.NDArray[np.int64] = np.load(self.path / "counts.npy")
-        return counts
+        return stored_array(self.path / "counts.npy", "int64", (None,), mode=None)
 
     @functools.cached_property
     def shards(self) -> tuple[_Ids, ...]:
         """The stream: memory-mapped arrays of word ids, each document whole and followed by END."""
-        return tuple(np.load(path, mmap_mode="r") for path in sorted((self.path / "shards").glob("*.npy")))
+        paths = sorted((self.path / "shards").glob("*.npy"))
+        remedy = f"remove {self.path} and build the corpus again"
+        return tuple(stored_array(path, "uint32", (None,), remedy) for path in paths)
 
     def word_types(self) -> list[str]:
         """Returns the words by their id; those of END and START are "[SEP]" and "[CLS]"."""
-        return (self.path / "words.txt").read_bytes().decode().split("\n")[:-1]
+        with intact(self.path / "words.txt"):
+            return (self.path / "words.txt").read_bytes().decode().split("\n")[:-1]
 
 
 def build_corpus(
@@ -147,7 +161,10 @@ def _build(
     }
     stage = StageDir(out, {})
     recorded = [path for path in (stage.manifest_path, stage.begun_path) if path.exists()]
-    inputs = read_json(recorded[0])["made_from"].get("inputs", []) if recorded else []
+    inputs: Any = ()
+    if recorded:
+        made_before = read_manifest(recorded[0])["made_from"]
+        inputs = as_stored(tuple[dict[str, Any], ...], made_before.get("inputs", []), recorded[0])
     found = [pinned(source, inputs) for source in sources]
     apart = isinstance(workers, Cluster)
     described = workers.in_order(describe, zip(found, strict=True)) if apart else map(describe, found)
@@ -272,7 +289,7 @@ def _renumber(out: Path, workers: Workers | Cluster) -> None:
 
 
 def _finish(stage: StageDir) -> None:
-    counts = np.load(stage.path / "counts.npy")
+    counts = stored_array(stage.path / "counts.npy", "int64", (None,), mode=None)
     for partial in stage.path.rglob(".*.partial"):  # left by a kill
         partial.unlink()
     names = [

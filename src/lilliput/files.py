@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 
 from lilliput.errors import StorageError
 
+_AGAIN = "remove its folder to build it again"
+
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
@@ -60,17 +62,17 @@ def parse_json(content: str | bytes) -> Any:
         raise ValueError("its values are nested too deeply") from None
 
 
-def read_json(path: Path) -> Any:
-    """Reads JSON that lilliput wrote; raises StorageError when it is missing or cut short."""
+def read_json(path: Path, remedy: str | None = None) -> Any:
+    """Reads JSON that lilliput wrote; raises StorageError, with a remedy, when it is missing or damaged."""
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise StorageError(f"{path} is damaged ({error}); remove its folder to build it again") from error
+        raise StorageError(f"{path} is damaged ({error}); {remedy or _AGAIN}") from error
 
 
-def read_json_lines(path: Path) -> list[Any]:
+def read_json_lines(path: Path, remedy: str | None = None) -> list[Any]:
     """Reads a file with JSON in each line; raises StorageError when it is missing or damaged."""
     try:
         with path.open(encoding="utf-8") as lines:  # str.splitlines would cut texts at U+0085 or U+2028 too
@@ -78,7 +80,7 @@ def read_json_lines(path: Path) -> list[Any]:
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise StorageError(f"{path} is damaged ({error}); remove its folder to make it again") from error
+        raise StorageError(f"{path} is damaged ({error}); {remedy or _AGAIN}") from error
 
 
 def digest_value(value: Any) -> str:

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 from lilliput.config import LexiconConfig
 from lilliput.corpus import FIRST_WORD, Corpus
 from lilliput.errors import StorageError
-from lilliput.files import read_json, writing
-from lilliput.run import StageDir
+from lilliput.files import writing
+from lilliput.run import MANIFEST, StageDir, read_manifest
 from lilliput.segmentation import Segmentations, segment, unknown_words
 from lilliput.tokenizer import (
     SpecialPieces,
@@ -131,12 +131,7 @@ class Lexicon:
         """Opens a finished lexicon; raises StorageError when a file is missing, cut short or does not fit."""
         if not (path / "manifest.json").exists():
             raise StorageError(f"{path} holds no finished lexicon; build it with `lilliput build-lexicon`")
-        try:
-            report = LexiconReport(**read_json(path / "manifest.json")["results"])
-        except (KeyError, TypeError) as error:
-            raise StorageError(
-                f"{path} holds no lexicon of this version of lilliput ({error}); {_AGAIN}"
-            ) from error
+        report: LexiconReport = StageDir(path, {}).read(LexiconReport)
         types = report.types + FIRST_WORD
         tables = []
         for name in ("teacher", "student"):
@@ -177,7 +172,7 @@ def build_lexicon(
     """
     given = None if config.tokenizer is None else given_tokenizer(config.tokenizer, teacher)
     made_from = {
-        "corpus": read_json(corpus.path / "manifest.json")["digest"],
+        "corpus": read_manifest(corpus.path / MANIFEST)["digest"],
         "teacher": digest_tokenizer(teacher),
         # The place of a given tokenizer may change, its content may not.
         "vocabulary": config.size if given is None else digest_tokenizer(given),

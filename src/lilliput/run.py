@@ -19,10 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from lilliput.errors import StorageError
-from lilliput.files import digest_value, not_written, read_json, write_json, writing
+from lilliput.files import digest_value, not_written, parse_json, read_json, write_json, writing
+from lilliput.settings import require
+from lilliput.stored import as_stored, intact, require_fields
 
 FORMAT = 1
 """Raised whenever the files of a run change their meaning; part of every manifest."""
+
+MANIFEST = "manifest.json"
+"""Written last into a stage's directory."""
 
 _RECORDED_PACKAGES = ("lilliput", "torch", "transformers", "tokenizers", "numpy", "accelerate", "datasets")
 
@@ -39,7 +44,7 @@ class StageDir:
     @property
     def manifest_path(self) -> Path:
         """Written last; says what the directory was made from and what came of it."""
-        return self.path / "manifest.json"
+        return self.path / MANIFEST
 
     @property
     def begun_path(self) -> Path:
@@ -68,7 +73,7 @@ class StageDir:
         """Returns what is recorded of a directory made from something else."""
         for path in (self.manifest_path, self.begun_path):
             if path.exists():
-                found: dict[str, Any] = read_json(path)
+                found = read_manifest(path)
                 if found["digest"] != self.digest:
                     return found
         return None
@@ -125,8 +130,21 @@ class StageDir:
 
     def results(self) -> dict[str, Any]:
         """Returns what the stage reported when it finished."""
-        results: dict[str, Any] = read_json(self.manifest_path)["results"]
+        results: dict[str, Any] = read_manifest(self.manifest_path)["results"]
         return results
+
+    def read(self, hint: Any) -> Any:
+        """Returns what the stage reported as a value of a type, most often a dataclass."""
+        return as_stored(hint, self.results(), self.manifest_path)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Returns what a manifest, or a begun.json, records; raises StorageError where it is damaged."""
+    found: dict[str, Any] = read_json(path)
+    fields = {"digest": str, "made_from": dict[str, Any]}
+    with intact(path):
+        require_fields(fields | ({"results": dict[str, Any]} if path.name == MANIFEST else {}), found, "it")
+    return found
 
 
 def versions() -> dict[str, str]:
@@ -250,11 +268,20 @@ class MetricsLog:
             raise not_written(self.path, error) from error
 
     def read(self) -> list[dict[str, Any]]:
-        """Returns all whole lines; a last line cut short by a kill is left out."""
+        """Returns all whole lines; a last line cut short by a kill is left out.
+
+        Raises StorageError where a line is damaged.
+        """
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        with intact(self.path, f"remove {self.path}, which is a log alone, to go on without it"):
+            *lines, _ = self.path.read_text(encoding="utf-8").split("\n")
+            found = [parse_json(line) for line in lines]
+            for number, line in enumerate(found, start=1):
+                require_fields({"step": int}, line, f"line {number:,}")
+                numbers = all(isinstance(value, int | float) for value in line.values())
+                require(numbers, f"line {number:,} holds what is no number")
+        return found
 
     def rewind(self, step: int) -> None:
         """Drops everything logged after `step`, as a resumed run logs it again."""

@@ -13,13 +13,13 @@ from lilliput.batches import BatchSource
 from lilliput.config import Recipe, StageConfig
 from lilliput.corpus import Corpus
 from lilliput.errors import ConfigError, ModelError, StorageError
-from lilliput.files import digest_folder, read_json
+from lilliput.files import digest_folder
 from lilliput.lexicon import Lexicon
 from lilliput.models.student import load_student, random_student, student_config
 from lilliput.models.teacher import AffineTable, Teacher, build_teacher, load_masked_lm, load_teacher_config
 from lilliput.models.warm_start import warm_start
 from lilliput.rows import Rows, cut_rows
-from lilliput.run import RunDir
+from lilliput.run import MANIFEST, RunDir, read_manifest
 from lilliput.step import Trainees
 from lilliput.tokenizer import spell
 
@@ -171,7 +171,7 @@ def _earlier(run: RunDir, recipe: Recipe, stage: StageConfig, model: str) -> Pat
 
 def _digest(folder: Path) -> str:
     """Returns the digest in a finished stage's manifest."""
-    digest: str = read_json(folder / "manifest.json")["digest"]
+    digest: str = read_manifest(folder / MANIFEST)["digest"]
     return digest
 
 

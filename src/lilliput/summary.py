@@ -1,6 +1,6 @@
 """What a run did, as a table and in a line for each stage."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,15 +48,20 @@ class Summary:
 def stage_line(name: str, results: dict[str, Any]) -> str:
     """Returns one line on a finished stage."""
     qualities = [
-        f"{model} {results['before'][f'{model}/bits_per_character']:.3f} -> "
-        f"{results['after'][f'{model}/bits_per_character']:.3f} bits per character, "
-        f"{results['before'][f'{model}/accuracy']:.1%} -> {results['after'][f'{model}/accuracy']:.1%} right"
+        f"{model} {_change(results, f'{model}/bits_per_character', '.3f')} bits per character, "
+        f"{_change(results, f'{model}/accuracy', '.1%')} right"
         for model in ("teacher", "student")
-        if f"{model}/accuracy" in results["after"]
+        if {f"{model}/accuracy", f"{model}/bits_per_character"} <= results["after"].keys()
     ]
     return (
         f"{name}: {results['words']:,} words in {results['seconds'] / 60:.1f} minutes; {'; '.join(qualities)}"
     )
+
+
+def _change(results: Mapping[str, Any], key: str, form: str) -> str:
+    """Returns a quality before and after a stage; of a stage whose beginning is not known, only after it."""
+    known = [results[when][key] for when in ("before", "after") if key in results[when]]
+    return " -> ".join(f"{value:{form}}" for value in known)
 
 
 def render(summary: Summary) -> Table:

@@ -31,6 +31,7 @@ from lilliput.progress import bar
 from lilliput.run import MetricsLog, RunDir, StageDir
 from lilliput.stages import Data, first_models, stage_budget, stage_inputs
 from lilliput.step import Stepper, Trainees
+from lilliput.stored import intact, require_fields
 from lilliput.workers import keep_freed_memory
 
 PROBES = 10
@@ -78,7 +79,7 @@ def train(
     processes.require_same(inputs, "give every process the same command, run and teacher")
     folder = StageDir(run.training(stage), inputs)
     done: Values | None = processes.on_main(
-        lambda: folder.results() if folder.is_finished(overwrite) else None
+        lambda: _reported(folder) if folder.is_finished(overwrite) else None
     )
     if done is not None:
         return done
@@ -103,6 +104,14 @@ def train(
         loop = _Loop(folder.path, config, stage_budget(recipe, config), batches, held_out, stepper)
         position = loop.run(position, saved, checkpoint_minutes * 60)
     return processes.on_main(lambda: _finish(folder, data.lexicon, trainees, loop.results(position)))
+
+
+def _reported(folder: StageDir) -> Values:
+    """Returns what a finished stage reported; raises StorageError where its manifest is damaged."""
+    fields = {"words": int, "seconds": float, "before": dict[str, float], "after": dict[str, float]}
+    with intact(folder.manifest_path):
+        require_fields(fields, folder.results(), "it")
+    return folder.results()
 
 
 def _parts_each(batch: BatchConfig, processes: int) -> int:
@@ -197,6 +206,8 @@ class _Loop:
             }
             for line in (evaluated[0], evaluated[-1])
         )
+        if evaluated[0]["step"] > 0:  # the log of the beginning was lost
+            before = {}
         return {**dataclasses.asdict(position), "before": before, "after": after}
 
     def _evaluated(self) -> list[Values]:

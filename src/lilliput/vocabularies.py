@@ -14,11 +14,12 @@ from tokenizers import Tokenizer
 
 from lilliput.charts import new_figure, save_figure, tidy
 from lilliput.corpus import FIRST_WORD, Corpus
-from lilliput.errors import ConfigError, StorageError
-from lilliput.files import read_json, write_json
+from lilliput.errors import ConfigError
+from lilliput.files import write_json
 from lilliput.lexicon import LexiconReport, measure
-from lilliput.run import StageDir
+from lilliput.run import MANIFEST, StageDir, read_manifest
 from lilliput.segmentation import segment
+from lilliput.stored import stored
 from lilliput.tokenizer import digest_tokenizer
 from lilliput.wordpiece import learn_vocabulary
 
@@ -70,12 +71,13 @@ def vocabulary(
             f"sizes and width must be positive numbers, found sizes {list(sizes)} and width {width}"
         )
     ordered = sorted(set(sizes))
-    digest = read_json(corpus.path / "manifest.json")["digest"]
+    digest = read_manifest(corpus.path / MANIFEST)["digest"]
     stage = StageDir(
         out, {"corpus": digest, "teacher": digest_tokenizer(teacher), "sizes": ordered, "width": width}
     )
     if stage.is_finished(overwrite):
-        return _read(out / "vocabulary.json")
+        found: tuple[VocabularyReport, ...] = stored(tuple[VocabularyReport, ...], out / "vocabulary.json")
+        return found
     reports = _learn_all(corpus, teacher, ordered, width)
     stage.begin()
     write_json(out / "vocabulary.json", [dataclasses.asdict(report) for report in reports])
@@ -173,13 +175,3 @@ def _learn_all(
             )
         )
     return tuple(reports)
-
-
-def _read(path: Path) -> tuple[VocabularyReport, ...]:
-    try:
-        return tuple(VocabularyReport(**row) for row in read_json(path))
-    except TypeError as error:
-        raise StorageError(
-            f"{path} holds no reports of this version of lilliput ({error}); remove its folder to make it "
-            "again"
-        ) from error

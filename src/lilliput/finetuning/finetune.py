@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from lilliput.errors import ConfigError, InputError, StorageError
 from lilliput.fake_quantization import quantization_aware
-from lilliput.files import digest_folder, digest_value, read_json, write_json, writing
+from lilliput.files import digest_folder, digest_value, write_json, writing
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from, task_tokenizer
 from lilliput.finetuning.fit import Exam, Fitted, Lesson, fit, predict
@@ -27,8 +27,9 @@ from lilliput.models.task_model import TaskModel, load_encoder, load_task_model,
 from lilliput.models.teacher import load_teacher_config
 from lilliput.progress import bar, console
 from lilliput.run import RunDir, StageDir
-from lilliput.settings import build
+from lilliput.settings import require
 from lilliput.stages import checkpoint_digest
+from lilliput.stored import intact, stored
 from lilliput.tasks.task import Examples, Task, TaskData
 from lilliput.workers import keep_freed_memory
 
@@ -85,7 +86,7 @@ def finetune(
         _inputs(encoder, data, config, taught_by, unlabelled, seeds, search_minutes),
     )
     if folder.is_finished(overwrite):
-        done: Finetuned = build(Finetuned, folder.results(), "")
+        done: Finetuned = folder.read(Finetuned)
         return done
     more = None
     if taught_by is not None:
@@ -219,8 +220,11 @@ def _rate(work: _Work, folder: StageDir, minutes: float) -> float:
             _, fitted = work.train(f"Trying rate {rate:.2g}", rate, seed=0, seconds=seconds)
             found[str(rate)] = fitted.scores[work.task.metric]
         write_json(place, found)
-    tried: dict[str, float] = read_json(place)
-    best = max(tried, key=tried.__getitem__)
+    remedy = f"remove {place} to search again"
+    tried: dict[str, float] = stored(dict[str, float], place, remedy)
+    with intact(place, remedy):
+        best = max(tried, key=tried.__getitem__)
+        require(0 < float(best) < 1, f"a rate cannot be {best}")
     shown = ", ".join(f"{float(rate):.2g}: {value:.1%}" for rate, value in tried.items())
     console.print(f"Learning rate {float(best):.2g} of {shown}", highlight=False)
     return float(best)
@@ -239,7 +243,10 @@ def _fitted(work: _Work, folder: StageDir, rate: float, seed: int) -> Fitted:
         console.print(
             f"seed {seed}: {metrics} after {found.steps:,} steps, {found.seconds:.0f} s", highlight=False
         )
-    fitted: Fitted = build(Fitted, read_json(record), "")
+    remedy = f"remove {record} to train this seed again"
+    fitted: Fitted = stored(Fitted, record, remedy)
+    with intact(record, remedy):
+        require(work.task.metric in fitted.scores, f"it has no {work.task.metric}")
     return fitted
 
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from lilliput.settings import require, valid
+from lilliput.stored import intact, stored_lines
 from lilliput.tasks.task import Labels, Task
 
 PREDICTIONS = "predictions.jsonl"
@@ -55,6 +58,23 @@ def named(task: Task, labels: Labels, index: int) -> dict[str, Any]:
     if labels.tags:
         found["tags"] = [task.tags[tag] for tag in labels.tags[index]]
     return found
+
+
+def read_predictions(folder: Path, task: Task) -> list[dict[str, Any]]:
+    """Returns what stands in the predictions of a model that was fine-tuned for a task.
+
+    Raises StorageError where they are missing, damaged, or of another task.
+    """
+    path, remedy = folder / PREDICTIONS, f"remove {folder} and fine-tune again"
+    fields = {"text": Any, "gold": dict[str, Any], "predicted": dict[str, Any]}
+    lines = stored_lines(fields | ({"pair": str} if task.pairs else {}), path, remedy)
+    with intact(path, remedy):
+        for line in lines:
+            valid(str if isinstance(line["text"], str) else tuple[str, ...], line["text"], "text")
+        for labels in (labels_named(task, (line[name] for line in lines)) for name in ("gold", "predicted")):
+            valid(tuple[float, ...], labels.values, "label")
+            require({len(labels.values), len(labels.tags)} <= {0, len(lines)}, "labels are missing")
+    return lines
 
 
 def labels_named(task: Task, said: Iterable[Mapping[str, Any]]) -> Labels:

@@ -16,6 +16,7 @@ from lilliput.finetuning.fit import Floats, States, predict_rest
 from lilliput.models.task_model import load_task, load_task_model
 from lilliput.progress import bar
 from lilliput.run import RunDir
+from lilliput.stored import stored_array
 from lilliput.tasks.task import Examples, Task
 
 
@@ -73,7 +74,10 @@ def teacher_targets(
             predict_rest(model, encoded, *begun, progress=progress)
         for path in wanted:
             _partial(path).replace(path)
-    found = [np.load(path, mmap_mode="c", allow_pickle=False) for path in wanted]
+    found = [
+        stored_array(path, dtype, (None, None), f"remove {place}: its texts are read again", mode="c")
+        for path, dtype in zip(wanted, ("<f4", "<f2"), strict=False)
+    ]
     return found[0], found[1] if states else None
 
 
@@ -89,7 +93,7 @@ def _begun(path: Path, shape: tuple[int, int], dtype: str) -> npt.NDArray[Any]:
         with writing(partial) as file:
             np.lib.format.write_array_header_1_0(file, header)
             file.writelines(itertools.repeat(row, shape[0]))
-    return np.lib.format.open_memmap(partial, mode="r+")
+    return stored_array(partial, dtype, shape, f"remove {partial}: its texts are read again", mode="r+")
 
 
 def _partial(path: Path) -> Path:

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from lilliput.corpus import Corpus
 from lilliput.errors import ConfigError, StorageError
-from lilliput.files import digest_folder, digest_value, read_json, write_json
+from lilliput.files import digest_folder, digest_value, write_json
 from lilliput.finetuning.config import DistillationConfig
 from lilliput.lexicon import Lexicon
 from lilliput.models.teacher import Teacher
 from lilliput.run import RunDir
+from lilliput.settings import require, valid
+from lilliput.stored import intact, stored
 from lilliput.tasks.task import Examples, TaskData
 from lilliput.unlabelled.exchange import exchanged
 from lilliput.unlabelled.own import read_texts
@@ -95,6 +98,12 @@ def _substituted(examples: Examples, run: RunDir, copies: int, cache: Path) -> E
         tokenizer = Lexicon.open(run.lexicon).teacher_tokenizer()
         made = substituted(examples, Teacher.load(trained), tokenizer, copies, _SEED)
         write_json(place, {"texts": made.texts, "pairs": made.pairs})
-    found = read_json(place)
-    texts = (text if isinstance(text, str) else tuple(text) for text in found["texts"])
-    return Examples(tuple(texts), tuple(found["pairs"]))
+    remedy = f"remove {place} to make it again"
+    found: dict[str, tuple[Any, ...]] = stored(dict[str, tuple[Any, ...]], place, remedy)
+    with intact(place, remedy):
+        texts = tuple(
+            valid(str if isinstance(text, str) else tuple[str, ...], text) for text in found["texts"]
+        )
+        pairs = valid(tuple[str, ...], found["pairs"])
+        require(len(pairs) in (0, len(texts)), "texts are missing")
+    return Examples(texts, pairs)

@@ -6,6 +6,7 @@ piece of each word. So it is an ordinary token classifier, which any tool loads.
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -13,16 +14,17 @@ from torch import Tensor
 from transformers import BertForSequenceClassification, BertForTokenClassification
 
 from lilliput.errors import StorageError, first_line
-from lilliput.files import read_json, write_json
+from lilliput.files import write_json
 from lilliput.models.pretrained import UNREADABLE, load_weights
 from lilliput.models.teacher import load_teacher_config
-from lilliput.settings import build
+from lilliput.stored import as_stored, stored
 from lilliput.tasks.task import Task
 from lilliput.tokenizer import save_tokenizer
 
 FORMAT = 1
 """Raised whenever a fine-tuned folder changes its meaning."""
 _TASK_FILE = "task.json"
+_AGAIN = "fine-tune again"
 
 TaskModel = BertForSequenceClassification | BertForTokenClassification
 
@@ -93,13 +95,13 @@ def load_task(folder: Path) -> Task:
         raise StorageError(
             f"{folder} holds no fine-tuned model ({_TASK_FILE} is missing); make one with `lilliput finetune`"
         )
-    found = read_json(folder / _TASK_FILE)
+    found: dict[str, Any] = stored(dict[str, Any], folder / _TASK_FILE, _AGAIN)
     if found.get("format") != FORMAT:
         raise StorageError(
             f"{folder / _TASK_FILE} has format {found.get('format')}, this version of lilliput reads "
             f"{FORMAT}; fine-tune again, or use the version that wrote it"
         )
-    task: Task = build(Task, found["task"], "")
+    task: Task = as_stored(Task, found.get("task"), folder / _TASK_FILE, _AGAIN)
     return task
 
 

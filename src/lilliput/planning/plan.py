@@ -18,8 +18,7 @@ from lilliput.config import Recipe
 from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
 from lilliput.cost import SHAPES, BertShape
 from lilliput.errors import ConfigError
-from lilliput.files import read_json
-from lilliput.lexicon import Lexicon
+from lilliput.lexicon import Lexicon, LexiconReport
 from lilliput.models.teacher import load_teacher_config
 from lilliput.optimizers import training_dtype
 from lilliput.planning.estimate import Estimate, estimate_stage, size
@@ -27,8 +26,7 @@ from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.gpus import Gpu, find_gpu, gpu_pace
 from lilliput.planning.probes import Preparation, StageProbe, measure_preparation, measure_writing
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
-from lilliput.run import RunDir, StageDir
-from lilliput.settings import build
+from lilliput.run import MANIFEST, RunDir, StageDir, read_manifest
 from lilliput.stages import check_student
 from lilliput.tokenizer import load_tokenizer
 
@@ -115,7 +113,7 @@ def expect(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float)
         checkpoint_minutes: Minutes between checkpoints.
     """
     shape = BertShape.of_config(load_teacher_config(teacher))
-    lexicon = read_json(run.lexicon / "manifest.json")
+    lexicon = read_manifest(run.lexicon / MANIFEST)
     made_from = {
         "recipe": recipe.to_dict(),
         "teacher": dataclasses.asdict(shape),
@@ -123,11 +121,12 @@ def expect(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float)
     }
     folder = StageDir(run.estimate, made_from)
     if not folder.is_finished(overwrite=True):
-        text = TextSize(lexicon["results"]["words"], lexicon["results"]["types"])
+        size: LexiconReport = StageDir(run.lexicon, {}).read(LexiconReport)
+        text = TextSize(size.words, size.types)
         found = estimate_training(run, recipe, shape, text, checkpoint_minutes)
         folder.begin()
         folder.finish(dataclasses.asdict(found))
-    expected: Estimate = build(Estimate, folder.results(), "")
+    expected: Estimate = folder.read(Estimate)
     return expected
 
 
