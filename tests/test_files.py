@@ -131,7 +131,7 @@ def test_missing_and_damaged_lines_of_json_are_sentences(tmp_path: Path) -> None
     with pytest.raises(StorageError, match=r"a\.jsonl cannot be read: No such file"):
         read_json_lines(tmp_path / "a.jsonl")
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a": ')
-    with pytest.raises(StorageError, match=r"a\.jsonl is damaged .*remove its folder to make it again"):
+    with pytest.raises(StorageError, match=r"a\.jsonl is damaged .*remove its folder to build it again"):
         read_json_lines(tmp_path / "a.jsonl")
 
 

@@ -17,7 +17,14 @@ without a traceback.
 """
 
 import contextlib
+import operator
+import re
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+_STEERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What ends a line, steers a terminal, turns the direction of writing or is no Unicode."""
+_SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
 class LilliputError(Exception):
@@ -103,6 +110,34 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Returns the first line of what a library says of an error, which may be many."""
     return str(error).partition("\n")[0]
+
+
+def printable(text: str) -> str:
+    r"""Returns a text that stays on its line: what would steer a terminal is written as in JSON, as \u001b.
+
+    >>> print(printable("a\tname\x1b[2J"))
+    a\tname\u001b[2J
+    """
+    return _STEERS.sub(lambda found: _SHORT.get(found[0], f"\\u{ord(found[0]):04x}"), text)
+
+
+def bounded(name: str, value: Any, least: float, most: float) -> Any:
+    """Returns a number that lies within both bounds, as an int where these are and else as a float.
+
+    Raises ConfigError for any other number, also NaN, and for what is none. Numbers of NumPy and torch serve.
+
+    >>> bounded("--top", 3, 1, 1000)
+    3
+    """
+    whole = isinstance(least, int) and isinstance(most, int)
+    try:
+        found = None if isinstance(value, bool | str) else operator.index(value) if whole else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        found = None
+    if found is None or not least <= found <= most:
+        kind = "a whole number" if whole else "a number"
+        raise ConfigError(f"{name} must be {kind} from {least:,} to {most:,}, found {str(value)[:50]}")
+    return found

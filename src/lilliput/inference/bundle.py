@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Encoding as Pieces, Tokenizer
 
-from lilliput.errors import BundleError, InputError, first_line
+from lilliput.errors import BundleError, InputError, LilliputError, bounded, first_line
 from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
 from lilliput.inference.format import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
 from lilliput.inference.outputs import Floats, classified, guessed, tagged
@@ -32,6 +32,7 @@ _METHODS = {
     "fill": ("fill",),
     "encode": ("encode",),
 }
+TOP_AT_MOST, _THREADS_AT_MOST = 1_000_000, 1024
 
 
 def load(folder: str | Path, threads: int = 1) -> "Bundle":
@@ -43,7 +44,9 @@ def load(folder: str | Path, threads: int = 1) -> "Bundle":
 
     Raises:
         BundleError: When it is not whole, not of this version, or its parts do not belong together.
+        ConfigError: When there cannot be so many threads.
     """
+    threads = bounded("threads", threads, 1, _THREADS_AT_MOST)
     return Bundle(Path(folder), read_bundle(Path(folder)), threads)
 
 
@@ -88,20 +91,21 @@ class Bundle:
         """Yields the answer to each text, in order, as the bundle's kind has it; pairs come as tuples.
 
         Takes the memory of one window, however many texts there are. Raises InputError at a text that is not
-        one, with its number.
+        one, and BundleError at one to which the model gives no numbers, with its number.
         """
-        number = 0
+        number, top = 0, bounded("top", top, 1, TOP_AT_MOST)
         for window in windows(texts, self.config.positions):
             for answer in self.answer(window, top):
                 number += 1
-                if isinstance(answer, InputError):
-                    raise InputError(f"text {number:,} {answer}") from answer
+                if isinstance(answer, LilliputError):
+                    kind = type(answer)
+                    raise kind(f"text {number:,} {answer}") from answer
                 yield answer
 
-    def answer(self, texts: Sequence[Text], top: int = 5) -> list[Answer | InputError]:
+    def answer(self, texts: Sequence[Text], top: int = 5) -> list[Answer | LilliputError]:
         """Returns the answers to a few texts at once, with an error in the place of a text that has none."""
         problems = [problem(text, self.config) for text in texts]
-        found: list[Answer | InputError] = [InputError(what) for what in problems]
+        found: list[Answer | LilliputError] = [InputError(what) for what in problems]
         good = [index for index, what in enumerate(problems) if not what]
         read = [shortened(texts[index], self.config.positions) for index in good]
         pieces = self._pieces(read)
@@ -139,10 +143,7 @@ class Bundle:
             )
         if pairs is None:
             return list(self.stream(texts, top))
-        try:
-            return list(self.stream(zip(texts, pairs, strict=True), top))
-        except ValueError as error:
-            raise InputError(f"texts and pairs have to be of the same number, but {error}") from error
+        return list(self.stream(_together(texts, pairs), top))
 
     def _run(self, pieces: Sequence[Pieces]) -> Floats:
         """Returns the model's output for a batch."""
@@ -165,15 +166,22 @@ class Bundle:
             ) from error
         return np.asarray(output)
 
-    def _read(self, row: Floats, pieces: Pieces, text: Text, cut: bool, top: int) -> Answer:
-        """Returns the answer that a row of the output is."""
+    def _read(self, row: Floats, pieces: Pieces, text: Text, cut: bool, top: int) -> Answer | BundleError:
+        """Returns the answer that a row of the output is; an error where it holds what is no number."""
         config = self.config
+        if row.ndim > 1:
+            row = row[: len(pieces)]
+        if not np.isfinite(row).all():
+            return BundleError(
+                f"has no answer: {MODEL} gives what is no number (NaN or infinite); export the bundle again, "
+                "and where that does not help, train the model again"
+            )
         if config.kind == "regression":
             return Score(float(row[0]), cut)
         if config.kind == "classification":
             return classified(row, config.classes, cut)
         if config.kind == "encode":
-            return Encoding(row[: len(pieces)].mean(axis=0), cut)
+            return Encoding(row.mean(axis=0), cut)
         if config.kind == "fill":
             masks = [row[place] for place, piece in enumerate(pieces.ids) if piece == self._mask]
             return Filling(tuple(guessed(scores, self._tokenizer, top) for scores in masks), cut)
@@ -199,6 +207,18 @@ class Bundle:
                 f"{(*expected, columns or 'width')} by config.json ({self.config.kind}) and {TOKENIZER}; "
                 "they are not of one bundle: fetch or export it again"
             )
+
+
+def _together(texts: Iterable[str], pairs: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yields texts with their second ones; what the caller's own iterators raise stays as it is."""
+    others, none = iter(pairs), object()
+    for text in texts:
+        other: Any = next(others, none)
+        if other is none:
+            raise InputError("texts and pairs have to be of the same number, but there are fewer pairs")
+        yield text, other
+    if next(others, none) is not none:
+        raise InputError("texts and pairs have to be of the same number, but there are fewer texts")
 
 
 def _tokenizer(path: Path, content: bytes) -> Tokenizer:
