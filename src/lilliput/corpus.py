@@ -138,7 +138,9 @@ def build_corpus(
         LaunchError: The cluster failed; what was built before it is kept.
     """
     found = find_sources(sources)
-    sharing: AbstractContextManager[Workers | Cluster] = Workers(workers or os.cpu_count() or 1)
+    sharing: AbstractContextManager[Workers | Cluster] = Workers(
+        os.cpu_count() or 1 if workers is None else workers
+    )
     if ray is not None:  # its machines have other working directories
         out = out.absolute()
         found = [source.absolute() if isinstance(source, Path) else source for source in found]
