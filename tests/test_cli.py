@@ -343,7 +343,7 @@ def test_a_teacher_with_damaged_weights(
         ("stages.dual.objectives.soft_lables=1", "did you mean 'soft_labels'"),
         ("student.width=wide", "'student.width' must be int, found 'wide'"),
         ("stages.dual.optimizer.name=sgd", "must be one of adamw, lamb, muon, found 'sgd'"),
-        ("stages.dual.objectives.soft_labels=-1", "must not be negative"),
+        ("stages.dual.objectives.soft_labels=-1", "must lie in [0, 1,000,000]"),
         ("stages.dual.batch.masked=1.5", "between 0 and 1"),
         ("stages.dual.batch.accumulation=3", "batch.accumulation must divide batch.rows"),
         ("stages.dual.batch.length=64", "reads 64 pieces but the student has 32 positions"),

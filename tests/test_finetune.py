@@ -216,7 +216,7 @@ def test_rates_suit_students_and_bert_base(tags: bool, taught: bool, ours: float
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"seeds": 0}, ConfigError, "--seeds must be 1 or more, found 0"),
+        ({"seeds": 0}, ConfigError, "--seeds must be a whole number from 1 to 1,000, found 0"),
         ({"unlabelled": ["x.txt"]}, ConfigError, "unlabelled text is of use only with a teacher"),
         ({"teacher": "nowhere"}, StorageError, "there is no teacher fine-tuned for 'toy' in nowhere"),
     ],

@@ -401,7 +401,7 @@ def test_a_plan_of_a_shape_counts_the_words_of_a_text(
 def test_a_plan_refuses_what_a_run_would(world: World) -> None:
     with pytest.raises(ConfigError, match="larger than its teacher"):
         plan(world.teacher, 10**6, tiny().replace({"student.width": "64"}))
-    with pytest.raises(ConfigError, match="words must be positive, found 0"):
+    with pytest.raises(ConfigError, match=r"words must be a whole number from 1 to .*, found 0"):
         plan(world.teacher, 0, tiny())
 
 

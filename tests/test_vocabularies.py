@@ -103,7 +103,7 @@ def test_table_has_a_line_per_size_and_one_for_the_teacher(reports: tuple[Vocabu
 def test_sizes_that_mean_nothing_are_refused(
     world: tuple[Corpus, Tokenizer], sizes: list[int], width: int, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="sizes and width must be positive numbers, found sizes"):
+    with pytest.raises(ConfigError, match=r"no sizes|must be a whole number from 1 to"):
         vocabulary(*world, sizes, tmp_path / "out", width)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from transformers.utils.hub import cached_file
 
 from lilliput.benchmark.memory import peak_memory
-from lilliput.config import LexiconConfig, Recipe
+from lilliput.config import LexiconConfig, Recipe, minutes_between
 from lilliput.corpus import build_corpus
-from lilliput.errors import ConfigError, StorageError
+from lilliput.errors import ConfigError, StorageError, bounded
 from lilliput.evaluation import Quality, evaluate_masked_lm, evaluation_source
 from lilliput.files import digest_value, write_json
 from lilliput.lexicon import Lexicon, build_lexicon
@@ -28,6 +28,8 @@ from lilliput.stages import Data, check_student
 from lilliput.summary import Summary, stage_line
 from lilliput.tokenizer import load_tokenizer
 from lilliput.training import train
+
+_MOST_ROWS = 10_000_000
 
 
 def compress(
@@ -62,7 +64,7 @@ def compress(
         InputError: If teacher, corpus or recipe cannot be used.
         StorageError: If `out` holds something else or cannot be written.
     """
-    started, processes = time.monotonic(), launch()
+    started, processes, minutes = time.monotonic(), launch(), minutes_between(checkpoint_minutes)
     run = RunDir(out)
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
 
@@ -71,13 +73,13 @@ def compress(
         return lexicon.report.describe(recipe.student.width)
 
     console.print(processes.on_main(prepared), highlight=False)
-    estimate = expect(run, recipe, teacher, checkpoint_minutes) if processes.count == 1 else None
+    estimate = expect(run, recipe, teacher, minutes) if processes.count == 1 else None
     if estimate is not None:
         console.print(render_estimate(estimate))
     stages = {}
     for stage in recipe.stages:
         stages[stage.name] = train(
-            run, recipe, stage.name, teacher, overwrite=overwrite, checkpoint_minutes=checkpoint_minutes
+            run, recipe, stage.name, teacher, overwrite=overwrite, checkpoint_minutes=minutes
         )
         console.print(stage_line(stage.name, stages[stage.name]), highlight=False)
     return Summary(**processes.on_main(_finish, run, recipe, teacher, stages, started, estimate))
@@ -151,7 +153,7 @@ def evaluate(
     Raises:
         StorageError: If the run has no finished student.
     """
-    run = RunDir(out)
+    run, rows = RunDir(out), bounded("--rows", rows, 1, _MOST_ROWS)
     student = load_student(run.student)
     length = student.config.max_position_embeddings
     if text:

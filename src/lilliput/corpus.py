@@ -9,7 +9,6 @@ goes on. The machines of a `cluster` read the text themselves, each its units of
 import functools
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -41,7 +40,7 @@ from lilliput.run import StageDir, read_manifest
 from lilliput.sources import Reader, Source, describe, find_sources, pinned
 from lilliput.stored import as_stored, intact, stored_array
 from lilliput.words import to_arrow, to_numpy
-from lilliput.workers import Workers
+from lilliput.workers import Workers, worker_count
 
 __all__ = ["END", "FIRST_WORD", "START", "Corpus", "build_corpus"]
 
@@ -138,9 +137,7 @@ def build_corpus(
         LaunchError: The cluster failed; what was built before it is kept.
     """
     found = find_sources(sources)
-    sharing: AbstractContextManager[Workers | Cluster] = Workers(
-        os.cpu_count() or 1 if workers is None else workers
-    )
+    sharing: AbstractContextManager[Workers | Cluster] = Workers(worker_count(workers))
     if ray is not None:  # its machines have other working directories
         out = out.absolute()
         found = [source.absolute() if isinstance(source, Path) else source for source in found]

@@ -124,10 +124,25 @@ def printable(text: str) -> str:
     return _STEERS.sub(lambda found: _SHORT.get(found[0], f"\\u{ord(found[0]):04x}"), text)
 
 
-def bounded(name: str, value: Any, least: float, most: float) -> Any:
+def shown(value: Any) -> str:
+    """Returns a value for a message: not more of it than fits into a sentence.
+
+    >>> shown([[1, 2, 3], "x" * 100])
+    "[[1, 2, 3], 'xxxxxxxxxxxx...xxxxxxxxxxxxx']"
+    """
+    import reprlib
+
+    try:
+        return reprlib.repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits
+        return f"a {type(value).__name__} too large to be shown"
+
+
+def bounded(name: str, value: Any, least: float, most: float, *excluded: float) -> Any:
     """Returns a number that lies within both bounds, as an int where these are and else as a float.
 
     Raises ConfigError for any other number, also NaN, and for what is none. Numbers of NumPy and torch serve.
+    A bound may be excluded itself.
 
     >>> bounded("--top", 3, 1, 1000)
     3
@@ -137,7 +152,9 @@ def bounded(name: str, value: Any, least: float, most: float) -> Any:
         found = None if isinstance(value, bool | str) else operator.index(value) if whole else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         found = None
-    if found is None or not least <= found <= most:
-        kind = "a whole number" if whole else "a number"
-        raise ConfigError(f"{name} must be {kind} from {least:,} to {most:,}, found {str(value)[:50]}")
+    if found is None or not least <= found <= most or found in excluded:
+        left, right = "(" if least in excluded else "[", ")" if most in excluded else "]"
+        interval = f"must lie in {left}{least:,.9g}, {most:,.9g}{right}"
+        wanted = f"must be a whole number from {least:,} to {most:,}" if whole else interval
+        raise ConfigError(f"{name} {wanted}, found {shown(value)}")
     return found

@@ -1,15 +1,16 @@
 """Nested JSON values <-> frozen dataclasses, strictly: unknown names and wrong types are refused."""
 
 import dataclasses
+import functools
 import json
 import math
-import reprlib
 import sys
 import types
 import typing
-from typing import Any, Literal
+from collections.abc import Hashable
+from typing import Annotated, Any, Literal, NamedTuple
 
-from lilliput.errors import ConfigError, nearest
+from lilliput.errors import ConfigError, bounded, nearest, shown
 
 
 def build(kind: type[Any], values: Any, where: str) -> Any:
@@ -38,13 +39,35 @@ def valid(hint: Any, value: Any, where: str = "") -> Any:
     return _value(hint, value, where)
 
 
-def shown(value: Any) -> str:
-    """Returns a value for a message: not more of it than fits into a sentence.
+class Within(NamedTuple):
+    """The bounds of a number, declared beside its field: Annotated[int, Within(1, 10)]."""
 
-    >>> shown([[1, 2, 3], "x" * 100])
-    "[[1, 2, 3], 'xxxxxxxxxxxx...xxxxxxxxxxxxx']"
+    least: float
+    most: float
+    excluded: tuple[float, ...] = ()
+
+
+def check_bounds(values: Any, prefix: str = "") -> None:
+    """Raises ConfigError where a number of a frozen dataclass is none, or does not lie within its bounds.
+
+    Numbers of NumPy and torch become Python's own, so that they can be written as JSON.
     """
-    return reprlib.repr(value)
+    for name, (bounds, optional) in _bounds(values.__class__).items():
+        value = getattr(values, name)
+        if not (optional and value is None):
+            found = bounded(prefix + name, value, bounds.least, bounds.most, *bounds.excluded)
+            object.__setattr__(values, name, found)
+
+
+@functools.cache
+def _bounds(kind: Hashable) -> dict[str, tuple[Within, bool]]:
+    """Returns the bounds of a dataclass's fields, and whether there may be nothing instead of a number."""
+    found = {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if typing.get_origin(hint) is Annotated:
+            of, bounds = typing.get_args(hint)
+            found[name] = bounds, type(None) in typing.get_args(of)
+    return found
 
 
 def require(condition: bool, message: str) -> None:
@@ -69,7 +92,7 @@ def assign(values: dict[str, Any], key: str, text: str) -> None:
         raise ConfigError(f"unknown setting '{key}'; {nearest(last, known)}")
     try:
         node[last] = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # as `files.parse_json`, which stands beside this file
         node[last] = text
     if parents == ["budget"]:
         node["minutes" if last == "words" else "words"] = None

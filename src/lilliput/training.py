@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from lilliput.batches import Batch, BatchSource
 from lilliput.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
-from lilliput.config import BatchConfig, Recipe, StageConfig
+from lilliput.config import BatchConfig, Recipe, StageConfig, minutes_between
 from lilliput.errors import ConfigError, Interrupted, StorageError
 from lilliput.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.lexicon import Lexicon
@@ -74,6 +74,7 @@ def train(
         Interrupted: If SIGTERM or SIGINT came; the state is saved.
     """
     config, processes = recipe.stage(stage), launch()
+    checkpoint_minutes = minutes_between(checkpoint_minutes)
     with processes.together():
         inputs = stage_inputs(run, recipe, config, teacher)
     processes.require_same(inputs, "give every process the same command, run and teacher")

@@ -13,8 +13,9 @@ from rich.table import Table
 from tokenizers import Tokenizer
 
 from lilliput.charts import new_figure, save_figure, tidy
+from lilliput.config import MOST_PIECES, MOST_WIDTH
 from lilliput.corpus import FIRST_WORD, Corpus
-from lilliput.errors import ConfigError
+from lilliput.errors import ConfigError, bounded
 from lilliput.files import write_json
 from lilliput.lexicon import LexiconReport, measure
 from lilliput.run import MANIFEST, StageDir, read_manifest
@@ -66,11 +67,10 @@ def vocabulary(
         InputError: If the text is too small for one of the sizes, or a size too small for its characters.
         StorageError: If `out` was made from anything else or cannot be written.
     """
-    if not sizes or min(*sizes, width) < 1:
-        raise ConfigError(
-            f"sizes and width must be positive numbers, found sizes {list(sizes)} and width {width}"
-        )
-    ordered = sorted(set(sizes))
+    if not sizes:
+        raise ConfigError("no sizes of a vocabulary were given; give one or more, such as 1000")
+    ordered = sorted({bounded("a vocabulary's size", size, 1, MOST_PIECES) for size in sizes})
+    width = bounded("width", width, 1, MOST_WIDTH)
     digest = read_manifest(corpus.path / MANIFEST)["digest"]
     stage = StageDir(
         out, {"corpus": digest, "teacher": digest_tokenizer(teacher), "sizes": ordered, "width": width}

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from lilliput.config import LEAST_PIECES, MOST_PIECES
 from lilliput.errors import InputError
 from lilliput.progress import Bar, bar
 from lilliput.tokenizer import SPECIAL, student_tokenizer
@@ -50,9 +51,13 @@ def learn_vocabulary(
     characters = sorted(first | later) + [prefix + character for character in sorted(later)]
     fixed = [*SPECIAL, *characters]
     if len(fixed) > size:
+        enough = 2 * len(fixed)
+        remedy = (
+            f"raise lexicon.size to {enough} or more" if enough <= MOST_PIECES else "give text in one script"
+        )
         raise InputError(
             f"{size} pieces cannot hold the {len(characters)} characters of this text (at a word's beginning "
-            f"and within it) and the special pieces; raise lexicon.size to {2 * len(fixed)} or more"
+            f"and within it) and the special pieces; {remedy}"
         )
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
@@ -63,9 +68,9 @@ def learn_vocabulary(
         learner.train_from_iterator(_lines(words, counts, progress), trainer)
     vocabulary = learner.get_vocab()
     if len(vocabulary) < size:
+        less = f"set lexicon.size to {len(vocabulary)} or less, or " * (len(vocabulary) >= LEAST_PIECES)
         raise InputError(
-            f"the text gives {len(vocabulary)} pieces at most, {size} were asked for; set lexicon.size to "
-            f"{len(vocabulary)} or less, or give more text"
+            f"the text gives {len(vocabulary)} pieces at most, {size} were asked for; {less}give more text"
         )
     return student_tokenizer(teacher, vocabulary)
 

@@ -42,7 +42,7 @@ class Workers:
     """
 
     def __init__(self, count: int) -> None:
-        self._others = bounded("workers", count, 1, WORKERS_AT_MOST) - 1
+        self._others = worker_count(count) - 1
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
@@ -136,6 +136,12 @@ def _work(pipe: Connection) -> None:
                 error.add_note(f"In a worker process:\n{traceback.format_exc()}")
                 answer = None, error
             pipe.send(answer)
+
+
+def worker_count(workers: int | None) -> int:
+    """Returns how many processes are meant: those that are asked for, or else one per core."""
+    count: int = bounded("workers", os.cpu_count() or 1 if workers is None else workers, 1, WORKERS_AT_MOST)
+    return count
 
 
 def end_with_parent() -> None:

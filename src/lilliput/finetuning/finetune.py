@@ -13,7 +13,8 @@ import numpy as np
 from accelerate import Accelerator
 from tokenizers import Tokenizer
 
-from lilliput.errors import ConfigError, InputError, StorageError
+from lilliput.config import MOST_MINUTES
+from lilliput.errors import ConfigError, InputError, StorageError, bounded
 from lilliput.fake_quantization import quantization_aware
 from lilliput.files import digest_folder, digest_value, write_json, writing
 from lilliput.finetuning.config import FinetuningConfig
@@ -34,6 +35,7 @@ from lilliput.tasks.task import Examples, Task, TaskData
 from lilliput.workers import keep_freed_memory
 
 _STUDENT_WIDTH, _BASE_WIDTH, _BASE_RATE = 120, 768, 2.4e-5
+_MOST_SEEDS = 1000
 _SEARCHED = (1.0, 0.4, 2.5)
 """Learning rates that are tried, times the one that suits."""
 
@@ -72,8 +74,8 @@ def finetune(
         StorageError: If `out` holds something else or cannot be written.
         Interrupted: If SIGTERM or SIGINT came.
     """
-    if seeds < 1:
-        raise ConfigError(f"--seeds must be 1 or more, found {seeds}")
+    seeds = bounded("--seeds", seeds, 1, _MOST_SEEDS)
+    search_minutes = bounded("--search-minutes", search_minutes, 0.0, MOST_MINUTES)
     if unlabelled and teacher is None:
         raise ConfigError("unlabelled text is of use only with a teacher that labels it; give --teacher")
     keep_freed_memory()

@@ -32,7 +32,7 @@ _METHODS = {
     "fill": ("fill",),
     "encode": ("encode",),
 }
-TOP_AT_MOST, _THREADS_AT_MOST = 1_000_000, 1024
+TOP_AT_MOST, THREADS_AT_MOST = 1_000_000, 1024
 
 
 def load(folder: str | Path, threads: int = 1) -> "Bundle":
@@ -46,7 +46,7 @@ def load(folder: str | Path, threads: int = 1) -> "Bundle":
         BundleError: When it is not whole, not of this version, or its parts do not belong together.
         ConfigError: When there cannot be so many threads.
     """
-    threads = bounded("threads", threads, 1, _THREADS_AT_MOST)
+    threads = bounded("threads", threads, 1, THREADS_AT_MOST)
     return Bundle(Path(folder), read_bundle(Path(folder)), threads)
 
 

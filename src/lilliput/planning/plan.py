@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ import torch
 from accelerate import PartialState
 from transformers import BertConfig
 
-from lilliput.config import Recipe
+from lilliput.config import MOST_WORDS, Recipe, minutes_between
 from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
 from lilliput.cost import SHAPES, BertShape
-from lilliput.errors import ConfigError
+from lilliput.errors import bounded
 from lilliput.lexicon import Lexicon, LexiconReport
 from lilliput.models.teacher import load_teacher_config
 from lilliput.optimizers import training_dtype
@@ -29,6 +28,7 @@ from lilliput.planning.samples import made_up_sample, sample_text, stand_in_toke
 from lilliput.run import MANIFEST, RunDir, StageDir, read_manifest
 from lilliput.stages import check_student
 from lilliput.tokenizer import load_tokenizer
+from lilliput.workers import worker_count
 
 _SAMPLE_BYTES = 8_000_000
 _TYPES_FACTOR, _TYPES_EXPONENT = 13.1, 0.6
@@ -61,8 +61,10 @@ def plan(
     Raises:
         InputError: If teacher, corpus or recipe cannot be used.
     """
-    if isinstance(corpus, int) and corpus < 1:
-        raise ConfigError(f"the corpus's number of words must be positive, found {corpus}")
+    checkpoint_minutes = minutes_between(checkpoint_minutes)
+    processes = worker_count(workers)
+    if not isinstance(corpus, Sequence):
+        corpus = bounded("the corpus's number of words", corpus, 1, MOST_WORDS)
     chosen = None if gpu is None else find_gpu(gpu)
     config = BertConfig(**SHAPES[teacher].settings()) if teacher in SHAPES else load_teacher_config(teacher)
     check_student(recipe, config)
@@ -71,7 +73,7 @@ def plan(
         text, preparation, notes = _prepared_sample(teacher, corpus, recipe, text_column, run)
         shape = BertShape.of_config(config)
         found = estimate_training(run, recipe, shape, text, checkpoint_minutes, chosen)
-    seconds = preparation.seconds(text.words, text.types, workers or os.cpu_count() or 1)
+    seconds = preparation.seconds(text.words, text.types, processes)
     return dataclasses.replace(found, preparation_seconds=seconds, notes=(*notes, *found.notes))
 
 
