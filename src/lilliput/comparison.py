@@ -124,7 +124,7 @@ def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> 
     found = Comparison(teacher.name if teacher else None, tuple(entries))
     write_json(out / "comparison.json", dataclasses.asdict(found))
     with writing(out / "comparison.md") as file:
-        file.write(markdown(found).encode())
+        file.write(markdown(found).encode(errors="backslashreplace"))
     return found
 
 

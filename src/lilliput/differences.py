@@ -42,7 +42,7 @@ def write_differences(path: Path, task: Task, model: tuple[str, Lines], teacher:
             + "".join(f"  - {who}: {_shown(what, mine)}\n" for who, what in said)
         )
     with writing(path) as file:
-        file.write("\n".join(parts).encode())
+        file.write("\n".join(parts).encode(errors="backslashreplace"))
 
 
 def _shown(said: dict[str, Any], line: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ without a traceback.
 import contextlib
 import operator
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -87,7 +88,7 @@ def extra_named() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package in ("", "lilliput"):
+        if package in ("", "lilliput") or package in sys.stdlib_module_names:
             raise
         raise ExtraError(
             f"this takes the package {package}, which is not installed; lilliput alone only runs bundles, "

@@ -46,7 +46,16 @@ def not_written(path: Path, error: OSError) -> StorageError:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, whole or not at all."""
     with writing(path) as file:
-        file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+        file.write(as_json(value, indent=2) + b"\n")
+
+
+def as_json(value: Any, **form: Any) -> bytes:
+    r"""Returns a value as JSON in UTF-8, in which a name that is not Unicode has escapes, and so comes back.
+
+    >>> as_json("caf\u00e9 \udcff").decode()
+    '"caf\u00e9 \\udcff"'
+    """
+    return json.dumps(value, ensure_ascii=False, **form).encode(errors="backslashreplace")
 
 
 def parse_json(content: str | bytes) -> Any:
@@ -85,8 +94,7 @@ def read_json_lines(path: Path, remedy: str | None = None) -> list[Any]:
 
 def digest_value(value: Any) -> str:
     """Returns a short digest of any JSON value, independent of the order of its keys."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(as_json(value, sort_keys=True), digest_size=16).hexdigest()
 
 
 def digest_file(path: Path) -> str:

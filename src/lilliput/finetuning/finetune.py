@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from tokenizers import Tokenizer
 from lilliput.config import MOST_MINUTES
 from lilliput.errors import ConfigError, InputError, StorageError, bounded
 from lilliput.fake_quantization import quantization_aware
-from lilliput.files import digest_folder, digest_value, write_json, writing
+from lilliput.files import as_json, digest_folder, digest_value, write_json, writing
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from, task_tokenizer
 from lilliput.finetuning.fit import Exam, Fitted, Lesson, fit, predict
@@ -296,7 +295,7 @@ def _write_predictions(work: _Work, model: TaskModel, path: Path) -> None:
             line: dict[str, Any] = {"text": dev.texts[index]}
             line |= {"pair": dev.pairs[index]} if dev.pairs else {}
             line |= {"gold": named(task, true, index), "predicted": named(task, said, index)}
-            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+            file.write(as_json(line) + b"\n")
 
 
 @contextlib.contextmanager

@@ -179,9 +179,8 @@ def fit(
                 raise Interrupted(
                     f"{asked[0]} stopped fine-tuning; what is finished is kept, run it again to go on"
                 )
-            progress.update(
-                step / steps, f"loss {loss:.3f} · {exam.task.metric} {max(history, default=0):.1%}"
-            )
+            best_yet = f" · {exam.task.metric} {max(history):.1%}" if history else ""
+            progress.update(step / steps, f"loss {loss:.3f}{best_yet}")
             if is_late or _rests(history, config.patience):
                 break
         model.load_state_dict(best[2])

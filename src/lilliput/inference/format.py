@@ -99,7 +99,7 @@ def finish(folder: Path, card: "Card") -> dict[str, int]:
     (folder / CARD).unlink(missing_ok=True)
     config = _config(folder / CONFIG, (folder / CONFIG).read_bytes())
     with writing(folder / CARD) as file:
-        file.write(card.render(config, sizes(folder)).encode())
+        file.write(card.render(config, sizes(folder)).encode(errors="backslashreplace"))
     write_json(
         folder / MANIFEST,
         {
