@@ -44,7 +44,7 @@ def read_layout(content: bytes) -> Layout:
     if max(counts) > 2 * MOST_PIECES:
         raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
     try:
-        layout = json.loads(content)
+        layout: Layout = json.loads(content)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
     _keys(layout, "it", {"added_tokens", "normalizer", "pre_tokenizer", "model"}, _OPTIONAL)

@@ -197,10 +197,12 @@ def check_weights(config: BertConfig, stored: Mapping[str, Stored], name: str) -
 def read_weights(stored: Mapping[str, Stored], name: str) -> dict[str, Tensor]:
     """Returns the weights by the names that they have in their files, in their own precision.
 
+    What is stored as whole numbers or the like is left out, as no weight of a BERT is.
+
     Raises ModelError when one cannot be read, or holds something that is not a number.
     """
     files: dict[Path, list[Stored]] = {}
-    for weight in stored.values():
+    for weight in (weight for weight in stored.values() if weight.dtype in _FLOATS):
         files.setdefault(weight.path, []).append(weight)
     weights: dict[str, Tensor] = {}
     try:
@@ -209,8 +211,8 @@ def read_weights(stored: Mapping[str, Stored], name: str) -> dict[str, Tensor]:
                 weights |= {weight.key: file.get_tensor(weight.key) for weight in inside}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path} cannot be read ({first_line(error)}); fetch it again") from error
-    for key, weight in weights.items():
-        if weight.is_floating_point() and weight.numel() and not _is_finite(weight):
+    for key, tensor in weights.items():
+        if tensor.numel() and not _is_finite(tensor):
             raise ModelError(
                 f"the weight {key} of '{name}' holds values that are not numbers, or infinite; take an earlier "
                 "checkpoint of its training, or fetch it again"
@@ -218,6 +220,6 @@ def read_weights(stored: Mapping[str, Stored], name: str) -> dict[str, Tensor]:
     return weights
 
 
-def _is_finite(weight: Tensor) -> bool:
-    least, most = torch.aminmax(weight.detach())  # both are not numbers where any value is
+def _is_finite(tensor: Tensor) -> bool:
+    least, most = torch.aminmax(tensor)  # both are not numbers where any value is
     return math.isfinite(least.item()) and math.isfinite(most.item())
