@@ -39,6 +39,7 @@ from lilliput.parts import (
 from lilliput.run import StageDir, read_manifest
 from lilliput.sources import Reader, Source, describe, find_sources, pinned
 from lilliput.stored import as_stored, intact, stored_array
+from lilliput.tokenizer import marks
 from lilliput.words import to_arrow, to_numpy
 from lilliput.workers import Workers, worker_count
 
@@ -155,7 +156,7 @@ def _build(
     overwrite: bool,
 ) -> Corpus:
     words = {
-        "normalizer": _settings(tokenizer.normalizer),
+        "normalizer": _settings(tokenizer.normalizer) | _marks(tokenizer),
         "pre_tokenizer": _settings(tokenizer.pre_tokenizer),
     }
     stage = StageDir(out, {})
@@ -181,6 +182,11 @@ def _build(
 
 def _settings(part: Any) -> Any:
     return json.loads(part.__getstate__())
+
+
+def _marks(tokenizer: Tokenizer) -> dict[str, list[str]]:
+    found = marks(tokenizer)
+    return {"marks": found} if found else {}
 
 
 def _count(stage: StageDir, reader: Reader, settings: str, workers: Workers | Cluster) -> None:

@@ -19,8 +19,11 @@ from tokenizers import Encoding as Pieces, Tokenizer
 from lilliput.errors import BundleError, InputError, LilliputError, bounded, first_line
 from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
 from lilliput.inference.format import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
+from lilliput.inference.graph_size import check_sizes
+from lilliput.inference.onnx_file import read_graph
 from lilliput.inference.outputs import Floats, classified, guessed, tagged
-from lilliput.inference.texts import Text, batches, problem, shortened, windows
+from lilliput.inference.texts import BATCH_PIECES, Text, batches, problem, shortened, windows
+from lilliput.inference.tokenizer_file import build_tokenizer, read_layout
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
@@ -43,7 +46,8 @@ def load(folder: str | Path, threads: int = 1) -> "Bundle":
         threads: Threads that compute one batch.
 
     Raises:
-        BundleError: When it is not whole, not of this version, or its parts do not belong together.
+        BundleError: When it is not whole, not of this version, its parts do not belong together, or it asks for
+            more than any bundle needs.
         ConfigError: When there cannot be so many threads.
     """
     threads = bounded("threads", threads, 1, THREADS_AT_MOST)
@@ -59,6 +63,7 @@ class Bundle:
         self.config: BundleConfig = files.config
         """What it answers."""
         self._tokenizer = _tokenizer(folder / TOKENIZER, files.tokenizer)
+        _check_graph(folder / MODEL, files.model, files.config.positions)
         self._session = _session(folder / MODEL, files.model, threads)
         self._pad = self._tokenizer.token_to_id("[PAD]") or 0
         self._mask = self._tokenizer.token_to_id("[MASK]")
@@ -196,7 +201,7 @@ class Bundle:
                 f"{self.folder / MODEL} takes {', '.join(found) or 'nothing'}, expected are "
                 f"{', '.join(INPUTS)}; export it again"
             )
-        pieces = self._tokenizer.get_vocab_size()
+        pieces = max(self._tokenizer.get_vocab().values()) + 1
         ids = np.array([[self._pad, pieces - 1]])
         shape = self._compute(ids, np.ones_like(ids), np.zeros_like(ids)).shape
         columns = pieces if self.config.kind == "fill" else self.config.columns
@@ -223,10 +228,22 @@ def _together(texts: Iterable[str], pairs: Iterable[str]) -> Iterator[tuple[str,
 
 def _tokenizer(path: Path, content: bytes) -> Tokenizer:
     try:
-        return Tokenizer.from_buffer(content)
-    except Exception as error:  # the library raises bare Exception
+        return build_tokenizer(read_layout(content))
+    except ValueError as error:
         raise BundleError(
-            f"{path} is not a tokenizer ({first_line(error)}); fetch or export the bundle again"
+            f"{path} is not a tokenizer that a bundle can have: {error}; fetch or export the bundle again"
+        ) from error
+
+
+def _check_graph(path: Path, content: bytes, positions: int) -> None:
+    """Raises BundleError where a graph is none of a bundle's, or would compute too much on any batch."""
+    try:
+        graph = read_graph(content)
+        for batch, length in ((1, positions), (BATCH_PIECES // 2, 2)):
+            check_sizes(graph, len(content), batch, length)
+    except ValueError as error:
+        raise BundleError(
+            f"{path} is not a graph that a bundle can have: {error}; fetch or export the bundle again"
         ) from error
 
 
@@ -239,6 +256,7 @@ def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceS
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.enable_mem_pattern = False  # it keeps a plan of memory for every shape it has seen
     # Weights in other files were not checked, so they are looked for where no file can be: below a file.
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # the one that was checked
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
     options.log_severity_level = 4  # errors are raised; they need not be printed too
     try:

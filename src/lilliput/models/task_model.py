@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertForSequenceClassification, BertForTokenClassification
 
-from lilliput.errors import StorageError, first_line
+from lilliput.errors import ModelError, StorageError
 from lilliput.files import write_json
-from lilliput.models.pretrained import UNREADABLE, load_weights
+from lilliput.models.pretrained import load_weights
 from lilliput.models.teacher import load_teacher_config
 from lilliput.stored import as_stored, stored
 from lilliput.tasks.task import Task
@@ -109,9 +109,9 @@ def load_task_model(folder: Path) -> tuple[TaskModel, Task]:
     """Loads what `save_task_model` wrote; raises StorageError when it is missing or damaged."""
     task = load_task(folder)
     try:
-        model = _model_class(task).from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-    except UNREADABLE as error:
+        model, _ = load_weights(_model_class(task), str(folder))
+    except ModelError as error:
         raise StorageError(
-            f"no fine-tuned model could be loaded from {folder} ({first_line(error)}); fine-tune again"
+            f"no fine-tuned model could be loaded from {folder} ({error}); fine-tune again"
         ) from error
     return model, task
