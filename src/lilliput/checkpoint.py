@@ -105,7 +105,7 @@ def load_checkpoint(folder: Path, models: nn.Module, optimizer: torch.optim.Opti
         "the checkpoint before it" if len(found) > 1 else "the beginning"
     )
     state: _State = stored(_State, path / "state.json", remedy)
-    if state.digest != _digest(state):
+    if state.digest not in ("", _digest(state)):  # earlier versions wrote none
         raise StorageError(f"{path / 'state.json'} is altered; {remedy}")
     for name in _TENSOR_FILES:
         if not (path / name).is_file() or digest_file(path / name) != state.digests.get(name):

@@ -44,7 +44,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 
 def main() -> None:
     """Runs the command line; `ending` says how it ends."""
-    sys.exit(ended(run_command))
+    if code := ended(run_command):
+        sys.exit(code)
 
 
 def run_command() -> None:

@@ -146,7 +146,7 @@ def _plain(answer: Answer, top: int | None) -> str:
             fields = [f"{value:.4f}"]
         case Tagging():
             fields = [_plain(answer.classification, top)] if answer.classification else []
-            fields += [f"{_field(slot.name)}={_field(slot.text)}" for slot in answer.slots]
+            fields += [f"{_name(slot.name)}={_field(slot.text)}" for slot in answer.slots]
         case Filling(guesses):
             fields = [
                 "\t".join(f"{_field(one.piece)} {one.probability:.4f}" for one in mask) for mask in guesses
@@ -163,6 +163,11 @@ def _field(text: str) -> str:
     a\tlabel a\\label
     """
     return printable(text.replace("\\", r"\\"))
+
+
+def _name(text: str) -> str:
+    """Returns the name of a slot as it stands before `=`, so without one."""
+    return _field(text).replace("=", r"\u003d")
 
 
 def _best(answer: Classification, top: int) -> list[tuple[str, float]]:
