@@ -1,4 +1,5 @@
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -8,24 +9,26 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from seqeval.metrics import f1_score
 from transformers import pipeline
 
 import lilliput
 from conftest import World
-from lilliput.bundling import _named, bundle
+from lilliput.bundling import bundle
 from lilliput.cli.running import bundle as bundle_command
 from lilliput.errors import StorageError
 from lilliput.export.export import export
 from lilliput.fake_quantization import fake_quantize
+from lilliput.files import read_json_lines
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.finetune import finetune
-from lilliput.inference.answers import Tagging, Word
+from lilliput.finetuning.results import Finetuned, given_tags
 from lilliput.models.student import random_student, save_student, student_config
 from lilliput.models.task_model import load_task_model
 from lilliput.quantization import find_plan, grid_of
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
-from lilliput.tasks.task import Labels, Task, TaskData
+from lilliput.tasks.task import Examples, Labels, Task, TaskData
 from test_comparison import TEXTS, finished
 from test_fit import REGRESSION, examples_of
 
@@ -111,16 +114,69 @@ def test_another_quantization_than_it_was_fine_tuned_for_is_said(
     assert "at rate 0.005, with weights rounded to int4" in (tmp_path / "b/README.md").read_text()
 
 
-def test_tags_are_those_of_the_words_that_were_given() -> None:
-    task = Task("t", "tagging", tags=("O", "B-x"), metric="f1")
-    words = (
-        Word("don", 0, 3, "B-x", 1.0),
-        Word("'", 3, 4, "O", 1.0),
-        Word("t", 4, 5, "O", 1.0),
-        Word("go", 8, 10, "B-x", 1.0),
+ODD_TASK = Task("t", "joint", classes=("fly", "play"), tags=("O", "B-x", "I-x"), metric="frame_accuracy")
+
+
+def odd_examples(count: int, seed: int) -> Examples:
+    """Texts in which every name behind my is tagged, most of them with punctuation inside."""
+    rng = random.Random(seed)
+    names = (
+        "o'hare",
+        "7:30",
+        "stratford-upon-avon",
+        "r&b",
+        "boxes",
+        "u.s.",
+        "(brotent",
+        "\u200b",
+        "New York",
     )
-    answer = Tagging(words, (), None, False)
-    assert _named(task, answer, ["don't", "…", "go"]) == {"tags": ["B-x", "O", "B-x"]}
+    texts, values, tags = [], [], []
+    for _ in range(count):
+        marked = [rng.randrange(2) for _ in range(rng.randint(1, 3))]
+        values.append(marked[0])
+        words = [("the", ("every", "my")[mark], rng.choice(names), "stocker") for mark in marked]
+        texts.append(tuple(word for part in words for word in part))
+        tags.append(tuple(tag for mark in marked for tag in (0, 0, mark, 2 * mark)))
+    return Examples(tuple(texts), labels=Labels(tuple(values), tuple(tags)))
+
+
+@pytest.fixture(scope="module")
+def odd(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, Finetuned]:
+    """A run with a model of words with punctuation inside, some texts longer than its 48 positions."""
+    run = RunDir(tmp_path_factory.mktemp("odd"))
+    data = TaskData(ODD_TASK, odd_examples(96, 1), odd_examples(40, 2))
+    config = FinetuningConfig(epochs=16, rows=8, rate=5e-3, dropout=0.0, evaluations=2)
+    return run, finetune(world.teacher, data, run, config)
+
+
+def test_a_bundle_scores_texts_with_odd_words_as_fine_tuning_did(
+    odd: tuple[RunDir, Finetuned], tmp_path: Path
+) -> None:
+    made = bundle(odd[0].path, tmp_path / "b", task="t", quantization="float32")
+    assert made.scores == pytest.approx(odd[1].mean)
+    assert made.scores["slot_f1"] > 0.4
+    assert {"slot_f1", "slot_f1_given_words", "frame_accuracy_given_words"} < made.scores.keys()
+    assert odd[1].cut["dev"] > 0
+    card = (tmp_path / "b" / "README.md").read_text()
+    assert "| t dev | slot_f1 |" in card
+    assert "| t dev | slot_f1_given_words |" in card
+
+
+def test_the_predictions_score_what_was_reported(odd: tuple[RunDir, Finetuned]) -> None:
+    lines = read_json_lines(odd[0].finetuned("t") / "predictions.jsonl")
+    gold, said = ([line[of]["tags"] for line in lines] for of in ("gold", "predicted"))
+    assert f1_score(gold, said) == pytest.approx(odd[1].mean["slot_f1"])
+    same = [line["gold"] == line["predicted"] for line in lines]
+    assert sum(same) / len(same) == pytest.approx(odd[1].mean["frame_accuracy"])
+    given = [[given_tags(line, of) for line in lines] for of in ("gold", "predicted")]
+    assert f1_score(*given) == pytest.approx(odd[1].mean["slot_f1_given_words"])
+
+
+def test_slots_of_odd_words_are_whole(odd: tuple[RunDir, Finetuned], tmp_path: Path) -> None:
+    bundle(odd[0].path, tmp_path / "b", task="t", quantization="float32")
+    (answer,) = lilliput.load(tmp_path / "b").tag(["the my stratford-upon-avon stocker"])
+    assert [slot.text for slot in answer.slots] == ["stratford-upon-avon stocker"]
 
 
 def test_a_student_becomes_a_bundle_that_fills_in(world: World, tmp_path: Path) -> None:

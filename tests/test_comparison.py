@@ -104,6 +104,38 @@ def test_a_person_reads_where_models_differ(runs: tuple[Path, Path], tmp_path: P
     )
 
 
+def test_a_model_of_the_version_before_is_compared_by_given_words(
+    runs: tuple[Path, Path], world: World, tmp_path: Path
+) -> None:
+    finished(world, tmp_path / "old", JOINT, Labels((0, 1), ((0, 1), (0,))), 0.8)
+    folder = tmp_path / "old/finetuned/j"
+    (folder / "task.json").write_text(
+        (folder / "task.json").read_text().replace('"format": 2', '"format": 1')
+    )
+    found = compare([runs[1]], tmp_path / "out", teacher=tmp_path / "old")
+    entries = {(entry.run, entry.task): entry for entry in found.entries}
+    assert entries["old", "j"].scores == {"frame_accuracy_given_words": (0.8, 0.011)}
+    assert entries["old", "j"].metric == "frame_accuracy_given_words"
+    assert entries["student", "j"].metric == "frame_accuracy"
+    assert entries["student", "j"].retention == pytest.approx(0.5 / 0.8)
+
+
+def test_models_that_read_other_words_agree_by_given_words(
+    runs: tuple[Path, Path], world: World, tmp_path: Path
+) -> None:
+    finished(world, tmp_path / "new", JOINT, Labels((0, 1), ((0, 1), (0,))), 0.8)
+    file = tmp_path / "new/finetuned/j/predictions.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[0] |= {"words": [[0, 3], [4, 7], [7, 9]], "gold": {"label": "ask", "tags": ["O", "B-x", "B-x"]}}
+    lines[0]["predicted"]["tags"] = ["O", "B-x", "O"]
+    lines[1]["words"] = [[0, 1]]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = compare([tmp_path / "new"], tmp_path / "out", teacher=runs[0])
+    (agreement,) = [entry.agreement for entry in found.entries if entry.run == "new"]
+    assert agreement == 1.0
+    assert not (tmp_path / "out/differences/new-j.md").read_text().count("- the boxes")
+
+
 def test_runs_without_a_teacher_are_compared_too(runs: tuple[Path, Path], tmp_path: Path) -> None:
     found = compare(runs, tmp_path)
     assert {entry.retention for entry in found.entries} == {None}

@@ -19,9 +19,9 @@ from lilliput.finetuning import finetune as finetune_module, fit as fit_module, 
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
 from lilliput.finetuning.finetune import finetune, suitable_rate
 from lilliput.finetuning.results import Finetuned
-from lilliput.models.task_model import TaskModel, load_encoder, save_task_model
+from lilliput.models.task_model import TaskModel, labels_of, load_encoder, load_task_model, save_task_model
 from lilliput.models.teacher import build_teacher, load_masked_lm
-from lilliput.run import RunDir
+from lilliput.run import RunDir, StageDir
 from lilliput.tasks.loading import load_task
 from lilliput.tasks.task import Examples, Labels, Task, TaskData
 
@@ -241,6 +241,100 @@ def test_a_teacher_of_another_task_is_a_sentence(world: World, data: TaskData, t
         ModelError, match=r"was fine-tuned for another task \('other', classes \('no', 'yes'\)\)"
     ):
         finetune(world.teacher, data, RunDir(tmp_path), QUICK, teacher=str(tmp_path / "teacher"))
+
+
+TAGGED = TaskData(
+    Task("cities", "joint", classes=("ask", "tell"), tags=("O", "B-city"), metric="frame_accuracy"),
+    Examples(
+        (("to", "o'hare"), ("in", "brotent", "at", "7:30")), labels=Labels((0, 1), ((0, 1), (0, 1, 0, 0)))
+    ),
+    Examples((("to", "o'hare", "boxes"),), labels=Labels((0,), ((0, 1, 0),))),
+)
+SHORT = FinetuningConfig(epochs=1, rows=2, evaluations=1, rate=1e-3, dropout=0.0)
+
+
+def test_every_task_learns_the_tags_of_words_behind_the_first(world: World, tmp_path: Path) -> None:
+    found = finetune(world.teacher, TAGGED, RunDir(tmp_path), SHORT)
+    assert found.task.tags == ("O", "B-city", "I-city")
+    (line,) = (tmp_path / "finetuned/cities/predictions.jsonl").read_text().splitlines()
+    read = json.loads(line)
+    assert read["text"] == ["to", "o'hare", "boxes"]
+    assert read["words"] == [[0, 2], [3, 4], [4, 5], [5, 9], [10, 15]]
+    assert read["gold"] == {"label": "ask", "tags": ["O", "B-city", "I-city", "I-city", "O"]}
+    assert len(read["predicted"]["tags"]) == 5
+
+
+def test_tags_of_other_notations_are_learnt_as_b_and_i(world: World, tmp_path: Path) -> None:
+    task = Task("t", "tagging", tags=("O", "B-x", "E-x", "S-x"), metric="f1")
+    examples = Examples((("a", "new", "york", "o'hare"),), labels=Labels(tags=((0, 1, 2, 3),)))
+    found = finetune(world.teacher, TaskData(task, examples, examples), RunDir(tmp_path), SHORT)
+    assert found.task.tags == ("O", "B-x", "I-x")
+    (line,) = (tmp_path / "finetuned/t/predictions.jsonl").read_text().splitlines()
+    assert json.loads(line)["gold"]["tags"] == ["O", "B-x", "I-x", "B-x", "I-x", "I-x"]
+
+
+def test_what_the_version_before_finished_is_not_taken_for_this_ones(world: World, tmp_path: Path) -> None:
+    finetune(world.teacher, TAGGED, RunDir(tmp_path), SHORT)
+    manifest = tmp_path / "finetuned/cities/manifest.json"
+    found = read_json(manifest)
+    del found["made_from"]["tags"]
+    found["digest"] = StageDir(tmp_path, found["made_from"]).digest
+    manifest.write_text(json.dumps(found))
+    with pytest.raises(
+        StorageError, match=r"tags: nothing there, of every word of a text now\); .*--overwrite"
+    ):
+        finetune(world.teacher, TAGGED, RunDir(tmp_path), SHORT)
+    again = finetune(world.teacher, TAGGED, RunDir(tmp_path), SHORT, overwrite=True)
+    assert again == finetune(world.teacher, TAGGED, RunDir(tmp_path), SHORT)
+
+
+def test_a_teacher_of_tags_by_the_version_before_is_a_sentence(world: World, tmp_path: Path) -> None:
+    finetune(world.teacher, TAGGED, RunDir(tmp_path / "teacher"), SHORT)
+    file = tmp_path / "teacher/finetuned/cities/task.json"
+    file.write_text(json.dumps(read_json(file) | {"format": 1}))
+    with pytest.raises(ModelError, match=r"by an earlier version of lilliput, .* again with --overwrite"):
+        finetune(world.headless, TAGGED, RunDir(tmp_path), SHORT, teacher=str(tmp_path / "teacher"))
+
+
+def test_a_teacher_teaches_every_word_whatever_the_order_of_its_columns(world: World, tmp_path: Path) -> None:
+    finetune(world.teacher, TAGGED, RunDir(tmp_path / "teacher"), SHORT)
+    folder = tmp_path / "teacher/finetuned/cities"
+    model, task = load_task_model(folder)
+    turned = dataclasses.replace(task, classes=task.classes[::-1], tags=("I-city", "O", "B-city"))
+    order = [labels_of(task).index(name) for name in labels_of(turned)]
+    with torch.no_grad():
+        model.classifier.weight.copy_(model.classifier.weight[order].clone())
+        model.classifier.bias.copy_(model.classifier.bias[order].clone())
+    model.config.id2label = dict(enumerate(labels_of(turned)))
+    save_task_model(model, world.lexicon.teacher_tokenizer(), turned, tmp_path / "turned")
+    config = dataclasses.replace(
+        SHORT, distillation=DistillationConfig(weight=1.0, hidden=0.0, relations=0.0)
+    )
+    scores = []
+    for teacher in (folder, tmp_path / "turned"):
+        run = RunDir(tmp_path / f"of {teacher.name}")
+        finetune(world.headless, TAGGED, run, config, teacher=str(teacher))
+        scores.append(load_task_model(run.finetuned("cities"))[0].classifier.weight)
+    torch.testing.assert_close(*scores)
+
+
+def test_a_head_in_another_order_is_kept_by_name_and_said(
+    world: World,
+    data: TaskData,
+    taught: tuple[RunDir, Finetuned],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    turned = dataclasses.replace(data.task, classes=data.task.classes[::-1])
+    labels = [Labels(tuple(1 - value for value in part.labels.values)) for part in (data.train, data.dev)]  # type: ignore[union-attr]
+    parts = (
+        dataclasses.replace(part, labels=one)
+        for part, one in zip((data.train, data.dev), labels, strict=True)
+    )
+    config = dataclasses.replace(QUICK, epochs=0.01, rate=1e-9)
+    found = finetune(str(taught[0].finetuned("toy")), TaskData(turned, *parts), RunDir(tmp_path), config)
+    assert found.mean["accuracy"] == pytest.approx(taught[1].scores[taught[1].best_seed]["accuracy"])
+    assert "columns 'my', 'every' are kept, by name" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_teacher_with_other_words_is_a_sentence(world: World, data: TaskData, tmp_path: Path) -> None:

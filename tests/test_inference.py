@@ -17,7 +17,7 @@ from bundles import PIECES, POSITIONS, TAGS, Tiny, make_bundle, shares
 from lilliput.errors import BundleError, ConfigError, InputError
 from lilliput.inference.answers import Classification, Slot, Tagging, Word
 from lilliput.inference.bundle import Bundle
-from lilliput.inference.outputs import join_tags
+from lilliput.inference.tags import join_tags
 from lilliput.inference.texts import BATCH_PIECES, WINDOW_TEXTS, batches, windows
 
 Make = Callable[..., tuple[Bundle, Tiny]]
@@ -115,26 +115,6 @@ def test_a_joint_bundle_gives_tags_and_the_class_at_cls(make: Make) -> None:
     ]
     assert both.slots == join_tags("new york is good", both.words)
     assert bundle.classify(["new york is good"]) == [both.classification]
-
-
-@pytest.mark.parametrize(
-    ("tags", "slots"),
-    [
-        ("O O O", []),
-        ("B-x I-x O", ["x:0-3"]),
-        ("B-x B-x I-x", ["x:0-1", "x:2-5"]),
-        ("I-x I-x O", ["x:0-3"]),
-        ("B-x I-y I-y", ["x:0-1", "y:2-5"]),
-        ("B-x O I-x", ["x:0-1", "x:4-5"]),
-        ("O I-x B-x", ["x:2-3", "x:4-5"]),
-        ("NOUN NOUN I-UN", ["NOUN:0-1", "NOUN:2-3", "UN:4-5"]),
-    ],
-)
-def test_tags_are_joined(tags: str, slots: list[str]) -> None:
-    words = [Word("abc"[n], 2 * n, 2 * n + 1, tag, 0.9 - n / 10) for n, tag in enumerate(tags.split())]
-    found = join_tags("a b c", words)
-    assert [f"{slot.name}:{slot.start}-{slot.end}" for slot in found] == slots
-    assert all(slot.text == "a b c"[slot.start : slot.end] for slot in found)
 
 
 def test_a_slot_is_as_probable_as_the_least_probable_of_its_tags() -> None:

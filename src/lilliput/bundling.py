@@ -1,8 +1,7 @@
 """Stage 9: a model of a run -> a bundle: exported, scored by its own file, with its card and signature."""
 
 import dataclasses
-import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,17 +12,27 @@ from lilliput.export.export import Exported, export
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
 from lilliput.files import read_json
-from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named, read_predictions
+from lilliput.finetuning.results import (
+    PREDICTIONS,
+    Finetuned,
+    examples_from,
+    labels_named,
+    read_predictions,
+    read_results,
+)
+from lilliput.finetuning.words import TextWord, text_labels, text_words
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.card import Card, CardScore
 from lilliput.inference.format import PROGRAM, finish
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import load_task_model
 from lilliput.models.teacher import load_masked_lm
-from lilliput.run import RunDir, StageDir, read_manifest
+from lilliput.run import RunDir, read_manifest
 from lilliput.stored import as_stored, intact, require_fields
-from lilliput.tasks.metrics import score
-from lilliput.tasks.task import Examples, Task, Text, spelled
+from lilliput.tasks.metrics import of_all, score
+from lilliput.tasks.tagged import bio_labels, bio_tags, bio_task
+from lilliput.tasks.task import Examples, Task, spelled
+from lilliput.tokenizer import load_tokenizer
 
 _UNKNOWN = "not recorded"
 _LIMITS = (
@@ -87,7 +96,7 @@ def bundle(
     run, folder = RunDir(Path(model)), _checkpoint(Path(model), task)
     results: Finetuned | None = None
     if (folder / PREDICTIONS).exists():
-        results = StageDir(folder, {}).read(Finetuned)
+        results = read_results(folder)
     tuned_for = None if results is None else results.quantization
     stored = quantization or tuned_for or "int8"
     if executorch:
@@ -124,7 +133,8 @@ def _checkpoint(model: Path, task: str | None) -> Path:
 
 def _shown(scores: dict[str, float], task: str, file: str = "") -> tuple[CardScore, ...]:
     """Returns scores as a card shows them."""
-    return tuple(CardScore(name, round(value, 4), f"{task} dev{file}") for name, value in scores.items())
+    shown = of_all(scores).items()
+    return tuple(CardScore(name, round(value, 4), f"{task} dev{file}") for name, value in shown)
 
 
 def _card(
@@ -188,33 +198,35 @@ def _corpus(run: RunDir, summary: Mapping[str, Any]) -> str:
 
 def _scores(opened: Bundle, folder: Path, task: Task) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to the dev examples that its model was scored on."""
-    lines = read_predictions(folder, task)
-    texts = tuple(line["text"] if isinstance(line["text"], str) else tuple(line["text"]) for line in lines)
-    pairs = tuple(line["pair"] for line in lines) if task.pairs else ()
-    gold = labels_named(task, (line["gold"] for line in lines))
-    return scores_of(opened, task, Examples(texts, pairs, gold))
+    return scores_of(opened, task, examples_from(task, read_predictions(folder, task)))
 
 
 def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float]:
-    """Returns the metrics of a bundle's answers to labelled examples of its task."""
+    """Returns the metrics of a bundle's answers to labelled examples of its task, as a user types them."""
     assert examples.labels is not None
     texts = [spelled(text) for text in examples.texts]
-    given = zip(texts, examples.pairs, strict=True) if task.pairs else texts
-    answers = opened.stream(given)
-    said = [_named(task, answer, text) for answer, text in zip(answers, examples.texts, strict=True)]
-    return score(task, examples.labels, labels_named(task, said))
+    answers = opened.stream(zip(texts, examples.pairs, strict=True) if task.pairs else texts)
+    if not task.tags:
+        return score(task, examples.labels, labels_named(task, (_named(task, answer) for answer in answers)))
+    words = text_words(examples.texts, load_tokenizer(str(opened.folder)), opened.config.positions)
+    given = [[word.given for word in row] for row in words]
+    said = [
+        _named(task, answer) | {"tags": bio_tags(task, _tags(answer, row))}
+        for answer, row in zip(answers, words, strict=True)
+    ]
+    learnt, labels = bio_task(task), bio_labels(task, examples.labels)
+    assert labels is not None
+    return score(learnt, text_labels(learnt, labels, given), labels_named(learnt, said), given)
 
 
-def _named(task: Task, answer: Any, given: Text) -> dict[str, Any]:
-    """Returns an answer as `finetune.named` has it; tags are those of the given words."""
-    found: dict[str, Any] = {}
+def _named(task: Task, answer: Any) -> dict[str, Any]:
+    """Returns the class or the score of an answer as `results.named` has it."""
     if task.kind == "regression":
-        found["label"] = answer.value
-    elif task.classes:
-        found["label"] = (answer.classification if task.tags else answer).label
-    if task.tags:
-        by_start = {word.start: word.tag for word in answer.words}
-        starts = itertools.accumulate((len(word) + 1 for word in given), initial=0)
-        # A word that was cut off, or of which nothing is left, has no tag.
-        found["tags"] = [by_start.get(start, "O") for start, _ in zip(starts, given, strict=False)]
-    return found
+        return {"label": answer.value}
+    return {"label": (answer.classification if task.tags else answer).label} if task.classes else {}
+
+
+def _tags(answer: Any, words: Sequence[TextWord]) -> list[str]:
+    """Returns the tag of each word of a text; those that were cut off are outside."""
+    by_start = {word.start: word.tag for word in answer.words}
+    return [by_start.get(word.start, "O") for word in words]

@@ -21,10 +21,17 @@ from lilliput.differences import write_differences
 from lilliput.errors import StorageError
 from lilliput.files import write_json, writing
 from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
-from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named, read_predictions
+from lilliput.finetuning.results import (
+    PREDICTIONS,
+    Finetuned,
+    is_same,
+    labels_named,
+    read_predictions,
+    read_results,
+)
 from lilliput.models.task_model import load_task_model
-from lilliput.run import RunDir, StageDir
-from lilliput.tasks.metrics import confusion
+from lilliput.run import RunDir
+from lilliput.tasks.metrics import GIVEN_WORDS, confusion, of_all
 from lilliput.tasks.task import Examples, Task
 
 _COMPARED = ("gold", "predicted")
@@ -136,7 +143,7 @@ def _models(run: Path) -> list[_Model]:
         )
     models = []
     for folder in folders:
-        results: Finetuned = StageDir(folder, {}).read(Finetuned)
+        results = read_results(folder)
         models.append(_Model(run, folder, results, tuple(read_predictions(folder, results.task))))
     return models
 
@@ -150,7 +157,7 @@ def _entry(model: _Model, teacher: _Model | None, milliseconds: float) -> Entry:
         metric=metric,
         scores={name: (mean, results.deviation[name]) for name, mean in results.mean.items()},
         seeds=len(results.scores),
-        retention=None if teacher is None else results.mean[metric] / teacher.results.mean[metric],
+        retention=None if teacher is None else _retention(results, teacher.results),
         agreement=None if teacher is None else _agreement(model, teacher),
         parameters=results.parameters,
         weight_bytes=results.weight_bytes,
@@ -164,6 +171,18 @@ def _entry(model: _Model, teacher: _Model | None, milliseconds: float) -> Entry:
     )
 
 
+def _retention(ours: Finetuned, theirs: Finetuned) -> float | None:
+    """Returns a score as a share of the teacher's; None where that is 0.
+
+    Where an earlier version scored one of them, that has its score by given words alone.
+    """
+    name = ours.task.metric.removesuffix(GIVEN_WORDS)
+    both = [one.mean for one in (ours, theirs)]
+    if not all(name in scores for scores in both):
+        both = [{name: scores.get(f"{name}{GIVEN_WORDS}", scores.get(name, 0.0))} for scores in both]
+    return both[0][name] / both[1][name] if both[1][name] else None
+
+
 def _agreement(model: _Model, teacher: _Model) -> float:
     for mine, theirs in zip(model.lines, teacher.lines, strict=False):
         if len(model.lines) != len(teacher.lines) or mine["text"] != theirs["text"]:
@@ -174,10 +193,7 @@ def _agreement(model: _Model, teacher: _Model) -> float:
     if model.task.kind == "regression":
         ours, others = ([line["predicted"]["label"] for line in one.lines] for one in (model, teacher))
         return float(pearsonr(ours, others).statistic)
-    same: list[bool] = [
-        mine["predicted"] == theirs["predicted"]
-        for mine, theirs in zip(model.lines, teacher.lines, strict=True)
-    ]
+    same = [is_same(mine, theirs) for mine, theirs in zip(model.lines, teacher.lines, strict=True)]
     return sum(same) / len(same)
 
 
@@ -259,7 +275,7 @@ def _cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
     ]
     rows = []
     for entry in found.entries:
-        scores = {name: _score(*pair, entry.seeds) for name, pair in entry.scores.items()}
+        scores = {name: _score(*pair, entry.seeds) for name, pair in of_all(entry.scores).items()}
         others = ", ".join(f"{name} {value}" for name, value in scores.items() if name != entry.metric)
         rows.append(
             [entry.run, entry.task, entry.metric, scores[entry.metric], others]

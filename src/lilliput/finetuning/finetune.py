@@ -15,26 +15,31 @@ from tokenizers import Tokenizer
 from lilliput.config import MOST_MINUTES
 from lilliput.errors import ConfigError, InputError, StorageError, bounded
 from lilliput.fake_quantization import quantization_aware
-from lilliput.files import as_json, digest_folder, digest_value, write_json, writing
+from lilliput.files import digest_folder, digest_value, write_json
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from, task_tokenizer
-from lilliput.finetuning.fit import Exam, Fitted, Lesson, fit, predict
-from lilliput.finetuning.results import PREDICTIONS, Finetuned, named
-from lilliput.finetuning.targets import find_teacher, teacher_targets
+from lilliput.finetuning.fit import Fitted, fit, predict
+from lilliput.finetuning.lesson import Exam, Lesson
+from lilliput.finetuning.rates import suitable_rate
+from lilliput.finetuning.results import PREDICTIONS, Finetuned, write_predictions
+from lilliput.finetuning.targets import find_teacher, in_order, teacher_targets
 from lilliput.finetuning.texts import more_texts
+from lilliput.finetuning.words import shortened, text_words
 from lilliput.models.student import parameter_count
-from lilliput.models.task_model import TaskModel, load_encoder, load_task_model, save_task_model
+from lilliput.models.task_model import TaskModel, find_head, load_encoder, load_task_model, save_task_model
 from lilliput.models.teacher import load_teacher_config
 from lilliput.progress import bar, console
 from lilliput.run import RunDir, StageDir
 from lilliput.settings import require
 from lilliput.stages import checkpoint_digest
 from lilliput.stored import intact, stored
+from lilliput.tasks.metrics import of_all
+from lilliput.tasks.tagged import in_bio
 from lilliput.tasks.task import Examples, Task, TaskData
 from lilliput.workers import keep_freed_memory
 
-_STUDENT_WIDTH, _BASE_WIDTH, _BASE_RATE = 120, 768, 2.4e-5
 _MOST_SEEDS = 1000
+
 _SEARCHED = (1.0, 0.4, 2.5)
 """Learning rates that are tried, times the one that suits."""
 
@@ -78,20 +83,25 @@ def finetune(
     if unlabelled and teacher is None:
         raise ConfigError("unlabelled text is of use only with a teacher that labels it; give --teacher")
     keep_freed_memory()
+    data = in_bio(data)
     source = RunDir(Path(model))
     is_run = source.student.is_dir()
     encoder = str(source.student) if is_run else model
     taught_by = None if teacher is None else find_teacher(teacher, data.task)
     folder = StageDir(
         out.finetuned(data.task.name),
-        _inputs(encoder, data, config, taught_by, unlabelled, seeds, search_minutes),
+        _inputs(encoder, data, config, taught_by, unlabelled, seeds, search_minutes)
+        | _rules(encoder, data.task),
     )
     if folder.is_finished(overwrite):
         done: Finetuned = folder.read(Finetuned)
         return done
+    positions = _positions(encoder, taught_by)
+    data = dataclasses.replace(data, train=shortened(data.train, positions))
     more = None
     if taught_by is not None:
         more = more_texts(data, config.distillation, source if is_run else out, unlabelled, out.targets)
+        more = None if more is None else shortened(more, positions)
     work = _Work(encoder, data, config, taught_by, out.targets, more)
     folder.begin()
     rate = _rate(work, folder, search_minutes)
@@ -122,6 +132,19 @@ def _inputs(
     }
 
 
+def _rules(encoder: str, task: Task) -> dict[str, Any]:
+    """Returns what else determines the result, where an earlier version did otherwise."""
+    head = find_head(encoder, task)
+    kept = {} if head is None or head.is_whole else {"head": sorted(head.kept)}
+    return kept | ({"tags": "of every word of a text"} if task.tags else {})
+
+
+def _positions(encoder: str, teacher: Path | None) -> int:
+    """Returns the pieces that encoder and teacher both read: both are given the same of long texts."""
+    names = [encoder, *([] if teacher is None else [str(teacher)])]
+    return min(load_teacher_config(name).max_position_embeddings for name in names)
+
+
 class _Work:
     """What all seeds share: the encoder's name, and the examples as it reads them."""
 
@@ -136,14 +159,14 @@ class _Work:
     ) -> None:
         self.encoder, self.data, self.config, self.teacher = encoder, data, config, teacher
         self.tokenizer: Tokenizer = task_tokenizer(encoder)
-        self._positions = load_teacher_config(encoder).max_position_embeddings
+        self.positions = load_teacher_config(encoder).max_position_embeddings
         self.task: Task = data.task
         self.unlabelled = 0 if more is None else len(more)
         examples = data.train if more is None else _together(data.train, more)
         encoded = self._encoded(examples)
         assert data.train.labels is not None
         assert data.dev.labels is not None
-        labels = label_array(self.task, data.train.labels)
+        labels = label_array(self.task, data.train.labels, encoded.given)
         missing = np.full(len(encoded.slots.flat) - len(labels), np.nan)
         soft = states = None
         if teacher is not None:
@@ -155,17 +178,20 @@ class _Work:
                     f"the tokenizers of {encoder} and {teacher} make other words of the texts; give a "
                     "teacher with the same normaliser"
                 )
+            soft = in_order(soft, teacher, self.task)
         self.lesson = Lesson(encoded, np.concatenate([labels, missing]), soft, states)
         self.exam = Exam(self.task, self._encoded(data.dev), data.dev.labels)
+        if (head := find_head(encoder, self.task)) is not None:
+            console.print(f"{encoder}: {head}", highlight=False, markup=False)
         if longer := encoded.cut + self.exam.encoded.cut:
             console.print(
                 f"{longer:,} examples ({encoded.cut:,} to learn from, {self.exam.encoded.cut:,} to be scored "
-                f"on) are longer than the encoder's {self._positions} positions; what is behind was cut off",
+                f"on) are longer than the encoder's {self.positions} positions; what is behind was cut off",
                 highlight=False,
             )
 
     def _encoded(self, examples: Examples) -> Encoded:
-        return encode(examples, self.task, self.tokenizer, self._positions)
+        return encode(examples, self.task, self.tokenizer, self.positions)
 
     def train(self, name: str, rate: float, seed: int, seconds: float = math.inf) -> tuple[TaskModel, Fitted]:
         """Returns a model that has learnt the lesson, and how that went."""
@@ -188,21 +214,6 @@ class _Work:
 def _together(labelled: Examples, more: Examples) -> Examples:
     """Returns the texts of both, one after the other."""
     return Examples(labelled.texts + more.texts, labelled.pairs + more.pairs)
-
-
-def suitable_rate(width: int, *, tags: bool, taught: bool) -> float:
-    """Returns the peak learning rate that suits an encoder of some width.
-
-    It was measured for students of width 120 (experiments/LOG.md): 1e-3 for tags; for classes and scores of
-    texts 7e-4 from a teacher and 3e-4 from labels alone, as they forget at more what they knew. For BERT_BASE
-    it is 2.4e-5 (Devlin et al. 2019: 2e-5 to 5e-5), and a power of the width between and beyond.
-
-    >>> f"{suitable_rate(384, tags=True, taught=False):.1e}"
-    '9.7e-05'
-    """
-    ours = 1e-3 if tags else 7e-4 if taught else 3e-4
-    way = math.log(_BASE_WIDTH / width) / math.log(_BASE_WIDTH / _STUDENT_WIDTH)
-    return float(_BASE_RATE * (ours / _BASE_RATE) ** way)
 
 
 def _rate(work: _Work, folder: StageDir, minutes: float) -> float:
@@ -240,7 +251,7 @@ def _fitted(work: _Work, folder: StageDir, rate: float, seed: int) -> Fitted:
         with _saving(place):
             save_task_model(model, work.tokenizer, work.task, place)
         write_json(record, dataclasses.asdict(found))
-        metrics = ", ".join(f"{name} {value:.1%}" for name, value in found.scores.items())
+        metrics = ", ".join(f"{name} {value:.1%}" for name, value in of_all(found.scores).items())
         console.print(
             f"seed {seed}: {metrics} after {found.steps:,} steps, {found.seconds:.0f} s", highlight=False
         )
@@ -259,7 +270,11 @@ def _keep_best(work: _Work, folder: StageDir, fitted: dict[str, Fitted], rate: f
         shutil.copytree(folder.path / "seeds" / best, folder.path, dirs_exist_ok=True)
     (folder.path / "fitted.json").unlink()
     model, _ = load_task_model(folder.path)
-    _write_predictions(work, model, folder.path / PREDICTIONS)
+    with quantization_aware(model, work.config.plan):
+        scores, _ = predict(model, work.exam.encoded)
+    said = labels_from(work.task, scores, work.exam.encoded.slots)
+    words = text_words(work.data.dev.texts, work.tokenizer, work.positions) if work.task.tags else []
+    write_predictions(folder.path / PREDICTIONS, work.exam, work.data.dev, words, said)
     shutil.rmtree(folder.path / "seeds")
     names = fitted[best].scores
     values = {name: [one.scores[name] for one in fitted.values()] for name in names}
@@ -282,20 +297,6 @@ def _keep_best(work: _Work, folder: StageDir, fitted: dict[str, Fitted], rate: f
         seconds=sum(one.seconds for one in fitted.values()),
         quantization=work.config.quantization,
     )
-
-
-def _write_predictions(work: _Work, model: TaskModel, path: Path) -> None:
-    """Writes a line of JSON for each dev example: its texts, what is true, and what the model says."""
-    task, dev = work.task, work.data.dev
-    with quantization_aware(model, work.config.plan):
-        scores, _ = predict(model, work.exam.encoded)
-    said, true = labels_from(task, scores, work.exam.encoded.slots), work.exam.labels
-    with writing(path) as file:
-        for index in range(len(dev)):
-            line: dict[str, Any] = {"text": dev.texts[index]}
-            line |= {"pair": dev.pairs[index]} if dev.pairs else {}
-            line |= {"gold": named(task, true, index), "predicted": named(task, said, index)}
-            file.write(as_json(line) + b"\n")
 
 
 @contextlib.contextmanager

@@ -12,8 +12,9 @@ from accelerate import Accelerator
 from lilliput.errors import ModelError, StorageError
 from lilliput.files import digest_folder, digest_value, writing
 from lilliput.finetuning.encoded import encode, task_tokenizer
-from lilliput.finetuning.fit import Floats, States, predict_rest
-from lilliput.models.task_model import load_task, load_task_model
+from lilliput.finetuning.fit import predict_rest
+from lilliput.finetuning.lesson import Floats, States
+from lilliput.models.task_model import is_of_text, load_task, load_task_model
 from lilliput.progress import bar
 from lilliput.run import RunDir
 from lilliput.stored import stored_array
@@ -23,9 +24,11 @@ from lilliput.tasks.task import Examples, Task
 def find_teacher(name: str, task: Task) -> Path:
     """Returns the folder of a teacher fine-tuned for a task: that folder itself, or a run that holds it.
 
+    The order of its classes and tags does not matter: `teacher_targets` puts them into that of the task.
+
     Raises:
         StorageError: If there is none.
-        ModelError: If it was fine-tuned for another task.
+        ModelError: If it was fine-tuned for another task, or for tags of given words alone.
     """
     in_run = RunDir(Path(name)).finetuned(task.name)
     folder = in_run if in_run.is_dir() else Path(name)
@@ -35,14 +38,27 @@ def find_teacher(name: str, task: Task) -> Path:
             f"{name} --task {task.name} --out runs/teacher, and give --teacher runs/teacher"
         )
     found = load_task(folder)
+    if task.tags and found.tags and not is_of_text(folder):
+        raise ModelError(
+            f"the teacher in {folder} was fine-tuned by an earlier version of lilliput, which taught no tags "
+            "for ' and hare in o'hare; fine-tune it again with --overwrite"
+        )
     for what in ("kind", "pairs", "classes", "tags"):
         theirs, ours = getattr(found, what), getattr(task, what)
-        if theirs != ours:
+        if theirs != ours and not (what in ("classes", "tags") and sorted(theirs) == sorted(ours)):
             raise ModelError(
                 f"the teacher in {folder} was fine-tuned for another task ('{found.name}', {what} "
                 f"{theirs!r}) than '{task.name}' ({what} {ours!r}); give one fine-tuned on the same data"
             )
     return folder
+
+
+def in_order(scores: Floats, folder: Path, task: Task) -> Floats:
+    """Returns a teacher's scores [K, C] with columns in the order of a task's tags and classes."""
+    theirs = load_task(folder)
+    columns = [theirs.tags.index(name) for name in task.tags]
+    columns += [len(theirs.tags) + theirs.classes.index(name) for name in task.classes]
+    return scores if columns in ([], [*range(len(columns))]) else scores[:, columns]
 
 
 def teacher_targets(
@@ -59,8 +75,10 @@ def teacher_targets(
         cache: Folder of what teachers said.
         states: Whether the states are wanted too.
     """
-    said = dataclasses.asdict(dataclasses.replace(examples, labels=None))
-    place = cache / digest_value({"teacher": digest_folder(folder), "examples": said})
+    said: dict[str, Any] = {"examples": dataclasses.asdict(dataclasses.replace(examples, labels=None))}
+    if examples.texts and not isinstance(examples.texts[0], str):
+        said["words"] = "of the text"  # it once was read at given words alone
+    place = cache / digest_value({"teacher": digest_folder(folder), **said})
     wanted = [place / "scores.npy", *([place / "states.npy"] if states else [])]
     if not all(path.exists() for path in wanted):
         model, task = load_task_model(folder)

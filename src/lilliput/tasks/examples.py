@@ -3,19 +3,20 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from lilliput.errors import InputError, nearest
 from lilliput.formats import encoded
+from lilliput.inference.tags import Notation
 from lilliput.tasks.columns import Columns
 from lilliput.tasks.tables import Table
+from lilliput.tasks.tagged import tag_row
 from lilliput.tasks.task import Examples, Kind, Labels, Task, Text
 
 _Sort = Literal["whole number", "number", "not finite", "text"]
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
-_TAG = re.compile(r"O|[BIES]-.+", re.DOTALL)  # E (end) and S (single) as in IOBES, which seqeval counts too
 DEFAULT_METRICS: dict[Kind, str] = {
     "classification": "accuracy",
     "regression": "pearson",
@@ -23,6 +24,11 @@ DEFAULT_METRICS: dict[Kind, str] = {
     "joint": "frame_accuracy",
 }
 """The metric that decides of a task that is not known by name."""
+
+
+def default_metric(kind: Kind, tags: Sequence[str]) -> str:
+    """Returns the metric that decides of a task that is not known by name; plain tags make no spans."""
+    return "accuracy" if kind == "tagging" and Notation.of(tags).is_plain else DEFAULT_METRICS[kind]
 
 
 def kind_in(table: Table, columns: Columns) -> Kind:
@@ -38,23 +44,6 @@ def classes_in(table: Table, column: str) -> tuple[str, ...]:
     sort = _common_sort(table, column)
     names = {str(value).strip() for value in table.columns[column]}
     return tuple(sorted(names) if sort == "text" else sorted(names, key=lambda name: (float(name), name)))
-
-
-def tags_in(table: Table, column: str) -> tuple[str, ...]:
-    """Returns the tags that occur, O first, the others sorted."""
-    found: set[str] = set()
-    for row in range(len(table)):
-        for index, tag in enumerate(_tag_row(table, row, column)):
-            if tag in found:
-                continue
-            if not isinstance(tag, str) or not _TAG.fullmatch(tag):
-                raise InputError(
-                    f"{table.where(row, index)} has {tag!r} for a tag in column '{column}'; expected is O, "
-                    "or B- and a name for the first word of a span and I- and the name for its others, as in "
-                    "B-PER I-PER: scores count whole spans, and without B- nobody knows where one ends"
-                )
-            found.add(tag)
-    return ("O", *sorted(found - {"O"}))
 
 
 def examples_of(task: Task, table: Table, columns: Columns) -> Examples:
@@ -112,19 +101,11 @@ def _words(table: Table, row: int, column: str) -> tuple[str, ...]:
     return tuple(encoded(word, table.name, column).decode() for word in words)
 
 
-def _tag_row(table: Table, row: int, column: str) -> list[Any]:
-    """Returns the tags of a row as they stand there."""
-    value = table.columns[column][row]
-    if value is None:
-        raise InputError(f"{table.where(row)} has no tags in column '{column}'; add them or leave it out")
-    return value if isinstance(value, list) else str(value).split()
-
-
 def _tag_indices(task: Task, table: Table, column: str, texts: Sequence[Text]) -> list[tuple[int, ...]]:
     index_of = {tag: index for index, tag in enumerate(task.tags)}
     rows = []
     for row, words in enumerate(texts):
-        tags = _tag_row(table, row, column)
+        tags = tag_row(table, row, column)
         if len(tags) != len(words):
             raise InputError(
                 f"{table.where(row)} has {len(words)} words but {len(tags)} tags in column '{column}'; "

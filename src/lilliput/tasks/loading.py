@@ -6,10 +6,11 @@ from pathlib import Path
 from lilliput.errors import InputError, nearest
 from lilliput.formats import COMPRESSED, kind_of
 from lilliput.tasks.columns import Columns, check_columns, recognise, usual_label
-from lilliput.tasks.examples import DEFAULT_METRICS, classes_in, examples_of, kind_in, tags_in
+from lilliput.tasks.examples import classes_in, default_metric, examples_of, kind_in
 from lilliput.tasks.known import KNOWN, Known, numbers_named, read_data_set, without_empty
 from lilliput.tasks.splits import check_seen, check_varied, hold_out, overlap, some
 from lilliput.tasks.tables import ENDINGS, EXPECTED, Table, read_table
+from lilliput.tasks.tagged import tag_reading, tags_in
 from lilliput.tasks.task import Task, TaskData
 
 _TRAIN = ("train",)
@@ -61,16 +62,19 @@ def load_task(
     if known:
         columns = _needed(task_name, known, read, columns)
     read, notes = _prepared(read, columns, known, source)
+    reading = tag_reading(read, columns.tags) if columns.tags else None
+    read = reading.read(read) if reading else read
     task = _task(task_name, known, read, columns)
     examples = examples_of(task, read, columns)
     check_varied(task, examples, read)
-    origin = f"{read.name} ({columns})"
+    origin = f"{read.name} ({columns}{f'; {reading}' if reading and reading.is_turned else ''})"
     if read_dev is None:
         kept, held = hold_out(task, examples, read)
         origin += f", {len(held):,} of its {len(read):,} examples held out to be scored on"
         return TaskData(task, some(examples, kept), some(examples, held), origin, tuple(notes))
     check_columns(read_dev, columns)
     read_dev, more_notes = _prepared(read_dev, columns, known, source)
+    read_dev = reading.read(read_dev) if reading else read_dev
     dev_examples = examples_of(task, read_dev, columns)
     check_seen(task, examples, dev_examples, read, read_dev)
     shared = overlap(examples, dev_examples, read, read_dev)
@@ -126,7 +130,7 @@ def _task(name: str, known: Known | None, table: Table, columns: Columns) -> Tas
         classes = classes_in(table, columns.label)
     if not tags and columns.tags is not None:
         tags = tags_in(table, columns.tags)
-    metric = known.metrics[0] if known else DEFAULT_METRICS[kind]
+    metric = known.metrics[0] if known else default_metric(kind, tags)
     positive = known.positive if known else None
     return Task(name, kind, columns.pair is not None, classes, tags, metric, positive)
 
