@@ -5,11 +5,11 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { Tokenizer } from "@huggingface/tokenizers";
 import * as ort from "onnxruntime-web/wasm";
 
-import { BundleError, readBundle } from "../src/bundle.js";
-import { joinTags, openModel } from "../src/model.js";
+import { readBundle } from "../src/bundle.js";
+import { BundleError } from "../src/errors.js";
+import { openModel } from "../src/model.js";
 import { readFolder } from "./folder.mjs";
 
 const BUNDLES = process.env.LILLIPUT_BUNDLES;
@@ -33,7 +33,7 @@ const setting = (change) => (text) => JSON.stringify({ ...JSON.parse(text), ...c
 
 async function refused(files, pattern) {
   await assert.rejects(
-    async () => openModel(await readBundle(files), { ort, Tokenizer }),
+    async () => openModel(await readBundle(files), ort),
     (error) => error instanceof BundleError && pattern.test(error.message) && error.message.endsWith("."),
   );
 }
