@@ -19,6 +19,7 @@ from transformers import (
 )
 
 import lilliput
+import web_pieces
 from conftest import stir, teacher_tokenizer
 from lilliput.inference.lines import as_text
 from lilliput.models.student import save_student
@@ -113,7 +114,11 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_node(script: str, bundles: Path) -> None:
     """Runs tests written for Node.js and shows what they print when one fails."""
     command = [str(NODE), "--test", "--test-reporter=spec", f"tests/{script}"]
-    folders = {"LILLIPUT_BUNDLES": str(bundles), "LILLIPUT_DIST": str(bundles / "dist")}
+    folders = {
+        "LILLIPUT_BUNDLES": str(bundles),
+        "LILLIPUT_DIST": str(bundles / "dist"),
+        "LILLIPUT_PIECES": str(bundles / "pieces.json"),
+    }
     result = subprocess.run(
         command, cwd=WEB, env=os.environ | folders, check=False, capture_output=True, text=True, timeout=300
     )
@@ -123,6 +128,12 @@ def run_node(script: str, bundles: Path) -> None:
 
 def test_answers_are_those_of_python(bundles: Path) -> None:
     run_node("model.test.mjs", bundles)
+
+
+def test_words_and_pieces_are_those_of_python(tmp_path: Path) -> None:
+    cases = {"cases": web_pieces.cases(24, 250), "characters": web_pieces.characters()}
+    (tmp_path / "pieces.json").write_text(json.dumps(cases))
+    run_node("pieces.test.mjs", tmp_path)
 
 
 def test_what_is_refused(bundles: Path) -> None:

@@ -4,7 +4,7 @@
  */
 
 import { BundleError } from "./errors.js";
-import { isSpace } from "./bert.js";
+import { isSpace } from "./unicode.js";
 
 const LETTER = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]$/u; // \w of the library's expressions
 

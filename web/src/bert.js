@@ -3,10 +3,8 @@
  * BertPreTokenizer and WordPiece have them.
  */
 
-const CONTROL = /^[\p{Cc}\p{Cf}\p{Co}\p{Cs}]$/u;
-const SPACE = /^\p{White_Space}$/u;
-const MARK = /\p{Mn}/gu;
-const PUNCTUATION = /^[\p{P}!-/:-@[-`{-~]$/u;
+import { decomposed, isControl, isMark, isPunctuation, isSpace } from "./unicode.js";
+
 const IDEOGRAPHS = [
   [0x4e00, 0x9fff], [0x3400, 0x4dbf], [0x20000, 0x2a6df], [0x2a700, 0x2b73f], [0x2b740, 0x2b81f], [0x2b920, 0x2ceaf],
   [0xf900, 0xfaff], [0x2f800, 0x2fa1f],
@@ -18,11 +16,11 @@ export function normalizer({ cleans, pads, lowers, strips }) {
   const normal = (character) => {
     let found = character;
     if (cleans) {
-      if (found === "\0" || found === "\ufffd" || (CONTROL.test(found) && !"\t\n\r".includes(found))) return "";
-      if (SPACE.test(found)) return " ";
+      if (found === "\0" || found === "\ufffd" || (isControl(found) && !"\t\n\r".includes(found))) return "";
+      if (isSpace(found)) return " ";
     }
     const padding = pads && isIdeograph(found) ? " " : "";
-    if (strips) found = found.normalize("NFD").replace(MARK, "");
+    if (strips) found = Array.from(decomposed(found)).filter((one) => !isMark(one)).join("");
     if (lowers) found = Array.from(found, (one) => one.toLowerCase()).join("");
     return padding + found + padding;
   };
@@ -31,11 +29,6 @@ export function normalizer({ cleans, pads, lowers, strips }) {
     if (found === undefined) known.set(character, (found = normal(character)));
     return found;
   };
-}
-
-/** Says whether a character is white space. */
-export function isSpace(character) {
-  return character === " " || SPACE.test(character);
 }
 
 /**
@@ -53,7 +46,7 @@ export function wordsOf(plain) {
   };
   for (const character of plain) {
     if (isSpace(character)) end();
-    else if (PUNCTUATION.test(character)) {
+    else if (isPunctuation(character)) {
       end();
       words.push([at, at + character.length]);
     } else if (begun < 0) begun = at;

@@ -12,14 +12,14 @@ import { isObject, parseObject } from "./json.js";
 export const NEEDED = ["model.onnx", "tokenizer.json", "config.json"];
 
 /** The most bytes of a file: a BERT-base in float32 takes 440 MB, and a tokenizer of 250,000 pieces 6 MB. */
-export const LARGEST = { "manifest.json": 1e6, "config.json": 8e6, "tokenizer.json": 32e6 };
-export const LARGEST_OTHER = 512e6;
+export const LARGEST = { "manifest.json": 2 ** 20, "config.json": 2 ** 22, "tokenizer.json": 2 ** 26, "README.md": 2 ** 26 };
+const LARGEST_OTHER = 2 ** 29;
 
 const FORMAT = 1;
 const KINDS = ["classification", "regression", "tagging", "joint", "fill", "encode"];
 const MOST_FILES = 100;
 const MOST_NAMES = 100_000; // classes, and tags
-const MOST_POSITIONS = 1 << 15;
+const MOST_POSITIONS = 2 ** 16;
 const LONGEST_NAME = 1000; // characters of a class, a tag or a task
 
 /**
@@ -168,6 +168,7 @@ function checkConfig(config) {
       throw new BundleError(`config.json gives the ${name} ${quoted(config[name])}, expected is ${expected}; ${AGAIN}.`);
     }
   }
+  if (config.pairs && config.tags.length) throw new BundleError("config.json says pairs, of which no words are tagged.");
 }
 
 function quoted(value) {

@@ -61,7 +61,7 @@ function checkNode(bytes, from, to) {
 function checkConstant(bytes, from, to) {
   for (const { number, value } of fields(bytes, from, to)) {
     if (number === 13 || (number === 14 && value)) refuse("it has constants in another file");
-    if ([3, 6, 10].includes(number)) refuse("it has constants that are texts, or only parts");
+    if ([3, 4, 5, 6, 7, 10, 11].includes(number)) refuse("it has constants that are not stored as plain bytes");
   }
 }
 

@@ -10,8 +10,8 @@ import { isObject } from "./json.js";
 
 const MOST_PIECES = 1_000_000;
 const MOST_ADDED = 10_000;
-const LONGEST_PIECE = 1000; // units of a piece; a word is at most as long
-const SPECIAL = ["[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+const [LONGEST_PIECE, LONGEST_WORD, LONGEST_PREFIX] = [1000, 250, 8];
+const SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 const FLAGS = ["single_word", "lstrip", "rstrip", "normalized", "special"];
 const PARTS = { normalizer: "BertNormalizer", pre_tokenizer: "BertPreTokenizer", model: "WordPiece" };
 
@@ -26,15 +26,16 @@ const PARTS = { normalizer: "BertNormalizer", pre_tokenizer: "BertPreTokenizer",
  *     the pieces that are found before that; all pieces by id; and the ids of those that are not text
  */
 export function readLayout(layout) {
-  for (const [part, type] of Object.entries(PARTS)) checkType(layout[part], part, [type]);
+  const model = { type: "WordPiece", ...layout.model }; // the first versions of the library left the type out
+  for (const [part, type] of Object.entries(PARTS)) checkType(part === "model" ? model : layout[part], part, [type]);
   if (layout.decoder) checkType(layout.decoder, "decoder", ["WordPiece"]);
   const { clean_text: cleans, handle_chinese_chars: pads, lowercase: lowers, strip_accents: accents } = layout.normalizer;
   for (const value of [cleans, pads, lowers, accents ?? true]) need(typeof value === "boolean", "its normalizer's settings");
-  const vocabulary = readVocabulary(layout.model.vocab);
-  const { unk_token: unknown, continuing_subword_prefix: prefix, max_input_chars_per_word: longest } = layout.model;
-  need(unknown === "[UNK]", "its piece for unknown words, [UNK]");
-  need(prefix === "##", "the beginning ## of pieces that go on with a word");
-  need(Number.isSafeInteger(longest) && longest >= 1 && longest <= LONGEST_PIECE, `a longest word of 1 to ${LONGEST_PIECE}`);
+  const vocabulary = readVocabulary(model.vocab);
+  const { unk_token: unknown, continuing_subword_prefix: prefix, max_input_chars_per_word: longest } = model;
+  need(unknown === "[UNK]" && vocabulary.has("[UNK]"), "its piece for unknown words, [UNK]");
+  need(typeof prefix === "string" && prefix && prefix.length <= LONGEST_PREFIX, "how pieces within a word begin, as ##");
+  need(Number.isSafeInteger(longest) && longest >= 1 && longest <= LONGEST_WORD, `a longest word of 1 to ${LONGEST_WORD}`);
   const added = readAdded(layout.added_tokens, vocabulary);
   const ids = new Map([...vocabulary, ...added.map(({ content, id }) => [content, id])]);
   const missing = SPECIAL.filter((name) => !ids.has(name));
@@ -76,14 +77,15 @@ function readVocabulary(vocab) {
 function readAdded(added, vocabulary) {
   need(Array.isArray(added) && added.length <= MOST_ADDED, `a list of at most ${MOST_ADDED} added pieces`);
   const seen = new Set();
-  let next = vocabulary.size;
+  let most = -1; // the highest id of those before
   for (const piece of added) {
     const content = piece?.content;
     need(typeof content === "string" && content.length > 0 && content.length <= LONGEST_PIECE, "the text of an added piece");
-    need(!seen.has(content), `two added pieces of different texts (${JSON.stringify(content)})`);
+    need(!seen.has(content), `one added piece ${JSON.stringify(content)} in the place of two`);
     need(FLAGS.every((flag) => typeof piece[flag] === "boolean"), `the flags of the added piece ${JSON.stringify(content)}`);
-    need(piece.id === (vocabulary.get(content) ?? next), `the id of the added piece ${JSON.stringify(content)}`);
-    if (!vocabulary.has(content)) next++;
+    const id = vocabulary.get(content) ?? Math.max(vocabulary.size, most + 1);
+    need(piece.id === id, `the id ${id} of the added piece ${JSON.stringify(content)}`);
+    most = Math.max(most, id);
     seen.add(content);
   }
   return added;

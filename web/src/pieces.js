@@ -77,12 +77,9 @@ export class Pieces {
     const all = words.flatMap((word) => word.ids);
     const others = second === null ? null : this.words(given[1]).flatMap((word) => word.ids);
     const [kept, keptOthers] = room(all.length, others?.length ?? 0, positions - (others ? 3 : 2));
-    const ids = [this.cls, ...all.slice(0, kept), this.sep];
-    const types = ids.map(() => 0);
-    if (others) {
-      ids.push(...others.slice(0, keptOthers), this.sep);
-      while (types.length < ids.length) types.push(1);
-    }
+    const own = [this.cls].concat(all.slice(0, kept), this.sep);
+    const ids = others ? own.concat(others.slice(0, keptOthers), this.sep) : own;
+    const types = ids.map((id, place) => (place < own.length ? 0 : 1));
     let first = 1;
     for (const word of words) {
       word.first = first;
