@@ -19,6 +19,7 @@ from transformers import (
 )
 
 import lilliput
+import web_hostile
 import web_pieces
 from conftest import stir, teacher_tokenizer
 from lilliput.inference.lines import as_text
@@ -108,6 +109,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for text, second in texts
         ]
         place.with_suffix(".json").write_text(json.dumps(cases))
+    web_hostile.write_graphs(folder / "graphs")
     return folder
 
 
@@ -120,7 +122,7 @@ def run_node(script: str, bundles: Path) -> None:
         "LILLIPUT_PIECES": str(bundles / "pieces.json"),
     }
     result = subprocess.run(
-        command, cwd=WEB, env=os.environ | folders, check=False, capture_output=True, text=True, timeout=300
+        command, cwd=WEB, env=os.environ | folders, check=False, capture_output=True, text=True, timeout=600
     )
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
     assert "skipped 0" in result.stdout
@@ -141,6 +143,7 @@ def test_what_is_refused(bundles: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_the_page_in_a_browser(bundles: Path) -> None:
+@pytest.mark.parametrize("script", ["page.test.mjs", "hostile.test.mjs"])
+def test_the_page_in_a_browser(bundles: Path, script: str) -> None:
     subprocess.run([str(NODE), "build.mjs", str(bundles / "dist")], cwd=WEB, check=True)
-    run_node("page.test.mjs", bundles)
+    run_node(script, bundles)

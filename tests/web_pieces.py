@@ -15,14 +15,38 @@ _ODD = [
     *"éÉёЁßẞσΣςİıIKÅÀ̀́ऀि각가ﬁǅ中文𠀀𪜀𫠠豈丽，。「¿¡…—'’-_/<>[]()#@$+=^`|~",
     *"\u0301\u0338\U0001f600\ufe0f\u200d\U000e0001\ue000\u0378",
 ]
-_ADDED = ["[E1]", "<user>", "user", "New York", "É", "ing", " lead", "trail ", "中文", "İx", "Σ", "a-b", "<user>1"]
-_WORDS = [*_ADDED, *(piece.removeprefix("##") for piece in _PIECES), "users", "x[E1]y", "<USER>", "new york", "NEW YORK"]
+_ADDED = [
+    "[E1]",
+    "<user>",
+    "user",
+    "New York",
+    "É",
+    "ing",
+    " lead",
+    "trail ",
+    "中文",
+    "İx",
+    "Σ",
+    "a-b",
+    "<user>1",
+]
+_WORDS = [
+    *_ADDED,
+    *(piece.removeprefix("##") for piece in _PIECES),
+    "users",
+    "x[E1]y",
+    "<USER>",
+    "new york",
+    "NEW YORK",
+]
 
 
 def settings(number: int) -> Tokenizer:
     """Returns the tokenizer of a number: bits say what its normaliser does, what follows draws its added pieces."""
     draw = random.Random(number)
-    made = Tokenizer(models.WordPiece({piece: index for index, piece in enumerate(_PIECES)}, unk_token="[UNK]"))
+    made = Tokenizer(
+        models.WordPiece({piece: index for index, piece in enumerate(_PIECES)}, unk_token="[UNK]")
+    )
     made.normalizer = normalizers.BertNormalizer(
         clean_text=bool(number & 1),
         handle_chinese_chars=bool(number & 2),
@@ -43,7 +67,9 @@ def odd_text(draw: random.Random) -> str:
     kinds = (
         lambda: draw.choice(_WORDS),
         lambda: draw.choice(_ODD),
-        lambda: chr(draw.choice((draw.randint(0, 0x2FF), draw.randint(0x300, 0xD7FF), draw.randint(0xE000, 0x10FFFF)))),
+        lambda: chr(
+            draw.choice((draw.randint(0, 0x2FF), draw.randint(0x300, 0xD7FF), draw.randint(0xE000, 0x10FFFF)))
+        ),
         lambda: " ",
     )
     return "".join(draw.choices(kinds, (8, 4, 1, 5))[0]() for _ in range(draw.randint(1, 12)))

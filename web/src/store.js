@@ -22,7 +22,7 @@ const address = (...parts) => new URL(["kept-bundle", ...parts.map(encodeURIComp
  *
  * @param {Map<string, Blob>} files
  * @param {string} source the folder that it was fetched from; empty for one of the user's own
- * @returns {Promise<string>} why it is not kept, in a sentence, or nothing
+ * @returns {Promise<string>} whether it is kept, in a sentence
  */
 export async function keepBundle(files, source) {
   const [slot, folder] = [slotOf(source), crypto.randomUUID()];
@@ -33,7 +33,7 @@ export async function keepBundle(files, source) {
         for (const name of names) await cache.put(address(slot, folder, name), new Response(files.get(name)));
         await cache.put(address(slot), Response.json({ folder, source, names }));
         await dropFolders(cache, slot, folder);
-        return "";
+        return "This browser keeps the bundle for the next visit.";
       } catch (error) {
         const { folder: before } = (await pointer(cache, slot)) ?? {};
         await dropFolders(cache, slot, before);
@@ -149,9 +149,8 @@ async function fetchFile(address, name, most, signal) {
   const asked = fetch(address, { cache: "no-cache", signal: control.signal });
   const response = await patient(asked, "the server does not answer, or sends the page elsewhere");
   if (!response.ok) throw failed(`the server answers ${response.status}`);
-  if (response.redirected && !response.url.endsWith(`/${name}`)) {
-    throw failed(`the server sends the page on to ${new URL(response.url).pathname.slice(0, 200)}`);
-  }
+  const answering = new URL(response.url).pathname;
+  if (!answering.endsWith(`/${name}`)) throw failed(`the server sends the page on to ${answering.slice(0, 200)}`);
   const reader = response.body.getReader();
   const parts = [];
   for (let bytes = 0; ; ) {
