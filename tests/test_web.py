@@ -143,7 +143,7 @@ def test_what_is_refused(bundles: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-@pytest.mark.parametrize("script", ["page.test.mjs", "hostile.test.mjs"])
+@pytest.mark.parametrize("script", ["page.test.mjs", "hostile.test.mjs", "servers.test.mjs"])
 def test_the_page_in_a_browser(bundles: Path, script: str) -> None:
     subprocess.run([str(NODE), "build.mjs", str(bundles / "dist")], cwd=WEB, check=True)
     run_node(script, bundles)

@@ -1,4 +1,4 @@
-"""Graphs that no bundle has, or that compute without end, for the tests of the page; the tokenizer has 600 pieces."""
+"""Graphs that no bundle has, or that compute without end, for the tests of the page."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 PIECES, LARGE = 600, 250_000
+"""Of the tokenizer of the bundles in which the graphs are put, and of a large one."""
 CLASSES = 5_000
 Array = npt.NDArray[np.generic]
 
@@ -50,7 +51,7 @@ def slow_to_open() -> onnx.ModelProto:
 
 
 def slow_to_answer() -> onnx.ModelProto:
-    """Multiplies matrices that have the square of a text's pieces as their sides: two take nothing, sixty hours."""
+    """Multiplies matrices with sides of the square of a text's pieces: two take nothing, sixty take hours."""
     node = helper.make_node
     nodes = [
         node("Gather", ["table", "input_ids"], ["read"]),

@@ -1,4 +1,4 @@
-"""Tokenizers with every setting a bundle's may have, odd texts, and the words that the tokenizers library makes of them."""
+"""Tokenizers with every setting that a bundle's may have, odd texts, and the words that they make of them."""
 
 import json
 import random
@@ -7,8 +7,8 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 _PIECES = (  # noqa: SIM905
-    "[PAD] [UNK] [CLS] [SEP] [MASK] a b c e i o s ##a ##b ##s ##ing play the user user1 < > [ ] / e1 ' - . , ! é ё σ ς ß "
-    "中 文 ##中 ا k ##k i̇ İ A B User 0 1 ##0 12 ##️ 𠀀 [E1] <user>"
+    "[PAD] [UNK] [CLS] [SEP] [MASK] a b c e i o s ##a ##b ##s ##ing play the user user1 < > [ ] / e1 ' - . , ! é "
+    "ё σ ς ß 中 文 ##中 ا k ##k i̇ İ A B User 0 1 ##0 12 ##️ 𠀀 [E1] <user>"
 ).split()
 _ODD = [
     *"  \t\n\r\u00a0\u0085\u2028\u3000\ufeff\u200b\u00ad\u0000\ufffd\u001b\u202e",
@@ -42,7 +42,7 @@ _WORDS = [
 
 
 def settings(number: int) -> Tokenizer:
-    """Returns the tokenizer of a number: bits say what its normaliser does, what follows draws its added pieces."""
+    """Returns the tokenizer of a number, whose bits say what its normaliser does; added pieces are drawn."""
     draw = random.Random(number)
     made = Tokenizer(
         models.WordPiece({piece: index for index, piece in enumerate(_PIECES)}, unk_token="[UNK]")
