@@ -7,8 +7,8 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 _PIECES = (  # noqa: SIM905
-    "[PAD] [UNK] [CLS] [SEP] [MASK] a b c e i o s ##a ##b ##s ##ing play the user user1 < > [ ] / e1 ' - . , ! é "
-    "ё σ ς ß 中 文 ##中 ا k ##k i̇ İ A B User 0 1 ##0 12 ##️ 𠀀 [E1] <user>"
+    "[PAD] [UNK] [CLS] [SEP] [MASK] a b c e i o s ##a ##b ##s ##ing play the user user1 < > [ ] / e1 "
+    "' - . , ! é ё σ ς ß 中 文 ##中 ا k ##k i̇ İ A B User 0 1 ##0 12 ##️ 𠀀 [E1] <user>"
 ).split()
 _ODD = [
     *"  \t\n\r\u00a0\u0085\u2028\u3000\ufeff\u200b\u00ad\u0000\ufffd\u001b\u202e",

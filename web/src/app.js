@@ -3,7 +3,7 @@
 import { filesOfBundle } from "./bundle.js";
 import { Ended, Engine, EngineError } from "./engine.js";
 import { BundleError } from "./errors.js";
-import { droppedFiles, fetchBundle, forgetBundle, keepBundle, keptBundle, listedFiles } from "./store.js";
+import { droppedFiles, fetchBundle, forgetBundle, KEPT, keepBundle, keptBundle, listedFiles } from "./store.js";
 import { answerSentence, answerView, bundleTitle, fillSizes, sized, timeLine } from "./view.js";
 
 const PAUSE = 120; // milliseconds after a key, before an answer
@@ -85,6 +85,7 @@ function use(opened) {
   $("bundle-size").textContent = `${sized(sum)} bundle · ${sized(bytes)} runtime, ${sized(brotli)} compressed`;
   $("text-label").textContent = bundle.two ? "First text" : "Your text";
   $("answer").replaceChildren();
+  $("kept").textContent = bundle.kept ? KEPT : "";
   show(["second-field"], bundle.two);
   show(["mask"], bundle.config.kind === "fill");
   show(["choose"], false);
@@ -131,6 +132,8 @@ function ask() {
     waiting = null;
     $("problem").textContent = "";
     showHint(lacking);
+  } else if ($("answer").firstChild?.className === "hint") {
+    $("answer").replaceChildren();
   }
   if (!answering) answerAll();
 }
@@ -260,7 +263,7 @@ async function keepPage() {
   try {
     await navigator.serviceWorker.register("sw.js");
     await navigator.serviceWorker.ready;
-    $("offline").textContent = "Works without a network now: this browser keeps the page, and a bundle that has answered.";
+    $("offline").textContent = "Works without a network now: this browser keeps the page.";
   } catch {
     $("offline").textContent = "This browser does not keep the page; it needs the network each time.";
   }

@@ -47,9 +47,7 @@ function checkNodes(bytes, from, to) {
 function checkNode(bytes, from, to) {
   checkDomain(textIn(bytes, from, to, 7));
   const operator = textIn(bytes, from, to, 4);
-  if (!OPERATORS.has(operator)) {
-    refuse(`it has the operator ${shown(operator)}, and bundles are made of ${[...OPERATORS].join(", ")}`);
-  }
+  if (!OPERATORS.has(operator)) refuse(`it has the operator ${shown(operator)}, which no bundle has`);
   for (const field of fields(bytes, from, to)) {
     if (field.number !== 5) continue;
     for (const { number } of fields(bytes, field.from, field.to)) {
@@ -66,7 +64,7 @@ function checkConstant(bytes, from, to) {
 }
 
 function checkDomain(domain) {
-  if (!DOMAINS.includes(domain)) refuse(`it has operators of ${shown(domain)}, which is not ONNX itself`);
+  if (!DOMAINS.includes(domain)) refuse(`it has operators of ${shown(domain)}, and bundles' are of ONNX itself`);
 }
 
 function shown(name) {

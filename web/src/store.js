@@ -14,6 +14,9 @@ const NAME = `lilliput-bundles ${HOME.pathname}`;
 const STALL = 30_000; // milliseconds in which something must come from the server
 const MOST_ENTRIES = 10_000; // of a dropped folder: a bundle's has six
 
+/** What is said of a bundle that is kept. */
+export const KEPT = "This browser keeps the bundle for the next visit.";
+
 const slotOf = (source) => (source ? "link" : "own");
 const address = (...parts) => new URL(["kept-bundle", ...parts.map(encodeURIComponent)].join("/"), HOME).href;
 
@@ -33,7 +36,7 @@ export async function keepBundle(files, source) {
         for (const name of names) await cache.put(address(slot, folder, name), new Response(files.get(name)));
         await cache.put(address(slot), Response.json({ folder, source, names }));
         await dropFolders(cache, slot, folder);
-        return "This browser keeps the bundle for the next visit.";
+        return KEPT;
       } catch (error) {
         const { folder: before } = (await pointer(cache, slot)) ?? {};
         await dropFolders(cache, slot, before);
