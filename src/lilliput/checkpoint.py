@@ -6,14 +6,16 @@ It appears under its name only when everything in it is on disk; the digests of 
 """
 
 import dataclasses
+import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lilliput.errors import StorageError
@@ -24,6 +26,17 @@ from lilliput.stored import intact, stored
 _KEPT = 2
 """Checkpoints kept: the newest and, should that one be damaged later, the one before."""
 _TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What safetensors calls the types of numbers that models and optimisers have."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +83,9 @@ def save_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)
     tensors, rest = _flatten(optimizer.state_dict())
     try:
-        for name, content in zip(_TENSOR_FILES, (_contiguous(models.state_dict()), tensors), strict=True):
+        for name, content in zip(_TENSOR_FILES, (models.state_dict(), tensors), strict=True):
             with writing(partial / name) as file:
-                file.write(save(content))
+                write_tensors(file, content)
         digests = {name: digest_file(partial / name) for name in _TENSOR_FILES}
         state = _State(position, rest, digests)
         state = dataclasses.replace(state, digest=_digest(state))
@@ -117,14 +130,25 @@ def load_checkpoint(folder: Path, models: nn.Module, optimizer: torch.optim.Opti
     return state.position
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns tensors as safetensors stores them: tied ones as copies of their own."""
-    seen: set[int] = set()
-    stored = {}
-    for name, tensor in tensors.items():
-        stored[name] = tensor.clone() if tensor.data_ptr() in seen else tensor.contiguous()
-        seen.add(tensor.data_ptr())
-    return stored
+def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors as safetensors stores them, one after the other, tied ones each by itself.
+
+    The library's own `save` holds two copies of everything in memory, `save_file` one.
+    """
+    header, end = {}, 0
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    for name, tensor in ordered:
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for _, tensor in ordered:
+        file.write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -133,7 +157,7 @@ def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for index, values in state["state"].items():
         for name, value in values.items():
             if isinstance(value, Tensor):
-                tensors[f"{index}.{name}"] = value.contiguous()
+                tensors[f"{index}.{name}"] = value
             else:
                 rest[f"{index}.{name}"] = value
     numbers = [

@@ -18,8 +18,8 @@ from lilliput.files import digest_value, write_json
 from lilliput.lexicon import Lexicon, build_lexicon
 from lilliput.models.student import load_student, parameter_count
 from lilliput.models.teacher import Teacher, load_masked_lm, load_teacher_config
-from lilliput.planning.estimate import Estimate, render as render_estimate
-from lilliput.planning.plan import expect
+from lilliput.planning.estimate import Estimate
+from lilliput.planning.expectation import announce
 from lilliput.processes import launch
 from lilliput.progress import console
 from lilliput.rows import cut_rows
@@ -73,9 +73,7 @@ def compress(
         return lexicon.report.describe(recipe.student.width)
 
     console.print(processes.on_main(prepared), highlight=False)
-    estimate = expect(run, recipe, teacher, minutes) if processes.count == 1 else None
-    if estimate is not None:
-        console.print(render_estimate(estimate))
+    estimate = announce(run, recipe, teacher, minutes) if processes.count == 1 else None
     stages = {}
     for stage in recipe.stages:
         stages[stage.name] = train(

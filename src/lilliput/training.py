@@ -32,7 +32,7 @@ from lilliput.run import MetricsLog, RunDir, StageDir
 from lilliput.stages import Data, first_models, stage_budget, stage_inputs
 from lilliput.step import Stepper, Trainees
 from lilliput.stored import intact, require_fields
-from lilliput.workers import keep_freed_memory
+from lilliput.workers import give_back_memory, keep_freed_memory
 
 PROBES = 10
 """Times the student is evaluated on few rows while a stage runs."""
@@ -86,6 +86,7 @@ def train(
         return done
     parts = processes.on_main(_parts_each, config.batch, processes.count)
     keep_freed_memory()
+    give_back_memory()  # what the stage before had
     saved = folder.path / "checkpoints"
     with processes.together():
         data = Data.open(run, config.batch.length, recipe.student.positions)
@@ -93,6 +94,7 @@ def train(
         source = data.source(config, seed)
         fit = processes.is_main and (folder.other() is not None or not checkpoints(saved))
         trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
+    give_back_memory()  # what making the models took
     stepper = Stepper(trainees, config.optimizer, _accelerator(), processes)
     held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
     # Only now, so that a refusal of the inputs leaves nothing behind and takes nothing away.
@@ -184,6 +186,7 @@ class _Loop:
                         self._processes.on_main(
                             save_checkpoint, folder, self._stepper.trainees, self._stepper.optimizer, position
                         )
+                        give_back_memory()
                         saved = position.seconds
                     if stop:
                         raise Interrupted(

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -170,3 +171,15 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(trim_threshold, 2**31 - 1)
         libc.mallopt(mmap_max, 0)
+
+
+def give_back_memory() -> None:
+    """Gives the system back what was freed, with glibc; elsewhere only frees what nobody can reach.
+
+    What `keep_freed_memory` keeps lies in pieces among what is still used, and the next one to need memory
+    needs it in other sizes: what probes, files and checkpoints had freed made 4.6 GB of 2.5. A call costs a
+    fifth of a second, in pages to be zeroed anew, so this is for the places between two kinds of work.
+    """
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
