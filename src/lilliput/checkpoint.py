@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lilliput.errors import StorageError
-from lilliput.files import digest_file, read_json, write_json, writing
+from lilliput.files import digest_file, not_written, read_json, sync, write_json, writing
 
 _KEPT = 2
 """Checkpoints kept: the newest and, should that one be damaged later, the one before."""
@@ -59,7 +59,11 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(path, ignore_errors=True)
-    partial.rename(path)
+    try:
+        partial.rename(path)
+        sync(folder)
+    except OSError as error:
+        raise not_written(path, error) from error
     for old in checkpoints(folder)[:-_KEPT]:
         shutil.rmtree(old)
 

@@ -74,14 +74,15 @@ def vocabulary(
     stage = StageDir(
         out, {"corpus": digest, "teacher": digest_tokenizer(teacher), "sizes": ordered, "width": width}
     )
-    if stage.is_finished(overwrite):
-        return _read(out / "vocabulary.json")
-    reports = _learn_all(corpus, teacher, ordered, width)
-    stage.begin()
-    write_json(out / "vocabulary.json", [dataclasses.asdict(report) for report in reports])
-    plot(reports, out)
-    stage.finish({"sizes": len(reports)})
-    return reports
+    if not stage.is_whole(overwrite):
+        with stage.locked():
+            if not stage.is_whole(overwrite):  # by a process that held the lock before
+                reports = _learn_all(corpus, teacher, ordered, width)
+                stage.begin()
+                write_json(out / "vocabulary.json", [dataclasses.asdict(report) for report in reports])
+                plot(reports, out)
+                stage.finish({"sizes": len(reports)})
+    return _read(out / "vocabulary.json")
 
 
 def render(reports: Sequence[VocabularyReport]) -> Table:

@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from lilliput.config import StudentConfig
 from lilliput.errors import StorageError, first_line
+from lilliput.folders import settle
 from lilliput.models.encoder import encode
 from lilliput.models.pretrained import UNREADABLE
 from lilliput.tokenizer import SpecialPieces, save_tokenizer
@@ -49,6 +50,7 @@ def save_student(student: BertForMaskedLM, tokenizer: Tokenizer, folder: Path) -
     """Saves model and tokenizer so that transformers' Auto classes load them without lilliput."""
     student.save_pretrained(folder)
     save_tokenizer(tokenizer, folder, longest=student.config.max_position_embeddings)
+    settle(folder)
 
 
 def load_student(folder: Path) -> BertForMaskedLM:
@@ -60,7 +62,8 @@ def load_student(folder: Path) -> BertForMaskedLM:
     except UNREADABLE as error:
         reason = first_line(error)
         raise StorageError(
-            f"no student could be loaded from {folder} ({reason}); train its stage again"
+            f"no student could be loaded from {folder} ({reason}); run the command that made it again: what "
+            "is damaged is made anew"
         ) from error
     return student
 

@@ -14,6 +14,7 @@ from transformers import BertForSequenceClassification, BertForTokenClassificati
 
 from lilliput.errors import StorageError, first_line
 from lilliput.files import read_json, write_json
+from lilliput.folders import settle
 from lilliput.models.pretrained import UNREADABLE, load_weights
 from lilliput.models.teacher import load_teacher_config
 from lilliput.settings import build
@@ -85,6 +86,7 @@ def save_task_model(model: TaskModel, tokenizer: Tokenizer, task: Task, folder: 
     model.save_pretrained(folder)
     save_tokenizer(tokenizer, folder, longest=model.config.max_position_embeddings)
     write_json(folder / _TASK_FILE, {"format": FORMAT, "task": dataclasses.asdict(task)})
+    settle(folder)
 
 
 def load_task(folder: Path) -> Task:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertForMaskedLM
 
 from lilliput.errors import ModelError, StorageError, first_line
+from lilliput.folders import settle
 from lilliput.models.encoder import encode
 from lilliput.models.pretrained import SUPPORTED, load_weights
 
@@ -124,6 +125,7 @@ class Teacher(nn.Module):
         self.model.save_pretrained(folder)
         tensors = {f"second.{name}": tensor for name, tensor in self.second.state_dict().items()}
         save_file(tensors | {"second_bias": self.second_bias.detach()}, folder / _SECOND_FILE)
+        settle(folder)
 
     @classmethod
     def load(cls, folder: Path) -> "Teacher":
@@ -132,7 +134,8 @@ class Teacher(nn.Module):
             tensors = load_file(folder / _SECOND_FILE)
         except (OSError, SafetensorError) as error:
             raise StorageError(
-                f"{folder / _SECOND_FILE} cannot be read ({error}); train the teacher again"
+                f"{folder / _SECOND_FILE} cannot be read ({error}); train the teacher again: the same "
+                "command makes anew what is damaged"
             ) from error
         model, _ = load_masked_lm(str(folder))
         weight = tensors["second.weight"]
