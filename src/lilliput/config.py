@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from lilliput.errors import ConfigError, nearest
+from lilliput.names import folder_name
 from lilliput.settings import assign, build, require
 
 
@@ -191,6 +192,7 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         require(self.name.isidentifier(), f"a stage's name must be a plain word, found '{self.name}'")
+        folder_name(self.name, "a stage's name", "give it another one in the recipe")
         require(0 < self.share <= 1, f"share of stage '{self.name}' must lie in (0, 1], found {self.share}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lilliput.errors import StorageError
-from lilliput.files import digest_file, not_written, read_json, sync
+from lilliput.files import digest_file, digest_value, not_written, parse_json, read_json, sync
 
 Files = Mapping[str, Mapping[str, Any]]
 """`bytes` and `digest` of files by their names, which have slashes on every system."""
@@ -45,6 +45,23 @@ def recorded(manifest: Path) -> Files | None:
     if isinstance(files, dict) and all(map(_is_entry, files.values())):
         return files
     raise StorageError(f"{manifest} is damaged; remove its folder to build it again")
+
+
+def files_below(stage: Path, below: str) -> Files:
+    """Returns what is recorded of the files in a folder of a finished stage, by their names in the stage."""
+    files = recorded(stage / "manifest.json") if (stage / "manifest.json").exists() else None
+    return {name: entry for name, entry in (files or {}).items() if name.startswith(f"{below}/")}
+
+
+def content(stage: Path, below: str) -> str:
+    """Returns what identifies the content of a folder of a finished stage: the digest of its files.
+
+    Of a stage of an older version, which did not record them, it is that of the stage's inputs.
+    """
+    if files := files_below(stage, below):
+        return digest_value({name: entry["digest"] for name, entry in files.items()})
+    manifest = stage / "manifest.json"
+    return str(read_json(manifest)["digest"]) if manifest.exists() else str(stage)
 
 
 def _is_entry(value: Any) -> bool:
@@ -94,6 +111,24 @@ def not_ours(folder: Path, names: list[str]) -> StorageError:
         f"{folder} holds files that lilliput did not write ({shown}), so it is left as it is; choose another "
         "--out, or move them"
     )
+
+
+def check_report(out: Path, report: str, fields: set[str], others: Iterable[str]) -> None:
+    """Raises StorageError where a report and what stands beside it would replace files of somebody else.
+
+    Args:
+        out: The folder that it is written into.
+        report: The name of its JSON file, by which an earlier one is known.
+        fields: What that holds at least.
+        others: Names of the files and folders that are written with it.
+    """
+    try:
+        found = parse_json((out / report).read_bytes())
+        is_ours = isinstance(found, dict) and found.keys() >= fields
+    except (OSError, ValueError):
+        is_ours = False
+    if not is_ours and (there := [name for name in (report, *others) if os.path.lexists(out / name)]):
+        raise not_ours(out, there)
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from lilliput.errors import Followed, LaunchError
 from lilliput.files import digest_file, digest_value
-from lilliput.provenance import difference, versions
+from lilliput.run import difference, versions
 
 _STEP, _EVER = timedelta(minutes=10), timedelta(days=365)
 """How long the others wait for a process that is behind in a step, and for what the main one does alone."""

@@ -22,6 +22,7 @@ from lilliput.folders import (
     clear_leftovers,
     clear_removed,
     damage,
+    files_below,
     not_ours,
     record,
     recorded,
@@ -31,19 +32,24 @@ from lilliput.folders import (
 )
 from lilliput.locks import beside, locked
 from lilliput.metrics_log import MetricsLog
-from lilliput.names import folder_name
 from lilliput.progress import console
 from lilliput.provenance import difference, versions
+from lilliput.rundir import FINETUNE_AGAIN, TRAIN_AGAIN, RunDir
 
-__all__ = ["FORMAT", "MetricsLog", "RunDir", "StageDir"]
+__all__ = [
+    "FINETUNE_AGAIN",
+    "FORMAT",
+    "TRAIN_AGAIN",
+    "MetricsLog",
+    "RunDir",
+    "StageDir",
+    "difference",
+    "versions",
+]
 
 FORMAT = 1
 """Raised whenever the files of a run change their meaning; part of every manifest."""
 
-TRAIN_AGAIN = (
-    "run the same `lilliput compress` again, or `lilliput train` for that stage: it then makes the stage anew"
-)
-"""What helps against damage of a training stage."""
 _PASSING = ("checkpoints", "parts", "seeds")
 """Folders of a stage that only building it needs; they are removed when it is finished."""
 
@@ -100,9 +106,8 @@ class StageDir:
             below: A folder of the stage, if the files in it alone are meant.
             digests: Whether bytes are compared too, or sizes alone.
         """
-        files, start = self.files() or {}, f"{below}/" if below else ""
-        chosen = {name: entry for name, entry in files.items() if name.startswith(start)}
-        return damage(self.path, chosen, digests=digests)
+        chosen = files_below(self.path, below) if below else self.files()
+        return damage(self.path, chosen or {}, digests=digests)
 
     def require_whole(self, remedy: str, below: str = "") -> None:
         """Raises StorageError with a remedy where a finished stage does not hold what was saved."""
@@ -207,139 +212,9 @@ class StageDir:
         results: dict[str, Any] = read_json(self.manifest_path)["results"]
         return results
 
-    def of(self, below: str) -> str:
-        """Returns what identifies the content of one folder of a finished stage.
-
-        That is the digest of its files; by an older version, which did not record them, that of the stage's
-        inputs.
-        """
-        files = self.files()
-        if files is None:
-            digest: str = read_json(self.manifest_path)["digest"]
-            return digest
-        return digest_value(
-            {name: entry["digest"] for name, entry in files.items() if name.startswith(f"{below}/")}
-        )
-
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """Says in a few words what differs between a manifest and what is wanted now."""
     if found.get("format") != FORMAT:
         return f"format {found.get('format')}, this version of lilliput writes {FORMAT}"
     return difference(found["made_from"], wanted)
-
-
-@dataclass(frozen=True)
-class RunDir:
-    """Every path of one run."""
-
-    path: Path
-    """The run's directory, `--out` on the command line."""
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from building and training in the run while the block runs."""
-        with locked(self.path / ".lock", self.path):
-            yield
-
-    @property
-    def corpus(self) -> Path:
-        """The directory of the text to train on."""
-        return self.path / "corpus"
-
-    @property
-    def lexicon(self) -> Path:
-        """The directory of the student's vocabulary and all segmentations."""
-        return self.path / "lexicon"
-
-    @property
-    def vocabulary(self) -> Path:
-        """The directory of the comparison of vocabularies' sizes."""
-        return self.path / "vocabulary"
-
-    @property
-    def estimate(self) -> Path:
-        """The directory of what the training was expected to take before it began."""
-        return self.path / "estimate"
-
-    @property
-    def summary(self) -> Path:
-        """What the run did as JSON."""
-        return self.path / "summary.json"
-
-    @property
-    def student(self) -> Path:
-        """The finished student: a plain transformers checkpoint with its tokenizer."""
-        return self.path / "student"
-
-    def require_student(self) -> None:
-        """Raises StorageError where the finished student is not what was put there."""
-        if not self.summary.exists():
-            return
-        summary = read_json(self.summary)
-        files = summary.get("student_files") if isinstance(summary, dict) else None
-        if files and (fault := damage(self.student, files)) is not None:
-            raise StorageError(
-                f"{fault}; run the same `lilliput compress` again, which puts it in its place anew"
-            )
-
-    def training(self, stage: str) -> Path:
-        """The directory of one training stage."""
-        name = folder_name(stage, "a stage's name", "give it another one in the recipe")
-        return self.path / "training" / name
-
-    def finetuned(self, task: str) -> Path:
-        """The directory of the model fine-tuned for a task: a plain transformers checkpoint."""
-        return self.path / "finetuned" / folder_name(task, "a task's name", "give it another one with --task")
-
-    def finetuned_models(self) -> list[Path]:
-        """Returns the directories of all finished models that were fine-tuned for tasks."""
-        found = (path.parent for path in self.path.glob("finetuned/*/manifest.json"))
-        return sorted(folder for folder in found if not folder.name.startswith("."))
-
-    @property
-    def targets(self) -> Path:
-        """The directory of what teachers say of a task's texts."""
-        return self.path / "targets"
-
-    def trained_teacher(self) -> Path | None:
-        """Returns the directory of the teacher that was trained last, if one was.
-
-        That is the one of a finished stage with which no other such stage began. Raises StorageError where
-        there are several, or where it is not what was saved.
-        """
-        stages = [
-            StageDir(folder.parent, {})
-            for folder in sorted(self.path.glob("training/[!.]*/teacher"))
-            if not (folder.parent / "begun.json").exists()
-        ]
-        made_from = {
-            stage.path: read_json(stage.manifest_path)["made_from"] if stage.manifest_path.exists() else {}
-            for stage in stages
-        }
-        begun_with = {inputs.get("earlier_teacher") for inputs in made_from.values()}
-        last = [
-            stage for stage in stages if not made_from[stage.path] or stage.of("teacher") not in begun_with
-        ]
-        if len(last) > 1 and self.summary.exists():  # some are of another recipe
-            names = [stage["name"] for stage in read_json(self.summary)["recipe"]["stages"]]
-            last = sorted(
-                (stage for stage in last if stage.path.name in names),
-                key=lambda stage: names.index(stage.path.name),
-            )[-1:]
-        if len(last) > 1:
-            raise StorageError(
-                f"{self.path} holds trained teachers of which none began with the other "
-                f"({', '.join(stage.path.name for stage in last)}); remove the folders of those not meant"
-            )
-        for stage in last:
-            stage.require_whole(TRAIN_AGAIN, "teacher")
-        return last[0].path / "teacher" if last else None
-
-    def evaluation(self, digest: str) -> Path:
-        """The directory of the `corpus` and `lexicon` of a text to evaluate on."""
-        return self.path / "evaluation" / digest
-
-    def held_out(self, part: str) -> Path:
-        """The directory of a separate held-out text's `corpus` or `lexicon`."""
-        return self.path / "held_out" / part

@@ -14,6 +14,7 @@ from lilliput.config import Recipe, StageConfig
 from lilliput.corpus import Corpus
 from lilliput.errors import ConfigError, ModelError, StorageError
 from lilliput.files import digest_folder, read_json
+from lilliput.folders import content
 from lilliput.lexicon import Lexicon
 from lilliput.models.student import load_student, random_student, student_config
 from lilliput.models.teacher import AffineTable, Teacher, build_teacher, load_masked_lm, load_teacher_config
@@ -74,7 +75,7 @@ def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) 
         "teacher": checkpoint_digest(teacher),
         **{name: _digest(path) for name, path in lexicons.items() if path.exists()},
         **{
-            f"earlier_{name}": StageDir(path.parent, {}).of(name)
+            f"earlier_{name}": content(path.parent, name)
             for name, path in earlier.items()
             if path is not None
         },

@@ -27,6 +27,7 @@ from lilliput.benchmark.quality import quality
 from lilliput.bundling import bundle
 from lilliput.errors import BundleError, ConfigError, StorageError
 from lilliput.files import digest_folder, write_json
+from lilliput.folders import check_report
 from lilliput.inference.texts import Text
 from lilliput.progress import bar
 from lilliput.run import StageDir
@@ -68,6 +69,7 @@ def benchmark_bundle(
         StorageError: If there is no teacher, or `out` cannot be written.
         ModelError: If the teacher cannot be exported.
     """
+    check_report(out, "bundle.json", {"machine", "task", "models"}, ["bundle.svg", "bundle.png"])
     counts = sorted({*threads})
     if not counts or min(*counts, rounds) < 1:
         raise ConfigError(f"threads and rounds must be positive, found threads {counts} and {rounds} rounds")
@@ -109,11 +111,12 @@ def _teacher_bundles(teacher: Path, out: Path) -> list[Path]:
     if not teacher.is_dir():
         raise StorageError(f"{teacher} does not exist; make it with `lilliput finetune`, as --teacher")
     stage = StageDir(out, {"teacher": digest_folder(teacher), "quantizations": list(_TEACHER)})
-    if not stage.is_finished(overwrite=True):
-        stage.begin()
-        for quantization in _TEACHER:
-            bundle(teacher, out / quantization, quantization=quantization)
-        stage.finish({})
+    with stage.locked():
+        if not stage.is_whole(overwrite=True):
+            stage.begin()
+            for quantization in _TEACHER:
+                bundle(teacher, out / quantization, quantization=quantization)
+            stage.finish({})
     return [out / quantization for quantization in _TEACHER]
 
 

@@ -17,6 +17,7 @@ from lilliput.charts import new_figure, save_figure, tidy
 from lilliput.corpus import build_corpus
 from lilliput.errors import ConfigError
 from lilliput.files import write_json
+from lilliput.folders import check_report
 from lilliput.progress import bar
 from lilliput.sources import Reader, find_sources
 from lilliput.tokenizer import load_tokenizer
@@ -86,6 +87,7 @@ def benchmark_corpus(
         InputError: If the text cannot be used.
         StorageError: If `out` cannot be written.
     """
+    check_report(out, "corpus.json", {"machine", "words", "workers"}, ["corpus.svg", "corpus.png"])
     chosen = sorted({*(workers or (1, os.cpu_count() or 1))})
     if min(*chosen, rounds) < 1:
         raise ConfigError(f"workers and rounds must be positive, found workers {chosen} and {rounds} rounds")

@@ -4,7 +4,7 @@ import platform
 import re
 from pathlib import Path
 
-from lilliput.provenance import versions
+from lilliput.run import versions
 
 
 def describe_machine() -> dict[str, str]:

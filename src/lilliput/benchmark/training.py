@@ -27,6 +27,7 @@ from lilliput.benchmark.world import build_world
 from lilliput.config import ObjectiveWeights, Recipe, StageConfig
 from lilliput.errors import ConfigError
 from lilliput.files import write_json
+from lilliput.folders import check_report
 from lilliput.progress import bar
 from lilliput.recipes import lilliput
 from lilliput.run import RunDir
@@ -77,6 +78,7 @@ def benchmark_training(
         ConfigError: If a stage or a shape has no such name, or the student is larger than the teacher.
         StorageError: If the run has no corpus and lexicon, or `out` cannot be written.
     """
+    check_report(out, "training.json", {"machine", "limits", "stages"}, ["training.svg", "training.png"])
     if rounds < 1:
         raise ConfigError(f"a benchmark needs one round or more, found {rounds}")
     recipe = benchmark_recipe() if recipe is None else recipe
