@@ -128,7 +128,7 @@ def _checkpoint(model: Path, task: str | None) -> Path:
         )
     if task is None and folder == run.student:
         run.require_student()
-    elif (folder / PREDICTIONS).exists():
+    elif any((folder / name).exists() for name in (PREDICTIONS, "task.json")):
         StageDir(folder, {}).require_whole(FINETUNE_AGAIN)
     return folder
 

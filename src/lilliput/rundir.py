@@ -70,7 +70,8 @@ class RunDir:
         files = summary.get("student_files") if isinstance(summary, dict) else None
         if files and (fault := damage(self.student, files)) is not None:
             raise StorageError(
-                f"{fault}; run the same `lilliput compress` again, which puts it in its place anew"
+                f"no student could be loaded from {self.student}: {fault}; run the same `lilliput compress` again, "
+                "which puts it in its place anew"
             )
 
     def training(self, stage: str) -> Path:
