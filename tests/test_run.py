@@ -220,6 +220,16 @@ def test_what_only_building_needs_is_neither_recorded_nor_kept(tmp_path: Path) -
     assert files(stage.path) == {"manifest.json"}
 
 
+def test_a_kill_right_after_the_manifest_leaves_nothing(tmp_path: Path) -> None:
+    stage = finished(tmp_path / "stage")
+    stage.begun_path.write_text(stage.manifest_path.read_text())
+    (stage.path / "checkpoints").mkdir()
+    assert stage.is_whole()
+    stage.tidy()
+    assert files(stage.path) == {"manifest.json", "0.npy"}
+    assert stage.leftovers() == []
+
+
 @pytest.mark.parametrize("name", ["notes.txt", ".git/HEAD", "inner/thesis.txt"])
 def test_overwriting_does_not_take_what_somebody_put_there_since(tmp_path: Path, name: str) -> None:
     stage = finished(tmp_path / "stage")

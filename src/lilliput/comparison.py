@@ -23,7 +23,8 @@ from lilliput.errors import StorageError
 from lilliput.files import read_json, read_json_lines, write_json, writing
 from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
-from lilliput.folders import check_report
+from lilliput.folders import check_report, clear_removed
+from lilliput.locks import beside, locked
 from lilliput.models.task_model import load_task_model
 from lilliput.run import FINETUNE_AGAIN, RunDir, StageDir
 from lilliput.settings import build
@@ -112,6 +113,12 @@ def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> 
     Raises:
         StorageError: If a run holds no fine-tuned model, or dev sets of one task differ.
     """
+    with locked(beside(out), out):
+        return _compare(runs, out, teacher)
+
+
+def _compare(runs: Sequence[Path], out: Path, teacher: Path | None) -> Comparison:
+    """Compares, under the lock of the folder to write."""
     check_report(out, "comparison.json", {"teacher", "entries"}, ["comparison.md", "differences"])
     every = list(dict.fromkeys([*([teacher] if teacher else []), *runs]))
     names = _names(every)
@@ -128,6 +135,8 @@ def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> 
         if theirs is not None and theirs is not model:
             place = out / "differences" / f"{names[model.run]}-{model.task.name}.md".replace("/", "-")
             write_differences(place, model.task, (model.name, model.lines), (theirs.name, theirs.lines))
+    for report in ("comparison.json", "comparison.md"):
+        clear_removed(out / report)
     found = Comparison(names[teacher] if teacher else None, tuple(entries))
     write_json(out / "comparison.json", dataclasses.asdict(found))
     with writing(out / "comparison.md") as file:

@@ -16,6 +16,7 @@ from lilliput.corpus import Corpus, build_corpus, is_built as corpus_is_built
 from lilliput.errors import ConfigError, StorageError
 from lilliput.evaluation import Quality, evaluate_masked_lm, evaluation_source
 from lilliput.files import digest_value, read_json, write_json
+from lilliput.folders import clear_removed
 from lilliput.lexicon import Lexicon, build_lexicon, is_built as lexicon_is_built
 from lilliput.locks import beside, locked
 from lilliput.models.student import load_student, parameter_count
@@ -81,6 +82,8 @@ def compress(
         with processes.together():
             if processes.is_main:
                 held.enter_context(run.locked())
+                clear_removed(run.summary)
+                clear_removed(run.student)
         console.print(processes.on_main(prepared), highlight=False)
         estimate = expect(run, recipe, teacher, checkpoint_minutes) if processes.count == 1 else None
         if estimate is not None:
@@ -108,7 +111,8 @@ def _finished(
     """
     folders = [run.corpus, run.lexicon, *(run.training(stage.name) for stage in recipe.stages)]
     folders += [run.held_out(part) for part in ("corpus", "lexicon") if held_out]
-    if not all(StageDir(folder, {}).manifest_path.exists() for folder in folders):
+    parts = [StageDir(folder, {}) for folder in folders]
+    if any(part.leftovers() or not part.manifest_path.exists() for part in parts):
         return None
     if bool(held_out) != run.held_out("lexicon").exists() or not is_summary(run.summary):
         return None
@@ -224,9 +228,10 @@ def evaluate(
             rows=rows,
         )
     )
-    write_json(
-        run.path / "evaluation.json", {name: dataclasses.asdict(quality) for name, quality in found.items()}
-    )
+    place = run.path / "evaluation.json"
+    with locked(beside(place), place, wait=True):
+        clear_removed(place)
+        write_json(place, {name: dataclasses.asdict(quality) for name, quality in found.items()})
     return found
 
 

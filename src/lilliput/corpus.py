@@ -24,7 +24,7 @@ from lilliput import progress
 from lilliput.cluster import Cluster, joined
 from lilliput.errors import InputError, StorageError
 from lilliput.files import read_json, writing
-from lilliput.folders import damage, remove
+from lilliput.folders import damage
 from lilliput.parts import (
     END,
     FIRST_WORD,
@@ -147,7 +147,7 @@ def build_corpus(
             with stage.locked():
                 if not stage.is_finished(overwrite):  # by a process that held the lock before
                     _build(stage, Reader(pinned_sources, text_column), shared)
-    remove(out / "parts")  # a kill may have come right after the manifest
+    stage.tidy()
     return Corpus.open(out, whole=True)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lilliput.errors import StorageError
 from lilliput.files import not_written, parse_json, write_json
+from lilliput.folders import clear_removed
 from lilliput.progress import console
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def locked(place: Path, of: Path, *, wait: bool = False) -> Iterator[None]:
     _held.set(before | {key})
     try:
         if lock is not None:
+            clear_removed(holder)
             write_json(holder, _this_process())
         yield
     finally:

@@ -202,10 +202,18 @@ class StageDir:
             "versions": versions(),
         }
         write_json(self.manifest_path, manifest)
-        self.begun_path.unlink(missing_ok=True)
-        for name in _PASSING:
-            remove(self.path / name)
+        self.tidy()
         return manifest
+
+    def leftovers(self) -> list[Path]:
+        """Returns what only building it needed and is there, as it is when a kill came after the manifest."""
+        paths = (self.begun_path, *(self.path / name for name in _PASSING))
+        return [path for path in paths if path.exists()]
+
+    def tidy(self) -> None:
+        """Removes what only building the finished directory needed."""
+        for path in self.leftovers():
+            remove(path)
 
     def results(self) -> dict[str, Any]:
         """Returns what the stage reported when it finished."""

@@ -70,8 +70,8 @@ class RunDir:
         files = summary.get("student_files") if isinstance(summary, dict) else None
         if files and (fault := damage(self.student, files)) is not None:
             raise StorageError(
-                f"no student could be loaded from {self.student}: {fault}; run the same `lilliput compress` again, "
-                "which puts it in its place anew"
+                f"no student could be loaded from {self.student}: {fault}; run the same `lilliput compress` "
+                "again, which puts it in its place anew"
             )
 
     def training(self, stage: str) -> Path:
@@ -100,7 +100,7 @@ class RunDir:
         there are several, or where it is not what was saved.
         """
         found = sorted(self.path.glob("training/[!.]*/teacher"))
-        stages = [folder.parent for folder in found if not (folder.parent / "begun.json").exists()]
+        stages = [folder.parent for folder in found if _is_finished(folder.parent)]
         begun_with = {_began_with(stage) for stage in stages}
         last = [stage for stage in stages if content(stage, "teacher") not in begun_with]
         if len(last) > 1 and self.summary.exists():  # some are of another recipe
@@ -123,6 +123,11 @@ class RunDir:
     def held_out(self, part: str) -> Path:
         """The directory of a separate held-out text's `corpus` or `lexicon`."""
         return self.path / "held_out" / part
+
+
+def _is_finished(stage: Path) -> bool:
+    """Returns whether a stage is finished, or its folder was put there by hand."""
+    return (stage / "manifest.json").exists() or not (stage / "begun.json").exists()
 
 
 def _began_with(stage: Path) -> str | None:

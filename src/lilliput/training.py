@@ -78,7 +78,10 @@ def train(
     folder = StageDir(run.training(stage), inputs)
 
     def finished() -> Values | None:
-        return folder.results() if folder.is_whole(overwrite) else None
+        if not folder.is_whole(overwrite):
+            return None
+        folder.tidy()
+        return folder.results()
 
     done: Values | None = processes.on_main(finished)
     if done is not None:

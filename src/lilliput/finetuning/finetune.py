@@ -23,7 +23,7 @@ from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_enc
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, named
 from lilliput.finetuning.targets import find_teacher, teacher_targets
 from lilliput.finetuning.texts import more_texts, texts_from
-from lilliput.folders import damage, record as recorded_of, remove, replacing
+from lilliput.folders import damage, record as recorded_of, replacing
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import TaskModel, load_encoder, load_task_model, save_task_model
 from lilliput.models.teacher import load_teacher_config
@@ -99,7 +99,7 @@ def finetune(
                     more = more_texts(data, config.distillation, texts_of, own, out.targets)
                 work = _Work(encoder, data, config, taught_by, out.targets, more)
                 _finetune(work, folder, seeds, search_minutes)
-    remove(place / "seeds")  # a kill may have come right after the manifest
+    folder.tidy()
     done: Finetuned = build(Finetuned, folder.results(), "")
     return done
 

@@ -8,6 +8,7 @@ from lilliput.corpus import Corpus
 from lilliput.errors import ConfigError, StorageError
 from lilliput.files import digest_folder, digest_value, read_json, write_json
 from lilliput.finetuning.config import DistillationConfig
+from lilliput.folders import clear_removed
 from lilliput.lexicon import Lexicon
 from lilliput.locks import beside, locked
 from lilliput.models.teacher import Teacher
@@ -124,7 +125,8 @@ def _substituted(examples: Examples, run: RunDir, copies: int, cache: Path) -> E
     place = cache / f"{digest_value(made_from)}.json"
     if not place.exists():
         with locked(beside(place), place, wait=True):
-            if not place.exists():  # by a process that held the lock before
+            clear_removed(place)
+            if not place.exists():  # else by a process that held the lock before
                 made = substituted(examples, Teacher.load(trained), tokenizer, copies, _SEED)
                 said = {"texts": made.texts, "pairs": made.pairs}
                 write_json(place, said | {"digest": digest_value(said)})
