@@ -133,12 +133,17 @@ def alter(path: Path) -> None:
     path.write_text('[{"size": 3}]')
 
 
+def flip(path: Path) -> None:
+    path.write_text(path.read_text().replace('"width": 120', '"width": 121'))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (cut, "vocabulary.json is damaged .*remove its folder"),
         (alter, "is damaged .*remove its folder"),
         (Path.unlink, "cannot be read"),
+        (flip, "vocabulary.json was altered.*remove its folder to make it again"),
     ],
 )
 def test_damaged_reports_are_refused(

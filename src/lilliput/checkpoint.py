@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lilliput.errors import StorageError
-from lilliput.files import digest_file, digest_value, write_json, writing
+from lilliput.files import digest_file, digest_value, not_written, sync, write_json, writing
 from lilliput.settings import require
 from lilliput.stored import intact, stored
 
@@ -94,7 +94,11 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(path, ignore_errors=True)
-    partial.rename(path)
+    try:
+        partial.rename(path)
+        sync(folder)
+    except OSError as error:
+        raise not_written(path, error) from error
     for old in checkpoints(folder)[:-_KEPT]:
         shutil.rmtree(old)
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from lilliput.errors import ConfigError, bounded, nearest
 from lilliput.files import parse_json
+from lilliput.names import folder_name
 from lilliput.settings import Within, assign, build, check_bounds, require
 
 LEAST_PIECES, MOST_PIECES = 100, 1_000_000
@@ -193,6 +194,7 @@ class StageConfig:
     def __post_init__(self) -> None:
         named = self.name.isidentifier() and len(self.name.encode()) <= 100
         require(named, f"a stage's name must be a plain word of at most 100 bytes, found '{self.name[:100]}'")
+        folder_name(self.name, "a stage's name", "give it another one in the recipe")
         check_bounds(self, f"stage '{self.name}': ")
 
 

@@ -9,7 +9,6 @@ goes on. The machines of a `cluster` read the text themselves, each its units of
 import functools
 import itertools
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from lilliput import progress
 from lilliput.cluster import Cluster, joined
 from lilliput.errors import InputError, StorageError
 from lilliput.files import writing
+from lilliput.folders import damage
 from lilliput.parts import (
     END,
     FIRST_WORD,
@@ -47,6 +47,8 @@ __all__ = ["END", "FIRST_WORD", "START", "Corpus", "build_corpus"]
 
 _SHARDS_AT_MOST = 256
 """Each mapped shard keeps a file open, and a process may often open no more than 1,024."""
+
+_TABLES = ("words.txt", "counts.npy")
 
 _Ids = npt.NDArray[np.uint32]
 
@@ -74,8 +76,14 @@ class Corpus:
     """Documents in the stream."""
 
     @classmethod
-    def open(cls, path: Path) -> "Corpus":
-        """Returns the corpus in a directory; raises StorageError if missing, unfinished or cut short."""
+    def open(cls, path: Path, *, whole: bool = False) -> "Corpus":
+        """Returns the corpus in a directory; raises StorageError if missing, unfinished or damaged.
+
+        Args:
+            path: The directory.
+            whole: Whether all bytes are compared with what was recorded, which takes two seconds a gigabyte;
+                otherwise the sizes of the files are, and the bytes of the words and their counts.
+        """
         stage = StageDir(path, {})
         if not stage.manifest_path.exists():
             state = "is not finished" if stage.begun_path.exists() else "does not exist"
@@ -86,6 +94,10 @@ class Corpus:
             if found != size:
                 state = "is missing" if found is None else f"has {found:,} bytes instead of {size:,}"
                 raise StorageError(f"{path / name} {state}; remove {path} and build the corpus again")
+        files = stage.files() or {}
+        read = files if whole else {name: files[name] for name in _TABLES if name in files}
+        if (fault := damage(path, read)) is not None:
+            raise StorageError(f"{fault}; remove {path} and build the corpus again")
         return cls(path, results.words, results.documents)
 
     @functools.cached_property
@@ -144,17 +156,25 @@ def build_corpus(
         found = [source.absolute() if isinstance(source, Path) else source for source in found]
         sharing = joined(ray, workers, [source for source in found if isinstance(source, Path)], out)
     with sharing as shared:
-        return _build(found, tokenizer, out, text_column, shared, overwrite)
+        stage, pinned_sources = _stage(found, tokenizer, out, text_column, shared)
+        if not stage.is_finished(overwrite):
+            with stage.locked():
+                if not stage.is_finished(overwrite):  # by a process that held the lock before
+                    _build(stage, Reader(pinned_sources, text_column), shared)
+    stage.tidy()
+    return Corpus.open(out, whole=True)
 
 
-def _build(
-    sources: Sequence[Source],
-    tokenizer: Tokenizer,
-    out: Path,
-    text_column: str,
-    workers: Workers | Cluster,
-    overwrite: bool,
-) -> Corpus:
+def is_built(sources: Sequence[str], tokenizer: Tokenizer, out: Path, text_column: str) -> bool:
+    """Returns whether `out` holds the finished corpus of some sources; writes nothing."""
+    stage, _ = _stage(find_sources(sources), tokenizer, out, text_column, Workers(1))
+    return stage.is_whole(overwrite=True)
+
+
+def _stage(
+    sources: Sequence[Source], tokenizer: Tokenizer, out: Path, text_column: str, workers: Workers | Cluster
+) -> tuple[StageDir, list[Source]]:
+    """Returns the directory of a corpus with what determines it, and the sources as they are to be read."""
     words = {
         "normalizer": _settings(tokenizer.normalizer) | _marks(tokenizer),
         "pre_tokenizer": _settings(tokenizer.pre_tokenizer),
@@ -168,16 +188,18 @@ def _build(
     found = [pinned(source, inputs) for source in sources]
     apart = isinstance(workers, Cluster)
     described = workers.in_order(describe, zip(found, strict=True)) if apart else map(describe, found)
-    made_from = {"inputs": list(described), "text_column": text_column, "words": words}
-    stage = StageDir(out, made_from)
-    if not stage.is_finished(overwrite):
-        if stage.other() is not None or not (out / "parts" / "ranks.npy").exists():
-            _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), workers)
-            _merge(stage, workers)
-        _renumber(out, workers)
-        _finish(stage)
-    shutil.rmtree(out / "parts", ignore_errors=True)  # here, as a kill may have come right after the manifest
-    return Corpus.open(out)
+    return StageDir(out, {"inputs": list(described), "text_column": text_column, "words": words}), found
+
+
+def _build(stage: StageDir, reader: Reader, workers: Workers | Cluster) -> None:
+    """Builds a corpus, or goes on with it."""
+    if stage.other() is not None or not (stage.path / "parts" / "ranks.npy").exists():
+        _count(stage, reader, json.dumps(stage.made_from["words"]["normalizer"]), workers)
+        _merge(stage, workers)
+    else:
+        stage.begin()  # which removes what a kill left
+    _renumber(stage.path, workers)
+    _finish(stage)
 
 
 def _settings(part: Any) -> Any:

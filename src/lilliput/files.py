@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, JSON, and digests."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -28,11 +29,26 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        sync(path.parent)
     except OSError as error:
         raise not_written(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flushes a file, or the names in a folder, to disk."""
+    if os.name == "nt" and path.is_dir():  # which has no such thing
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.EOPNOTSUPP)):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def not_written(path: Path, error: OSError) -> StorageError:

@@ -1,11 +1,13 @@
 """What a run did, as a table and in a line for each stage."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from lilliput.files import parse_json
 from lilliput.planning.estimate import Estimate, size
 from lilliput.settings import build
 
@@ -43,6 +45,17 @@ class Summary:
     """Memory of the process of this call at its peak."""
     estimate: dict[str, Any] | None
     """What training was expected to take (`planning.estimate.Estimate`); None where processes share steps."""
+    student_files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Bytes and digests of the files in the student's folder."""
+
+
+def is_summary(path: Path) -> bool:
+    """Returns whether a file is there and is the summary of a run."""
+    try:
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.keys() >= {"recipe", "teacher", "student_parameters", "stages"}
 
 
 def stage_line(name: str, results: dict[str, Any]) -> str:

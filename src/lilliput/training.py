@@ -9,7 +9,6 @@ interrupted. With another number of processes sums round differently, and nothin
 import contextlib
 import dataclasses
 import importlib.util
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,7 +28,7 @@ from lilliput.prefetch import prefetched
 from lilliput.processes import launch, signals
 from lilliput.progress import bar
 from lilliput.run import MetricsLog, RunDir, StageDir
-from lilliput.stages import Data, first_models, stage_budget, stage_inputs
+from lilliput.stages import Data, check_sources, first_models, stage_budget, stage_inputs
 from lilliput.step import Stepper, Trainees
 from lilliput.stored import intact, require_fields
 from lilliput.workers import give_back_memory, keep_freed_memory
@@ -79,11 +78,37 @@ def train(
         inputs = stage_inputs(run, recipe, config, teacher)
     processes.require_same(inputs, "give every process the same command, run and teacher")
     folder = StageDir(run.training(stage), inputs)
-    done: Values | None = processes.on_main(
-        lambda: _reported(folder) if folder.is_finished(overwrite) else None
-    )
+
+    def finished() -> Values | None:
+        if not folder.is_whole(overwrite):
+            return None
+        folder.tidy()
+        return _reported(folder)
+
+    done: Values | None = processes.on_main(finished)
     if done is not None:
         return done
+    with contextlib.ExitStack() as held:
+        with processes.together():
+            if processes.is_main:
+                held.enter_context(run.locked())
+        done = processes.on_main(finished)  # by a process that held the lock before
+        if done is None:
+            done = _train(run, recipe, config, teacher, folder, checkpoint_minutes)
+    return done
+
+
+def _train(
+    run: RunDir,
+    recipe: Recipe,
+    config: StageConfig,
+    teacher: str,
+    folder: StageDir,
+    checkpoint_minutes: float,
+) -> Values:
+    """Trains a stage that is not finished, under the run's lock, and returns what it reports."""
+    processes = launch()
+    processes.on_main(check_sources, run, recipe, config)
     parts = processes.on_main(_parts_each, config.batch, processes.count)
     keep_freed_memory()
     give_back_memory()  # what the stage before had
@@ -92,7 +117,8 @@ def train(
         data = Data.open(run, config.batch.length, recipe.student.positions)
         seed = (recipe.seed, recipe.stages.index(config))
         source = data.source(config, seed)
-        fit = processes.is_main and (folder.other() is not None or not checkpoints(saved))
+        anew = folder.other() is not None or folder.manifest_path.exists()  # begin removes it
+        fit = processes.is_main and (anew or not checkpoints(saved))
         trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
     give_back_memory()  # what making the models took
     stepper = Stepper(trainees, config.optimizer, _accelerator(), processes)
@@ -147,7 +173,6 @@ def _finish(folder: StageDir, lexicon: Lexicon, trainees: Trainees, results: Val
             f"the models cannot be saved in {folder.path}: {error}; the state before is kept"
         ) from error
     finished: Values = folder.finish(results)["results"]
-    shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
     return finished
 
 

@@ -75,15 +75,17 @@ def vocabulary(
     stage = StageDir(
         out, {"corpus": digest, "teacher": digest_tokenizer(teacher), "sizes": ordered, "width": width}
     )
-    if stage.is_finished(overwrite):
-        found: tuple[VocabularyReport, ...] = stored(tuple[VocabularyReport, ...], out / "vocabulary.json")
-        return found
-    reports = _learn_all(corpus, teacher, ordered, width)
-    stage.begin()
-    write_json(out / "vocabulary.json", [dataclasses.asdict(report) for report in reports])
-    plot(reports, out)
-    stage.finish({"sizes": len(reports)})
-    return reports
+    if not stage.is_finished(overwrite):
+        with stage.locked():
+            if not stage.is_finished(overwrite):  # by a process that held the lock before
+                reports = _learn_all(corpus, teacher, ordered, width)
+                stage.begin()
+                write_json(out / "vocabulary.json", [dataclasses.asdict(report) for report in reports])
+                plot(reports, out)
+                stage.finish({"sizes": len(reports)})
+    found: tuple[VocabularyReport, ...] = stored(tuple[VocabularyReport, ...], out / "vocabulary.json")
+    stage.require_whole("remove its folder to make it again")
+    return found
 
 
 def render(reports: Sequence[VocabularyReport]) -> Table:

@@ -111,11 +111,12 @@ def _teacher_bundles(teacher: Path, out: Path) -> list[Path]:
     if not teacher.is_dir():
         raise StorageError(f"{teacher} does not exist; make it with `lilliput finetune`, as --teacher")
     stage = StageDir(out, {"teacher": digest_folder(teacher), "quantizations": list(_TEACHER)})
-    if not stage.is_finished(overwrite=True):
-        stage.begin()
-        for quantization in _TEACHER:
-            bundle(teacher, out / quantization, quantization=quantization)
-        stage.finish({})
+    with stage.locked():
+        if not stage.is_whole(overwrite=True):
+            stage.begin()
+            for quantization in _TEACHER:
+                bundle(teacher, out / quantization, quantization=quantization)
+            stage.finish({})
     return [out / quantization for quantization in _TEACHER]
 
 

@@ -121,6 +121,24 @@ def finish(folder: Path, card: "Card") -> dict[str, int]:
     return sizes(folder)
 
 
+def is_config(path: Path) -> bool:
+    """Returns whether a file is the config.json of a bundle."""
+    try:
+        _check_bytes(path, path.stat().st_size)
+        _config(path, path.read_bytes())
+    except (BundleError, OSError):
+        return False
+    return True
+
+
+def files_of(folder: Path) -> list[str]:
+    """Returns the names of the files that a bundle's manifest names, and its own; none without one."""
+    try:
+        return [*_entries(folder / MANIFEST), MANIFEST]
+    except (BundleError, OSError):
+        return []
+
+
 def sizes(folder: Path) -> dict[str, int]:
     """Returns the bytes of every file of a bundle, by name; hidden files and folders are no part of one."""
     files = sorted(item for item in folder.iterdir() if item.is_file() and not item.name.startswith("."))

@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from lilliput.config import StudentConfig
 from lilliput.errors import ModelError, StorageError
+from lilliput.folders import settle
 from lilliput.models.encoder import encode
 from lilliput.models.pretrained import load_weights
 from lilliput.tokenizer import SpecialPieces, save_tokenizer
@@ -49,6 +50,7 @@ def save_student(student: BertForMaskedLM, tokenizer: Tokenizer, folder: Path) -
     """Saves model and tokenizer so that transformers' Auto classes load them without lilliput."""
     student.save_pretrained(folder)
     save_tokenizer(tokenizer, folder, longest=student.config.max_position_embeddings)
+    settle(folder)
 
 
 def load_student(folder: Path) -> BertForMaskedLM:
@@ -58,7 +60,8 @@ def load_student(folder: Path) -> BertForMaskedLM:
         student, _ = load_weights(BertForMaskedLM, str(folder), head=("cls.predictions.decoder",))
     except ModelError as error:
         raise StorageError(
-            f"no student could be loaded from {folder} ({error}); train its stage again"
+            f"no student could be loaded from {folder} ({error}); run the command that made it again: what "
+            "is damaged is made anew"
         ) from error
     return student
 

@@ -20,6 +20,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertForToken
 
 from lilliput.errors import ModelError, StorageError
 from lilliput.files import write_json
+from lilliput.folders import settle
 from lilliput.models.pretrained import load_weights
 from lilliput.models.teacher import load_teacher_config
 from lilliput.stored import as_stored, stored
@@ -182,6 +183,7 @@ def save_task_model(model: TaskModel, tokenizer: Tokenizer, task: Task, folder: 
     model.save_pretrained(folder)
     save_tokenizer(tokenizer, folder, longest=model.config.max_position_embeddings)
     write_json(folder / _TASK_FILE, {"format": FORMAT, "task": dataclasses.asdict(task)})
+    settle(folder)
 
 
 def load_task(folder: Path) -> Task:

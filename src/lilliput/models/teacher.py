@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM
 
 from lilliput.errors import ModelError, StorageError, first_line
+from lilliput.folders import settle
 from lilliput.models.encoder import encode
 from lilliput.models.pretrained import load_config, load_weights
 
@@ -113,6 +114,7 @@ class Teacher(nn.Module):
         self.model.save_pretrained(folder)
         tensors = {f"second.{name}": tensor for name, tensor in self.second.state_dict().items()}
         save_file(tensors | {"second_bias": self.second_bias.detach()}, folder / _SECOND_FILE)
+        settle(folder)
 
     @classmethod
     def load(cls, folder: Path) -> "Teacher":
@@ -130,7 +132,8 @@ class Teacher(nn.Module):
             teacher.load_state_dict(tensors, strict=False)
         except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
             raise StorageError(
-                f"{folder / _SECOND_FILE} cannot be read ({first_line(error)}); train the teacher again"
+                f"{folder / _SECOND_FILE} cannot be read ({first_line(error)}); train the teacher again: the same "
+                "command makes anew what is damaged"
             ) from error
         return teacher
 
