@@ -1,5 +1,7 @@
 import json
+import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from transformers import pipeline
 
 import lilliput
 from conftest import World
+from lilliput import bundling
 from lilliput.bundling import bundle
 from lilliput.cli.running import bundle as bundle_command
 from lilliput.errors import StorageError
@@ -23,6 +26,7 @@ from lilliput.files import read_json_lines
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.finetune import finetune
 from lilliput.finetuning.results import Finetuned, given_tags
+from lilliput.locks import beside, locked
 from lilliput.models.student import random_student, save_student, student_config
 from lilliput.models.task_model import load_task_model
 from lilliput.quantization import find_plan, grid_of
@@ -200,3 +204,103 @@ def test_exporting_alone_makes_no_bundle(tuned: Path, tmp_path: Path) -> None:
         export(RunDir(tuned).finetuned("c"), tmp_path / "b")
     with pytest.raises(lilliput.LilliputError):
         lilliput.load(tmp_path / "b")
+
+
+# Whose folder it is
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "config.json", "tokenizer.json", "manifest.json", "notes.txt", ".git/HEAD", "model.pte"],
+)
+def test_a_folder_with_files_of_others_is_left_as_it_is(tuned: Path, tmp_path: Path, name: str) -> None:
+    precious = tmp_path / "b" / name
+    precious.parent.mkdir(parents=True)
+    precious.write_text('{"years": "of work"}')
+    before = contents(tmp_path)
+    with pytest.raises(
+        StorageError, match=rf"did not write \({name}\), .*choose another --out, or move them"
+    ):
+        bundle(tuned, tmp_path / "b", task="c")
+    assert contents(tmp_path) == before
+
+
+def test_a_bundle_of_ours_is_replaced_whole(tuned: Path, tmp_path: Path) -> None:
+    bundle(tuned, tmp_path / "b", task="c")
+    (tmp_path / "b" / "README.md").write_text("edited")
+    (tmp_path / "b" / "model.onnx").unlink()
+    (tmp_path / "b" / ".config.json.12.partial").write_text("left by a kill")
+    (tmp_path / ".b.partial").mkdir()
+    made = bundle(tuned, tmp_path / "b", task="r")
+    assert lilliput.load(tmp_path / "b").config.task == "r"
+    assert {path.name for path in (tmp_path / "b").iterdir()} == made.files.keys()
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_file_put_beside_a_bundle_is_named_and_kept(tuned: Path, tmp_path: Path) -> None:
+    bundle(tuned, tmp_path / "b", task="c")
+    (tmp_path / "b" / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(StorageError, match=r"did not write \(notes\.txt\)"):
+        bundle(tuned, tmp_path / "b", task="r")
+    assert contents(tmp_path) == before
+
+
+def test_a_bundle_stays_where_the_next_one_fails(
+    tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle(tuned, tmp_path / "b", task="c")
+    before = contents(tmp_path)
+    monkeypatch.setattr(bundling, "_scores", None)
+    with pytest.raises(TypeError):
+        bundle(tuned, tmp_path / "b", task="r")
+    assert contents(tmp_path) == before
+
+
+def test_two_processes_do_not_write_one_bundle(tuned: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "lilliput",
+        "bundle",
+        str(tuned),
+        "--task",
+        "c",
+        "--out",
+        str(tmp_path / "b"),
+    ]
+    with locked(beside(tmp_path / "b"), tmp_path / "b"):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"b is in use by process {os.getpid()} on" in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_exporting_does_not_replace_a_config_of_others(tuned: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"my": "settings"}')
+    with pytest.raises(StorageError, match=r"did not write \(config\.json\)"):
+        export(RunDir(tuned).finetuned("c"), tmp_path)
+
+
+@pytest.mark.parametrize("task", ["../c", "a/b", ".", ""])
+def test_a_task_of_a_bundle_is_one_name(tuned: Path, tmp_path: Path, task: str) -> None:
+    with pytest.raises(lilliput.LilliputError, match="a task's name becomes a folder's"):
+        bundle(tuned, tmp_path / "b", task=task)
+
+
+def test_a_card_does_not_tell_of_a_run_that_was_made_anew(world: World, tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    shutil.copytree(world.headless, run.student)
+    summary = {"teacher": "the-teacher", "recipe": {"name": "r"}, "teacher_parameters": 7, "words": 9}
+    run.summary.write_text(json.dumps(summary))
+    data = TaskData(REGRESSION, examples_of(REGRESSION, 16, 1), examples_of(REGRESSION, 8, 2))
+    finetune(str(run.path), data, run, FinetuningConfig(epochs=0.1, rate=1e-3))
+    bundle(run.path, tmp_path / "b", task="r", quantization="float32")
+    assert "the-teacher" in (tmp_path / "b" / "README.md").read_text()
+    (run.student / "config.json").write_text((run.student / "config.json").read_text() + "\n")
+    bundle(run.path, tmp_path / "b", task="r", quantization="float32")
+    assert "the-teacher" not in (tmp_path / "b" / "README.md").read_text()

@@ -18,6 +18,7 @@ SOURCES = sorted(Path(lilliput.__file__).parent.rglob("*.py"))
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LilliputError)]
 PYTHONS_OWN = {
     "__init__": {"AttributeError"},  # what `__getattr__` must raise
+    "files": {"ValueError"},  # what `parse_json` raises is what Python's own reader raises
     "formats": {"EOFError"},  # becomes an InputError one call up
 }
 NAMES = st.lists(st.text("abcdefghij_", min_size=1, max_size=8), min_size=1, max_size=6, unique=True)

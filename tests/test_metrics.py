@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from seqeval.metrics import f1_score
 
 from lilliput.tasks.metrics import confusion, of_all, score
@@ -39,7 +39,6 @@ def both(pairs: list[list[tuple[int, int]]]) -> tuple[Labels, Labels]:
     return Labels(tags=gold), Labels(tags=predicted)
 
 
-@settings(max_examples=30)
 @given(sentences)
 def test_spans_are_scored_as_counted_by_hand(pairs: list[list[tuple[int, int]]]) -> None:
     gold, predicted = both(pairs)
@@ -56,7 +55,6 @@ def test_spans_are_scored_as_counted_by_hand(pairs: list[list[tuple[int, int]]])
     )
 
 
-@settings(max_examples=30)
 @given(sentences)
 def test_every_span_is_counted_once_in_the_confusion(pairs: list[list[tuple[int, int]]]) -> None:
     gold, predicted = both(pairs)
@@ -66,7 +64,6 @@ def test_every_span_is_counted_once_in_the_confusion(pairs: list[list[tuple[int,
     assert all(row.keys() != {"O"} for kind, row in counts.items() if kind == "O")
 
 
-@settings(max_examples=30)
 @given(classes)
 def test_f1_is_of_the_positive_class(pairs: list[tuple[int, int]]) -> None:
     task = Task("mrpc", "classification", classes=("no", "yes"), positive="yes")
@@ -78,7 +75,6 @@ def test_f1_is_of_the_positive_class(pairs: list[tuple[int, int]]) -> None:
     assert found["accuracy"] == pytest.approx((right + pairs.count((0, 0))) / len(pairs))
 
 
-@settings(max_examples=30)
 @given(classes)
 def test_matthews_is_the_correlation_of_zeros_and_ones(pairs: list[tuple[int, int]]) -> None:
     gold, predicted = (tuple(pair[side] for pair in pairs) for side in (0, 1))
@@ -93,7 +89,6 @@ def test_f1_is_the_mean_over_classes_where_none_is_positive() -> None:
     assert found["f1"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
 
 
-@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=2, max_size=30))
 def test_correlations_are_of_scores_and_of_their_ranks(pairs: list[tuple[int, int]]) -> None:
     gold, predicted = (tuple(float(pair[side]) for pair in pairs) for side in (0, 1))
@@ -123,7 +118,6 @@ def test_a_frame_is_right_if_its_intent_and_all_its_slots_are() -> None:
     assert confusion(task, gold, predicted) == {"play": {"play": 1, "stop": 1}, "stop": {"stop": 2}}
 
 
-@settings(max_examples=30)
 @given(sentences)
 def test_spans_are_scored_as_seqeval_does(pairs: list[list[tuple[int, int]]]) -> None:
     gold, predicted = both(pairs)

@@ -11,22 +11,27 @@ from lilliput.export import program
 from lilliput.export.export import Exported, export
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
-from lilliput.files import read_json, read_json_lines
+from lilliput.files import digest_folder
 from lilliput.finetuning.results import (
     PREDICTIONS,
     Finetuned,
     examples_from,
     labels_named,
+    read_predictions,
     read_results,
 )
 from lilliput.finetuning.words import TextWord, text_labels, text_words
+from lilliput.folders import not_ours, replacing, strangers
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.card import Card, CardScore
-from lilliput.inference.format import PROGRAM, finish
+from lilliput.inference.format import PROGRAM, files_of, finish
+from lilliput.locks import beside, locked
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import load_task_model
 from lilliput.models.teacher import load_masked_lm
-from lilliput.run import RunDir
+from lilliput.run import FINETUNE_AGAIN, MANIFEST, RunDir, StageDir, read_manifest
+from lilliput.rundir import read_summary
+from lilliput.stored import as_stored
 from lilliput.tasks.metrics import by_given_words, first_of, first_tags, of_all, score
 from lilliput.tasks.tagged import bio_labels, bio_tags, bio_task
 from lilliput.tasks.task import Examples, Labels, Task, spelled
@@ -100,18 +105,23 @@ def bundle(
     if executorch:
         program.check(stored)
     settings: dict[str, Any] = {"quantization": stored, "kind": kind, "tuned_for": tuned_for}
-    exported = export(folder, out, **settings)
-    (out / PROGRAM).unlink(missing_ok=True)  # of an earlier export
-    parity = export_program(folder, out, **settings) if executorch else None
-    first = _card(folder, out.name, run, results, program.version() if executorch else None, licence)
-    files = finish(out, first)  # a bundle that can be opened, and so be scored
     found, on_phones = dict[str, float](), dict[str, float]()
-    if results is not None and kind is None:
-        found = _scores(load(out), folder, results.task)
-        if executorch:
-            on_phones = _scores(ProgramBundle(out), folder, results.task)
-        shown = _shown(found, results.task.name) + _shown(on_phones, results.task.name, f", {PROGRAM}")
-        files = finish(out, dataclasses.replace(first, scores=shown))
+    with locked(beside(out), out):
+        check_ours(out)
+        with replacing(out) as new:
+            exported = export(folder, new, **settings)
+            parity = export_program(folder, new, **settings) if executorch else None
+            version = program.version() if executorch else None
+            first = _card(folder, out.name, run, results, version, licence)
+            files = finish(new, first)  # a bundle that can be opened, and so be scored
+            if results is not None and kind is None:
+                found = _scores(load(new), folder, results.task)
+                if executorch:
+                    on_phones = _scores(ProgramBundle(new), folder, results.task)
+                shown = _shown(found, results.task.name) + _shown(
+                    on_phones, results.task.name, f", {PROGRAM}"
+                )
+                files = finish(new, dataclasses.replace(first, scores=shown))
     before = {} if results is None else results.scores[results.best_seed]
     return Bundled(exported, files, found, before, tuned_for, parity, on_phones)
 
@@ -126,7 +136,19 @@ def _checkpoint(model: Path, task: str | None) -> Path:
         raise StorageError(
             f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"
         )
+    if task is None and folder == run.student:
+        run.require_student()
+    elif any((folder / name).exists() for name in (PREDICTIONS, "task.json")):
+        StageDir(folder, {}).require_whole(FINETUNE_AGAIN)
     return folder
+
+
+def check_ours(out: Path) -> None:
+    """Raises StorageError where a folder holds files that are not named by a bundle's manifest in it."""
+    if out.exists() and not out.is_dir():
+        raise StorageError(f"{out} is a file; choose another --out")
+    if out.is_dir() and (others := strangers(out, files_of(out))):
+        raise not_ours(out, others)
 
 
 def _shown(scores: dict[str, float], task: str, file: str = "") -> tuple[CardScore, ...]:
@@ -144,8 +166,8 @@ def _card(
     licence: str,
 ) -> Card:
     """Returns the card with what the run recorded, without scores."""
-    source = RunDir(Path(results.encoder).parent) if results is not None else run
-    summary: Mapping[str, Any] = read_json(source.summary) if source.summary.exists() else {}
+    source = run if results is None else _run_of(folder, results)
+    summary: Mapping[str, Any] = read_summary(source.summary) if source.summary.exists() else {}
     teacher, recipe = summary.get("teacher", _UNKNOWN), summary.get("recipe", {}).get("name", _UNKNOWN)
     model = load_masked_lm(str(folder))[0] if results is None else load_task_model(folder)[0]
     counts = {"model": parameter_count(model)}
@@ -169,20 +191,30 @@ def _card(
     )
 
 
+def _run_of(folder: Path, results: Finetuned) -> RunDir:
+    """Returns the run whose student was fine-tuned, if that is still there, else one that holds nothing."""
+    encoder = Path(results.encoder)
+    made_from = read_manifest(folder / MANIFEST)["made_from"]
+    if encoder.is_dir() and made_from.get("encoder") == digest_folder(encoder):
+        return RunDir(encoder.parent)
+    return RunDir(folder / _UNKNOWN)
+
+
 def _corpus(run: RunDir, summary: Mapping[str, Any]) -> str:
     """Returns what the run's student has read."""
     manifest = run.corpus / "manifest.json"
     if not (manifest.exists() and summary):
         return _UNKNOWN
-    inputs = read_json(manifest)["made_from"]["inputs"]
-    names = [source.get("file") or source.get("data_set") for source in inputs]
+    inputs = read_manifest(manifest)["made_from"].get("inputs")
+    sources: tuple[dict[str, Any], ...] = as_stored(tuple[dict[str, Any], ...], inputs, manifest)
+    names = [str(source.get("file") or source.get("data_set")) for source in sources]
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
     return f"{shown}: {summary['words']:,} words read in training"
 
 
 def _scores(opened: Bundle, folder: Path, task: Task) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to the dev examples that its model was scored on."""
-    return scores_of(opened, task, examples_from(task, read_json_lines(folder / PREDICTIONS)))
+    return scores_of(opened, task, examples_from(task, read_predictions(folder, task)))
 
 
 def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float]:

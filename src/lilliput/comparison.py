@@ -6,6 +6,7 @@ table (Markdown and JSON) and, for a person to read, the examples on which a mod
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +25,17 @@ from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
 from lilliput.finetuning.results import (
     PREDICTIONS,
     Finetuned,
+    bio_lines,
     is_one_example,
     is_same,
     labels_named,
     read_predictions,
     read_results,
 )
+from lilliput.folders import check_report, clear_removed
+from lilliput.locks import beside, locked
 from lilliput.models.task_model import load_task_model
-from lilliput.run import RunDir
+from lilliput.run import FINETUNE_AGAIN, RunDir, StageDir
 from lilliput.tasks.metrics import GIVEN_WORDS, confusion, of_all
 from lilliput.tasks.tagged import bio_task
 from lilliput.tasks.task import Examples, Task
@@ -97,6 +101,7 @@ class _Model:
     """A fine-tuned folder, read."""
 
     run: Path
+    name: str
     folder: Path
     results: Finetuned
     lines: tuple[dict[str, Any], ...]
@@ -117,27 +122,55 @@ def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> 
     Raises:
         StorageError: If a run holds no fine-tuned model, or dev sets of one task differ.
     """
+    with locked(beside(out), out):
+        return _compare(runs, out, teacher)
+
+
+def _compare(runs: Sequence[Path], out: Path, teacher: Path | None) -> Comparison:
+    """Compares, under the lock of the folder to write."""
+    check_report(out, "comparison.json", {"teacher", "entries"}, ["comparison.md", "differences"])
     every = list(dict.fromkeys([*([teacher] if teacher else []), *runs]))
-    models = [model for run in every for model in _models(run)]
+    names = _names(every)
+    models = [model for run in every for model in _models(run, names[run])]
     of_teacher = {model.task.name: model for model in models if model.run == teacher}
     latency = _milliseconds(models)
     entries = []
     for model, milliseconds in zip(models, latency, strict=True):
         theirs = of_teacher.get(model.task.name)
         if theirs is not None and theirs is not model:
-            place = out / "differences" / f"{model.run.name}-{model.task.name}.md"
-            write_differences(
-                place, model.task, (model.run.name, model.lines), (theirs.run.name, theirs.lines)
-            )
+            _require_same_task(model, theirs)
         entries.append(_entry(model, theirs, milliseconds))
-    found = Comparison(teacher.name if teacher else None, tuple(entries))
+        StageDir(model.folder, {}).require_whole(FINETUNE_AGAIN)
+        if theirs is not None and theirs is not model:
+            place = out / "differences" / f"{names[model.run]}-{model.task.name}.md".replace("/", "-")
+            write_differences(place, model.task, (model.name, model.lines), (theirs.name, theirs.lines))
+    for report in ("comparison.json", "comparison.md"):
+        clear_removed(out / report)
+    found = Comparison(names[teacher] if teacher else None, tuple(entries))
     write_json(out / "comparison.json", dataclasses.asdict(found))
     with writing(out / "comparison.md") as file:
-        file.write(markdown(found).encode())
+        file.write(markdown(found).encode(errors="backslashreplace"))
     return found
 
 
-def _models(run: Path) -> list[_Model]:
+def _names(runs: Sequence[Path]) -> dict[Path, str]:
+    """Returns what each run is called: the name of its folder or, if others have it, its path."""
+    named = Counter(run.absolute().name for run in runs)
+    return {run: name if named[name := run.absolute().name] == 1 else str(run) for run in runs}
+
+
+def _require_same_task(model: _Model, teacher: _Model) -> None:
+    """Raises StorageError where two models of one name learnt different tasks."""
+    for what in ("kind", "pairs", "classes", "tags"):
+        mine, theirs = getattr(model.task, what), getattr(teacher.task, what)
+        if set(mine) != set(theirs) if isinstance(mine, tuple) else mine != theirs:
+            raise StorageError(
+                f"{model.folder} and {teacher.folder} were fine-tuned for different tasks of the same name "
+                f"({what} {mine!r} and {theirs!r}); fine-tune both on the same data"
+            )
+
+
+def _models(run: Path, name: str) -> list[_Model]:
     folders = RunDir(run).finetuned_models()
     if not folders:
         raise StorageError(
@@ -146,7 +179,8 @@ def _models(run: Path) -> list[_Model]:
     models = []
     for folder in folders:
         results = read_results(folder)
-        models.append(_Model(run, folder, results, tuple(read_predictions(folder, results.task))))
+        lines = bio_lines(results.task, read_predictions(folder, results.task))
+        models.append(_Model(run, name, folder, results, tuple(lines)))
     return models
 
 
@@ -154,7 +188,7 @@ def _entry(model: _Model, teacher: _Model | None, milliseconds: float) -> Entry:
     results, metric = model.results, model.task.metric
     files = [file for file in model.folder.iterdir() if file.name != PREDICTIONS]
     return Entry(
-        run=model.run.name,
+        run=model.name,
         task=model.task.name,
         metric=metric,
         scores={name: (mean, results.deviation[name]) for name, mean in results.mean.items()},

@@ -43,7 +43,7 @@ def write_differences(path: Path, task: Task, model: tuple[str, Lines], teacher:
             + "".join(f"  - {who}: {_shown(line, of)}\n" for who, line, of in said)
         )
     with writing(path) as file:
-        file.write("\n".join(parts).encode())
+        file.write("\n".join(parts).encode(errors="backslashreplace"))
 
 
 def _shown(line: dict[str, Any], of: str) -> str:

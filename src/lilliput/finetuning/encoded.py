@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lilliput.finetuning.words import all_words, encodings, shortened, text_labels, words_in
 from lilliput.tasks.task import Examples, Labels, Task, Text
-from lilliput.tokenizer import load_tokenizer, special_pieces, student_tokenizer
+from lilliput.tokenizer import complete, load_tokenizer, special_pieces
 
 Ints = npt.NDArray[np.int64]
 _SORTED_TOGETHER = 64
@@ -107,8 +107,7 @@ class TaskBatch:
 
 def task_tokenizer(name: str) -> Tokenizer:
     """Loads an encoder's tokenizer, and lets it put [CLS] and [SEP] around texts if it does not yet."""
-    tokenizer = load_tokenizer(name)
-    return student_tokenizer(tokenizer, tokenizer.get_vocab())
+    return complete(load_tokenizer(name))
 
 
 def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int) -> Encoded:

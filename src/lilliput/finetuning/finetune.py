@@ -12,32 +12,40 @@ import numpy as np
 from accelerate import Accelerator
 from tokenizers import Tokenizer
 
-from lilliput.errors import ConfigError, InputError, StorageError
+from lilliput.config import MOST_MINUTES
+from lilliput.errors import ConfigError, InputError, StorageError, bounded
 from lilliput.fake_quantization import quantization_aware
-from lilliput.files import digest_folder, digest_value, read_json, write_json
+from lilliput.files import read_json, write_json
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from, task_tokenizer
 from lilliput.finetuning.fit import Fitted, fit, predict
+from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_encoder
 from lilliput.finetuning.lesson import Exam, Lesson
 from lilliput.finetuning.rates import suitable_rate
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, write_predictions
 from lilliput.finetuning.targets import find_teacher, in_order, teacher_targets
-from lilliput.finetuning.texts import more_texts
+from lilliput.finetuning.texts import more_texts, texts_from
 from lilliput.finetuning.words import shortened, text_words
+from lilliput.folders import damage, record as recorded_of, replacing
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import TaskModel, find_head, load_encoder, load_task_model, save_task_model
 from lilliput.models.teacher import load_teacher_config
 from lilliput.progress import bar, console
 from lilliput.run import RunDir, StageDir
-from lilliput.settings import build
+from lilliput.settings import require
 from lilliput.stages import checkpoint_digest
+from lilliput.stored import intact, stored
 from lilliput.tasks.metrics import of_all
 from lilliput.tasks.tagged import in_bio
 from lilliput.tasks.task import Examples, Task, TaskData
 from lilliput.workers import keep_freed_memory
 
+_MOST_SEEDS = 1000
+
 _SEARCHED = (1.0, 0.4, 2.5)
 """Learning rates that are tried, times the one that suits."""
+_FITTED, _FILES = "fitted.json", "files.json"
+"""In the folder of a seed: how it went, and bytes and digests of the other files."""
 
 
 def finetune(
@@ -74,8 +82,8 @@ def finetune(
         StorageError: If `out` holds something else or cannot be written.
         Interrupted: If SIGTERM or SIGINT came.
     """
-    if seeds < 1:
-        raise ConfigError(f"--seeds must be 1 or more, found {seeds}")
+    seeds = bounded("--seeds", seeds, 1, _MOST_SEEDS)
+    search_minutes = bounded("--search-minutes", search_minutes, 0.0, MOST_MINUTES)
     if unlabelled and teacher is None:
         raise ConfigError("unlabelled text is of use only with a teacher that labels it; give --teacher")
     keep_freed_memory()
@@ -83,49 +91,42 @@ def finetune(
     source = RunDir(Path(model))
     is_run = source.student.is_dir()
     encoder = str(source.student) if is_run else model
+    require_whole_encoder(source, model)
+    place = out.finetuned(data.task.name)
     taught_by = None if teacher is None else find_teacher(teacher, data.task)
-    folder = StageDir(
-        out.finetuned(data.task.name),
-        _inputs(encoder, data, config, taught_by, unlabelled, seeds, search_minutes)
-        | _rules(encoder, data.task),
-    )
-    if folder.is_finished(overwrite):
-        done: Finetuned = build(Finetuned, folder.results(), "")
-        return done
-    positions = _positions(encoder, taught_by)
-    data = dataclasses.replace(data, train=shortened(data.train, positions))
-    more = None
+    own, texts_of = own_sources(unlabelled, StageDir(place, {})), source if is_run else out
+    inputs = inputs_of(encoder, data, config, taught_by, seeds, search_minutes) | _rules(encoder, data.task)
     if taught_by is not None:
-        more = more_texts(data, config.distillation, source if is_run else out, unlabelled, out.targets)
-        more = None if more is None else shortened(more, positions)
-    work = _Work(encoder, data, config, taught_by, out.targets, more)
+        inputs |= texts_from(config.distillation, texts_of, own)
+    folder = StageDir(place, inputs)
+    if not folder.is_whole(overwrite):
+        with folder.locked():
+            if not folder.is_whole(overwrite):  # by a process that held the lock before
+                positions = _positions(encoder, taught_by)
+                data = dataclasses.replace(data, train=shortened(data.train, positions))
+                more = None
+                if taught_by is not None:
+                    more = more_texts(data, config.distillation, texts_of, own, out.targets)
+                    more = None if more is None else shortened(more, positions)
+                work = _Work(encoder, data, config, taught_by, out.targets, more)
+                _finetune(work, folder, seeds, search_minutes)
+    folder.tidy()
+    done: Finetuned = folder.read(Finetuned)
+    return done
+
+
+def _finetune(work: "_Work", folder: StageDir, seeds: int, search_minutes: float) -> None:
+    """Fine-tunes with all seeds and keeps the best."""
     folder.begin()
     rate = _rate(work, folder, search_minutes)
     fitted = {str(seed): _fitted(work, folder, rate, seed) for seed in range(seeds)}
     results = _keep_best(work, folder, fitted, rate)
+    if checkpoint_digest(work.encoder) != folder.made_from["encoder"]:
+        raise StorageError(
+            f"{work.encoder} was changed meanwhile, so seeds may have begun with different ones; add "
+            "--overwrite to fine-tune again"
+        )
     folder.finish(dataclasses.asdict(results))
-    return results
-
-
-def _inputs(
-    encoder: str,
-    data: TaskData,
-    config: FinetuningConfig,
-    teacher: Path | None,
-    unlabelled: Sequence[str],
-    seeds: int,
-    search_minutes: float,
-) -> dict[str, Any]:
-    """Returns what determines the result: settings, and digests of what is read."""
-    return {
-        "encoder": checkpoint_digest(encoder),
-        "task": digest_value(dataclasses.asdict(data)),
-        "config": dataclasses.asdict(config),
-        "teacher": None if teacher is None else digest_folder(teacher),
-        "unlabelled": list(unlabelled),
-        "seeds": seeds,
-        "search_minutes": search_minutes,
-    }
 
 
 def _rules(encoder: str, task: Task) -> dict[str, Any]:
@@ -228,8 +229,11 @@ def _rate(work: _Work, folder: StageDir, minutes: float) -> float:
             _, fitted = work.train(f"Trying rate {rate:.2g}", rate, seed=0, seconds=seconds)
             found[str(rate)] = fitted.scores[work.task.metric]
         write_json(place, found)
-    tried: dict[str, float] = read_json(place)
-    best = max(tried, key=tried.__getitem__)
+    remedy = f"remove {place} to search again"
+    tried: dict[str, float] = stored(dict[str, float], place, remedy)
+    with intact(place, remedy):
+        best = max(tried, key=tried.__getitem__)
+        require(0 < float(best) < 1, f"a rate cannot be {best}")
     shown = ", ".join(f"{float(rate):.2g}: {value:.1%}" for rate, value in tried.items())
     console.print(f"Learning rate {float(best):.2g} of {shown}", highlight=False)
     return float(best)
@@ -238,27 +242,41 @@ def _rate(work: _Work, folder: StageDir, minutes: float) -> float:
 def _fitted(work: _Work, folder: StageDir, rate: float, seed: int) -> Fitted:
     """Trains with one seed, unless an earlier call has finished that, and saves its model."""
     place = folder.path / "seeds" / str(seed)
-    record = place / "fitted.json"
-    if not record.exists():
+    record = place / _FITTED
+    if not _is_whole(place):
         model, found = work.train(f"Fine-tuning {work.task.name}, seed {seed}", rate, seed)
-        with _saving(place):
-            save_task_model(model, work.tokenizer, work.task, place)
-        write_json(record, dataclasses.asdict(found))
+        with _saving(place), replacing(place) as new:
+            save_task_model(model, work.tokenizer, work.task, new)
+            write_json(new / _FITTED, dataclasses.asdict(found))
+            write_json(new / _FILES, recorded_of(new))
         metrics = ", ".join(f"{name} {value:.1%}" for name, value in of_all(found.scores).items())
         console.print(
             f"seed {seed}: {metrics} after {found.steps:,} steps, {found.seconds:.0f} s", highlight=False
         )
-    fitted: Fitted = build(Fitted, read_json(record), "")
+    remedy = f"remove {record} to train this seed again"
+    fitted: Fitted = stored(Fitted, record, remedy)
+    with intact(record, remedy):
+        require(work.task.metric in fitted.scores, f"it has no {work.task.metric}")
     return fitted
 
 
+def _is_whole(place: Path) -> bool:
+    """Returns whether the folder of a seed holds what was saved; one that is damaged is trained again."""
+    if not (place / _FILES).exists():
+        return False
+    fault = damage(place, read_json(place / _FILES))
+    if fault is not None:
+        console.print(f"{fault}; this seed is trained again", highlight=False, markup=False, soft_wrap=True)
+    return fault is None
+
+
 def _keep_best(work: _Work, folder: StageDir, fitted: dict[str, Fitted], rate: float) -> Finetuned:
-    """Moves the best seed's model to the folder itself, writes its predictions, and returns the results."""
+    """Copies the best seed's model to the folder itself, writes its predictions, and returns the results."""
     metric = work.task.metric
     best = max(fitted, key=lambda seed: fitted[seed].scores[metric])
+    leave_out = shutil.ignore_patterns(_FITTED, _FILES)
     with _saving(folder.path):
-        shutil.copytree(folder.path / "seeds" / best, folder.path, dirs_exist_ok=True)
-    (folder.path / "fitted.json").unlink()
+        shutil.copytree(folder.path / "seeds" / best, folder.path, ignore=leave_out, dirs_exist_ok=True)
     model, _ = load_task_model(folder.path)
     with quantization_aware(model, work.config.plan):
         scores, _ = predict(model, work.exam.encoded)

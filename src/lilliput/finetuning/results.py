@@ -1,6 +1,5 @@
 """What a fine-tuning came to: its figures, and what the kept model says of each dev example."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,11 +7,13 @@ from typing import Any
 
 from rich.table import Table
 
-from lilliput.files import read_json, read_json_lines, writing
+from lilliput.files import as_json, writing
 from lilliput.finetuning.lesson import Exam
 from lilliput.finetuning.words import TextWord, given_at, starts_of
 from lilliput.models.task_model import is_of_text
-from lilliput.settings import build
+from lilliput.run import StageDir
+from lilliput.settings import require, valid
+from lilliput.stored import intact, stored_lines
 from lilliput.tasks.metrics import GIVEN_WORDS
 from lilliput.tasks.tagged import bio_tags
 from lilliput.tasks.task import Examples, Labels, Task
@@ -62,7 +63,7 @@ def read_results(folder: Path) -> Finetuned:
 
     Where an earlier version scored tags by given words alone, the names of these scores say so.
     """
-    found: Finetuned = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
+    found: Finetuned = StageDir(folder, {}).read(Finetuned)
     if not found.task.tags or is_of_text(folder):
         return found
 
@@ -78,17 +79,6 @@ def read_results(folder: Path) -> Finetuned:
         mean=by_given(found.mean),
         deviation=by_given(found.deviation),
     )
-
-
-def read_predictions(folder: Path, task: Task) -> list[dict[str, Any]]:
-    """Returns what `write_predictions` wrote, with the tags of `bio_task` of the folder's task."""
-    lines = read_json_lines(folder / PREDICTIONS)
-    if not task.tags:
-        return lines
-    return [
-        line | {of: line[of] | {"tags": bio_tags(task, line[of]["tags"])} for of in ("gold", "predicted")}
-        for line in lines
-    ]
 
 
 def write_predictions(
@@ -112,7 +102,7 @@ def write_predictions(
             line |= {"pair": dev.pairs[index]} if dev.pairs else {}
             line |= {"words": [[word.start, word.end] for word in words[index]]} if task.tags else {}
             line |= {"gold": named(task, true, index), "predicted": named(task, said, index)}
-            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+            file.write(as_json(line) + b"\n")
 
 
 def examples_from(task: Task, lines: Sequence[Mapping[str, Any]]) -> Examples:
@@ -167,6 +157,37 @@ def named(task: Task, labels: Labels, index: int) -> dict[str, Any]:
     if labels.tags:
         found["tags"] = [task.tags[tag] for tag in labels.tags[index]]
     return found
+
+
+def read_predictions(folder: Path, task: Task) -> list[dict[str, Any]]:
+    """Returns what stands in the predictions of a model that was fine-tuned for a task.
+
+    Raises StorageError where they are missing, damaged, or of another task.
+    """
+    path, remedy = folder / PREDICTIONS, f"remove {folder} and fine-tune again"
+    fields = {"text": Any, "gold": dict[str, Any], "predicted": dict[str, Any]}
+    lines = stored_lines(fields | ({"pair": str} if task.pairs else {}), path, remedy)
+    with intact(path, remedy):
+        for line in lines:
+            valid(str if isinstance(line["text"], str) else tuple[str, ...], line["text"], "text")
+            if task.tags and "words" in line:
+                valid(tuple[tuple[int, int], ...], line["words"], "words")
+                require(len(given_tags(line, "gold")) == len(line["text"]), "words are missing")
+                require(len(given_tags(line, "predicted")) == len(line["text"]), "words are missing")
+        for labels in (labels_named(task, (line[name] for line in lines)) for name in ("gold", "predicted")):
+            valid(tuple[float, ...], labels.values, "label")
+            require({len(labels.values), len(labels.tags)} <= {0, len(lines)}, "labels are missing")
+    return lines
+
+
+def bio_lines(task: Task, lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns lines of predictions with the tags of `bio_task` of their task."""
+    if not task.tags:
+        return list(lines)
+    return [
+        line | {of: line[of] | {"tags": bio_tags(task, line[of]["tags"])} for of in ("gold", "predicted")}
+        for line in lines
+    ]
 
 
 def labels_named(task: Task, said: Iterable[Mapping[str, Any]]) -> Labels:

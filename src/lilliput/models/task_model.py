@@ -18,11 +18,12 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
-from lilliput.errors import StorageError, first_line
-from lilliput.files import read_json, write_json
-from lilliput.models.pretrained import UNREADABLE, load_weights
+from lilliput.errors import ModelError, StorageError
+from lilliput.files import write_json
+from lilliput.folders import settle
+from lilliput.models.pretrained import load_weights
 from lilliput.models.teacher import load_teacher_config
-from lilliput.settings import build
+from lilliput.stored import as_stored, stored
 from lilliput.tasks.task import Task
 from lilliput.tokenizer import save_tokenizer
 
@@ -31,6 +32,7 @@ FORMAT = 2
 first piece of given words alone: not at ' and hare in o'hare."""
 _READ = (1, 2)
 _TASK_FILE = "task.json"
+_AGAIN = "fine-tune again"
 _WITH_HEAD = ("BertForSequenceClassification", "BertForTokenClassification", "BertForMultipleChoice")
 """Checkpoints whose head has the name of a task's head, `classifier`."""
 _LISTED = 8
@@ -181,11 +183,12 @@ def save_task_model(model: TaskModel, tokenizer: Tokenizer, task: Task, folder: 
     model.save_pretrained(folder)
     save_tokenizer(tokenizer, folder, longest=model.config.max_position_embeddings)
     write_json(folder / _TASK_FILE, {"format": FORMAT, "task": dataclasses.asdict(task)})
+    settle(folder)
 
 
 def load_task(folder: Path) -> Task:
     """Returns the task that a folder's model was fine-tuned for; raises StorageError where there is none."""
-    task: Task = build(Task, _task_file(folder)["task"], "")
+    task: Task = as_stored(Task, _task_file(folder).get("task"), folder / _TASK_FILE, _AGAIN)
     return task
 
 
@@ -199,7 +202,7 @@ def _task_file(folder: Path) -> dict[str, Any]:
         raise StorageError(
             f"{folder} holds no fine-tuned model ({_TASK_FILE} is missing); make one with `lilliput finetune`"
         )
-    found: dict[str, Any] = read_json(folder / _TASK_FILE)
+    found: dict[str, Any] = stored(dict[str, Any], folder / _TASK_FILE, _AGAIN)
     if found.get("format") not in _READ:
         raise StorageError(
             f"{folder / _TASK_FILE} has format {found.get('format')}, this version of lilliput reads "
@@ -212,10 +215,10 @@ def load_task_model(folder: Path) -> tuple[TaskModel, Task]:
     """Loads what `save_task_model` wrote; raises StorageError when it is missing or damaged."""
     task = load_task(folder)
     try:
-        model = _model_class(task).from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-    except UNREADABLE as error:
+        model, _ = load_weights(_model_class(task), str(folder))
+    except ModelError as error:
         raise StorageError(
-            f"no fine-tuned model could be loaded from {folder} ({first_line(error)}); fine-tune again"
+            f"no fine-tuned model could be loaded from {folder} ({error}); fine-tune again"
         ) from error
     if (names := _names(model.config)) != labels_of(task):
         raise StorageError(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lilliput.errors import InputError, nearest
 from lilliput.formats import COMPRESSED, kind_of
+from lilliput.names import folder_name
 from lilliput.tasks.columns import Columns, check_columns, recognise, usual_label
 from lilliput.tasks.examples import classes_in, default_metric, examples_of, kind_in
 from lilliput.tasks.known import KNOWN, Known, numbers_named, read_data_set, without_empty
@@ -13,6 +14,7 @@ from lilliput.tasks.tables import ENDINGS, EXPECTED, Table, read_table
 from lilliput.tasks.tagged import tag_reading, tags_in
 from lilliput.tasks.task import Task, TaskData
 
+_OTHER_NAME = "name the files with --train and --dev, and the task in one plain word with --task"
 _TRAIN = ("train",)
 _DEV = ("dev", "validation", "valid")
 
@@ -54,11 +56,13 @@ def load_task(
         InputError: Something is missing or cannot be used; says where and what to do.
     """
     source = _find(name, train, dev)
+    folder_name(source.name, "a task's name", _OTHER_NAME)
     read, read_dev = _tables(source)
     columns = recognise(read, Columns(text, pair, label, tags))
     known, task_name = source.known, source.name
     if known and label not in (None, usual_label(read) or label):
         known, task_name = None, f"{task_name}_{label}"  # another question about the same texts
+        folder_name(task_name, "the name of a task and its label", _OTHER_NAME)
     if known:
         columns = _needed(task_name, known, read, columns)
     read, notes = _prepared(read, columns, known, source)
