@@ -22,6 +22,7 @@ from lilliput.errors import StorageError
 from lilliput.files import read_json, read_json_lines, write_json, writing
 from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
+from lilliput.models.pretrained import longest_input
 from lilliput.models.task_model import load_task_model
 from lilliput.run import RunDir
 from lilliput.settings import build
@@ -194,7 +195,7 @@ def _milliseconds(models: Sequence[_Model]) -> list[float]:
         text = middle["text"] if isinstance(middle["text"], str) else tuple(middle["text"])
         examples = Examples((text,), (middle["pair"],) if "pair" in middle else ())
         tokenizer = task_tokenizer(str(model.folder))
-        encoded = encode(examples, task, tokenizer, network.config.max_position_embeddings)
+        encoded = encode(examples, task, tokenizer, longest_input(network.config))
         loaded.append((network.train(False), make_batch(encoded, encoded.slots.offsets[:1]).inputs))
     seconds: list[list[float]] = [[] for _ in loaded]
     with torch.inference_mode():

@@ -16,6 +16,7 @@ from lilliput.export.parity import SENTENCES, Parity, compare
 from lilliput.export.source import Source, load_source
 from lilliput.files import writing
 from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, Kind
+from lilliput.models.pretrained import longest_input
 from lilliput.quantization import find_plan
 
 
@@ -87,7 +88,7 @@ def _config(source: Source, quantization: str) -> BundleConfig:
     task = source.labels
     return BundleConfig(
         kind=source.kind,
-        positions=source.config.max_position_embeddings,
+        positions=longest_input(source.config),
         opset=OPSET,
         quantization=quantization,
         lilliput=version("lilliput"),

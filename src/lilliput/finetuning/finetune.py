@@ -22,6 +22,7 @@ from lilliput.finetuning.fit import Exam, Fitted, Lesson, fit, predict
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, named
 from lilliput.finetuning.targets import find_teacher, teacher_targets
 from lilliput.finetuning.texts import more_texts
+from lilliput.models.pretrained import longest_input
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import TaskModel, load_encoder, load_task_model, save_task_model
 from lilliput.models.teacher import load_teacher_config
@@ -134,7 +135,7 @@ class _Work:
     ) -> None:
         self.encoder, self.data, self.config, self.teacher = encoder, data, config, teacher
         self.tokenizer: Tokenizer = task_tokenizer(encoder)
-        self._positions = load_teacher_config(encoder).max_position_embeddings
+        self._positions = longest_input(load_teacher_config(encoder))
         self.task: Task = data.task
         self.unlabelled = 0 if more is None else len(more)
         examples = data.train if more is None else _together(data.train, more)

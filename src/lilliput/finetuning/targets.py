@@ -13,6 +13,7 @@ from lilliput.errors import ModelError, StorageError
 from lilliput.files import digest_folder, digest_value, writing
 from lilliput.finetuning.encoded import encode, task_tokenizer
 from lilliput.finetuning.fit import Floats, States, predict_rest
+from lilliput.models.pretrained import longest_input
 from lilliput.models.task_model import load_task, load_task_model
 from lilliput.progress import bar
 from lilliput.run import RunDir
@@ -64,7 +65,7 @@ def teacher_targets(
     if not all(path.exists() for path in wanted):
         model, task = load_task_model(folder)
         model.to(Accelerator().device)
-        encoded = encode(examples, task, task_tokenizer(str(folder)), model.config.max_position_embeddings)
+        encoded = encode(examples, task, task_tokenizer(str(folder)), longest_input(model.config))
         of_slots = len(encoded.slots.flat), model.classifier.out_features
         of_words = len(encoded.words.flat), model.config.hidden_size
         kinds = zip(wanted, (of_slots, of_words), ("<f4", "<f2"), strict=False)

@@ -14,7 +14,7 @@ from transformers import BertForSequenceClassification, BertForTokenClassificati
 
 from lilliput.errors import ModelError, StorageError
 from lilliput.files import read_json, write_json
-from lilliput.models.pretrained import load_weights
+from lilliput.models.pretrained import load_weights, longest_input
 from lilliput.models.teacher import load_teacher_config
 from lilliput.settings import build
 from lilliput.tasks.task import Task
@@ -83,7 +83,7 @@ def task_scores(model: TaskModel, inputs: dict[str, Tensor], positions: Tensor) 
 def save_task_model(model: TaskModel, tokenizer: Tokenizer, task: Task, folder: Path) -> None:
     """Saves model, tokenizer and task so that transformers' Auto classes load them without lilliput."""
     model.save_pretrained(folder)
-    save_tokenizer(tokenizer, folder, longest=model.config.max_position_embeddings)
+    save_tokenizer(tokenizer, folder, longest=longest_input(model.config))
     write_json(folder / _TASK_FILE, {"format": FORMAT, "task": dataclasses.asdict(task)})
 
 
