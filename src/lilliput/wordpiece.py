@@ -9,8 +9,9 @@ import numpy.typing as npt
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from lilliput.errors import InputError
+from lilliput.inference.tokenizer_file import SPECIAL
 from lilliput.progress import Bar, bar
-from lilliput.tokenizer import SPECIAL, student_tokenizer, whole_pieces
+from lilliput.tokenizer import student_tokenizer, whole_pieces
 
 WORDS_LEARNT_FROM = 20_000_000
 """Running words the trainer is shown at most, in about 15 s. With 5 M words of Wikipedia in place of 32 M, 28
@@ -52,7 +53,8 @@ def learn_vocabulary(
     if (needed := len(fixed) + len(whole)) > size:
         raise InputError(
             f"{size} pieces cannot hold the {len(characters)} characters of this text (at a word's beginning "
-            f"and within it), the special pieces and the {len(whole)} others that the teacher takes whole; raise "
+            f"and within it), the special pieces and the {len(whole)} others that the teacher takes whole; "
+            f"raise "
             f"lexicon.size to {2 * needed} or more"
         )
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))

@@ -1,6 +1,6 @@
 """A tokenizer.json from anywhere: checked key by key before the tokenizers library builds what it asks for.
 
-That library compiles patterns, panics and takes gigabytes where a file says so. Let through is what a BERT's holds:
+That library compiles patterns, panics and takes gigabytes where a file says so. Let through is what BERTs have:
 WordPiece, BertNormalizer, BertPreTokenizer, [CLS] and [SEP] around texts, and pieces that are taken whole.
 """
 
@@ -33,7 +33,7 @@ Layout = dict[str, Any]
 
 
 def read_layout(content: bytes) -> Layout:
-    """Returns what a tokenizer.json holds, without truncation and padding.
+    """Returns what a tokenizer.json holds.
 
     Raises ValueError with the reason, as the end of a sentence, where it is no BERT tokenizer's.
     """
@@ -44,7 +44,7 @@ def read_layout(content: bytes) -> Layout:
     if max(counts) > 2 * MOST_PIECES:
         raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
     try:
-        layout: Layout = json.loads(content)
+        layout: Layout = json.loads(content.decode(), object_pairs_hook=_once)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
     _keys(layout, "it", {"added_tokens", "normalizer", "pre_tokenizer", "model"}, _OPTIONAL)
@@ -62,26 +62,37 @@ def read_layout(content: bytes) -> Layout:
     if layout.get("decoder") is not None:
         _typed(layout["decoder"], "WordPiece", "decoder")
         _keys(layout["decoder"], "its decoder", {"type", "prefix", "cleanup"})
-    return layout | {"version": "1.0", "truncation": None, "padding": None}
+    return layout
 
 
-def build_tokenizer(layout: Layout) -> Tokenizer:
-    """Returns the tokenizer of a layout that was checked.
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a JSON object; of a key that stands twice the library may take the other one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("it has a key twice")
+    return found
 
-    Raises ValueError with the reason where it cannot be built, or gives a piece another id than the layout says.
+
+def build_tokenizer(content: bytes) -> tuple[Tokenizer, Layout]:
+    """Returns the tokenizer of a tokenizer.json, without truncation and padding, and what the file holds.
+
+    Raises ValueError with the reason, as the end of a sentence, where it is no BERT tokenizer's, or where a
+    piece gets another id than it says.
     """
-    # Built of what was read and checked, not of the bytes: of a key that stands twice readers may take another.
+    layout = read_layout(content)
     try:
-        tokenizer = Tokenizer.from_str(json.dumps(layout, ensure_ascii=False))
+        tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises bare Exception
         raise ValueError(str(error).partition("\n")[0]) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     for token in layout["added_tokens"]:
         if (found := tokenizer.token_to_id(token["content"])) != token["id"]:
             raise ValueError(
                 f"its added piece {token['content']!r} has the id {token['id']}, where {found} is the next; "
                 "ids of added pieces go on where the vocabulary ends"
             )
-    return tokenizer
+    return tokenizer, layout
 
 
 def piece_ids(layout: Layout) -> dict[str, int]:

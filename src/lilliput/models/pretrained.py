@@ -1,7 +1,7 @@
 """A checkpoint of transformers from a folder or the hub: config and weights, or the reason why not.
 
-lilliput reads the files itself and hands transformers a config and weights. Nothing that a checkpoint names is
-followed: no other files, no code, no kernels, no adapters.
+lilliput reads the files itself and hands transformers a config and weights. Nothing that a checkpoint names
+is followed: no other files, no code, no kernels, no adapters.
 """
 
 import reprlib
@@ -55,7 +55,7 @@ def load_config(name: str) -> BertConfig:
 
 
 def longest_input(config: PreTrainedConfig) -> int:
-    """Returns how many pieces a model reads at most: its positions, or as many of them as it was trained for."""
+    """Returns how many pieces a model reads at most: its positions, or those that it was trained for."""
     longest: int = getattr(config, "longest_input", config.max_position_embeddings)
     return longest
 
@@ -68,7 +68,8 @@ def _longest_input(folder: Path, positions: int) -> int:
         return positions
     if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 3:
         raise ModelError(
-            f"{folder / _TOKENIZER_CONFIG} has 'model_max_length': {reprlib.repr(found)}, expected is a number of "
+            f"{folder / _TOKENIZER_CONFIG} has 'model_max_length': {reprlib.repr(found)}, expected is a "
+            f"number of "
             "pieces, [CLS] and [SEP] included; fetch it again, or remove it"
         )
     return int(min(found, positions))
@@ -107,7 +108,7 @@ def load_weights(
     config = config or load_config(name)
     weights = read_weights(_stored(config, name), name)
     try:
-        # Without a name transformers reads no file. The attention is named as a config could name code to fetch.
+        # Without a name transformers reads no file. Attention is named, as a config could name code to fetch.
         loaded: Any = kind.from_pretrained(
             None,
             config=config,
