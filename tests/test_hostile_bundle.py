@@ -324,6 +324,14 @@ def test_parts_that_no_bundle_has_are_refused(tiny: Tiny, part: str, value: Any,
     assert reason in refused(tiny.folder)
 
 
+def test_added_pieces_that_take_minutes_are_refused() -> None:
+    found = layout()
+    one, first = found["added_tokens"][0], len(found["model"]["vocab"])
+    found["added_tokens"] += [one | {"id": first + n, "content": f"{n:0999}"} for n in range(101)]
+    with pytest.raises(ValueError, match="characters, at most 100,000"):
+        build_tokenizer(json.dumps(found).encode())
+
+
 def test_a_key_that_stands_twice_is_refused(tiny: Tiny) -> None:
     """Which of the two counts is not the same for all readers."""
     evil = json.dumps({"normalizer": {"type": "Prepend", "prepend": "x"}})

@@ -236,6 +236,7 @@ def test_they_stay_so_in_a_saved_folder_and_in_a_bundle(
         ({"added_tokens_decoder": {"99": {"content": "<user>"}}}, "it has '<user>' with id"),
         ({"additional_special_tokens": "<user>"}, "expected is a list of pieces"),
         ({"additional_special_tokens": [3]}, "3 stands where a piece should"),
+        ({"additional_special_tokens": [f"<{n}>" for n in range(10_001)]}, "10,001 added pieces"),
     ],
 )
 @pytest.mark.parametrize("form", ["vocab.txt", "tokenizer.json"])

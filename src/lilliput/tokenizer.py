@@ -31,9 +31,8 @@ from lilliput.tokenizer_settings import (
 )
 
 SUPPORTED = (
-    "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a "
-    "folder or on "
-    "the hub, with tokenizer.json or vocab.txt"
+    "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder "
+    "or on the hub, with tokenizer.json or vocab.txt"
 )
 
 
@@ -80,8 +79,8 @@ def load_tokenizer(name: str) -> Tokenizer:
     if settings.rows is not None and (size := vocabulary_size(tokenizer)) > settings.rows:
         raise ModelError(
             f"the tokenizer in {folder} has ids up to {size - 1:,}, and by config.json the model has rows "
-            f"for "
-            f"{settings.rows:,} pieces; fetch both again, or add rows to the model (resize_token_embeddings)"
+            f"for {settings.rows:,} pieces; fetch both again, or add rows to the model "
+            "(resize_token_embeddings)"
         )
     return tokenizer
 
@@ -141,10 +140,9 @@ def with_whole_pieces(tokenizer: Tokenizer, pieces: Sequence[WholePiece]) -> Tok
     if not wanted:
         return tokenizer
     made = Tokenizer.from_str(tokenizer.to_str())
-    for piece in wanted.values():
-        # As transformers has it: what is special is looked for in the text as it stands.
-        normalized = not piece.flags.get("special", False)
-        made.add_tokens([AddedToken(piece.content, **{"normalized": normalized} | piece.flags)])
+    # As transformers has it: what is special is looked for in the text as it stands.
+    flags = [{"normalized": not piece.flags.get("special")} | piece.flags for piece in wanted.values()]
+    made.add_tokens([AddedToken(name, **each) for name, each in zip(wanted, flags, strict=True)])
     return made
 
 
@@ -242,9 +240,8 @@ def _of_vocabulary(content: bytes, settings: TokenizerSettings) -> bytes:
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     if missing := [piece for piece in SPECIAL if piece not in vocabulary]:
         raise ValueError(
-            f"it lacks the special pieces {', '.join(missing)}, so it is cut short or of another kind; "
-            f"fetch it "
-            "again"
+            f"it lacks the special pieces {', '.join(missing)}, so it is cut short or of another kind; fetch "
+            "it again"
         )
     plain = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     kept: dict[str, Any] = dict(settings.normaliser)

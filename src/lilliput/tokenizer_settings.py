@@ -16,7 +16,13 @@ from tokenizers import Tokenizer
 
 from lilliput.errors import ModelError
 from lilliput.hub import read_settings
-from lilliput.inference.tokenizer_file import FLAGS, SPECIAL, Layout
+from lilliput.inference.tokenizer_file import (
+    FLAGS,
+    MOST_ADDED,
+    MOST_ADDED_CHARACTERS,
+    SPECIAL,
+    Layout,
+)
 
 FILES = (
     *("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -135,8 +141,7 @@ def compare_settings(layout: Layout, settings: TokenizerSettings) -> None:
         ours, other = says[differing[0]]
         raise ValueError(
             f"it has {differing[0]} {ours!r}, and {settings.path.name} beside it {other!r}; make both say "
-            f"what the "
-            "model was trained with"
+            "what the model was trained with"
         )
 
 
@@ -197,6 +202,8 @@ def _merged(pieces: Iterable[WholePiece]) -> list[WholePiece]:
     for piece in pieces:
         first = found.setdefault(piece.content, piece)
         found[piece.content] = dataclasses.replace(first, flags=piece.flags | first.flags)
+    if len(found) > MOST_ADDED or sum(map(len, found)) > MOST_ADDED_CHARACTERS:
+        raise ValueError(f"it has {len(found):,} added pieces, at most {MOST_ADDED:,} short ones are taken")
     return list(found.values())
 
 

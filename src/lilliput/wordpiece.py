@@ -54,8 +54,7 @@ def learn_vocabulary(
         raise InputError(
             f"{size} pieces cannot hold the {len(characters)} characters of this text (at a word's beginning "
             f"and within it), the special pieces and the {len(whole)} others that the teacher takes whole; "
-            f"raise "
-            f"lexicon.size to {2 * needed} or more"
+            f"raise lexicon.size to {2 * needed} or more"
         )
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
@@ -64,15 +63,20 @@ def learn_vocabulary(
     )
     with bar(f"learning {size:,} pieces", int(counts.sum())) as progress:
         learner.train_from_iterator(_lines(words, counts, progress), trainer)
-    learnt = learner.get_vocab()
-    pieces = [piece for piece in sorted(learnt, key=learnt.__getitem__) if piece not in set(whole)]
-    vocabulary = {piece: index for index, piece in enumerate([*pieces[: size - len(whole)], *whole])}
+    vocabulary = _with_whole(learner.get_vocab(), whole, size)
     if len(vocabulary) < size:
         raise InputError(
             f"the text gives {len(vocabulary)} pieces at most, {size} were asked for; set lexicon.size to "
             f"{len(vocabulary)} or less, or give more text"
         )
     return student_tokenizer(teacher, vocabulary)
+
+
+def _with_whole(learnt: dict[str, int], whole: Sequence[str], size: int) -> dict[str, int]:
+    """Returns the pieces learnt first, and behind them those that are taken whole, `size` together."""
+    kept = set(whole)
+    pieces = [piece for piece in sorted(learnt, key=learnt.__getitem__) if piece not in kept]
+    return {piece: index for index, piece in enumerate([*pieces[: size - len(whole)], *whole])}
 
 
 def _thinned(words: Sequence[str], counts: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:

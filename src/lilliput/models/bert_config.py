@@ -143,8 +143,7 @@ def bert_config(found: Mapping[str, Any], path: Path, supported: str) -> BertCon
         if name in found and not rule.fits(found[name]):
             raise ModelError(
                 f"{path} has '{name}': {reprlib.repr(found[name])}, expected is {rule.wanted}; fetch it "
-                f"again, or "
-                "mend it"
+                "again, or mend it"
             )
     if found["hidden_size"] % found["num_attention_heads"]:
         raise ModelError(

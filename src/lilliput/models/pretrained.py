@@ -69,8 +69,7 @@ def _longest_input(folder: Path, positions: int) -> int:
     if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 3:
         raise ModelError(
             f"{folder / _TOKENIZER_CONFIG} has 'model_max_length': {reprlib.repr(found)}, expected is a "
-            f"number of "
-            "pieces, [CLS] and [SEP] included; fetch it again, or remove it"
+            "number of pieces, [CLS] and [SEP] included; fetch it again, or remove it"
         )
     return int(min(found, positions))
 

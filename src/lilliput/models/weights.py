@@ -171,8 +171,7 @@ def check_weights(config: BertConfig, stored: Mapping[str, Stored], name: str) -
     if layers and max(layers) + 1 != config.num_hidden_layers:
         raise ModelError(
             f"the config of '{name}' says 'num_hidden_layers': {config.num_hidden_layers}, and its weights "
-            f"are of "
-            f"{max(layers) + 1:,} layers; set it to that if the weights are right, or fetch both again"
+            f"are of {max(layers) + 1:,} layers; set it to that if the weights are right, or fetch both again"
         )
     needed = expected_shapes(config)
     if missing := needed.keys() - stored.keys():
@@ -187,16 +186,13 @@ def check_weights(config: BertConfig, stored: Mapping[str, Stored], name: str) -
         if found.shape != shape:
             raise ModelError(
                 f"by the config of '{name}' the weight {key} has the shape {list(shape)}, and in "
-                f"{found.path.name} it "
-                f"has {list(found.shape)}; mend config.json (hidden_size, vocab_size and so on) if the "
-                f"weights are "
-                "right, or fetch both again"
+                f"{found.path.name} it has {list(found.shape)}; mend config.json (hidden_size, vocab_size "
+                "and so on) if the weights are right, or fetch both again"
             )
         if found.dtype not in _FLOATS:
             raise ModelError(
                 f"the weight {key} of '{name}' is stored as {found.dtype}, so it is quantised; take the "
-                f"checkpoint "
-                "that it was made from"
+                "checkpoint that it was made from"
             )
 
 
@@ -221,8 +217,7 @@ def read_weights(stored: Mapping[str, Stored], name: str) -> dict[str, Tensor]:
         if tensor.numel() and not _is_finite(tensor):
             raise ModelError(
                 f"the weight {key} of '{name}' holds values that are not numbers, or infinite; take an "
-                f"earlier "
-                "checkpoint of its training, or fetch it again"
+                "earlier checkpoint of its training, or fetch it again"
             )
     return weights
 
