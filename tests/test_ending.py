@@ -66,7 +66,9 @@ def raising(error: BaseException) -> Callable[[], None]:
         (lambda: Path("a\0b").stat(), REFUSED, "a name of a file holds a null character"),
         (ImportError("libcuda.so", name="torch"), REFUSED, "a package cannot be loaded"),
     ],
-    ids=repr,
+    ids=lambda value: (
+        type(value).__name__ if callable(value) or isinstance(value, Exception) else repr(value)
+    ),
 )
 def test_what_comes_from_outside_is_a_sentence(
     capfd: pytest.CaptureFixture[str], error: Any, code: int, said: str

@@ -179,7 +179,7 @@ def test_other_models_are_refused(world: World, copy: Path, config: dict[str, ob
 @pytest.mark.parametrize("content", ["{}", "not JSON", '{"model_type": "no-such-model"}'])
 def test_a_config_that_says_nothing_is_refused(copy: Path, content: str) -> None:
     (copy / "config.json").write_text(content)
-    with pytest.raises(ModelError, match="supported are|damaged"):
+    with pytest.raises(ModelError, match=r"supported are|damaged"):
         load_teacher_config(str(copy))
 
 

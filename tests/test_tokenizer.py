@@ -138,7 +138,8 @@ def test_truncation_and_padding_of_the_file_are_left_out(tmp_path: Path) -> None
         (b"\xff\xfe", r"vocab\.txt cannot be used .*utf-8"),
         (
             b"",
-            r"vocab\.txt cannot be used .it lacks the special pieces \[PAD\], \[UNK\], \[CLS\], \[SEP\], \[MASK\]",
+            r"vocab\.txt cannot be used .it lacks the special pieces \[PAD\], \[UNK\], \[CLS\], \[SEP\], "
+            r"\[MASK\]",
         ),
         (
             b"[PAD]\n[UNK]\n[CLS]\n[SE",

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -140,6 +141,13 @@ def test_words_and_pieces_are_those_of_python(tmp_path: Path) -> None:
 
 def test_what_is_refused(bundles: Path) -> None:
     run_node("bundle.test.mjs", bundles)
+
+
+def test_the_page_lets_through_the_operators_that_python_does() -> None:
+    graph_size = pytest.importorskip("lilliput.inference.graph_size")
+    listed = re.search(r"OPERATORS = new Set\(\[(.*?)\]\)", (WEB / "src" / "graph.js").read_text(), re.DOTALL)
+    assert listed
+    assert set(re.findall(r'"(\w+)"', listed[1])) == set(graph_size._RULES)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

@@ -34,6 +34,7 @@ from lilliput.finetuning.results import (
 )
 from lilliput.folders import check_report, clear_removed
 from lilliput.locks import beside, locked
+from lilliput.models.pretrained import longest_input
 from lilliput.models.task_model import load_task_model
 from lilliput.run import FINETUNE_AGAIN, RunDir, StageDir
 from lilliput.tasks.metrics import GIVEN_WORDS, confusion, of_all
@@ -245,7 +246,7 @@ def _milliseconds(models: Sequence[_Model]) -> list[float]:
         text = middle["text"] if isinstance(middle["text"], str) else tuple(middle["text"])
         examples = Examples((text,), (middle["pair"],) if "pair" in middle else ())
         tokenizer = task_tokenizer(str(model.folder))
-        encoded = encode(examples, task, tokenizer, network.config.max_position_embeddings)
+        encoded = encode(examples, task, tokenizer, longest_input(network.config))
         loaded.append((network.train(False), make_batch(encoded, encoded.slots.offsets[:1]).inputs))
     seconds: list[list[float]] = [[] for _ in loaded]
     with torch.inference_mode():

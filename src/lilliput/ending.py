@@ -163,7 +163,7 @@ def _written(report: str) -> Path | None:
     """Writes a report that only its owner can read into a new file, and returns its path if it is written."""
     import tempfile
 
-    name = time.strftime(f"lilliput-fault-%Y%m%d-%H%M%S-{os.getpid()}.txt")
+    name = time.strftime(f"lilliput-fault-%Y%m%d-%H%M%S-{os.getpid()}-{time.monotonic_ns() % 10**6:06d}.txt")
     for folder in (Path(), Path(tempfile.gettempdir())):
         with contextlib.suppress(OSError):
             handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

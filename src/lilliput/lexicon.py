@@ -20,6 +20,7 @@ from lilliput.errors import StorageError
 from lilliput.files import writing
 from lilliput.run import MANIFEST, StageDir, read_manifest
 from lilliput.segmentation import Segmentations, segment, unknown_words
+from lilliput.stored import stored_array
 from lilliput.tokenizer import (
     SpecialPieces,
     digest_tokenizer,
@@ -270,16 +271,7 @@ def measure(
 
 def _map(path: Path, kind: str, length: int) -> npt.NDArray[Any]:
     """Maps a one-dimensional array from disk; raises StorageError when it is not what the lexicon needs."""
-    try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise StorageError(f"{path} is missing or cut short ({error}); {_AGAIN}") from error
-    if array.dtype != kind or array.shape != (length,):
-        raise StorageError(
-            f"{path} holds {array.dtype} {list(array.shape)} where the lexicon needs {kind} [{length}]; "
-            f"{_AGAIN}"
-        )
-    return array
+    return stored_array(path, kind, (length,), _AGAIN)
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:

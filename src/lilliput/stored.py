@@ -65,6 +65,8 @@ def intact(path: Path, remedy: str | None = None, fault: str = "is damaged") -> 
         yield
     except StorageError:
         raise
+    except FileNotFoundError as error:
+        raise StorageError(f"{path} is missing; {remedy or _AGAIN}") from error
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:

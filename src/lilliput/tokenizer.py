@@ -18,16 +18,21 @@ from lilliput.hub import checkpoint_folder
 from lilliput.inference.tokenizer_file import (
     FLAGS,
     MOST_BYTES,
-    SPECIAL as SPECIAL,
-    Layout,
+    SPECIAL,
     build_tokenizer,
-    read_layout,
 )
-from lilliput.tokenizer_settings import FILES, TokenizerSettings, WholePiece, read_tokenizer_settings
+from lilliput.tokenizer_settings import (
+    FILES,
+    TokenizerSettings,
+    WholePiece,
+    compare_pieces,
+    compare_settings,
+    read_tokenizer_settings,
+)
 
 SUPPORTED = (
-    "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder or on "
-    "the hub, with tokenizer.json or vocab.txt"
+    "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder "
+    "or on the hub, with tokenizer.json or vocab.txt"
 )
 
 
@@ -49,8 +54,8 @@ class SpecialPieces:
 def load_tokenizer(name: str) -> Tokenizer:
     """Loads a BERT tokenizer from a folder or the hub, without truncation and padding.
 
-    Raises ModelError when there is none, when it is not a BERT tokenizer, when the files that say what it does
-    contradict each other, or when the model beside it has no row for some of its pieces.
+    Raises ModelError when there is none, when it is not a BERT tokenizer, when the files that say what it
+    does contradict each other, or when the model beside it has no row for some of its pieces.
     """
     folder = checkpoint_folder(name, *FILES)
     path = next((folder / file for file in FILES[:2] if (folder / file).is_file()), None)
@@ -63,16 +68,19 @@ def load_tokenizer(name: str) -> Tokenizer:
         if (size := path.stat().st_size) > MOST_BYTES:
             raise ValueError(f"it has {size:,} bytes, at most {MOST_BYTES:,} are read")
         content = path.read_bytes()
-        layout = _of_vocabulary(content, settings) if path.suffix == ".txt" else read_layout(content)
-        _compare(layout, settings)
-        tokenizer = with_whole_pieces(build_tokenizer(layout), settings.whole)
-        _compare_pieces(layout, tokenizer, settings)
+        built, layout = build_tokenizer(
+            _of_vocabulary(content, settings) if path.suffix == ".txt" else content
+        )
+        compare_settings(layout, settings)
+        tokenizer = with_whole_pieces(built, settings.whole)
+        compare_pieces(layout, tokenizer, settings)
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be used ({error}); {SUPPORTED}") from error
     if settings.rows is not None and (size := vocabulary_size(tokenizer)) > settings.rows:
         raise ModelError(
-            f"the tokenizer in {folder} has ids up to {size - 1:,}, and by config.json the model has rows for "
-            f"{settings.rows:,} pieces; fetch both again, or add rows to the model (resize_token_embeddings)"
+            f"the tokenizer in {folder} has ids up to {size - 1:,}, and by config.json the model has rows "
+            f"for {settings.rows:,} pieces; fetch both again, or add rows to the model "
+            "(resize_token_embeddings)"
         )
     return tokenizer
 
@@ -89,9 +97,11 @@ def student_tokenizer(teacher: Tokenizer, vocabulary: dict[str, int]) -> Tokeniz
     """Returns a tokenizer with the teacher's words and the student's pieces.
 
     Args:
-        teacher: The tokenizer whose normaliser and pre-tokeniser are taken over, and the way in which it takes
+        teacher: The tokenizer whose normaliser and pre-tokeniser are taken over, and the way in which it
+        takes
             pieces whole.
-        vocabulary: Piece to id, the five special pieces included. Pieces that the teacher takes whole come last.
+        vocabulary: Piece to id, the five special pieces included. Pieces that the teacher takes whole come
+        last.
     """
     layout = json.loads(teacher.to_str())
     added = sorted(layout["added_tokens"], key=lambda token: token["id"])
@@ -123,22 +133,21 @@ def complete(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def with_whole_pieces(tokenizer: Tokenizer, pieces: Sequence[WholePiece]) -> Tokenizer:
-    """Returns a tokenizer that takes the five special pieces and `pieces` whole, and those that it did before."""
+    """Returns a tokenizer that takes the special pieces and `pieces` whole, and those that it did before."""
     there = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
     special = [WholePiece(piece, None, {"special": True}) for piece in SPECIAL]
     wanted = {piece.content: piece for piece in [*special, *pieces] if piece.content not in there}
     if not wanted:
         return tokenizer
     made = Tokenizer.from_str(tokenizer.to_str())
-    for piece in wanted.values():
-        # As transformers has it: what is special is looked for in the text as it stands.
-        normalized = not piece.flags.get("special", False)
-        made.add_tokens([AddedToken(piece.content, **{"normalized": normalized} | piece.flags)])
+    # As transformers has it: what is special is looked for in the text as it stands.
+    flags = [{"normalized": not piece.flags.get("special")} | piece.flags for piece in wanted.values()]
+    made.add_tokens([AddedToken(name, **each) for name, each in zip(wanted, flags, strict=True)])
     return made
 
 
 def whole_pieces(tokenizer: Tokenizer) -> list[str]:
-    """Returns the pieces that a tokenizer takes whole wherever they stand, without special and unused ones."""
+    """Returns the pieces that a tokenizer takes whole wherever they stand, but special and unused ones."""
     added = sorted(tokenizer.get_added_tokens_decoder().items())
     names = (token.content for _, token in added)
     return [name for name in names if name not in SPECIAL and not _UNUSED.fullmatch(name)]
@@ -160,7 +169,7 @@ def _is_word(token: AddedToken, tokenizer: Tokenizer) -> bool:
 
 
 def speller(tokenizer: Tokenizer) -> Tokenizer:
-    """Returns a tokenizer that makes of given words the pieces that `tokenizer` does, without changing them."""
+    """Returns a tokenizer that makes of normal words the pieces that `tokenizer` makes of them in a text."""
     if not whole_pieces(tokenizer):
         return Tokenizer(tokenizer.model)
     layout = json.loads(tokenizer.to_str()) | {
@@ -224,58 +233,22 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int | None = Non
     write_json(folder / "tokenizer_config.json", settings)
 
 
-def _of_vocabulary(content: bytes, settings: TokenizerSettings) -> Layout:
-    """Returns what a tokenizer.json would hold for an old checkpoint with vocab.txt; ValueError if damaged."""
+def _of_vocabulary(content: bytes, settings: TokenizerSettings) -> bytes:
+    """Returns the tokenizer.json of an old checkpoint with a vocab.txt; ValueError if that is damaged."""
     # Lines end with \n alone: pieces may hold characters at which splitlines would cut, such as U+2028.
     pieces = content.decode().removesuffix("\n").replace("\r\n", "\n").split("\n")
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     if missing := [piece for piece in SPECIAL if piece not in vocabulary]:
         raise ValueError(
-            f"it lacks the special pieces {', '.join(missing)}, so it is cut short or of another kind; fetch it "
-            "again"
+            f"it lacks the special pieces {', '.join(missing)}, so it is cut short or of another kind; fetch "
+            "it again"
         )
     plain = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     kept: dict[str, Any] = dict(settings.normaliser)
     plain.normalizer = normalizers.BertNormalizer(**kept)
     plain.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     plain.decoder = decoders.WordPiece()
-    return read_layout(student_tokenizer(plain, vocabulary).to_str().encode())
-
-
-def _compare(layout: Layout, settings: TokenizerSettings) -> None:
-    """Raises ValueError where a layout and the files beside it contradict each other."""
-    theirs: dict[str, Any] = layout["normalizer"]
-    says: dict[str, tuple[Any, Any]] = {}
-    for (
-        name,
-        value,
-    ) in settings.normaliser.items():  # no word on accents stands for: they go with the capitals
-        pair = (theirs["lowercase"] if each is None else each for each in (theirs[name], value))
-        says[name] = (next(pair), next(pair))
-    if settings.prefix is not None:
-        says["wordpieces_prefix"] = layout["model"]["continuing_subword_prefix"], settings.prefix
-    if differing := [name for name, (ours, other) in says.items() if ours != other]:
-        ours, other = says[differing[0]]
-        raise ValueError(
-            f"it has {differing[0]} {ours!r}, and {settings.path.name} beside it {other!r}; make both say what the "
-            "model was trained with"
-        )
-
-
-def _compare_pieces(layout: Layout, tokenizer: Tokenizer, settings: TokenizerSettings) -> None:
-    """Raises ValueError where pieces have other ids or flags than the files beside a vocabulary say."""
-    there = {token["content"]: token for token in layout["added_tokens"]}
-    for piece in settings.whole:
-        if piece.id is None:
-            continue
-        says = {"id": piece.id} | {flag: piece.flags[flag] for flag in FLAGS[:-1] if flag in piece.flags}
-        ours = {"id": tokenizer.token_to_id(piece.content)} | there.get(piece.content, piece.flags)
-        if differing := [name for name, value in says.items() if ours.get(name) != value]:
-            name = differing[0]
-            raise ValueError(
-                f"it has {piece.content!r} with {name} {ours.get(name)}, and the files beside it with "
-                f"{says[name]}; make both say what the model was trained with"
-            )
+    return student_tokenizer(plain, vocabulary).to_str().encode()
 
 
 def _normaliser(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What stands beside a vocabulary in a checkpoint: kept, compared with the vocabulary, or refused by name.
 
-transformers reads a tokenizer from up to six files, and each of its versions believes another of them. Here they must
-agree. A setting that changes what a text becomes is kept, or named in a refusal; none is dropped in silence. What
-only concerns decoding, padding or chats is left out.
+transformers reads a tokenizer from up to six files, and each of its versions believes another of them. Here
+they must agree. A setting that changes what a text becomes is kept, or named in a refusal; none is dropped
+in silence. What only concerns decoding, padding or chats is left out.
 """
 
 import dataclasses
@@ -12,9 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from lilliput.errors import ModelError
 from lilliput.hub import read_settings
-from lilliput.inference.tokenizer_file import FLAGS, SPECIAL
+from lilliput.inference.tokenizer_file import (
+    FLAGS,
+    MOST_ADDED,
+    MOST_ADDED_CHARACTERS,
+    SPECIAL,
+    Layout,
+)
 
 FILES = (
     *("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -77,7 +85,7 @@ class TokenizerSettings:
     prefix: str | None
     """How pieces within a word begin, where it is said."""
     whole: tuple[WholePiece, ...]
-    """Pieces that are taken whole besides those that tokenizer.json names, in the order in which they get ids."""
+    """Pieces that are taken whole besides those of tokenizer.json, in the order in which they get ids."""
     rows: int | None
     """Rows of the table of embeddings, where there is a model."""
 
@@ -115,6 +123,42 @@ def read_tokenizer_settings(folder: Path, supported: str) -> TokenizerSettings:
     except (ValueError, TypeError) as error:
         raise ModelError(f"{path} is damaged ({error}); fetch it again, or remove it; {supported}") from error
     return found
+
+
+def compare_settings(layout: Layout, settings: TokenizerSettings) -> None:
+    """Raises ValueError where a layout and the files beside it contradict each other."""
+    theirs: dict[str, Any] = layout["normalizer"]
+    says: dict[str, tuple[Any, Any]] = {}
+    for (
+        name,
+        value,
+    ) in settings.normaliser.items():  # no word on accents stands for: they go with the capitals
+        pair = (theirs["lowercase"] if each is None else each for each in (theirs[name], value))
+        says[name] = (next(pair), next(pair))
+    if settings.prefix is not None:
+        says["wordpieces_prefix"] = layout["model"]["continuing_subword_prefix"], settings.prefix
+    if differing := [name for name, (ours, other) in says.items() if ours != other]:
+        ours, other = says[differing[0]]
+        raise ValueError(
+            f"it has {differing[0]} {ours!r}, and {settings.path.name} beside it {other!r}; make both say "
+            "what the model was trained with"
+        )
+
+
+def compare_pieces(layout: Layout, tokenizer: Tokenizer, settings: TokenizerSettings) -> None:
+    """Raises ValueError where pieces have other ids or flags than the files beside a vocabulary say."""
+    there = {token["content"]: token for token in layout["added_tokens"]}
+    for piece in settings.whole:
+        if piece.id is None:
+            continue
+        says = {"id": piece.id} | {flag: piece.flags[flag] for flag in FLAGS[:-1] if flag in piece.flags}
+        ours = {"id": tokenizer.token_to_id(piece.content)} | there.get(piece.content, piece.flags)
+        if differing := [name for name, value in says.items() if ours.get(name) != value]:
+            name = differing[0]
+            raise ValueError(
+                f"it has {piece.content!r} with {name} {ours.get(name)}, and the files beside it with "
+                f"{says[name]}; make both say what the model was trained with"
+            )
 
 
 def _refusal(path: Path, name: str, value: Any, supported: str) -> ModelError:
@@ -158,6 +202,8 @@ def _merged(pieces: Iterable[WholePiece]) -> list[WholePiece]:
     for piece in pieces:
         first = found.setdefault(piece.content, piece)
         found[piece.content] = dataclasses.replace(first, flags=piece.flags | first.flags)
+    if len(found) > MOST_ADDED or sum(map(len, found)) > MOST_ADDED_CHARACTERS:
+        raise ValueError(f"it has {len(found):,} added pieces, at most {MOST_ADDED:,} short ones are taken")
     return list(found.values())
 
 
@@ -169,7 +215,8 @@ def _check_never_split(found: Any, whole: tuple[WholePiece, ...]) -> None:
     kept = {*SPECIAL, *(piece.content for piece in whole)}
     if others := [piece for piece in found if piece not in kept]:
         raise ValueError(
-            f"'never_split' has {others[0]!r}, which lilliput would split; make it an added piece, or leave it out"
+            f"'never_split' has {others[0]!r}, which lilliput would split; make it an added piece, or "
+            f"leave it out"
         )
 
 

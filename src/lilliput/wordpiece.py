@@ -10,8 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from lilliput.config import LEAST_PIECES, MOST_PIECES
 from lilliput.errors import InputError
+from lilliput.inference.tokenizer_file import SPECIAL
 from lilliput.progress import Bar, bar
-from lilliput.tokenizer import SPECIAL, student_tokenizer, whole_pieces
+from lilliput.tokenizer import student_tokenizer, whole_pieces
 
 WORDS_LEARNT_FROM = 20_000_000
 """Running words the trainer is shown at most, in about 15 s. With 5 M words of Wikipedia in place of 32 M, 28
@@ -68,15 +69,20 @@ def learn_vocabulary(
     )
     with bar(f"learning {size:,} pieces", int(counts.sum())) as progress:
         learner.train_from_iterator(_lines(words, counts, progress), trainer)
-    learnt = learner.get_vocab()
-    pieces = [piece for piece in sorted(learnt, key=learnt.__getitem__) if piece not in set(whole)]
-    vocabulary = {piece: index for index, piece in enumerate([*pieces[: size - len(whole)], *whole])}
+    vocabulary = _with_whole(learner.get_vocab(), whole, size)
     if len(vocabulary) < size:
         less = f"set lexicon.size to {len(vocabulary)} or less, or " * (len(vocabulary) >= LEAST_PIECES)
         raise InputError(
             f"the text gives {len(vocabulary)} pieces at most, {size} were asked for; {less}give more text"
         )
     return student_tokenizer(teacher, vocabulary)
+
+
+def _with_whole(learnt: dict[str, int], whole: Sequence[str], size: int) -> dict[str, int]:
+    """Returns the pieces learnt first, and behind them those that are taken whole, `size` together."""
+    kept = set(whole)
+    pieces = [piece for piece in sorted(learnt, key=learnt.__getitem__) if piece not in kept]
+    return {piece: index for index, piece in enumerate([*pieces[: size - len(whole)], *whole])}
 
 
 def _thinned(words: Sequence[str], counts: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:

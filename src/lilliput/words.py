@@ -78,8 +78,8 @@ class WordSplitter:
 
         if self._marks and (found := self._marks.search(text)):
             raise InputError(
-                f"the text holds {found[0].decode()!r}, which the teacher's tokenizer takes whole, and a corpus is "
-                "made of BERT's words; leave it out of the text, or put a word in its place"
+                f"the text holds {found[0].decode()!r}, which the teacher's tokenizer takes whole, and a "
+                "corpus is made of BERT's words; leave it out of the text, or put a word in its place"
             )
         numbers, stretches = self._stretches(text)
         is_word = pyarrow.compute.string_is_ascii(stretches.view(pyarrow.large_string()))

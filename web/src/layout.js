@@ -9,7 +9,7 @@ import { AGAIN, BundleError } from "./errors.js";
 import { isObject } from "./json.js";
 
 const MOST_PIECES = 1_000_000;
-const MOST_ADDED = 10_000;
+const [MOST_ADDED, MOST_ADDED_CHARACTERS] = [10_000, 100_000];
 const [LONGEST_PIECE, LONGEST_WORD, LONGEST_PREFIX] = [1000, 250, 8];
 const SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 const FLAGS = ["single_word", "lstrip", "rstrip", "normalized", "special"];
@@ -77,6 +77,8 @@ function readVocabulary(vocab) {
 function readAdded(added, vocabulary) {
   need(Array.isArray(added) && added.length <= MOST_ADDED, `a list of at most ${MOST_ADDED} added pieces`);
   const seen = new Set();
+  const units = added.reduce((sum, piece) => sum + (piece?.content?.length ?? 0), 0);
+  need(units <= MOST_ADDED_CHARACTERS, `added pieces of at most ${MOST_ADDED_CHARACTERS} characters together`);
   let most = -1; // the highest id of those before
   for (const piece of added) {
     const content = piece?.content;

@@ -124,6 +124,10 @@ const CONTENTS = {
   "with words without end": tokenizer(settings({ max_input_chars_per_word: 1e9 }), /a longest word of 1 to 250/),
   "with a piece of nothing": tokenizer(entry({ content: "" }), /the text of an added piece/),
   "with a piece that vanishes": tokenizer(entry({ content: "\u200b", normalized: true }), /its normalizer leaves nothing/),
+  "with added pieces without end": tokenizer(
+    { added_tokens: (added) => Array.from({ length: 200 }, (_, at) => ({ ...added[0], id: 600 + at, content: `${at}`.padEnd(600) })) },
+    /added pieces of at most 100000 characters/,
+  ),
   "with an added piece twice": tokenizer(entry({ content: "[PAD]" }), /one added piece "\[PAD\]" in the place of two/),
   "with an added piece elsewhere": tokenizer(entry({ id: 7 }), /the id 600 of the added piece "<x>"/),
   "with an added piece without flags": tokenizer(entry({ lstrip: 1 }), /the flags of the added piece "<x>"/),

@@ -17,6 +17,7 @@ from lilliput.export.source import Source, load_source
 from lilliput.files import writing
 from lilliput.folders import not_ours
 from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, Kind, is_config
+from lilliput.models.pretrained import longest_input
 from lilliput.quantization import find_plan
 
 
@@ -90,7 +91,7 @@ def _config(source: Source, quantization: str) -> BundleConfig:
     task = source.labels
     return BundleConfig(
         kind=source.kind,
-        positions=source.config.max_position_embeddings,
+        positions=longest_input(source.config),
         opset=OPSET,
         quantization=quantization,
         lilliput=version("lilliput"),

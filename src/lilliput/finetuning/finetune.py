@@ -27,6 +27,7 @@ from lilliput.finetuning.targets import find_teacher, in_order, teacher_targets
 from lilliput.finetuning.texts import more_texts, texts_from
 from lilliput.finetuning.words import shortened, text_words
 from lilliput.folders import damage, record as recorded_of, replacing
+from lilliput.models.pretrained import longest_input
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import TaskModel, find_head, load_encoder, load_task_model, save_task_model
 from lilliput.models.teacher import load_teacher_config
@@ -139,7 +140,7 @@ def _rules(encoder: str, task: Task) -> dict[str, Any]:
 def _positions(encoder: str, teacher: Path | None) -> int:
     """Returns the pieces that encoder and teacher both read: both are given the same of long texts."""
     names = [encoder, *([] if teacher is None else [str(teacher)])]
-    return min(load_teacher_config(name).max_position_embeddings for name in names)
+    return min(longest_input(load_teacher_config(name)) for name in names)
 
 
 class _Work:
@@ -156,7 +157,7 @@ class _Work:
     ) -> None:
         self.encoder, self.data, self.config, self.teacher = encoder, data, config, teacher
         self.tokenizer: Tokenizer = task_tokenizer(encoder)
-        self.positions = load_teacher_config(encoder).max_position_embeddings
+        self.positions = longest_input(load_teacher_config(encoder))
         self.task: Task = data.task
         self.unlabelled = 0 if more is None else len(more)
         examples = data.train if more is None else _together(data.train, more)

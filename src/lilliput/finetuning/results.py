@@ -168,6 +168,7 @@ def read_predictions(folder: Path, task: Task) -> list[dict[str, Any]]:
     fields = {"text": Any, "gold": dict[str, Any], "predicted": dict[str, Any]}
     lines = stored_lines(fields | ({"pair": str} if task.pairs else {}), path, remedy)
     with intact(path, remedy):
+        require(bool(lines), "it is empty")
         for line in lines:
             valid(str if isinstance(line["text"], str) else tuple[str, ...], line["text"], "text")
             if task.tags and "words" in line:

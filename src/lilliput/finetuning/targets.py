@@ -17,6 +17,7 @@ from lilliput.finetuning.fit import predict_rest
 from lilliput.finetuning.lesson import Floats, States
 from lilliput.folders import clear_leftovers, damage
 from lilliput.locks import beside, locked
+from lilliput.models.pretrained import longest_input
 from lilliput.models.task_model import is_of_text, load_task, load_task_model
 from lilliput.progress import bar, console
 from lilliput.run import FINETUNE_AGAIN, RunDir, StageDir
@@ -100,7 +101,7 @@ def _read(folder: Path, examples: Examples, wanted: Sequence[Path]) -> None:
     """Lets a teacher read examples, and writes its scores and, if there is a second path, its states."""
     model, task = load_task_model(folder)
     model.to(Accelerator().device)
-    encoded = encode(examples, task, task_tokenizer(str(folder)), model.config.max_position_embeddings)
+    encoded = encode(examples, task, task_tokenizer(str(folder)), longest_input(model.config))
     of_slots = len(encoded.slots.flat), model.classifier.out_features
     of_words = len(encoded.words.flat), model.config.hidden_size
     kinds = zip(wanted, (of_slots, of_words), ("<f4", "<f2"), strict=False)

@@ -23,7 +23,7 @@ from lilliput.inference.graph_size import check_sizes
 from lilliput.inference.onnx_file import read_graph
 from lilliput.inference.outputs import Floats, classified, guessed, tagged
 from lilliput.inference.texts import BATCH_PIECES, Text, batches, problem, shortened, windows
-from lilliput.inference.tokenizer_file import build_tokenizer, read_layout
+from lilliput.inference.tokenizer_file import build_tokenizer
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
@@ -46,8 +46,8 @@ def load(folder: str | Path, threads: int = 1) -> "Bundle":
         threads: Threads that compute one batch.
 
     Raises:
-        BundleError: When it is not whole, not of this version, its parts do not belong together, or it asks for
-            more than any bundle needs.
+        BundleError: When it is not whole, not of this version, its parts do not belong together, or it asks
+            for more than any bundle needs.
         ConfigError: When there cannot be so many threads.
     """
     threads = bounded("threads", threads, 1, THREADS_AT_MOST)
@@ -67,7 +67,6 @@ class Bundle:
         self._session = _session(folder / MODEL, files.model, threads)
         self._pad = self._tokenizer.token_to_id("[PAD]") or 0
         self._mask = self._tokenizer.token_to_id("[MASK]")
-        self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(files.config.positions)
         self._check()
 
@@ -228,7 +227,7 @@ def _together(texts: Iterable[str], pairs: Iterable[str]) -> Iterator[tuple[str,
 
 def _tokenizer(path: Path, content: bytes) -> Tokenizer:
     try:
-        return build_tokenizer(read_layout(content))
+        return build_tokenizer(content)[0]
     except ValueError as error:
         raise BundleError(
             f"{path} is not a tokenizer that a bundle can have: {error}; fetch or export the bundle again"

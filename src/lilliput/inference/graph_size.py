@@ -1,8 +1,8 @@
 """How large the tensors of a bundle's graph become and how much it computes, known before it runs.
 
-A file of a few bytes can ask for terabytes: a row times a column, a tensor joined to itself forty times. So each
-shape is followed through the graph for the longest input, by the rules of the operators that a bundle's graph is
-made of; any other operator is refused. The rules: https://onnx.ai/onnx/operators.
+A file of a few bytes can ask for terabytes: a row times a column, a tensor joined to itself forty times. So
+each shape is followed through the graph for the longest input, by the rules of the operators that a bundle's
+graph is made of; any other operator is refused. The rules: https://onnx.ai/onnx/operators.
 """
 
 import math
@@ -18,7 +18,7 @@ MOST_TOGETHER = 1 << 30
 MOST_PRODUCTS = 1 << 40
 """Products that are summed up: BERT-large with 512 pieces takes 2^37."""
 _UNPACKED = 16
-"""Elements made of constants alone, for each byte of the file: four bits take 2 for each step on their way."""
+"""Elements made of constants alone, for each byte of the file: four bits take 2 for each step on the way."""
 _MOST_AXES = 8
 
 _Shape = tuple[int, ...]
@@ -76,8 +76,9 @@ def check_sizes(graph: OnnxGraph, bytes_: int, batch: int, length: int) -> None:
 def _made(node: Node, known: dict[str, _Value]) -> list[_Value]:
     """Returns what a node makes; raises ValueError where its inputs do not fit it."""
     if node.operator not in _RULES:
+        known_ones = ", ".join(sorted(_RULES))
         raise ValueError(
-            f"it has the operator {node.operator!r}, and a bundle's graph is made of {', '.join(sorted(_RULES))}"
+            f"it has the operator {node.operator!r}, and a bundle's graph is made of {known_ones}"
         )
     if missing := [name for name in node.inputs if name not in known]:
         raise ValueError(f"its {node.operator} reads {missing[0]!r}, which nothing makes before it")

@@ -1,8 +1,9 @@
-"""An ONNX file from anywhere taken apart without the onnx package, and refused where a bundle's has no such part.
+"""An ONNX file from anywhere, taken apart without the onnx package and refused for what no bundle's has.
 
-Read are the constants' shapes, the nodes and how they hang together, in the order of the file. What onnxruntime
-would follow beyond that (graphs within nodes, functions, weights in other files, operators of other domains) has
-no place in a bundle. A field that may stand once and stands twice is refused too, as readers differ in which counts.
+Read are the constants' shapes, the nodes and how they hang together, in the order of the file. What
+onnxruntime would follow beyond that (graphs within nodes, functions, weights in other files, operators of
+other domains) has no place in a bundle. A field that may stand once and stands twice is refused too, as
+readers differ in which counts.
 
 The wire format: https://protobuf.dev/programming-guides/encoding; the fields: onnx/onnx.proto.
 """
@@ -184,6 +185,8 @@ def _fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 def _varint(content: memoryview, place: int) -> tuple[int, int]:
     """Returns a number of seven bits a byte, the lowest first, and the place behind it."""
+    if place < len(content) and content[place] < 128:  # as most are
+        return content[place], place + 1
     number = shift = 0
     while place < len(content) and shift < 70:
         byte = content[place]

@@ -1,6 +1,6 @@
 """A tokenizer.json from anywhere: checked key by key before the tokenizers library builds what it asks for.
 
-That library compiles patterns, panics and takes gigabytes where a file says so. Let through is what a BERT's holds:
+That library compiles patterns, panics and takes gigabytes where a file says so. What passes is a BERT alone:
 WordPiece, BertNormalizer, BertPreTokenizer, [CLS] and [SEP] around texts, and pieces that are taken whole.
 """
 
@@ -18,8 +18,9 @@ MOST_BYTES = 1 << 26
 """Bytes of a file: 250,000 pieces take 6 MB."""
 MOST_PIECES = 1_000_000
 """Pieces, and ids."""
-MOST_ADDED = 10_000
-"""Pieces that are taken whole wherever they stand in a text."""
+MOST_ADDED, MOST_ADDED_CHARACTERS = 10_000, 100_000
+"""Pieces that are taken whole wherever they stand in a text, and characters of all of them. To be ready to look
+for 200,000 takes three seconds, for ten millions three minutes and 2 GB."""
 _LONGEST_PIECE, _LONGEST_WORD, _LONGEST_PREFIX = 1_000, 250, 8
 """Characters. To cut a word takes the cube of its length: BERT's longest has 100."""
 
@@ -33,7 +34,7 @@ Layout = dict[str, Any]
 
 
 def read_layout(content: bytes) -> Layout:
-    """Returns what a tokenizer.json holds, without truncation and padding.
+    """Returns what a tokenizer.json holds.
 
     Raises ValueError with the reason, as the end of a sentence, where it is no BERT tokenizer's.
     """
@@ -44,7 +45,7 @@ def read_layout(content: bytes) -> Layout:
     if max(counts) > 2 * MOST_PIECES:
         raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
     try:
-        layout: Layout = json.loads(content)
+        layout: Layout = json.loads(content.decode(), object_pairs_hook=_once)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
     _keys(layout, "it", {"added_tokens", "normalizer", "pre_tokenizer", "model"}, _OPTIONAL)
@@ -62,26 +63,37 @@ def read_layout(content: bytes) -> Layout:
     if layout.get("decoder") is not None:
         _typed(layout["decoder"], "WordPiece", "decoder")
         _keys(layout["decoder"], "its decoder", {"type", "prefix", "cleanup"})
-    return layout | {"version": "1.0", "truncation": None, "padding": None}
+    return layout
 
 
-def build_tokenizer(layout: Layout) -> Tokenizer:
-    """Returns the tokenizer of a layout that was checked.
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a JSON object; of a key that stands twice the library may take the other one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("it has a key twice")
+    return found
 
-    Raises ValueError with the reason where it cannot be built, or gives a piece another id than the layout says.
+
+def build_tokenizer(content: bytes) -> tuple[Tokenizer, Layout]:
+    """Returns the tokenizer of a tokenizer.json, without truncation and padding, and what the file holds.
+
+    Raises ValueError with the reason, as the end of a sentence, where it is no BERT tokenizer's, or where a
+    piece gets another id than it says.
     """
-    # Built of what was read and checked, not of the bytes: of a key that stands twice readers may take another.
+    layout = read_layout(content)
     try:
-        tokenizer = Tokenizer.from_str(json.dumps(layout, ensure_ascii=False))
+        tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises bare Exception
         raise ValueError(str(error).partition("\n")[0]) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     for token in layout["added_tokens"]:
         if (found := tokenizer.token_to_id(token["content"])) != token["id"]:
             raise ValueError(
                 f"its added piece {token['content']!r} has the id {token['id']}, where {found} is the next; "
                 "ids of added pieces go on where the vocabulary ends"
             )
-    return tokenizer
+    return tokenizer, layout
 
 
 def piece_ids(layout: Layout) -> dict[str, int]:
@@ -149,7 +161,7 @@ def _model(found: Any) -> None:
 def _added(found: Any, vocabulary: dict[str, int]) -> None:
     if not isinstance(found, list) or len(found) > MOST_ADDED:
         raise ValueError(f"its added pieces are not a list of at most {MOST_ADDED:,}")
-    of_id = {index: piece for piece, index in vocabulary.items()} if found else {}
+    of_id, characters = {index: piece for piece, index in vocabulary.items()} if found else {}, 0
     for token in found:
         _keys(token, "one of its added pieces", {"id", "content", *FLAGS})
         content, index = token["content"], token["id"]
@@ -159,8 +171,13 @@ def _added(found: Any, vocabulary: dict[str, int]) -> None:
             raise ValueError(
                 f"its added piece {_shown(content)} has no id, or flags that are not true or false"
             )
+        characters += len(content)
         if of_id.setdefault(index, content) != content or vocabulary.get(content, index) != index:
             raise ValueError(f"its added piece {_shown(content)} has the id of another, or two ids")
+    if characters > MOST_ADDED_CHARACTERS:
+        raise ValueError(
+            f"its added pieces have {characters:,} characters, at most {MOST_ADDED_CHARACTERS:,}"
+        )
 
 
 def _ends(found: Any, ids: dict[str, int]) -> None:

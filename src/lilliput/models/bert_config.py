@@ -1,7 +1,8 @@
 """config.json of a checkpoint -> the config of a BERT encoder, each value checked, and nothing followed.
 
-Only what shapes a BERT encoder is taken over. What else transformers would do on a config's word (code or kernels
-of others, quantised weights, other outputs) is refused where it changes what the model computes, or left out.
+Only what shapes a BERT encoder is taken over. What else transformers would do on a config's word (code or
+kernels of others, quantised weights, other outputs) is refused where it changes what the model computes, or
+left out.
 """
 
 import reprlib
@@ -128,7 +129,8 @@ def bert_config(found: Mapping[str, Any], path: Path, supported: str) -> BertCon
     absolute = found.get("position_embedding_type") in (None, "absolute")
     if kind != "bert" or not absolute or any(found.get(key) not in (None, False) for key in _NO_ENCODER):
         raise ModelError(
-            f"{path} is of a '{reprlib.repr(kind).strip(chr(39))}' model, with which lilliput cannot teach; {supported}"
+            f"{path} is of a '{reprlib.repr(kind).strip(chr(39))}' model, with which lilliput cannot "
+            f"teach; {supported}"
         )
     for key, why in _OTHERWISE.items():
         if found.get(key):
@@ -140,8 +142,8 @@ def bert_config(found: Mapping[str, Any], path: Path, supported: str) -> BertCon
             raise ModelError(f"{path} lacks '{name}', which is {rule.wanted}; fetch it again")
         if name in found and not rule.fits(found[name]):
             raise ModelError(
-                f"{path} has '{name}': {reprlib.repr(found[name])}, expected is {rule.wanted}; fetch it again, or "
-                "mend it"
+                f"{path} has '{name}': {reprlib.repr(found[name])}, expected is {rule.wanted}; fetch it "
+                "again, or mend it"
             )
     if found["hidden_size"] % found["num_attention_heads"]:
         raise ModelError(
@@ -157,7 +159,7 @@ def bert_config(found: Mapping[str, Any], path: Path, supported: str) -> BertCon
 
 
 def _labelled(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns a config's values without labels where there are none, and with whole numbers for their places."""
+    """Returns values without labels where there are none, and else with whole numbers for their places."""
     labels = values.pop("id2label", None)
     if not labels:
         values.pop("label2id", None)

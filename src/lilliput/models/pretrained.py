@@ -1,14 +1,16 @@
 """A checkpoint of transformers from a folder or the hub: config and weights, or the reason why not.
 
-lilliput reads the files itself and hands transformers a config and weights. Nothing that a checkpoint names is
-followed: no other files, no code, no kernels, no adapters.
+lilliput reads the files itself and hands transformers a config and weights. Nothing that a checkpoint names
+is followed: no other files, no code, no kernels, no adapters.
 """
 
+import reprlib
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from transformers import BertConfig, PreTrainedModel
+from transformers import BertConfig, PreTrainedConfig, PreTrainedModel
 
 from lilliput.errors import ModelError, first_line
 from lilliput.hub import checkpoint_folder, hub_revision, read_settings
@@ -29,7 +31,7 @@ SUPPORTED = (
 UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError, ModelError)
 """What comes where weights are missing or damaged."""
 
-_CONFIG = "config.json"
+_CONFIG, _TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 _Model = TypeVar("_Model", bound=PreTrainedModel)
 
 
@@ -38,16 +40,38 @@ def load_config(name: str) -> BertConfig:
 
     Of a folder with weights it is known to be that of these weights. Raises ModelError when there is none.
     """
-    folder = checkpoint_folder(name, _CONFIG)
+    folder = checkpoint_folder(name, _CONFIG, _TOKENIZER_CONFIG)
     if (folder / "adapter_config.json").exists():
         raise ModelError(f"{folder} holds an adapter of another model; merge the two first; {SUPPORTED}")
     if not (found := read_settings(folder / _CONFIG)):
         raise ModelError(f"no model could be loaded from '{name}' (it has no {_CONFIG}); {SUPPORTED}")
     config = bert_config(found, folder / _CONFIG, SUPPORTED)
     config._commit_hash = hub_revision(folder)
+    if (longest := _longest_input(folder, config.max_position_embeddings)) < config.max_position_embeddings:
+        config.longest_input = longest
     if (folder / WEIGHTS).is_file() or (folder / INDEX).is_file():
         _stored(config, name)
     return config
+
+
+def longest_input(config: PreTrainedConfig) -> int:
+    """Returns how many pieces a model reads at most: its positions, or those that it was trained for."""
+    longest: int = getattr(config, "longest_input", config.max_position_embeddings)
+    return longest
+
+
+def _longest_input(folder: Path, positions: int) -> int:
+    """Returns the length that a tokenizer cuts texts to, where that is less than a model's positions."""
+    settings = read_settings(folder / _TOKENIZER_CONFIG)
+    found = settings.get("model_max_length", settings.get("max_len"))
+    if found is None:
+        return positions
+    if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 3:
+        raise ModelError(
+            f"{folder / _TOKENIZER_CONFIG} has 'model_max_length': {reprlib.repr(found)}, expected is a "
+            "number of pieces, [CLS] and [SEP] included; fetch it again, or remove it"
+        )
+    return int(min(found, positions))
 
 
 def _stored(config: BertConfig, name: str) -> dict[str, Stored]:
@@ -83,7 +107,7 @@ def load_weights(
     config = config or load_config(name)
     weights = read_weights(_stored(config, name), name)
     try:
-        # Without a name transformers reads no file. The attention is named as a config could name code to fetch.
+        # Without a name transformers reads no file. Attention is named, as a config could name code to fetch.
         loaded: Any = kind.from_pretrained(
             None,
             config=config,

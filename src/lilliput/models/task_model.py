@@ -21,7 +21,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertForToken
 from lilliput.errors import ModelError, StorageError
 from lilliput.files import write_json
 from lilliput.folders import settle
-from lilliput.models.pretrained import load_weights
+from lilliput.models.pretrained import load_weights, longest_input
 from lilliput.models.teacher import load_teacher_config
 from lilliput.stored import as_stored, stored
 from lilliput.tasks.task import Task
@@ -181,7 +181,7 @@ def task_scores(model: TaskModel, inputs: dict[str, Tensor], positions: Tensor) 
 def save_task_model(model: TaskModel, tokenizer: Tokenizer, task: Task, folder: Path) -> None:
     """Saves model, tokenizer and task so that transformers' Auto classes load them without lilliput."""
     model.save_pretrained(folder)
-    save_tokenizer(tokenizer, folder, longest=model.config.max_position_embeddings)
+    save_tokenizer(tokenizer, folder, longest=longest_input(model.config))
     write_json(folder / _TASK_FILE, {"format": FORMAT, "task": dataclasses.asdict(task)})
     settle(folder)
 

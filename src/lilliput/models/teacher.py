@@ -161,8 +161,8 @@ def build_teacher(
     """
     if not model.config.tie_word_embeddings:
         raise ModelError(
-            "the teacher has a masked-LM head with a table of its own ('tie_word_embeddings': false), with which "
-            "lilliput cannot teach; take one whose head shares the table of its pieces"
+            "the teacher has a masked-LM head with a table of its own ('tie_word_embeddings': false), with "
+            "which lilliput cannot teach; take one whose head shares the table of its pieces"
         )
     own, bias = model.bert.embeddings.word_embeddings.weight.detach(), model.cls.predictions.bias.detach()
     with torch.random.fork_rng(devices=[]):

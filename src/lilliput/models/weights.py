@@ -1,4 +1,4 @@
-"""The weights of a checkpoint: which files they are in, whether they are those of its config, and the weights.
+"""The weights of a checkpoint: which files they are in, whether its config is theirs, and what they are.
 
 Only .safetensors files in the checkpoint's own folder are opened, whatever its index names. What they hold is
 compared with the config by their headers, before a model of that size is built or a weight is read.
@@ -94,7 +94,8 @@ def _files_of_index(path: Path) -> list[str]:
     for name in names:
         if not name.endswith(".safetensors") or name[:1] == "." or any(mark in name for mark in "/\\:\0*?["):
             raise ModelError(
-                f"{path} names {name[:200]!r}; only .safetensors files in the checkpoint's own folder are opened"
+                f"{path} names {name[:200]!r}; only .safetensors files in the checkpoint's own folder are "
+                f"opened"
             )
     if len(names) > _MOST_FILES:
         raise ModelError(f"{path} names {len(names):,} files, where at most {_MOST_FILES:,} make sense")
@@ -169,13 +170,14 @@ def check_weights(config: BertConfig, stored: Mapping[str, Stored], name: str) -
     }
     if layers and max(layers) + 1 != config.num_hidden_layers:
         raise ModelError(
-            f"the config of '{name}' says 'num_hidden_layers': {config.num_hidden_layers}, and its weights are of "
-            f"{max(layers) + 1:,} layers; set it to that if the weights are right, or fetch both again"
+            f"the config of '{name}' says 'num_hidden_layers': {config.num_hidden_layers}, and its weights "
+            f"are of {max(layers) + 1:,} layers; set it to that if the weights are right, or fetch both again"
         )
     needed = expected_shapes(config)
     if missing := needed.keys() - stored.keys():
         raise ModelError(
-            f"it lacks {len(missing)} weights, e.g. {min(missing)}; fetch it again, or name the folder of a BERT"
+            f"it lacks {len(missing)} weights, e.g. {min(missing)}; fetch it again, or name the folder of "
+            f"a BERT"
         )
     for key, shape in (needed | head_shapes(config)).items():
         if key not in stored:
@@ -183,14 +185,14 @@ def check_weights(config: BertConfig, stored: Mapping[str, Stored], name: str) -
         found = stored[key]
         if found.shape != shape:
             raise ModelError(
-                f"by the config of '{name}' the weight {key} has the shape {list(shape)}, and in {found.path.name} it "
-                f"has {list(found.shape)}; mend config.json (hidden_size, vocab_size and so on) if the weights are "
-                "right, or fetch both again"
+                f"by the config of '{name}' the weight {key} has the shape {list(shape)}, and in "
+                f"{found.path.name} it has {list(found.shape)}; mend config.json (hidden_size, vocab_size "
+                "and so on) if the weights are right, or fetch both again"
             )
         if found.dtype not in _FLOATS:
             raise ModelError(
-                f"the weight {key} of '{name}' is stored as {found.dtype}, so it is quantised; take the checkpoint "
-                "that it was made from"
+                f"the weight {key} of '{name}' is stored as {found.dtype}, so it is quantised; take the "
+                "checkpoint that it was made from"
             )
 
 
@@ -214,8 +216,8 @@ def read_weights(stored: Mapping[str, Stored], name: str) -> dict[str, Tensor]:
     for key, tensor in weights.items():
         if tensor.numel() and not _is_finite(tensor):
             raise ModelError(
-                f"the weight {key} of '{name}' holds values that are not numbers, or infinite; take an earlier "
-                "checkpoint of its training, or fetch it again"
+                f"the weight {key} of '{name}' holds values that are not numbers, or infinite; take an "
+                "earlier checkpoint of its training, or fetch it again"
             )
     return weights
 
