@@ -500,7 +500,10 @@ BAD = {
     ),
     "none.csv": (b"", "header of .*none.csv has no column 'text' but none at all"),
     "ragged.csv": (b"id,text\n1,a,b\n", "line 2 of .*ragged.csv has 3 fields, expected are 2"),
-    "open.csv": (b'id,text\n1,"a\n', r"row that begins in line 2 of .*open.csv is malformed \(unexpected end"),
+    "open.csv": (
+        b'id,text\n1,"a\n',
+        r"row that begins in line 2 of .*open.csv is malformed \(unexpected end",
+    ),
     "cut.parquet": (parquet_bytes()[:-20], "cut.parquet is not a whole parquet file"),
     "latin.parquet": (
         parquet_bytes(texts=pyarrow.array([b"a", b"caf\xe9"]).view(pyarrow.string())),

@@ -96,7 +96,7 @@ def _header(path: Path, file: BinaryIO, begin: int) -> tuple[Page, int]:
 
 def _page(fields: dict[int, Any]) -> Page:
     """Returns a page by the fields of its header, numbered as in parquet.thrift."""
-    about = next((fields[number] for number in (5, 7, 8) if number in fields), {})
+    about: dict[int, Any] = next((fields[number] for number in (5, 7, 8) if number in fields), {})
     encoding = about.get(4 if 8 in fields else 2, 0)
     page = Page(fields[2], fields[3], about.get(1, 0), fields[1], encoding)
     if min(page.unpacked, page.stored, page.values) < 0:

@@ -30,7 +30,7 @@ def parquet_columns(path: Path, file: BinaryIO) -> list[str]:
 
 
 def parquet_classes(path: Path, file: BinaryIO) -> dict[str, list[str]]:
-    """Returns the names of classes for columns that hold their numbers, as the library `datasets` notes them."""
+    """Returns the names of classes for columns that hold their numbers, as `datasets` notes them."""
     noted = (_opened(path, file).schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = parse_json(noted)["info"]["features"]
@@ -49,9 +49,7 @@ def _class_names(feature: Any) -> list[str]:
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
 
-def parquet_rows(
-    path: Path, file: BinaryIO, columns: Sequence[str]
-) -> Iterator[tuple[int, Sequence[Any]]]:
+def parquet_rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Any]]]:
     """Yields the numbers of rows, from 1, and what they have in some columns, each of which is there once.
 
     Other columns are not read. Raises InputError where something cannot be read or is too long.

@@ -92,7 +92,7 @@ def _inside(name: str, folder: Path) -> list[Path]:
         kinds = Counter(kind_of(item) or "no ending" for item in found if item not in apart)
         listed = ", ".join(f"{kind}: {count:,}" for kind, count in kinds.most_common(5))
         progress.note(
-            f"folder {name}: {len(files):,} files are read and {len(found) - len(files):,} of other kinds left "
+            f"folder {name}: {len(files):,} files are read, {len(found) - len(files):,} of other kinds left "
             f"out ({listed}); {EXPECTED}"
         )
     return _readable(files)
@@ -101,7 +101,11 @@ def _inside(name: str, folder: Path) -> list[Path]:
 def _readable(files: list[Path]) -> list[Path]:
     """Returns the same files; raises InputError where one is a link to nothing, a pipe or a device."""
     if lost := [item for item in files if not item.is_file()]:
-        what = "a link to nothing" if lost[0].is_symlink() and not lost[0].exists() else "no file but a pipe or device"
+        what = (
+            "a link to nothing"
+            if lost[0].is_symlink() and not lost[0].exists()
+            else "no file but a pipe or device"
+        )
         raise InputError(f"{lost[0]} is {what}; mend it or leave it out")
     return files
 

@@ -96,9 +96,7 @@ def _twice(where: str, column: str) -> InputError:
     return InputError(f"{where} has two columns with the name '{column}'; give each its own")
 
 
-def _separated(
-    path: Path, file: BinaryIO, columns: Sequence[str]
-) -> Iterator[tuple[int, Sequence[Any]]]:
+def _separated(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Any]]]:
     delimiter, rows = _fields(path, file)
     header = _header(path, rows)
     _check(columns, header, f"the header of {path}")
@@ -120,8 +118,7 @@ def _fields(path: Path, file: BinaryIO) -> tuple[str, Iterator[tuple[int, list[s
     """Returns what separates the fields of a table, and its rows with their numbers, the header first."""
     csv.field_size_limit(LINE_BYTES)  # the default of 128 KB is less than a long text
     every = ((number, line.decode()) for number, line in enumerate(lines_of(path, file), start=1))
-    lines = itertools.dropwhile(lambda line: not line[1].rstrip("\r"), every)
-    first = next(lines, (1, ""))
+    first = next(itertools.dropwhile(lambda line: not line[1].rstrip("\r"), every), (1, ""))
     delimiters = _DELIMITERS[kind_of(path)]
     delimiter = next((each for each in delimiters if each in _outside_quotes(first[1])), delimiters[0])
     lines = itertools.chain([first], every)
