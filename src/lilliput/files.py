@@ -4,9 +4,9 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from lilliput.errors import StorageError
 
@@ -47,19 +47,17 @@ def write_json(path: Path, value: Any) -> None:
         file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def parse_json(
-    content: str | bytes, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
-) -> Any:
+def parse_json(content: str | bytes, decoder: json.JSONDecoder | None = None) -> Any:
     """Returns the value that a JSON text holds; raises ValueError, and nothing else, where it holds none.
 
-    `object_pairs_hook` makes objects of their names and values, as for `json.loads`.
+    A decoder of one's own may make other objects; the content is a str then.
 
     >>> parse_json("[" * 100_000)
     Traceback (most recent call last):
     ValueError: its values are nested too deeply
     """
     try:
-        return json.loads(content, object_pairs_hook=object_pairs_hook)
+        return decoder.decode(cast(str, content)) if decoder else json.loads(content)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
 

@@ -14,7 +14,7 @@ from lilliput.unpacking import TABLES, chunks_of, kind_of
 
 DOCUMENT_BYTES = 1 << 20
 """Plain text without a blank line for longer than this is cut, so that memory stays bounded."""
-_BLANK_LINES = re.compile(rb"\n[ \t\r\f\v]*\n")
+_BLANK_LINES = re.compile(rb"\n[ \t\r\f\v\n]*\n")
 
 
 def documents_of(path: Path, file: BinaryIO, column: str) -> Iterator[bytes]:

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 from lilliput.errors import InputError
 from lilliput.unpacking import LINE_BYTES
 
-PAGE_BYTES = 1 << 27
-"""The largest page that is unpacked; writers make them of about a megabyte, some of a hundred."""
+PAGE_BYTES = 1 << 29
+"""The largest page that is unpacked. Most have about a megabyte, but pyarrow writes 1,024 values at least."""
 _FIRST_BYTES = 1 << 10
 _HEADER_BYTES = 1 << 24
 _DEPTH = 8
@@ -54,8 +54,8 @@ def pages_of(path: Path, file: BinaryIO, chunk: Any) -> Iterator[Page]:
         if page.unpacked > PAGE_BYTES:
             raise InputError(
                 f"a page of column '{chunk.path_in_schema}' of {path} unpacks to {page.unpacked:,} bytes, "
-                f"more than {PAGE_BYTES >> 20} MB; write the file again with pages of about a megabyte and "
-                f"texts of {LINE_BYTES >> 20} MB at most"
+                f"more than {PAGE_BYTES >> 20} MB; write the file again with smaller ones (pyarrow: "
+                f"write_batch_size=16) and texts of {LINE_BYTES >> 20} MB at most"
             )
         yield page
         left -= page.values if page.kind != _DICTIONARY else 0

@@ -5,6 +5,7 @@ The one reader of all that read tables: the text of a corpus, unlabelled text an
 
 import csv
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from lilliput.files import parse_json
 from lilliput.parquet import parquet_columns, parquet_rows
 from lilliput.unpacking import LINE_BYTES, SPACES, kind_of, lines_of, too_long
 
-_DELIMITERS = {".csv": ",;\t", ".tsv": "\t;,"}
+_DELIMITERS = {".csv": ",;\t|", ".tsv": "\t;,|"}
 """What separates fields: the first of these that stands in the header."""
 _AHEAD = 16 << 20
 """Characters of a .tsv that are looked at together, from a quotation mark on, to tell what such marks are."""
@@ -243,18 +244,23 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return marked
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def _objects(path: Path, file: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines_of(path, file), start=1):
         if not line.strip():
             continue
-        where = f"line {number:,} of {path}"
         try:
-            row = parse_json(line, object_pairs_hook=_object)
+            row = parse_json(line.decode(), _DECODER)
         except ValueError as error:
-            raise InputError(f"{where} is not valid JSON ({error}); expected is one object a line") from error
+            raise InputError(
+                f"line {number:,} of {path} is not valid JSON ({error}); expected is one object a line"
+            ) from error
         if not isinstance(row, dict):
             raise InputError(
-                f"{where} is not a JSON object but a {type(row).__name__}; expected is one object a line"
+                f"line {number:,} of {path} is not a JSON object but a {type(row).__name__}; expected is one "
+                "object a line"
             )
         yield number, row
 

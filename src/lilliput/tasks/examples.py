@@ -71,7 +71,7 @@ def _texts(table: Table, column: str) -> list[Text]:
                 f"{table.where(row)} has a value of type {type(text).__name__} in column '{column}', "
                 "expected is text; put it in quotes or name another column"
             )
-        texts.append(encoded(text, table.name, column).decode())
+        texts.append(text if text.isascii() else encoded(text, table.name, column).decode())
     return texts
 
 

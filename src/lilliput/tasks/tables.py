@@ -127,10 +127,17 @@ def _read(path: Path, columns: Sequence[str]) -> Table:
     with reading(path), path.open("rb") as file:
         for number, row in rows_of(path, file, wanted, complete=False):
             numbers.append(number)
-            for name, column, value in zip(wanted, values, row, strict=True):
+            for column, value in zip(values, row, strict=True):
                 column.append(value)
-                taken += _size(value, f"column '{name}' in {unit_of(path)} {number:,} of {path}")
-            _check_size(taken, f"{unit_of(path)} {number:,} of {path}")
+                taken += sys.getsizeof(value) + 8
+                if isinstance(value, (list, dict)):
+                    taken += _size_of_items(value, f"{unit_of(path)} {number:,} of {path}")
+            if taken > TABLE_BYTES:
+                raise InputError(
+                    f"up to {unit_of(path)} {number:,} of {path} columns {', '.join(wanted)} take more than "
+                    f"{TABLE_BYTES >> 30} GB of memory, the most that is kept of labelled examples; name a "
+                    "file with fewer of them"
+                )
     if not numbers:
         raise _empty(path)
     table = Table(str(path), dict(zip(wanted, values, strict=True)), numbers, unit_of(path))
@@ -151,22 +158,11 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _check_size(taken: int, where: str) -> None:
-    """Raises InputError where more was read of a table than is kept in memory."""
-    if taken > TABLE_BYTES:
-        raise InputError(
-            f"up to {where} the columns that are read take more than {TABLE_BYTES >> 30} GB of memory, the "
-            "most that is kept of labelled examples; name a file with fewer of them"
-        )
-
-
-def _size(value: Any, where: str) -> int:
-    """Returns about how many bytes a value takes in memory; raises InputError where it is too deep to use."""
-    items = value if isinstance(value, list) else []
-    deep = isinstance(value, dict) or any(isinstance(item, (list, dict)) for item in items)
-    if deep:
+def _size_of_items(value: list[Any] | dict[str, Any], where: str) -> int:
+    """Returns about how many bytes the items of a list take; raises InputError where they have items."""
+    if isinstance(value, dict) or any(isinstance(item, (list, dict)) for item in value):
         raise InputError(
             f"{where} holds values within values, expected is text, a number, or a list of words or tags; "
             "name another column"
         )
-    return sys.getsizeof(value) + sum(map(sys.getsizeof, items)) + 8
+    return sum(map(sys.getsizeof, value))
