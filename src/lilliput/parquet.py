@@ -5,6 +5,7 @@ unpacked it is known how many rows fit into memory together (`_rows_at_once`). N
 lists are spread over rows: a file made to have nearly all of them in one row may take some gigabytes.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -62,7 +63,7 @@ def parquet_rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator
         for group in range(table.num_row_groups):
             rows = _rows_at_once(path, table.metadata, group, columns)
             batches = table.iter_batches(rows, [group], columns=list(columns), use_threads=False)
-            for batch in batches:
+            for batch in itertools.chain.from_iterable(map(_parts, batches)):
                 values = [_values(path, batch.column(name), name, number) for name in columns]
                 for row in zip(*values, strict=True):
                     number += 1
@@ -92,6 +93,12 @@ def _opened(path: Path, file: BinaryIO) -> Any:
         raise InputError(
             f"{path} is not a whole parquet file ({first_line(error)}); fetch it again or leave it out"
         ) from error
+
+
+def _parts(batch: Any) -> Iterator[Any]:
+    """Yields a batch in parts of few bytes, as Python's values take as many again."""
+    rows = max(1, batch.num_rows * (_BATCH_BYTES >> 2) // max(1, batch.nbytes))
+    return (batch.slice(begin, rows) for begin in range(0, batch.num_rows, rows))
 
 
 def _values(path: Path, column: Any, name: str, before: int) -> list[Any]:
@@ -140,6 +147,9 @@ def _rows_at_once(path: Path, metadata: Any, group: int, columns: Sequence[str])
             if per_row > _ITEMS:
                 raise too_long(f"a row of {path}, whose lists have {per_row:,} items on average,")
             pages = list(pages_of(path, file, chunk))
-            fits = (count for count in _BATCH_ROWS if unpacked_bytes(pages, count * per_row) <= _BATCH_BYTES)
+            # Two neighbours of large pages may go together, as each is in memory whole in any case.
+            largest = max((page.unpacked for page in pages if not page.repeats), default=0)
+            most = max(_BATCH_BYTES, min(2 * largest, 4 * _BATCH_BYTES))
+            fits = (count for count in _BATCH_ROWS if unpacked_bytes(pages, count * per_row) <= most)
             rows = min(rows, next(fits, 1))
     return rows
