@@ -54,7 +54,9 @@ def test_columns_that_nobody_asks_for_are_not_read(tmp_path: Path) -> None:
     far = pyarrow.array([1 << 62], pyarrow.int64()).cast(pyarrow.timestamp("us"))
     path = write(tmp_path / "x.parquet", {"text": ["a"], "when": far, "deep": [[{"x": [1]}]]})
     assert rows(path, "text") == [("a",)]
-    with pytest.raises(InputError, match=r"column 'when' of .* holds timestamp\[us\], .* name another column"):
+    with pytest.raises(
+        InputError, match=r"column 'when' of .* holds timestamp\[us\], .* name another column"
+    ):
         rows(path, "when")
 
 
@@ -85,7 +87,9 @@ def test_values_are_those_of_python(values: Any, expected: list[Any], tmp_path: 
 
 
 def test_few_rows_are_read_together_where_each_refers_to_a_long_text(tmp_path: Path) -> None:
-    repeated = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 3000, pyarrow.int32()), ["a" * 5_000_000])
+    repeated = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([0] * 3000, pyarrow.int32()), ["a" * 5_000_000]
+    )
     path = write(tmp_path / "x.parquet", {"text": repeated}, compression="zstd")
     assert path.stat().st_size < 10_000  # and 15 GB unpacked
     metadata = pyarrow.parquet.ParquetFile(path).metadata
@@ -95,8 +99,12 @@ def test_few_rows_are_read_together_where_each_refers_to_a_long_text(tmp_path: P
 def test_few_rows_are_read_together_where_pages_are_large(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", {"text": ["a" * (1 << 20)] * 64}, use_dictionary=False)
     metadata = pyarrow.parquet.ParquetFile(path).metadata
-    assert parquet._rows_at_once(path, metadata, 0, ["text"]) == 1024  # all in one page, which is unpacked whole
-    path = write(tmp_path / "y.parquet", {"text": ["a" * (1 << 20)] * 512}, use_dictionary=False, write_batch_size=4)
+    assert (
+        parquet._rows_at_once(path, metadata, 0, ["text"]) == 1024
+    )  # all in one page, which is unpacked whole
+    path = write(
+        tmp_path / "y.parquet", {"text": ["a" * (1 << 20)] * 512}, use_dictionary=False, write_batch_size=4
+    )
     metadata = pyarrow.parquet.ParquetFile(path).metadata
     assert parquet._rows_at_once(path, metadata, 0, ["text"]) == 32
 
@@ -141,7 +149,9 @@ def test_names_of_classes_are_those_that_datasets_notes(tmp_path: Path) -> None:
         }
 
 
-@pytest.mark.parametrize("noted", [b"", b"[]", b'{"info": null}', b'{"info": {"features": {"a": 1}}}', b"[" * 9999])
+@pytest.mark.parametrize(
+    "noted", [b"", b"[]", b'{"info": null}', b'{"info": {"features": {"a": 1}}}', b"[" * 9999]
+)
 def test_odd_notes_of_features_are_no_names(noted: bytes, tmp_path: Path) -> None:
     table = pyarrow.table({"a": [1]}).replace_schema_metadata({"huggingface": noted})
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
@@ -150,7 +160,9 @@ def test_odd_notes_of_features_are_no_names(noted: bytes, tmp_path: Path) -> Non
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_are_a_header_of_a_page_or_none(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_any_bytes_are_a_header_of_a_page_or_none(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
     path = tmp_path_factory.getbasetemp() / "header"
     path.write_bytes(data)
     with path.open("rb") as file:

@@ -20,8 +20,12 @@ _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t;,|"}
 """What separates fields: the first of these that stands in the header."""
 _AHEAD = 16 << 20
 """Characters of a .tsv that are looked at together, from a quotation mark on, to tell what such marks are."""
-_DATA = 80
-"""A name of a column is hardly longer than this; a longer one is likely to be data."""
+LONG_NAME = 80
+"""A name of a column is hardly longer than this; a longer one is likely to be data, and cut in messages."""
+_SHOWN = 20
+"""Columns named in a message."""
+_COLUMNS = 10_000
+"""Columns that a table may have."""
 
 Numbered = Iterator[tuple[int, str]]
 """Lines, each with its number."""
@@ -39,7 +43,11 @@ def columns_of(path: Path, file: BinaryIO) -> list[str]:
         return parquet_columns(path, file)
     if kind in _DELIMITERS:
         return _header(path, _fields(path, file)[1])
-    return list(dict.fromkeys(name for _, row in _objects(path, file) for name in row))
+    names: dict[str, None] = {}
+    for number, row in _objects(path, file):
+        names.update(dict.fromkeys(row))
+        _check_count(len(names), f"up to line {number:,} {path}")
+    return list(names)
 
 
 def rows_of(
@@ -73,14 +81,32 @@ def no_column(where: str, column: str, columns: Iterable[str]) -> InputError:
     """Returns the refusal of a table without the column that was asked for."""
     names = list(columns)
     return InputError(
-        f"{where} has no column '{column}' but {', '.join(names) or 'none at all'}; {nearest(column, names)} "
+        f"{where} has no column '{column}' but {listed(names)}; {nearest_of(column, names)} "
         f"Name the column that holds the text with --text-column{like_data(names)}"
     )
 
 
+def brief(value: object) -> str:
+    """Returns a value as Python writes it, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= LONG_NAME else f"{text[:LONG_NAME]}..."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns names of columns for a message, some of them if there are many, cut where they are long."""
+    shown = [name if len(name) <= LONG_NAME else f"{name[:LONG_NAME]}..." for name in names[:_SHOWN]]
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(shown)}{more}" if shown else "none at all"
+
+
+def nearest_of(column: str, names: Sequence[str]) -> str:
+    """Returns the end of a message about an unknown column: the closest known one, or some of them."""
+    return nearest(column, [name for name in names if len(name) <= LONG_NAME][:_SHOWN])
+
+
 def like_data(names: Sequence[str]) -> str:
     """Returns the end of a message about a header that looks as if it were a row itself, else nothing."""
-    if any(len(name) > _DATA or name.strip("+-.0123456789") == "" != name for name in names):
+    if any(len(name) > LONG_NAME or name.strip("+-.0123456789") == "" != name for name in names):
         return "; the first line looks like data: write one with the names of the columns above it"
     return ""
 
@@ -112,7 +138,16 @@ def _separated(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[t
 
 
 def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
-    return [name.strip(SPACES) for name in next(rows, (0, []))[1]]
+    names = next(rows, (0, []))[1]
+    _check_count(len(names), f"the header of {path}")
+    return [name.strip(SPACES) for name in names]
+
+
+def _check_count(columns: int, where: str) -> None:
+    if columns > _COLUMNS:
+        raise InputError(
+            f"{where} has {columns:,} columns, and {_COLUMNS:,} are the most that are read; is it a table?"
+        )
 
 
 def _fields(path: Path, file: BinaryIO) -> tuple[str, Iterator[tuple[int, list[str]]]]:

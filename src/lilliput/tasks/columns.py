@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lilliput.errors import InputError, nearest
-from lilliput.tables import like_data
+from lilliput.errors import InputError
+from lilliput.tables import like_data, listed, nearest_of
 from lilliput.tasks.conll import is_word_lines
 from lilliput.tasks.tables import Source
 from lilliput.tasks.task import Kind
@@ -78,10 +78,12 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
     if text is None:
         raise _unknown(table, "the text", "--text", usual)
     label = named.label or (usual_label(table, tags) if kind != "tagging" else None)
-    if (label is None and tags is None) or (label is None and kind == "joint"):
-        raise _unknown(table, "a label" if kind else "a label or tags", "--label or --tags", (*LABELS, *TAGS))
     if tags is None and kind in ("tagging", "joint"):
         raise _unknown(table, "tags", "--tags", TAGS)
+    if label is None and kind in ("classification", "regression", "joint"):
+        raise _unknown(table, "a label", "--label", LABELS)
+    if label is None and tags is None:
+        raise _unknown(table, "a label or tags", "--label or --tags", (*LABELS, *TAGS))
     return Columns(text, pair, label, tags)
 
 
@@ -97,7 +99,7 @@ def check_columns(table: Source, columns: Columns) -> None:
         if name not in table.names:
             raise InputError(
                 f"{table.name} has no column '{name}' but {_listed(table)}; train and dev need columns of "
-                f"the same names; {nearest(name, table.names)}"
+                f"the same names; {nearest_of(name, table.names)}"
             )
 
 
@@ -121,7 +123,7 @@ def _first(table: Source, names: Sequence[str], option: str) -> str | None:
 
 
 def _listed(table: Source) -> str:
-    return ", ".join(f"'{name}'" for name in table.names) or "none at all"
+    return listed([f"'{name}'" for name in table.names])
 
 
 def _unknown(table: Source, what: str, option: str, usual: Sequence[str]) -> InputError:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from lilliput.errors import InputError, nearest
+from lilliput.tables import LONG_NAME, brief
 from lilliput.tasks.columns import Columns
 from lilliput.tasks.lists import list_in
 from lilliput.tasks.tables import Table, is_missing
@@ -18,6 +19,7 @@ _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _WHOLE_FRACTION = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _MISSING = frozenset(("nan", "-nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"))
 """How programs write that a value is missing, in small letters."""
 _SCORE = "score"
@@ -44,6 +46,7 @@ def kind_in(table: Table, columns: Columns) -> tuple[Kind, str | None]:
         return ("joint" if columns.label is not None else "tagging"), None
     assert columns.label is not None
     sort = _common_sort(table, columns.label)
+    _refuse_commas(table, columns.label)
     if sort in ("number", "text", "not finite"):
         return ("regression" if sort == "number" else "classification"), None
     is_score = columns.label.lower() == _SCORE
@@ -94,8 +97,8 @@ def class_indices(task: Task, table: Table, column: str) -> list[float]:
 def unknown(task: Task, what: str, name: object, where: str, known: Iterable[str]) -> InputError:
     """Returns the refusal of a class or tag that a task does not have."""
     return InputError(
-        f"{where} has the {what} '{name}', unknown to task '{task.name}', so it cannot be learnt; correct "
-        f"it, leave it out, or add examples of it to train; {nearest(str(name), known)}"
+        f"{where} has the {what} {brief(name)}, unknown to task '{task.name}', so it cannot be learnt; "
+        f"correct it, leave it out, or add examples of it to train; {nearest(str(name)[:LONG_NAME], known)}"
     )
 
 
@@ -108,8 +111,8 @@ def _score(table: Table, row: int, column: str) -> float:
     value = table.columns[column][row]
     if _sort_of(table, row, column) == "text":
         raise InputError(
-            f"{table.where(row)} has the label {value!r} in column '{column}', expected is a number, as all "
-            "other labels are scores; correct it or leave it out"
+            f"{table.where(row)} has the label {brief(value)} in column '{column}', expected is a number, as "
+            "all other labels are scores; correct it or leave it out"
         )
     score = float(str(value).strip(SPACES))
     if not math.isfinite(score):
@@ -118,6 +121,15 @@ def _score(table: Table, row: int, column: str) -> float:
             "correct it or leave it out"
         )
     return score
+
+
+def _refuse_commas(table: Table, column: str) -> None:
+    """Raises InputError where labels are numbers with a decimal comma, as some spreadsheets write them."""
+    if all(_COMMA.fullmatch(_text(value)) for value in table.columns[column]):
+        raise InputError(
+            f"{table.where(0)} has the label {table.columns[column][0]!r} in column '{column}', which "
+            "like all others is a number with a decimal comma; write points, or say --kind classification"
+        )
 
 
 def missing_looking(table: Table, column: str) -> str | None:
@@ -155,9 +167,9 @@ def _common_sort(table: Table, column: str) -> _Sort:
         if _text(values[other]).lower() in _MISSING:
             hint = f", and {table.unit}s without a label are to be left out"
         raise InputError(
-            f"column '{column}' mixes numbers and text: {table.where(number)} has {values[number]!r}, "
-            f"{table.where(other)} has {values[other]!r}; expected are numbers alone, or names alone{hint}; "
-            "if all are names of classes, say --kind classification"
+            f"column '{column}' mixes numbers and text: {table.where(number)} has {brief(values[number])}, "
+            f"{table.where(other)} has {brief(values[other])}; expected are numbers alone, or names alone"
+            f"{hint}; if all are names of classes, say --kind classification"
         )
     return "text" if others else next(sort for sort in sorts if sort in first)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lilliput.errors import InputError, nearest
+from lilliput.tables import listed
 from lilliput.tasks.columns import Columns, check_columns, recognise, usual_label
 from lilliput.tasks.examples import examples_of, tags_in
 from lilliput.tasks.known import KNOWN, Known, find_data_set, numbers_named, without_empty
@@ -72,7 +73,7 @@ def load_task(
     examples = examples_of(task, read, columns)
     check_varied(task, examples, read)
     notes += [*guessed, *doubts(task, examples, read, columns)]
-    origin = f"{read.name} ({source.note if columns == _WORD_LINES and source.note else columns})"
+    origin = f"{read.name} ({_read_as(source, columns)})"
     if dev_source is None:
         kept, held = hold_out(task, examples, read)
         origin += f", {len(held):,} of its {len(read):,} examples held out to be scored on"
@@ -84,6 +85,13 @@ def load_task(
     shared = overlap(examples, dev_examples, read, read_dev)
     notes += [*more_notes, *([shared] if shared else [])]
     return TaskData(task, examples, dev_examples, f"{origin} and {read_dev.name}", tuple(notes))
+
+
+def _read_as(source: Source, columns: Columns) -> str:
+    """Returns what was taken for what."""
+    if not source.note:
+        return str(columns)
+    return source.note if columns == _WORD_LINES else f"{columns}; where none are named, {source.note}"
 
 
 def _sources(place: _Place) -> tuple[Source, Source | None]:
@@ -129,7 +137,7 @@ def _needed(name: str, known: Known, table: Source, columns: Columns, kind: Kind
         if needed and column is None:
             raise InputError(
                 f"{table.name} has no column known to hold {what}, which task '{name}' needs, but "
-                f"{', '.join(table.names)}; name the column, or the files otherwise if of another task"
+                f"{listed(table.names)}; name the column, or the files otherwise if of another task"
             )
     return Columns(
         columns.text,

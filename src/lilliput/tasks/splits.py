@@ -87,7 +87,7 @@ def check_varied(task: Task, examples: Examples, table: Table) -> None:
             f"each of the {len(examples):,} examples of {table.name} has a class of its own, so none can be "
             "learnt; name another column with --label, or say --kind regression if it holds scores"
         )
-    if len(set(examples.texts)) == 1 < len(examples) and not examples.pairs:
+    if len(set(examples.texts)) == 1 and len(examples) > 2 and not (examples.pairs or task.tags):
         raise InputError(
             f"all {len(examples):,} examples of {table.name} have the same text, so there is nothing to "
             "learn; name another column with --text"
