@@ -18,7 +18,8 @@ SOURCES = sorted(Path(lilliput.__file__).parent.rglob("*.py"))
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LilliputError)]
 PYTHONS_OWN = {
     "__init__": {"AttributeError"},  # what `__getattr__` must raise
-    "formats": {"EOFError"},  # becomes an InputError one call up
+    "pages": {"IndexError", "ValueError"},  # become InputErrors one call up, as does
+    "unpacking": {"EOFError"},
 }
 NAMES = st.lists(st.text("abcdefghij_", min_size=1, max_size=8), min_size=1, max_size=6, unique=True)
 

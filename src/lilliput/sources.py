@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from lilliput import progress
 from lilliput.errors import InputError, nearest
 from lilliput.files import digest_file
-from lilliput.folders import files_below, files_matching
+from lilliput.listing import files_below, files_matching
 from lilliput.formats import documents_of, encoded
 from lilliput.tables import no_column
 from lilliput.unpacking import COMPRESSED, EXPECTED, PLAIN, TABLES, kind_of, reading
