@@ -14,7 +14,7 @@ from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
 from lilliput.files import digest_folder, read_json, read_json_lines
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
-from lilliput.folders import not_ours, replacing, strangers
+from lilliput.folders import made_from, not_ours, replacing, strangers
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.card import Card, CardScore
 from lilliput.inference.format import PROGRAM, files_of, finish
@@ -183,8 +183,8 @@ def _card(
 def _run_of(folder: Path, results: Finetuned) -> RunDir:
     """Returns the run whose student was fine-tuned, if that is still there, else one that holds nothing."""
     encoder = Path(results.encoder)
-    made_from = read_json(folder / "manifest.json")["made_from"]
-    if encoder.is_dir() and made_from.get("encoder") == digest_folder(encoder):
+    read = made_from(folder / "manifest.json").get("encoder")
+    if encoder.is_dir() and read == digest_folder(encoder):
         return RunDir(encoder.parent)
     return RunDir(folder / _UNKNOWN)
 

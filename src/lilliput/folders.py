@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lilliput.errors import StorageError
 from lilliput.files import digest_file, digest_value, not_written, parse_json, read_json, sync
@@ -42,9 +42,22 @@ def recorded(manifest: Path) -> Files | None:
     files = found.get("files") if isinstance(found, dict) and "made_from" in found else None
     if files is None:
         return None
-    if isinstance(files, dict) and all(map(_is_entry, files.values())):
-        return files
-    raise StorageError(f"{manifest} is damaged; remove its folder to build it again")
+    if not is_record(files):
+        raise _damaged(manifest)
+    return files
+
+
+def made_from(manifest: Path) -> dict[str, Any]:
+    """Returns what a stage's manifest, or its begun.json, says it was made from."""
+    found = read_json(manifest)
+    inputs = found.get("made_from") if isinstance(found, dict) else None
+    if not isinstance(inputs, dict):
+        raise _damaged(manifest)
+    return inputs
+
+
+def _damaged(manifest: Path) -> StorageError:
+    return StorageError(f"{manifest} is damaged; remove its folder to build it again")
 
 
 def files_below(stage: Path, below: str) -> Files:
@@ -61,11 +74,19 @@ def content(stage: Path, below: str) -> str:
     if files := files_below(stage, below):
         return digest_value({name: entry["digest"] for name, entry in files.items()})
     manifest = stage / "manifest.json"
-    return str(read_json(manifest)["digest"]) if manifest.exists() else str(stage)
+    if not manifest.exists():
+        return str(stage)
+    found = read_json(manifest)
+    if not isinstance(found, dict) or not isinstance(found.get("digest"), str):
+        raise _damaged(manifest)
+    return str(found["digest"])
 
 
-def _is_entry(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() >= {"bytes", "digest"}
+def is_record(value: Any) -> TypeGuard[Files]:
+    """Returns whether a JSON value is what `record` returns."""
+    return isinstance(value, dict) and all(
+        isinstance(entry, dict) and entry.keys() >= {"bytes", "digest"} for entry in value.values()
+    )
 
 
 def damage(folder: Path, files: Files, *, digests: bool = True) -> str | None:

@@ -4,10 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lilliput.errors import StorageError
-from lilliput.files import read_json
-from lilliput.folders import content, damage, files_below
+from lilliput.files import parse_json
+from lilliput.folders import content, damage, files_below, is_record, made_from
 from lilliput.locks import locked
 from lilliput.names import folder_name
 
@@ -64,11 +65,8 @@ class RunDir:
 
     def require_student(self) -> None:
         """Raises StorageError where the finished student is not what was put there."""
-        if not self.summary.exists():
-            return
-        summary = read_json(self.summary)
-        files = summary.get("student_files") if isinstance(summary, dict) else None
-        if files and (fault := damage(self.student, files)) is not None:
+        files = _summary(self.summary).get("student_files")
+        if is_record(files) and (fault := damage(self.student, files)) is not None:
             raise StorageError(
                 f"no student could be loaded from {self.student}: {fault}; run the same `lilliput compress` "
                 "again, which puts it in its place anew"
@@ -103,8 +101,8 @@ class RunDir:
         stages = [folder.parent for folder in found if _is_finished(folder.parent)]
         begun_with = {_began_with(stage) for stage in stages}
         last = [stage for stage in stages if content(stage, "teacher") not in begun_with]
-        if len(last) > 1 and self.summary.exists():  # some are of another recipe
-            names = [stage["name"] for stage in read_json(self.summary)["recipe"]["stages"]]
+        if len(last) > 1 and (recipe := _summary(self.summary).get("recipe")):  # some are of another recipe
+            names = [stage["name"] for stage in recipe["stages"]]
             of_recipe = [stage for stage in last if stage.name in names]
             last = sorted(of_recipe, key=lambda stage: names.index(stage.name))[-1:]
         if len(last) > 1:
@@ -133,5 +131,13 @@ def _is_finished(stage: Path) -> bool:
 def _began_with(stage: Path) -> str | None:
     """Returns what identifies the teacher that a finished stage began with, if one was trained before."""
     manifest = stage / "manifest.json"
-    found: str | None = read_json(manifest)["made_from"].get("earlier_teacher") if manifest.exists() else None
-    return found
+    return made_from(manifest).get("earlier_teacher") if manifest.exists() else None
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    """Returns what a run recorded of itself; nothing where that is missing or damaged."""
+    try:
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

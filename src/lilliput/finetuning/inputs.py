@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lilliput.files import digest_folder, digest_value, read_json
+from lilliput.files import digest_folder, digest_value
 from lilliput.finetuning.config import FinetuningConfig
+from lilliput.folders import made_from
 from lilliput.run import FINETUNE_AGAIN, RunDir, StageDir
 from lilliput.sources import Source, find_sources, pinned
 from lilliput.stages import checkpoint_digest
@@ -47,6 +48,6 @@ def own_sources(names: Sequence[str], folder: StageDir) -> list[Source]:
     if not names:
         return []
     paths = [path for path in (folder.manifest_path, folder.begun_path) if path.exists()]
-    before = read_json(paths[0])["made_from"].get("unlabelled", []) if paths else []
+    before = made_from(paths[0]).get("unlabelled", []) if paths else []
     known = [source for source in before if isinstance(source, dict)]
     return [pinned(source, known) for source in find_sources(names)]
