@@ -89,14 +89,8 @@ def is_record(value: Any) -> TypeGuard[Files]:
     )
 
 
-def damage(folder: Path, files: Files, *, digests: bool = True) -> str | None:
-    """Returns what is wrong with files that were recorded, as the beginning of a sentence, or None.
-
-    Args:
-        folder: Where they are.
-        files: What `record` returned, or a part of it.
-        digests: Whether their bytes are read; their sizes alone tell what is missing or was cut short.
-    """
+def damage(folder: Path, files: Files) -> str | None:
+    """Returns what is wrong with files in a folder that were recorded, as a sentence begins, or None."""
     for name, entry in files.items():
         path = folder / name
         try:
@@ -105,7 +99,7 @@ def damage(folder: Path, files: Files, *, digests: bool = True) -> str | None:
                 return f"{path} is missing"
             if size != entry["bytes"]:
                 return f"{path} was altered or cut short: it has {size:,} bytes instead of {entry['bytes']:,}"
-            if digests and digest_file(path) != entry["digest"]:
+            if digest_file(path) != entry["digest"]:
                 return f"{path} was altered: it does not have the digest that was recorded"
         except OSError as error:
             return f"{path} cannot be read ({error.strerror or error})"

@@ -7,6 +7,7 @@ mixed.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lilliput.errors import StorageError
-from lilliput.files import digest_value, not_written, read_json, write_json
+from lilliput.files import digest_value, not_written, read_json, write_json, writing
 from lilliput.folders import (
     Files,
     clear_leftovers,
@@ -31,7 +32,6 @@ from lilliput.folders import (
     sync_all,
 )
 from lilliput.locks import beside, locked
-from lilliput.metrics_log import MetricsLog
 from lilliput.progress import console
 from lilliput.provenance import difference, versions
 from lilliput.rundir import FINETUNE_AGAIN, TRAIN_AGAIN, RunDir
@@ -99,15 +99,10 @@ class StageDir:
         """Returns what is recorded of the files of a finished stage; None by an older version."""
         return recorded(self.manifest_path)
 
-    def damage(self, below: str = "", *, digests: bool = True) -> str | None:
-        """Returns what is wrong with what a finished stage saved, as the beginning of a sentence, or None.
-
-        Args:
-            below: A folder of the stage, if the files in it alone are meant.
-            digests: Whether bytes are compared too, or sizes alone.
-        """
+    def damage(self, below: str = "") -> str | None:
+        """Returns what is wrong with what a finished stage saved, or below a folder of it, or None."""
         chosen = files_below(self.path, below) if below else self.files()
-        return damage(self.path, chosen or {}, digests=digests)
+        return damage(self.path, chosen or {})
 
     def require_whole(self, remedy: str, below: str = "") -> None:
         """Raises StorageError with a remedy where a finished stage does not hold what was saved."""
@@ -226,3 +221,32 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     if found.get("format") != FORMAT:
         return f"format {found.get('format')}, this version of lilliput writes {FORMAT}"
     return difference(found["made_from"], wanted)
+
+
+@dataclass(frozen=True)
+class MetricsLog:
+    """A file of one JSON object a line, appended to and cut back to a step on resume."""
+
+    path: Path
+    """The file."""
+
+    def append(self, values: Mapping[str, Any]) -> None:
+        """Adds one line."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(dict(values)) + "\n")
+        except OSError as error:
+            raise not_written(self.path, error) from error
+
+    def read(self) -> list[dict[str, Any]]:
+        """Returns all whole lines; a last line cut short by a kill is left out."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def rewind(self, step: int) -> None:
+        """Drops everything logged after `step`, as a resumed run logs it again."""
+        kept = [line for line in self.read() if line["step"] <= step]
+        with writing(self.path) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
