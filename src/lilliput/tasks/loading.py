@@ -144,7 +144,9 @@ def _find(name: str | None, train: str | None, dev: str | None) -> _Source:
     if train is not None:
         path = Path(train).expanduser()
         known = _known_name(name) if name else None
-        return _Source(known or name or _name_of(path), KNOWN.get(known or ""), path, dev_path)
+        return _Source(
+            known or (_name_of(path) if name is None else name), KNOWN.get(known or ""), path, dev_path
+        )
     if dev_path is not None:
         raise InputError(
             f"{dev} was named to be scored on, but nothing to learn from; name that with --train"
@@ -156,6 +158,8 @@ def _find(name: str | None, train: str | None, dev: str | None) -> _Source:
         )
     if known := _known_name(name):
         return _Source(known, KNOWN[known])
+    if not name.strip():
+        raise InputError(f"the task's name {name!a} is empty; {_OTHER_NAME}")
     path = Path(name).expanduser()
     return _Source(_name_of(path), None, path) if path.is_file() else _local(name, path)
 
