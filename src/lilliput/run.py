@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lilliput.errors import StorageError
+from lilliput.errors import ConfigError, StorageError
 from lilliput.files import digest_value, not_written, parse_json, read_json, write_json, writing
 from lilliput.settings import require
 from lilliput.stored import as_stored, intact, require_fields
@@ -190,6 +190,15 @@ class RunDir:
 
     path: Path
     """The run's directory, `--out` on the command line."""
+
+    def __post_init__(self) -> None:
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"the name of {self.path} is not Unicode, which not all libraries take; rename the folder, "
+                "or choose another one"
+            ) from error
 
     @property
     def corpus(self) -> Path:
