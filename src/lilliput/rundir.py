@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lilliput.errors import StorageError
+from lilliput.errors import ConfigError, StorageError
 from lilliput.files import parse_json, read_json
 from lilliput.folders import content, damage, files_below, is_record, read_manifest
 from lilliput.locks import locked
@@ -33,6 +33,15 @@ class RunDir:
         """Keeps other processes from building and training in the run while the block runs."""
         with locked(self.path / ".lock", self.path):
             yield
+
+    def __post_init__(self) -> None:
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"the name of {self.path} is not Unicode, which not all libraries take; rename the folder, "
+                "or choose another one"
+            ) from error
 
     @property
     def corpus(self) -> Path:
