@@ -1,6 +1,7 @@
 # Every target sets up what it needs in .venv, from nothing but python3 (3.11 or newer), pip and make.
 PYTHON ?= python3
 DEMO_MINUTES ?= 8
+EXAMPLES ?= 2000
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -13,6 +14,9 @@ help: ## Print this list
 
 test: .venv/.installed ## Run the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+fuzz: .venv/.installed ## Run the property tests alone, EXAMPLES=2000 random examples of each (slow)
+	LILLIPUT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n auto --dist loadfile -m hypothesis
 
 demo: .venv/.demo ## Compress a sentence encoder, teach it a task, bundle it; DEMO_MINUTES=8 of training
 	$(BIN)/python examples/demo.py $(DEMO_MINUTES)
@@ -64,5 +68,5 @@ distclean: clean ## Remove .venv too
 	$(INSTALL) --editable '.[demo]'
 	@touch $@
 
-.PHONY: help test demo web lint format clean distclean
+.PHONY: help test fuzz demo web lint format clean distclean
 .DEFAULT_GOAL := help

@@ -13,7 +13,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the hub
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
@@ -25,8 +25,17 @@ from lilliput.lexicon import Lexicon, build_lexicon
 from lilliput.rows import Rows, cut_rows
 from lilliput.tokenizer import load_tokenizer, spell
 
-settings.register_profile("unhurried", settings(), deadline=None)  # other work may share the processor
-settings.load_profile("unhurried")
+# `make fuzz` asks for thousands of examples, other ones each time; without that they are the same every time.
+_EXAMPLES = os.environ.get("LILLIPUT_EXAMPLES")
+settings.register_profile(
+    "lilliput",
+    max_examples=int(_EXAMPLES or 50),
+    derandomize=_EXAMPLES is None,
+    print_blob=True,
+    deadline=None,  # other work may share the processor
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("lilliput")
 
 LENGTH = 32
 STUDENT_PIECES = 300

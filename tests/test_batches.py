@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from conftest import LENGTH, World, row_words
@@ -133,7 +133,6 @@ def test_a_reading_that_is_not_asked_for_is_empty_and_changes_nothing_else(world
 # Words
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     step=st.integers(0, 10_000),

@@ -171,6 +171,23 @@ def test_vectors_alone_are_scored_by_a_head(
     assert scores.get(metric, 0) > 0.95 if metric else scores == {}
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"classes": CLASSES[::-1]},
+        {"id2label": {"0": CLASSES[2], "1": CLASSES[1], "2": CLASSES[0]}},
+    ],
+)
+def test_classes_of_a_graph_are_those_named_beside_it(
+    models: Models, tmp_path: Path, config: dict[str, Any]
+) -> None:
+    folder = shutil.copytree(models.graph.parent, tmp_path / "named")
+    graph = find_contender(folder / "graph.onnx", "x", TASK)
+    in_order = quality(graph, data_of(TASK, values=(0, 0, 1, 1, 2, 2)), 1)
+    (folder / "config.json").write_text(json.dumps(config))
+    assert quality(graph, data_of(TASK, values=(2, 2, 1, 1, 0, 0)), 1) == pytest.approx(in_order)
+
+
 def test_a_graph_whose_output_is_not_of_classes_has_no_score(models: Models) -> None:
     task = dataclasses.replace(TASK, classes=CLASSES[:2])
     assert quality(find_contender(models.graph, "x", task), data_of(task, values=(0, 1) * 3), 1) == {}
@@ -342,9 +359,9 @@ def test_what_cannot_be_measured_is_a_sentence_before_anything_is(
     ("given", "options", "error", "sentence"),
     [
         ([], {}, ConfigError, "no model was named"),
-        (["x"], {"rounds": 0}, ConfigError, "threads and rounds must be positive"),
-        (["x"], {"threads": [0, 1]}, ConfigError, r"found threads \[0, 1\]"),
-        (["x"], {"threads": []}, ConfigError, "threads and rounds must be positive"),
+        (["x"], {"rounds": 0}, ConfigError, "(threads|rounds) must be a whole number from 1 to"),
+        (["x"], {"threads": [0, 1]}, ConfigError, "threads must be .*, found 0"),
+        (["x"], {"threads": []}, ConfigError, "no number of threads"),
         ([], {"teacher": Path("nowhere")}, StorageError, "nowhere does not exist"),
     ],
 )

@@ -1,4 +1,7 @@
 import json
+import os
+import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,24 +11,28 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from seqeval.metrics import f1_score
 from transformers import pipeline
 
 import lilliput
 from conftest import World
-from lilliput.bundling import _named, bundle
+from lilliput import bundling
+from lilliput.bundling import bundle
 from lilliput.cli.running import bundle as bundle_command
 from lilliput.errors import StorageError
 from lilliput.export.export import export
 from lilliput.fake_quantization import fake_quantize
+from lilliput.files import read_json_lines
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.finetune import finetune
-from lilliput.inference.answers import Tagging, Word
+from lilliput.finetuning.results import Finetuned, given_tags
+from lilliput.locks import beside, locked
 from lilliput.models.student import random_student, save_student, student_config
 from lilliput.models.task_model import load_task_model
 from lilliput.quantization import find_plan, grid_of
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
-from lilliput.tasks.task import Labels, Task, TaskData
+from lilliput.tasks.task import Examples, Labels, Task, TaskData
 from test_comparison import TEXTS, finished
 from test_fit import REGRESSION, examples_of
 
@@ -111,16 +118,69 @@ def test_another_quantization_than_it_was_fine_tuned_for_is_said(
     assert "at rate 0.005, with weights rounded to int4" in (tmp_path / "b/README.md").read_text()
 
 
-def test_tags_are_those_of_the_words_that_were_given() -> None:
-    task = Task("t", "tagging", tags=("O", "B-x"), metric="f1")
-    words = (
-        Word("don", 0, 3, "B-x", 1.0),
-        Word("'", 3, 4, "O", 1.0),
-        Word("t", 4, 5, "O", 1.0),
-        Word("go", 8, 10, "B-x", 1.0),
+ODD_TASK = Task("t", "joint", classes=("fly", "play"), tags=("O", "B-x", "I-x"), metric="frame_accuracy")
+
+
+def odd_examples(count: int, seed: int) -> Examples:
+    """Texts in which every name behind my is tagged, most of them with punctuation inside."""
+    rng = random.Random(seed)
+    names = (
+        "o'hare",
+        "7:30",
+        "stratford-upon-avon",
+        "r&b",
+        "boxes",
+        "u.s.",
+        "(brotent",
+        "\u200b",
+        "New York",
     )
-    answer = Tagging(words, (), None, False)
-    assert _named(task, answer, ["don't", "…", "go"]) == {"tags": ["B-x", "O", "B-x"]}
+    texts, values, tags = [], [], []
+    for _ in range(count):
+        marked = [rng.randrange(2) for _ in range(rng.randint(1, 3))]
+        values.append(marked[0])
+        words = [("the", ("every", "my")[mark], rng.choice(names), "stocker") for mark in marked]
+        texts.append(tuple(word for part in words for word in part))
+        tags.append(tuple(tag for mark in marked for tag in (0, 0, mark, 2 * mark)))
+    return Examples(tuple(texts), labels=Labels(tuple(values), tuple(tags)))
+
+
+@pytest.fixture(scope="module")
+def odd(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, Finetuned]:
+    """A run with a model of words with punctuation inside, some texts longer than its 48 positions."""
+    run = RunDir(tmp_path_factory.mktemp("odd"))
+    data = TaskData(ODD_TASK, odd_examples(96, 1), odd_examples(40, 2))
+    config = FinetuningConfig(epochs=16, rows=8, rate=5e-3, dropout=0.0, evaluations=2)
+    return run, finetune(world.teacher, data, run, config)
+
+
+def test_a_bundle_scores_texts_with_odd_words_as_fine_tuning_did(
+    odd: tuple[RunDir, Finetuned], tmp_path: Path
+) -> None:
+    made = bundle(odd[0].path, tmp_path / "b", task="t", quantization="float32")
+    assert made.scores == pytest.approx(odd[1].mean)
+    assert made.scores["slot_f1"] > 0.4
+    assert {"slot_f1", "slot_f1_given_words", "frame_accuracy_given_words"} < made.scores.keys()
+    assert odd[1].cut["dev"] > 0
+    card = (tmp_path / "b" / "README.md").read_text()
+    assert "| t dev | slot_f1 |" in card
+    assert "| t dev | slot_f1_given_words |" in card
+
+
+def test_the_predictions_score_what_was_reported(odd: tuple[RunDir, Finetuned]) -> None:
+    lines = read_json_lines(odd[0].finetuned("t") / "predictions.jsonl")
+    gold, said = ([line[of]["tags"] for line in lines] for of in ("gold", "predicted"))
+    assert f1_score(gold, said) == pytest.approx(odd[1].mean["slot_f1"])
+    same = [line["gold"] == line["predicted"] for line in lines]
+    assert sum(same) / len(same) == pytest.approx(odd[1].mean["frame_accuracy"])
+    given = [[given_tags(line, of) for line in lines] for of in ("gold", "predicted")]
+    assert f1_score(*given) == pytest.approx(odd[1].mean["slot_f1_given_words"])
+
+
+def test_slots_of_odd_words_are_whole(odd: tuple[RunDir, Finetuned], tmp_path: Path) -> None:
+    bundle(odd[0].path, tmp_path / "b", task="t", quantization="float32")
+    (answer,) = lilliput.load(tmp_path / "b").tag(["the my stratford-upon-avon stocker"])
+    assert [slot.text for slot in answer.slots] == ["stratford-upon-avon stocker"]
 
 
 def test_a_student_becomes_a_bundle_that_fills_in(world: World, tmp_path: Path) -> None:
@@ -144,3 +204,103 @@ def test_exporting_alone_makes_no_bundle(tuned: Path, tmp_path: Path) -> None:
         export(RunDir(tuned).finetuned("c"), tmp_path / "b")
     with pytest.raises(lilliput.LilliputError):
         lilliput.load(tmp_path / "b")
+
+
+# Whose folder it is
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "config.json", "tokenizer.json", "manifest.json", "notes.txt", ".git/HEAD", "model.pte"],
+)
+def test_a_folder_with_files_of_others_is_left_as_it_is(tuned: Path, tmp_path: Path, name: str) -> None:
+    precious = tmp_path / "b" / name
+    precious.parent.mkdir(parents=True)
+    precious.write_text('{"years": "of work"}')
+    before = contents(tmp_path)
+    with pytest.raises(
+        StorageError, match=rf"did not write \({name}\), .*choose another --out, or move them"
+    ):
+        bundle(tuned, tmp_path / "b", task="c")
+    assert contents(tmp_path) == before
+
+
+def test_a_bundle_of_ours_is_replaced_whole(tuned: Path, tmp_path: Path) -> None:
+    bundle(tuned, tmp_path / "b", task="c")
+    (tmp_path / "b" / "README.md").write_text("edited")
+    (tmp_path / "b" / "model.onnx").unlink()
+    (tmp_path / "b" / ".config.json.12.partial").write_text("left by a kill")
+    (tmp_path / ".b.partial").mkdir()
+    made = bundle(tuned, tmp_path / "b", task="r")
+    assert lilliput.load(tmp_path / "b").config.task == "r"
+    assert {path.name for path in (tmp_path / "b").iterdir()} == made.files.keys()
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_file_put_beside_a_bundle_is_named_and_kept(tuned: Path, tmp_path: Path) -> None:
+    bundle(tuned, tmp_path / "b", task="c")
+    (tmp_path / "b" / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(StorageError, match=r"did not write \(notes\.txt\)"):
+        bundle(tuned, tmp_path / "b", task="r")
+    assert contents(tmp_path) == before
+
+
+def test_a_bundle_stays_where_the_next_one_fails(
+    tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle(tuned, tmp_path / "b", task="c")
+    before = contents(tmp_path)
+    monkeypatch.setattr(bundling, "_scores", None)
+    with pytest.raises(TypeError):
+        bundle(tuned, tmp_path / "b", task="r")
+    assert contents(tmp_path) == before
+
+
+def test_two_processes_do_not_write_one_bundle(tuned: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "lilliput",
+        "bundle",
+        str(tuned),
+        "--task",
+        "c",
+        "--out",
+        str(tmp_path / "b"),
+    ]
+    with locked(beside(tmp_path / "b"), tmp_path / "b"):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"b is in use by process {os.getpid()} on" in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_exporting_does_not_replace_a_config_of_others(tuned: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"my": "settings"}')
+    with pytest.raises(StorageError, match=r"did not write \(config\.json\)"):
+        export(RunDir(tuned).finetuned("c"), tmp_path)
+
+
+@pytest.mark.parametrize("task", ["../c", "a/b", ".", ""])
+def test_a_task_of_a_bundle_is_one_name(tuned: Path, tmp_path: Path, task: str) -> None:
+    with pytest.raises(lilliput.LilliputError, match="a task's name becomes a folder's"):
+        bundle(tuned, tmp_path / "b", task=task)
+
+
+def test_a_card_does_not_tell_of_a_run_that_was_made_anew(world: World, tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    shutil.copytree(world.headless, run.student)
+    summary = {"teacher": "the-teacher", "recipe": {"name": "r"}, "teacher_parameters": 7, "words": 9}
+    run.summary.write_text(json.dumps(summary))
+    data = TaskData(REGRESSION, examples_of(REGRESSION, 16, 1), examples_of(REGRESSION, 8, 2))
+    finetune(str(run.path), data, run, FinetuningConfig(epochs=0.1, rate=1e-3))
+    bundle(run.path, tmp_path / "b", task="r", quantization="float32")
+    assert "the-teacher" in (tmp_path / "b" / "README.md").read_text()
+    (run.student / "config.json").write_text((run.student / "config.json").read_text() + "\n")
+    bundle(run.path, tmp_path / "b", task="r", quantization="float32")
+    assert "the-teacher" not in (tmp_path / "b" / "README.md").read_text()

@@ -106,7 +106,7 @@ def test_help_names_every_command(run: Run) -> None:
 
 def test_help_loads_no_torch() -> None:
     script = "import sys; sys.argv = ['lilliput', 'compress', '--help']\nfrom lilliput.cli import main\n"
-    script += "try:\n    main()\nexcept SystemExit:\n    print('torch' in sys.modules)"
+    script += "main()\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
 
@@ -343,16 +343,16 @@ def test_a_teacher_with_damaged_weights(
         ("stages.dual.objectives.soft_lables=1", "did you mean 'soft_labels'"),
         ("student.width=wide", "'student.width' must be int, found 'wide'"),
         ("stages.dual.optimizer.name=sgd", "must be one of adamw, lamb, muon, found 'sgd'"),
-        ("stages.dual.objectives.soft_labels=-1", "must not be negative"),
-        ("stages.dual.batch.masked=1.5", "between 0 and 1"),
+        ("stages.dual.objectives.soft_labels=-1", "must lie in [0, 1,000,000]"),
+        ("stages.dual.batch.masked=1.5", "must lie in (0, 1), found 1.5"),
         ("stages.dual.batch.accumulation=3", "batch.accumulation must divide batch.rows"),
         ("stages.dual.batch.length=64", "reads 64 pieces but the student has 32 positions"),
         ("stages.dual.share=0.9", "shares of the stages must add up to 1"),
         ("lexicon.size=30000", "pieces at most, 30000 were asked for"),
-        ("lexicon.size=5", "lexicon.size must be at least 100"),
+        ("lexicon.size=5", "lexicon.size must be a whole number from 100"),
         ("lexicon.tokenizer=no/such/tokenizer", "no/such/tokenizer"),
         ("stages.dual.optimizer.beta2=1.5", "optimizer.beta2 must lie in [0, 1), found 1.5"),
-        ("stages.dual.optimizer.weight_decay=-1", "optimizer.weight_decay must not be negative, found -1.0"),
+        ("stages.dual.optimizer.weight_decay=-1", "optimizer.weight_decay must lie in [0, 100], found -1.0"),
         ("stages.dual.optimizer.clip=Infinity", "optimizer.clip' must be float, found inf"),
         ("budget.minutes=NaN", "'budget.minutes' must be float or nothing, found nan"),
         ("student.width", "--set takes KEY=VALUE, found 'student.width'"),
@@ -365,11 +365,11 @@ def test_impossible_settings(refused: Refused, compress: Any, setting: str, name
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [
-        ("mine.json", '{"nmae": "x"}', "unknown recipe key 'nmae'; did you mean 'name'"),
-        ("mine.toml", "[student]\nwidht = 3\n", "unknown recipe key|is missing"),
+        ("mine.json", '{"nmae": "x"}', "unknown key 'nmae'; did you mean 'name'"),
+        ("mine.toml", "[student]\nwidht = 3\n", "unknown key|is missing"),
         ("mine.toml", "name = \n", "is not valid toml"),
-        ("mine.json", "[1, 2]", "must be a table of settings"),
-        ("mine.json", "{}", "recipe key 'name' is missing"),
+        ("mine.json", "[1, 2]", "expected is a table of settings"),
+        ("mine.json", "{}", "key 'name' is missing"),
         ("mine.json", b"\xff\xfe", "is not valid json"),
         ("missing.json", None, "cannot be read: No such file"),
         ("tni", None, "no recipe is called"),
@@ -462,7 +462,7 @@ def test_a_truncated_checkpoint(refused: Refused, compress: Any, out: Path) -> N
     write(stage / "begun.json", json.dumps({key: manifest[key] for key in ("format", "digest", "made_from")}))
     checkpoint = stage / "checkpoints" / "step-00000007"
     checkpoint.mkdir(parents=True)
-    state = {"position": {"step": 7}, "optimizer": {}, "digests": {"weights.safetensors": "0"}}
+    state = {"position": {}, "optimizer": {}, "digests": {"weights.safetensors": "0"}, "digest": ""}
     write(checkpoint / "state.json", json.dumps(state))
     write(checkpoint / "weights.safetensors", b"cut")
     sentence = refused(*compress())
@@ -480,7 +480,9 @@ def test_a_truncated_student(refused: Refused, out: Path) -> None:
 def test_a_loss_that_is_not_finite(refused: Refused, compress: Any) -> None:
     settings = (
         "--set",
-        "stages.dual.optimizer.student_rate=1e30",
+        "stages.dual.optimizer.student_rate=10",
+        "--set",
+        "stages.dual.optimizer.weight_decay=100",
         "--set",
         "stages.dual.optimizer.warm_up=0",
     )

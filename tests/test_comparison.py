@@ -2,6 +2,7 @@ import dataclasses
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,13 @@ def finished(world: World, run: Path, task: Task, said: Labels, mean: float) -> 
     folder.finish(dataclasses.asdict(results))
 
 
+def unrecorded(folder: Path) -> None:
+    """Takes the digests of a folder's files out of its manifest, which the first version did not record."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 @pytest.fixture(scope="module")
 def runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("runs")
@@ -104,6 +112,40 @@ def test_a_person_reads_where_models_differ(runs: tuple[Path, Path], tmp_path: P
     )
 
 
+def test_a_model_of_the_version_before_is_compared_by_given_words(
+    runs: tuple[Path, Path], world: World, tmp_path: Path
+) -> None:
+    finished(world, tmp_path / "old", JOINT, Labels((0, 1), ((0, 1), (0,))), 0.8)
+    folder = tmp_path / "old/finetuned/j"
+    unrecorded(folder)
+    (folder / "task.json").write_text(
+        (folder / "task.json").read_text().replace('"format": 2', '"format": 1')
+    )
+    found = compare([runs[1]], tmp_path / "out", teacher=tmp_path / "old")
+    entries = {(entry.run, entry.task): entry for entry in found.entries}
+    assert entries["old", "j"].scores == {"frame_accuracy_given_words": (0.8, 0.011)}
+    assert entries["old", "j"].metric == "frame_accuracy_given_words"
+    assert entries["student", "j"].metric == "frame_accuracy"
+    assert entries["student", "j"].retention == pytest.approx(0.5 / 0.8)
+
+
+def test_models_that_read_other_words_agree_by_given_words(
+    runs: tuple[Path, Path], world: World, tmp_path: Path
+) -> None:
+    finished(world, tmp_path / "new", JOINT, Labels((0, 1), ((0, 1), (0,))), 0.8)
+    file = tmp_path / "new/finetuned/j/predictions.jsonl"
+    unrecorded(file.parent)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[0] |= {"words": [[0, 3], [4, 7], [7, 9]], "gold": {"label": "ask", "tags": ["O", "B-x", "B-x"]}}
+    lines[0]["predicted"]["tags"] = ["O", "B-x", "O"]
+    lines[1]["words"] = [[0, 1]]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = compare([tmp_path / "new"], tmp_path / "out", teacher=runs[0])
+    (agreement,) = [entry.agreement for entry in found.entries if entry.run == "new"]
+    assert agreement == 1.0
+    assert not (tmp_path / "out/differences/new-j.md").read_text().count("- the boxes")
+
+
 def test_runs_without_a_teacher_are_compared_too(runs: tuple[Path, Path], tmp_path: Path) -> None:
     found = compare(runs, tmp_path)
     assert {entry.retention for entry in found.entries} == {None}
@@ -129,3 +171,60 @@ def test_the_table_stands_whole_on_a_narrow_terminal(runs: tuple[Path, Path], tm
     shown = written.getvalue()
     assert "…" not in shown
     assert re.search(r"^ student +j +frame_accuracy +50\.0 ± 1\.1 +50\.0% ", shown, re.MULTILINE)
+
+
+def test_runs_of_the_same_name_are_told_apart(
+    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("a/student", "b/student"):
+        shutil.copytree(runs[1], tmp_path / place)
+    monkeypatch.chdir(tmp_path)
+    found = compare([Path("a/student"), Path("b/student")], Path("out"), teacher=runs[0])
+    assert {entry.run for entry in found.entries} == {"teacher", "a/student", "b/student"}
+    written = {path.name for path in Path("out/differences").iterdir()}
+    assert written == {f"{run}-student-{task}.md" for run in "ab" for task in "crj"}
+
+
+@pytest.mark.parametrize("what", ["gold", "text"])
+def test_other_labels_or_texts_are_other_dev_sets(
+    runs: tuple[Path, Path], tmp_path: Path, world: World, what: str
+) -> None:
+    finished(world, tmp_path / "other", CLASSES, Labels((0, 1, 1, 0)), 0.5)
+    folder = tmp_path / "other/finetuned/c"
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().split("\n")[:-1]]
+    lines[0][what] = {"label": "yes"} if what == "gold" else "z"
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(StorageError, match="were scored on other dev sets"):
+        compare([tmp_path / "other"], tmp_path / "out", teacher=runs[0])
+
+
+def test_tasks_of_one_name_with_other_classes_are_not_compared(
+    runs: tuple[Path, Path], tmp_path: Path, world: World
+) -> None:
+    task = dataclasses.replace(CLASSES, classes=("no", "yes", "perhaps"))
+    finished(world, tmp_path / "other", task, Labels((0, 1, 1, 0)), 0.5)
+    with pytest.raises(StorageError, match="different tasks of the same name"):
+        compare([tmp_path / "other"], tmp_path / "out", teacher=runs[0])
+
+
+@pytest.mark.parametrize("name", ["comparison.md", "comparison.json", "differences/mine.md"])
+def test_files_of_others_are_not_replaced(runs: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    precious = tmp_path / name
+    precious.parent.mkdir(exist_ok=True)
+    precious.write_text("years of work")
+    with pytest.raises(StorageError, match="holds files that lilliput did not write"):
+        compare([runs[1]], tmp_path, teacher=runs[0])
+    assert precious.read_text() == "years of work"
+    assert not list(tmp_path.glob("comparison.json")) or name == "comparison.json"
+
+
+def test_altered_predictions_are_not_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs[1], tmp_path / "run"))
+    predictions = run / "finetuned/c/predictions.jsonl"
+    predictions.write_text(
+        predictions.read_text().replace('"predicted": {"label": "no"', '"predicted": {"label": "yes"', 1)
+    )
+    with pytest.raises(
+        StorageError, match=r"predictions\.jsonl was altered.*; run the same `lilliput finetune`"
+    ):
+        compare([run], tmp_path / "out", teacher=runs[0])

@@ -24,7 +24,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import zstandard
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from lilliput import corpus, formats, parts, run, sources, unpacking
@@ -85,7 +85,6 @@ CHARACTERS = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.text(CHARACTERS, max_size=30), min_size=1, max_size=8))
 def test_blocks_of_documents_become_the_documents_words(texts: list[str]) -> None:
     splitter = WordSplitter(TOKENIZER.normalizer.__getstate__().decode())

@@ -14,6 +14,9 @@ from lilliput.finetuning.encoded import (
     make_batch,
     task_tokenizer,
 )
+from lilliput.finetuning.words import shortened, text_labels, text_words
+from lilliput.inference.texts import CHARACTERS
+from lilliput.tasks.metrics import first_tags
 from lilliput.tasks.task import Examples, Labels, Task
 from lilliput.tokenizer import load_tokenizer, save_tokenizer
 
@@ -62,17 +65,70 @@ def test_first_pieces_of_words_stand_where_words_begin(world: World) -> None:
     encoded = encode(Examples(WORDS), TAGS, tokenizer, 32)
     batch = make_batch(encoded, np.arange(3))
     flat = batch.inputs["input_ids"].flatten()
-    first = [tokenizer.encode(word).ids[1] for words in WORDS for word in words]
-    assert flat[batch.positions].tolist() == first
-    assert batch.slots.tolist() == list(range(9))
+    words = "the brotenter was don ' t a b c café …".split()  # noqa: SIM905
+    assert flat[batch.positions].tolist() == [tokenizer.encode(word).ids[1] for word in words]
+    assert batch.slots.tolist() == list(range(11))
+    assert encoded.given.rows() == [[0, 1, 2], [0, 0, 0], [0, 1, 2, 3, 4]]
+
+
+ODD = ("a", "\u200b", "o'hare", "New York", "12:00", "r&b", "(café", "\u00a0", "…\u200b")
+
+
+def test_given_words_are_read_as_a_bundle_reads_the_text(world: World) -> None:
+    tokenizer = task_tokenizer(world.teacher)
+    encoded = encode(Examples((ODD,)), TAGS, tokenizer, 48)
+    assert encoded.pieces.flat.tolist() == tokenizer.encode(" ".join(ODD)).ids
+    (words,) = text_words([ODD], tokenizer, 48)
+    assert [" ".join(ODD)[word.start : word.end] for word in words] == (
+        "a o ' hare New York 12 : 00 r & b ( café …".split()  # noqa: SIM905
+    )
+    assert [word.given for word in words] == [0, 2, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 8]
+    assert encoded.given.rows() == [[word.given for word in words]]
+    assert encoded.slots.flat.tolist() == [word.piece for word in words]
+
+
+def test_every_word_of_a_given_word_learns(world: World) -> None:
+    task = Task("t", "tagging", tags=("B-x", "X", "O", "I-x"))
+    encoded = encode(Examples((("o'hare", "at", "12:00", "don't"),)), task, task_tokenizer(world.teacher), 48)
+    labels = Labels(tags=((0, 2, 3, 1),))
+    assert label_array(task, labels, encoded.given).tolist() == [0, 3, 3, 2, 3, 3, 3, 1, 1, 1]
+    assert text_labels(task, labels, encoded.given.rows()).tags == ((0, 3, 3, 2, 3, 3, 3, 1, 1, 1),)
+
+
+def test_what_was_cut_off_is_outside_wherever_that_tag_stands() -> None:
+    task = Task("t", "tagging", tags=("B-x", "I-x", "O"))
+    scores = np.array([[9, 0, 0], [np.nan] * 3], np.float32)
+    assert labels_from(task, scores, Ragged.of([[1, -1]])).tags == ((0, 2),)
+
+
+def test_long_texts_are_read_as_far_as_a_bundle_reads_them(world: World) -> None:
+    tokenizer = task_tokenizer(world.teacher)
+    long = ("a " * 300_000).strip()
+    pairs = encode(Examples((long, "a"), ("a", long)), PAIRS, tokenizer, 8)
+    assert pairs.cut == 2
+    assert pairs.words.lengths.tolist() == [8 * CHARACTERS // 2 + 1] * 2
+    words = tuple("a" * 300_000)
+    tagged = encode(Examples((words, ("a",))), TAGS, tokenizer, 8)
+    assert tagged.cut == 1
+    assert tagged.given.rows()[0] == list(range(300_000))  # what nobody reads is still to be scored
+    kept = shortened(Examples((words, ("abc",))), 8).texts
+    assert (len(kept[0]), kept[1]) == (8 * CHARACTERS // 2, ("abc",))
+
+
+@given(st.lists(st.text(max_size=9), min_size=1, max_size=9), st.integers(1, 3))
+def test_given_words_are_shortened_as_their_text_is(words: list[str], positions: int) -> None:
+    long = tuple(word * 9 for word in words)
+    short = " ".join(shortened(Examples((long,)), positions).texts[0])
+    read = " ".join(long)[: CHARACTERS * positions]
+    assert short in (read, read.removesuffix(" "))
 
 
 def test_a_joint_task_reads_its_class_at_the_first_piece(world: World) -> None:
     encoded = encode(Examples(WORDS), JOINT, world.lexicon.student_tokenizer(), 32)
     length = make_batch(encoded, np.arange(3)).inputs["input_ids"].shape[1]
     positions = make_batch(encoded, np.arange(3)).positions
-    assert positions[[0, 4, 6]].tolist() == [0, length, 2 * length]
-    assert encoded.slots.lengths.tolist() == [4, 2, 6]
+    assert positions[[0, 4, 8]].tolist() == [0, length, 2 * length]
+    assert encoded.slots.lengths.tolist() == [4, 4, 6]
 
 
 def test_both_models_number_words_alike_whatever_their_pieces(world: World) -> None:
@@ -121,15 +177,18 @@ def test_what_is_cut_off_keeps_its_slot(world: World, task: Task) -> None:
 def test_labels_come_back_from_scores_that_say_them(
     world: World, task: Task, texts: tuple[str, ...], labels: Labels
 ) -> None:
-    slots = encode(Examples(texts), task, world.lexicon.student_tokenizer(), 32).slots
-    columns = label_array(task, labels)
+    encoded = encode(Examples(texts), task, world.lexicon.student_tokenizer(), 32)
+    columns = label_array(task, labels, encoded.given)
     scores = np.eye(len(task.tags + task.classes), dtype=np.float32)[columns.astype(int)]
-    assert labels_from(task, scores, slots) == labels
+    found = labels_from(task, scores, encoded.slots)
+    assert found.values == labels.values
+    given = encoded.given.rows() if task.tags else []
+    assert first_tags(found, given).tags == labels.tags
 
 
 def test_scores_of_regression_are_the_labels() -> None:
     task, labels = Task("r", "regression", metric="pearson"), Labels((0.5, 4.25))
-    scores = label_array(task, labels).astype(np.float32)[:, None]
+    scores = label_array(task, labels, Ragged.of([[], []])).astype(np.float32)[:, None]
     assert labels_from(task, scores, Ragged.of([[0], [0]])) == labels
 
 

@@ -18,6 +18,7 @@ SOURCES = sorted(Path(lilliput.__file__).parent.rglob("*.py"))
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LilliputError)]
 PYTHONS_OWN = {
     "__init__": {"AttributeError"},  # what `__getattr__` must raise
+    "files": {"ValueError"},  # what `parse_json` raises is what Python's own reader raises
     "pages": {"IndexError", "ValueError"},  # become InputErrors one call up, as does
     "unpacking": {"EOFError"},
 }

@@ -36,7 +36,7 @@ from lilliput.models.task_model import labels_of, save_task_model
 from lilliput.quantization import PLANS, dequantize, find_plan, grid_of, packed, quantize
 from lilliput.recipes import paper48, paper192
 from lilliput.tasks.task import Task
-from lilliput.tokenizer import SpecialPieces, load_tokenizer, student_tokenizer
+from lilliput.tokenizer import SpecialPieces, complete, load_tokenizer, student_tokenizer
 
 POSITIONS = 24
 TAGS = ("O", "B-place", "I-place")
@@ -364,11 +364,16 @@ def test_a_wrong_graph_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_scores_that_are_no_numbers_are_refused(checkpoint: Any, tmp_path: Path, world: World) -> None:
+def test_scores_that_are_no_numbers_are_refused(
+    checkpoint: Any, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = load_torch(checkpoint("fill"), "fill")
     with torch.no_grad():
         next(model.parameters())[7] = torch.inf
     save_student(model, world.lexicon.student_tokenizer(), tmp_path / "broken")  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="not numbers, or infinite"):
+        export(tmp_path / "broken", tmp_path / "out", quantization="float32", sentences=SENTENCES)
+    monkeypatch.setattr("lilliput.models.weights._is_finite", lambda tensor: True)
     with pytest.raises(ModelError, match=r"where .* is allowed"):
         export(tmp_path / "broken", tmp_path / "out", quantization="float32", sentences=SENTENCES)
 
@@ -443,5 +448,5 @@ def test_an_encoder_that_lacks_weights_is_refused(checkpoint: Any, tmp_path: Pat
 def test_a_teacher_is_exported_too(world: World, tmp_path: Path) -> None:
     assert export(Path(world.headless), tmp_path / "encoder", sentences=SENTENCES).kind == "encode"
     assert export(Path(world.teacher), tmp_path / "filler", sentences=SENTENCES).kind == "fill"
-    ids = load_tokenizer(world.teacher).encode("a child").ids
+    ids = complete(load_tokenizer(world.teacher)).encode("a child").ids
     assert Tokenizer.from_file(str(tmp_path / "filler" / "tokenizer.json")).encode("a child").ids == ids

@@ -14,7 +14,8 @@ from lilliput.errors import Interrupted, TrainingError
 from lilliput.finetuning import fit as fit_module
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
 from lilliput.finetuning.encoded import encode, label_array, make_batch, task_tokenizer
-from lilliput.finetuning.fit import Exam, Fitted, Lesson, examine, fit, predict
+from lilliput.finetuning.fit import Fitted, examine, fit, predict
+from lilliput.finetuning.lesson import Exam, Lesson
 from lilliput.models.task_model import TaskModel, load_encoder
 from lilliput.quantization import dequantize, grid_of, quantize
 from lilliput.tasks.task import Examples, Labels, Task
@@ -53,7 +54,7 @@ def examples_of(task: Task, count: int, seed: int) -> Examples:
 def lesson_of(world: World, task: Task, examples: Examples, **said: np.ndarray) -> Lesson:
     assert examples.labels is not None
     encoded = encode(examples, task, task_tokenizer(world.teacher), 32)
-    return Lesson(encoded, label_array(task, examples.labels), **said)
+    return Lesson(encoded, label_array(task, examples.labels, encoded.given), **said)
 
 
 def exam_of(world: World, task: Task, examples: Examples) -> Exam:
@@ -81,6 +82,15 @@ def test_every_kind_of_task_is_learnt(world: World, name: str) -> None:
     assert found.scores[TASKS[name].metric] > 0.95
     assert found.scores == examine(model, exam_of(world, TASKS[name], examples_of(TASKS[name], 32, 2)))
     assert max(found.history) == found.scores[TASKS[name].metric]
+
+
+def test_no_score_is_shown_before_there_is_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(NoBar, "update", lambda self, completed, note="": notes.append(note))
+    learn(world, CLASSES, FinetuningConfig(epochs=1, rows=8, evaluations=2))
+    before, after = notes[:3], notes[4:]
+    assert [note.count("accuracy") for note in before] == [0, 0, 0]
+    assert all("accuracy" in note for note in after)
 
 
 def test_what_is_learnt_and_scored_has_the_weights_of_a_file(world: World) -> None:
@@ -131,7 +141,7 @@ def test_training_ends_where_the_metric_rests(world: World) -> None:
 
 
 def test_training_ends_in_time(world: World) -> None:
-    _, found = learn(world, CLASSES, FinetuningConfig(epochs=1e6, rows=8), seconds=0.5)
+    _, found = learn(world, CLASSES, FinetuningConfig(epochs=1e4, rows=8), seconds=0.5)
     assert 0.5 <= found.seconds < 5
     assert len(found.history) == 1
 
@@ -230,11 +240,12 @@ def test_balance_weighs_rare_classes_up(world: World) -> None:
 def test_predictions_do_not_depend_on_how_texts_are_batched(world: World) -> None:
     examples = examples_of(TAGGING, 70, 1)
     model = load_encoder(world.teacher, TAGGING, 0.3, 0)
-    together, states = predict(model, lesson_of(world, TAGGING, examples).encoded, states=True)
+    encoded = lesson_of(world, TAGGING, examples).encoded
+    together, states = predict(model, encoded, states=True)
     assert states is not None
     one = Examples(examples.texts[7:8], labels=Labels((), examples.labels.tags[7:8]))  # type: ignore[union-attr]
     alone, _ = predict(model, lesson_of(world, TAGGING, one).encoded)
-    start = sum(map(len, examples.texts[:7]))
+    start = encoded.slots.offsets[7]
     np.testing.assert_allclose(together[start : start + len(alone)], alone, atol=1e-5)
     assert states.shape == (len(together), 32)
 

@@ -14,10 +14,10 @@ from hypothesis import given, strategies as st
 
 import lilliput
 from bundles import PIECES, POSITIONS, TAGS, Tiny, make_bundle, shares
-from lilliput.errors import BundleError, InputError
+from lilliput.errors import BundleError, ConfigError, InputError
 from lilliput.inference.answers import Classification, Slot, Tagging, Word
 from lilliput.inference.bundle import Bundle
-from lilliput.inference.outputs import join_tags
+from lilliput.inference.tags import join_tags
 from lilliput.inference.texts import BATCH_PIECES, WINDOW_TEXTS, batches, windows
 
 Make = Callable[..., tuple[Bundle, Tiny]]
@@ -115,26 +115,6 @@ def test_a_joint_bundle_gives_tags_and_the_class_at_cls(make: Make) -> None:
     ]
     assert both.slots == join_tags("new york is good", both.words)
     assert bundle.classify(["new york is good"]) == [both.classification]
-
-
-@pytest.mark.parametrize(
-    ("tags", "slots"),
-    [
-        ("O O O", []),
-        ("B-x I-x O", ["x:0-3"]),
-        ("B-x B-x I-x", ["x:0-1", "x:2-5"]),
-        ("I-x I-x O", ["x:0-3"]),
-        ("B-x I-y I-y", ["x:0-1", "y:2-5"]),
-        ("B-x O I-x", ["x:0-1", "x:4-5"]),
-        ("O I-x B-x", ["x:2-3", "x:4-5"]),
-        ("NOUN NOUN I-UN", ["NOUN:0-1", "NOUN:2-3", "UN:4-5"]),
-    ],
-)
-def test_tags_are_joined(tags: str, slots: list[str]) -> None:
-    words = [Word("abc"[n], 2 * n, 2 * n + 1, tag, 0.9 - n / 10) for n, tag in enumerate(tags.split())]
-    found = join_tags("a b c", words)
-    assert [f"{slot.name}:{slot.start}-{slot.end}" for slot in found] == slots
-    assert all(slot.text == "a b c"[slot.start : slot.end] for slot in found)
 
 
 def test_a_slot_is_as_probable_as_the_least_probable_of_its_tags() -> None:
@@ -263,6 +243,47 @@ def test_pairs_are_refused_where_one_is_missing(make: Make) -> None:
         bundle.classify(["good", "bad"], ["film"])
     with pytest.raises(InputError, match="a list of texts"):
         bundle.classify(["good"], "film")
+
+
+class TheirsError(Exception):
+    """What a program that uses a bundle raises."""
+
+
+def failing(error: Exception) -> Iterator[str]:
+    yield "good film"
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("mine"), TypeError("mine"), OSError("mine"), TheirsError("mine")]
+)
+@pytest.mark.parametrize("which", ["texts", "pairs", "stream"])
+def test_what_the_callers_own_texts_raise_stays_as_it_is(make: Make, which: str, error: Exception) -> None:
+    bundle, _ = make("classification", pairs=True)
+    films = ["film"] * 3
+    calls = {
+        "texts": lambda: bundle.classify(failing(error), films),
+        "pairs": lambda: bundle.classify(films, failing(error)),
+        "stream": lambda: list(bundle.stream(zip(failing(error), films, strict=False))),
+    }
+    with pytest.raises(type(error), match="mine") as raised:
+        calls[which]()
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("threads", [0, -1, 100_000, 1.5, float("nan"), "2", True])
+def test_numbers_of_threads_have_bounds(make: Make, threads: object) -> None:
+    _, tiny = make("classification")
+    with pytest.raises(ConfigError, match="threads must be a whole number from 1 to 1,024"):
+        lilliput.load(tiny.folder, threads=threads)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("top", [0, -1, 10**9, 1.5, float("nan")])
+def test_numbers_of_guesses_have_bounds(make: Make, top: int) -> None:
+    bundle, _ = make("fill")
+    with pytest.raises(ConfigError, match="top must be a whole number from 1 to 1,000,000"):
+        bundle.fill(["a [MASK]"], top=top)
+    assert len(bundle.fill(["a [MASK]"], top=np.int64(2))[0].guesses[0]) == 2
 
 
 def test_a_text_to_fill_needs_a_mask(make: Make) -> None:

@@ -6,9 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from seqeval.metrics import f1_score
 
-from lilliput.tasks.metrics import confusion, score
+from lilliput.tasks.metrics import confusion, of_all, score
 from lilliput.tasks.task import Labels, Task
 
 TAGS = ("O", "B-x", "I-x", "B-y", "I-y")
@@ -38,7 +39,6 @@ def both(pairs: list[list[tuple[int, int]]]) -> tuple[Labels, Labels]:
     return Labels(tags=gold), Labels(tags=predicted)
 
 
-@settings(max_examples=30)
 @given(sentences)
 def test_spans_are_scored_as_counted_by_hand(pairs: list[list[tuple[int, int]]]) -> None:
     gold, predicted = both(pairs)
@@ -55,7 +55,6 @@ def test_spans_are_scored_as_counted_by_hand(pairs: list[list[tuple[int, int]]])
     )
 
 
-@settings(max_examples=30)
 @given(sentences)
 def test_every_span_is_counted_once_in_the_confusion(pairs: list[list[tuple[int, int]]]) -> None:
     gold, predicted = both(pairs)
@@ -65,7 +64,6 @@ def test_every_span_is_counted_once_in_the_confusion(pairs: list[list[tuple[int,
     assert all(row.keys() != {"O"} for kind, row in counts.items() if kind == "O")
 
 
-@settings(max_examples=30)
 @given(classes)
 def test_f1_is_of_the_positive_class(pairs: list[tuple[int, int]]) -> None:
     task = Task("mrpc", "classification", classes=("no", "yes"), positive="yes")
@@ -77,7 +75,6 @@ def test_f1_is_of_the_positive_class(pairs: list[tuple[int, int]]) -> None:
     assert found["accuracy"] == pytest.approx((right + pairs.count((0, 0))) / len(pairs))
 
 
-@settings(max_examples=30)
 @given(classes)
 def test_matthews_is_the_correlation_of_zeros_and_ones(pairs: list[tuple[int, int]]) -> None:
     gold, predicted = (tuple(pair[side] for pair in pairs) for side in (0, 1))
@@ -92,7 +89,6 @@ def test_f1_is_the_mean_over_classes_where_none_is_positive() -> None:
     assert found["f1"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
 
 
-@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=2, max_size=30))
 def test_correlations_are_of_scores_and_of_their_ranks(pairs: list[tuple[int, int]]) -> None:
     gold, predicted = (tuple(float(pair[side]) for pair in pairs) for side in (0, 1))
@@ -120,6 +116,59 @@ def test_a_frame_is_right_if_its_intent_and_all_its_slots_are() -> None:
     found = score(task, gold, predicted)
     assert found == pytest.approx({"frame_accuracy": 0.5, "intent_accuracy": 0.75, "slot_f1": 2 / 3})
     assert confusion(task, gold, predicted) == {"play": {"play": 1, "stop": 1}, "stop": {"stop": 2}}
+
+
+@given(sentences)
+def test_spans_are_scored_as_seqeval_does(pairs: list[list[tuple[int, int]]]) -> None:
+    gold, predicted = both(pairs)
+    names = [[[TAGS[tag] for tag in row] for row in labels.tags] for labels in (gold, predicted)]
+    assert score(TAGGING, gold, predicted)["f1"] == pytest.approx(f1_score(*names, zero_division=0))
+
+
+def test_words_of_one_given_word_are_scored_beside_the_given_words() -> None:
+    gold = Labels(tags=((0, 1, 2, 2), (3, 0)))
+    predicted = Labels(tags=((0, 1, 0, 0), (3, 0)))
+    found = score(TAGGING, gold, predicted, [[0, 1, 1, 1], [0, 1]])
+    assert found == pytest.approx(
+        {"f1": 0.5, "precision": 0.5, "recall": 0.5}
+        | {"f1_given_words": 1, "precision_given_words": 1, "recall_given_words": 1}
+    )
+    assert score(TAGGING, gold, predicted, [[0, 1, 2, 3], [0, 1]]).keys() == {"f1", "precision", "recall"}
+
+
+def test_a_frame_is_right_if_all_words_of_the_text_are() -> None:
+    task = Task("snips", "joint", classes=("play", "stop"), tags=TAGS)
+    gold, predicted = Labels((0, 1), ((1, 2), (0, 1))), Labels((0, 1), ((1, 0), (0, 1)))
+    assert score(task, gold, predicted, [[0, 0], [0, 1]]) == pytest.approx(
+        {"frame_accuracy": 0.5, "intent_accuracy": 1, "slot_f1": 0.5}
+        | {"frame_accuracy_given_words": 1, "slot_f1_given_words": 1}
+    )
+
+
+UPOS = ("O", "NOUN", "VERB", "E-mail")
+
+
+def test_plain_tags_are_scored_word_by_word() -> None:
+    task = Task("pos", "tagging", tags=UPOS, metric="accuracy")
+    gold, predicted = Labels(tags=((1, 1, 2, 0, 3),)), Labels(tags=((1, 2, 2, 0, 1),))
+    each = {"f1 of NOUN": 2 / 4, "f1 of VERB": 2 / 3, "f1 of E-mail": 0}
+    found = score(task, gold, predicted)
+    assert found == pytest.approx({"accuracy": 3 / 5, "f1": sum(each.values()) / 3} | each)
+    assert of_all(found).keys() == {"accuracy", "f1"}
+    assert confusion(task, gold, predicted) == {
+        "E-mail": {"NOUN": 1},
+        "NOUN": {"NOUN": 1, "VERB": 1},
+        "O": {"O": 1},
+        "VERB": {"VERB": 1},
+    }
+    by_given = score(task, gold, predicted, [[0, 0, 1, 2, 3]])
+    assert by_given["accuracy_given_words"] == pytest.approx(3 / 4)
+    assert of_all(by_given).keys() == {"accuracy", "f1", "accuracy_given_words", "f1_given_words"}
+    both = Task("pos", "joint", classes=("a", "b"), tags=UPOS)
+    of_joint = score(both, Labels((0,), gold.tags), Labels((0,), predicted.tags))
+    assert of_joint == pytest.approx(
+        {"frame_accuracy": 0, "intent_accuracy": 1, "tag_accuracy": 3 / 5, "tag_f1": found["f1"]} | each
+    )
 
 
 def test_confusion_counts_predictions_for_each_class() -> None:

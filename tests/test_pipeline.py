@@ -4,7 +4,10 @@ import dataclasses
 import io
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from lilliput import training
 from lilliput.compression import compress, evaluate
 from lilliput.config import Recipe
 from lilliput.errors import ConfigError, InputError, StorageError
+from lilliput.files import digest_value
 from lilliput.models.student import load_student, parameter_count
 from lilliput.recipes import RECIPES, tiny
 from lilliput.run import RunDir
@@ -199,6 +203,195 @@ def test_a_missing_last_stage_is_made_again(world: World, copy: RunDir) -> None:
     weights = "student/student/model.safetensors"
     assert after[weights][1] == before[weights][1], "the same inputs give the same bits"
     assert (copy.student / "model.safetensors").read_bytes() == before[weights][1]
+
+
+def everything(folder: Path) -> dict[str, tuple[int, int]]:
+    """Returns when all files and folders were last changed, and how large they are."""
+    found = [folder, *folder.rglob("*")]
+    return {str(path): (path.lstat().st_mtime_ns, path.lstat().st_size) for path in found}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_finished_run_is_not_written_to(
+    world: World, copy: RunDir, finished: tuple[RunDir, Summary], overwrite: bool
+) -> None:
+    before = everything(copy.path.parent)
+    summary = compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1, overwrite=overwrite)
+    assert everything(copy.path.parent) == before
+    assert summary == Summary(**json.loads(json.dumps(dataclasses.asdict(finished[1]))))
+
+
+def as_before(run: RunDir) -> None:
+    """Makes of a run what the version before wrote: no digests of files, and inputs for earlier stages."""
+    digests: dict[str, str] = {}
+    folders = [run.corpus, run.lexicon, *(run.training(name) for name in ("teacher", "dual", "student"))]
+    for folder in folders:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        del manifest["files"]
+        made_from = manifest["made_from"]
+        made_from |= {name: digests[of] for name, of in BEGAN_WITH.get(folder.name, {}).items()}
+        manifest["digest"] = digests[folder.name] = digest_value({"format": 1, "made_from": made_from})
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    summary = json.loads(run.summary.read_text())
+    del summary["student_files"]
+    run.summary.write_text(json.dumps(summary))
+
+
+BEGAN_WITH = {
+    "dual": {"earlier_teacher": "teacher"},
+    "student": {"earlier_teacher": "dual", "earlier_student": "dual"},
+}
+
+
+def test_a_run_of_the_version_before_is_finished_too(
+    world: World, copy: RunDir, finished: tuple[RunDir, Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_before(copy)
+    monkeypatch.setattr(training, "Stepper", None)
+    before = everything(copy.path)
+    summary = compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1)
+    assert summary.stages == finished[1].stages
+    assert everything(copy.path) == before
+    assert copy.trained_teacher() == copy.training("dual") / "teacher"
+    assert evaluate(copy.path, rows=16).keys() == {"teacher", "student"}
+
+
+# Damage
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_damaged_stage_is_trained_anew_and_not_copied(
+    world: World, copy: RunDir, damage: Callable[[Path], None], name: str
+) -> None:
+    good = files(copy.student)
+    damage(copy.training("student") / "student" / name)
+    compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1)
+    assert {name: content for name, (_, content) in files(copy.student).items()} == {
+        name: content for name, (_, content) in good.items()
+    }
+    weights = copy.training("student") / "student" / "model.safetensors"
+    assert weights.read_bytes() == good["model.safetensors"][1]
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+@pytest.mark.parametrize("model", ["teacher/second_vocabulary.safetensors", "student/model.safetensors"])
+def test_a_stage_does_not_begin_with_what_is_damaged(
+    world: World, copy: RunDir, damage: Callable[[Path], None], model: str
+) -> None:
+    damage(copy.training("dual") / model)
+    shutil.rmtree(copy.training("student"))
+    is_read = model.startswith("student")  # the last stage reads no teacher
+    if is_read:
+        with pytest.raises(
+            StorageError, match=r"dual/student/model.*run the same `lilliput compress` again, or"
+        ):
+            training.train(copy, tiny(), "student", world.teacher)
+    training.train(copy, tiny(), "dual", world.teacher)
+    assert "words" in training.train(copy, tiny(), "student", world.teacher)
+    assert "words" in training.train(copy, tiny(), "student", world.teacher)
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+def test_a_damaged_student_is_refused_and_put_in_its_place_again(
+    world: World, copy: RunDir, damage: Callable[[Path], None]
+) -> None:
+    good = (copy.student / "model.safetensors").read_bytes()
+    damage(copy.student / "model.safetensors")
+    with pytest.raises(StorageError, match=r"model\.safetensors .*; run the same `lilliput compress` again"):
+        evaluate(copy.path)
+    compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1)
+    assert (copy.student / "model.safetensors").read_bytes() == good
+    evaluate(copy.path, rows=16)
+
+
+@pytest.mark.parametrize("name", ["shards/00000.npy", "words.txt", "counts.npy"])
+def test_a_flipped_byte_of_a_corpus_is_noticed_before_it_is_trained_on(
+    world: World, copy: RunDir, name: str
+) -> None:
+    flip(copy.corpus / name)
+    shutil.rmtree(copy.training("student"))
+    sentence = rf"{name} was altered.*; remove (\S+) and build the corpus again"
+    with pytest.raises(StorageError, match=sentence):
+        training.train(copy, tiny(), "student", world.teacher)
+    with pytest.raises(StorageError, match=sentence):
+        compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1)
+    shutil.rmtree(copy.corpus)
+    compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1)
+
+
+def test_a_kill_while_the_student_was_copied_is_mended(world: World, copy: RunDir) -> None:
+    good = (copy.student / "model.safetensors").read_bytes()
+    copy.summary.unlink()
+    cut(copy.student / "model.safetensors")
+    (copy.student / "tokenizer.json").unlink()
+    (copy.path / ".student.partial").mkdir()
+    compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1)
+    assert (copy.student / "model.safetensors").read_bytes() == good
+    assert not (copy.path / ".student.partial").exists()
+
+
+# What belongs to others
+
+
+@pytest.mark.parametrize("name", ["summary.json", "student/README.md", "student/config.json"])
+def test_files_of_others_are_not_replaced(world: World, tmp_path: Path, name: str) -> None:
+    precious = tmp_path / "run" / name
+    precious.parent.mkdir(parents=True)
+    precious.write_text('{"years": "of work"}')
+    with pytest.raises(StorageError, match=rf"did not write \({precious.name}\), .*choose another --out"):
+        compress(world.teacher, [str(world.text)], tmp_path / "run", tiny(), workers=1)
+    assert files(tmp_path / "run").keys() == {name}
+
+
+def test_a_finished_student_may_have_files_of_others_beside_it(world: World, copy: RunDir) -> None:
+    card = copy.student / "README.md"
+    card.write_text("my card")
+    compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1)
+    recipe = tiny().replace({"student.width": "8"})
+    with pytest.raises(StorageError, match=r"did not write \(README\.md\)"):
+        compress(world.teacher, [str(world.text)], copy.path, recipe, workers=1, overwrite=True)
+    assert card.read_text() == "my card"
+
+
+# Two at once
+
+
+def test_two_processes_do_not_work_on_one_run(world: World, copy: RunDir) -> None:
+    shutil.rmtree(copy.training("student"))
+    command = [sys.executable, "-m", "lilliput"]
+    options = ["--recipe", "tiny", "--out", str(copy.path)]
+    calls = [
+        [*command, "compress", world.teacher, "--corpus", str(world.text), *options],
+        [*command, "train", world.teacher, "--stage", "student", *options],
+        [
+            *command,
+            "build-corpus",
+            world.teacher,
+            "--corpus",
+            str(world.other_text),
+            "--overwrite",
+            *options[2:],
+        ],
+        [*command, "build-lexicon", world.teacher, "--overwrite", *options],
+    ]
+    before = everything(copy.path)
+    with copy.locked():
+        for_all = [subprocess.Popen(call, stderr=subprocess.PIPE, text=True) for call in calls]
+        said = [process.communicate()[1] for process in for_all]
+    assert [process.returncode for process in for_all] == [1] * 4
+    assert all(f"{copy.path} is in use by process {os.getpid()} on" in one for one in said), said
+    assert {**everything(copy.path), str(copy.path): None} == {**before, str(copy.path): None}
 
 
 # What is not the same

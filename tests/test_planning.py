@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,17 +30,18 @@ from lilliput.cost import BertShape
 from lilliput.errors import ConfigError, InputError
 from lilliput.lexicon import Lexicon
 from lilliput.models.teacher import load_teacher_config
-from lilliput.planning import gpus, plan as planning, probes
+from lilliput.planning import gpus, plan as planning, probes, scratch
 from lilliput.planning.estimate import StageEstimate, estimate_stage, render
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.gpus import GPUS, Gpu, find_gpu, gpu_pace
 from lilliput.planning.plan import expect, plan
-from lilliput.planning.probes import Pace, StageProbe, measure_preparation, measure_writing
+from lilliput.planning.probes import Pace, StageProbe, Stopwatch, measure_preparation, measure_writing
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
 from lilliput.step import Stepper
 
+STOPWATCH = Stopwatch(torch.device("cpu"))
 DOCS = (Path(__file__).parent.parent / "docs" / "how-to" / "plan.md").read_text(encoding="utf-8")
 
 
@@ -292,13 +294,16 @@ def test_a_long_step_is_extrapolated_from_a_shorter_one(
     probe = StageProbe(run, recipe, recipe.stage("student"), shape_of(world))
     asked = []
 
-    def step(self: StageProbe, stepper: Stepper, rows: int) -> float:
+    def step(self: StageProbe, stepper: Stepper, rows: int, watch: Stopwatch) -> float:
         asked.append(rows)
         return 0.05 + 0.05 * rows
 
     monkeypatch.setattr(StageProbe, "_median_step", step)
-    assert probe.pace().step_seconds == pytest.approx(0.05 + 0.05 * 256)
+    assert probe.pace(STOPWATCH).step_seconds == pytest.approx(0.05 + 0.05 * 256)
     assert asked == [1, measured]
+    asked.clear()
+    assert probe.pace(STOPWATCH, most_rows=5).step_seconds == pytest.approx(0.05 + 0.05 * 256)
+    assert asked == [1, 5], "as many as there is memory for"
 
 
 def test_a_probe_times_real_steps(world: World, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +318,7 @@ def test_a_probe_times_real_steps(world: World, run: RunDir, monkeypatch: pytest
     monkeypatch.setattr(Stepper, "step", remember)
     before = torch.get_rng_state()
     for stage in tiny().stages:
-        pace = StageProbe(run, tiny(), stage, shape_of(world)).pace()
+        pace = StageProbe(run, tiny(), stage, shape_of(world)).pace(STOPWATCH)
         assert 0 < pace.step_seconds < 30
         readers = {"teacher": {"teacher"}, "dual": {"teacher", "student"}, "student": {"student"}}
         assert pace.row_seconds.keys() == readers[stage.name]
@@ -321,9 +326,47 @@ def test_a_probe_times_real_steps(world: World, run: RunDir, monkeypatch: pytest
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_checkpoints_are_written_somewhere(tmp_path: Path) -> None:
-    assert 1e5 < measure_writing(tmp_path) < 1e12
+def test_a_trial_checkpoint_is_no_larger_than_the_runs_and_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def remember(folder: Path, *arguments: object) -> None:
+        save_checkpoint(folder, *arguments)
+        written.append(sum(path.stat().st_size for path in folder.rglob("*.safetensors")))
+
+    monkeypatch.setattr(probes, "save_checkpoint", remember)
+    (tmp_path / "trial" / "left by a kill").mkdir(parents=True)
+    assert 1e5 < measure_writing(tmp_path / "trial", 10**12) < 1e12
+    assert 1e3 < measure_writing(tmp_path / "trial", 100_000) < 1e12
+    assert 16_000_000 < written[0] < 16_001_000
+    assert 100_000 <= written[1] < 101_000
     assert not list(tmp_path.iterdir())
+
+
+def test_time_that_others_have_is_told_apart() -> None:
+    def work() -> None:
+        sum(range(1_000_000))
+
+    def wait() -> None:
+        time.sleep(0.2)
+
+    watch = Stopwatch(torch.device("cpu"))
+    assert watch.taken == 0
+    watch.time(wait, counted=False)
+    assert watch.taken == 0
+    worked = watch.time(work)
+    assert 0.005 < worked < 1
+    assert watch.time(wait) < 0.1
+    assert watch.taken > 0.2 / (0.2 + 10 * worked + 1)
+    on_gpu = Stopwatch(torch.device("cuda"))
+    assert on_gpu.time(wait) >= 0.2
+    assert on_gpu.taken == 0
+
+
+def test_what_others_take_makes_everything_longer() -> None:
+    stretched = PACE.stretched(2.0)
+    assert stretched == Pace(1.0, {"teacher": 0.02, "student": 0.002})
 
 
 # GPUs
@@ -361,7 +404,7 @@ def test_a_faster_gpu_takes_less_time(world: World, run: RunDir) -> None:
 
 def test_a_plan_of_a_text(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(planning.tempfile, "tempdir", None)
+    monkeypatch.setattr(scratch.tempfile, "tempdir", None)
     found = plan(world.teacher, [str(world.text)], tiny(), workers=1)
     assert found.text == TextSize(world.corpus.words, len(world.corpus.counts) - 2)
     assert [stage.name for stage in found.stages] == ["teacher", "dual", "student"]
@@ -401,7 +444,7 @@ def test_a_plan_of_a_shape_counts_the_words_of_a_text(
 def test_a_plan_refuses_what_a_run_would(world: World) -> None:
     with pytest.raises(ConfigError, match="larger than its teacher"):
         plan(world.teacher, 10**6, tiny().replace({"student.width": "64"}))
-    with pytest.raises(ConfigError, match="words must be positive, found 0"):
+    with pytest.raises(ConfigError, match=r"words must be a whole number from 1 to .*, found 0"):
         plan(world.teacher, 0, tiny())
 
 

@@ -222,7 +222,7 @@ def shared(world: World, tmp_path_factory: pytest.TempPathFactory, exact: None) 
         "another recipe": {"of": "student"},
         "a shard is missing": {"of": "student"},
         "a checkpoint is missing": {"of": "dual"},
-        "killed": {"of": "dual", "killed": [1, 6], "minutes": 0},
+        "killed": {"of": "dual", "killed": [1, 6], "minutes": 1e-9},
     }
     for name, trial in trials.items():
         recipe = trial.get("recipe") or RECIPES[trial.get("of", name)].to_dict()

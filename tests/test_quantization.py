@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from torch import nn
@@ -37,7 +37,6 @@ def weights(rows: int, columns: int, seed: int = 0) -> Matrix:
 # The law
 
 
-@settings(max_examples=40)
 @given(matrices(), st.sampled_from(GRIDS))
 def test_a_weight_comes_back_within_half_a_step(matrix: Matrix, grid: Grid) -> None:
     quantized = quantize(matrix, grid)
@@ -48,7 +47,6 @@ def test_a_weight_comes_back_within_half_a_step(matrix: Matrix, grid: Grid) -> N
     assert np.isfinite(quantized.scales).all()
 
 
-@settings(max_examples=40)
 @given(matrices(), st.sampled_from(GRIDS))
 def test_what_is_on_the_grid_stays(matrix: Matrix, grid: Grid) -> None:
     once = dequantize(quantize(matrix, grid))
@@ -160,7 +158,6 @@ def test_what_classifies_keeps_eight_bits() -> None:
 # Torch's twin
 
 
-@settings(max_examples=40)
 @given(matrices(), st.sampled_from(GRIDS))
 def test_torch_rounds_bit_for_bit_alike(matrix: Matrix, grid: Grid) -> None:
     ours = dequantize(quantize(matrix, grid))

@@ -64,5 +64,5 @@ def test_every_command_and_the_code_of_the_readme(
 def test_make_targets_of_the_readme_exist() -> None:
     makefile = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^make (\w+)", README, re.MULTILINE))
-    assert targets == {"demo", "test"}
+    assert targets == {"demo", "fuzz", "test"}
     assert targets <= set(re.findall(r"^(\w+):", makefile, re.MULTILINE))

@@ -1,16 +1,18 @@
 """Stages done once, and metrics that a resumed run goes on with."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from lilliput import run
-from lilliput.errors import StorageError
+from lilliput.errors import ConfigError, StorageError
 from lilliput.files import read_json
+from lilliput.folders import content
 from lilliput.run import MetricsLog, RunDir, StageDir
 
 FROM = {"size": 3, "teacher": {"layers": 6, "width": 96}, "names": ["a", "b"]}
@@ -161,10 +163,144 @@ def test_every_path_of_a_run_is_another_one_inside_it(tmp_path: Path) -> None:
     assert all(tmp_path in path.parents for path in paths)
 
 
+# What was saved
+
+
+def finished(path: Path) -> StageDir:
+    """Returns a finished stage with a file in it."""
+    stage = half_built(path, FROM, finished=True)
+    assert stage.is_whole()
+    return stage
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+def test_a_damaged_stage_is_made_anew(
+    tmp_path: Path, damage: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = finished(tmp_path / "stage")
+    damage(stage.path / "0.npy")
+    assert stage.is_finished()
+    assert not stage.is_whole()
+    with pytest.raises(StorageError, match=r"0\.npy .*; do this"):
+        stage.require_whole("do this")
+    assert files(stage.path) >= {"manifest.json"}, "asking removes nothing"
+    with run.console.capture() as said:
+        stage.begin()
+    assert "0.npy" in said.get()
+    assert "it is made anew" in said.get()
+    assert files(stage.path) == {"begun.json"}
+
+
+def test_a_manifest_of_the_version_before_still_opens(tmp_path: Path) -> None:
+    stage = finished(tmp_path / "stage")
+    manifest = read_json(stage.manifest_path)
+    del manifest["files"]
+    stage.manifest_path.write_text(json.dumps(manifest))
+    flip(stage.path / "0.npy")
+    assert stage.is_whole()
+    stage.require_whole("nothing to do")
+
+
+def test_what_only_building_needs_is_neither_recorded_nor_kept(tmp_path: Path) -> None:
+    stage = StageDir(tmp_path / "stage", FROM)
+    stage.begin()
+    (stage.path / "seeds").mkdir()
+    (stage.path / "seeds" / "0").write_text("")
+    assert stage.finish({})["files"] == {}
+    assert files(stage.path) == {"manifest.json"}
+
+
+def test_a_kill_right_after_the_manifest_leaves_nothing(tmp_path: Path) -> None:
+    stage = finished(tmp_path / "stage")
+    stage.begun_path.write_text(stage.manifest_path.read_text())
+    (stage.path / "checkpoints").mkdir()
+    assert stage.is_whole()
+    stage.tidy()
+    assert files(stage.path) == {"manifest.json", "0.npy"}
+    assert stage.leftovers() == []
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".git/HEAD", "inner/thesis.txt"])
+def test_overwriting_does_not_take_what_somebody_put_there_since(tmp_path: Path, name: str) -> None:
+    stage = finished(tmp_path / "stage")
+    (stage.path / name).parent.mkdir(exist_ok=True)
+    (stage.path / name).write_text("years of work")
+    other = StageDir(stage.path, FROM | {"size": 4})
+    with pytest.raises(StorageError, match=rf"did not write \({name}\), .*choose another --out, or move"):
+        other.begin()
+    assert (stage.path / name).read_text() == "years of work"
+    (stage.path / name).unlink()
+    other.begin()
+
+
+def test_what_kills_left_goes_when_the_stage_begins(tmp_path: Path) -> None:
+    stage = half_built(tmp_path / "stage", FROM, finished=False)
+    (stage.path / ".1.npy.123.partial").write_text("half")
+    (tmp_path / ".stage.123.removed").mkdir()
+    stage.begin()
+    assert files(tmp_path) == {"stage"}
+    assert files(stage.path) == {"begun.json", "0.npy"}
+
+
+# Teachers that were trained
+
+
+def trained(made: RunDir, name: str, earlier: str | None = None, finish: bool = True) -> None:
+    """Writes a stage that trained a teacher."""
+    before = {} if earlier is None else {"earlier_teacher": content(made.training(earlier), "teacher")}
+    stage = StageDir(made.training(name), {"name": name} | before)
+    stage.begin()
+    (stage.path / "teacher").mkdir()
+    (stage.path / "teacher" / "w").write_text(name)
+    if finish:
+        stage.finish({})
+
+
+def touch(folder: Path) -> None:
+    os.utime(folder, (2e9, 2e9))
+
+
+def test_the_last_teacher_is_the_one_that_none_began_with(tmp_path: Path) -> None:
+    made = RunDir(tmp_path)
+    assert made.trained_teacher() is None
+    trained(made, "b")
+    trained(made, "a", "b")
+    touch(made.training("b") / "teacher")
+    assert made.trained_teacher() == made.training("a") / "teacher"
+    trained(made, "c", "a", finish=False)
+    assert made.trained_teacher() == made.training("a") / "teacher", "the newest is not finished"
+
+
+def test_of_teachers_apart_that_of_the_recipe_counts_or_none(tmp_path: Path) -> None:
+    made = RunDir(tmp_path)
+    trained(made, "old")
+    trained(made, "new")
+    with pytest.raises(StorageError, match=r"of which none began with the other \(new, old\); remove"):
+        made.trained_teacher()
+    made.summary.write_text(json.dumps({"recipe": {"stages": [{"name": "old"}, {"name": "student"}]}}))
+    assert made.trained_teacher() == made.training("old") / "teacher"
+
+
+def test_a_damaged_teacher_is_refused(tmp_path: Path) -> None:
+    trained(RunDir(tmp_path), "a")
+    flip(tmp_path / "training" / "a" / "teacher" / "w")
+    with pytest.raises(StorageError, match=r"w was altered.*; run the same `lilliput compress` again, or"):
+        RunDir(tmp_path).trained_teacher()
+
+
 # Metrics
 
 
-@settings(max_examples=30, deadline=None)
 @given(last=st.integers(0, 12), step=st.integers(0, 14), cut=st.integers(0, 30))
 def test_rewinding_leaves_whole_lines_up_to_a_step(
     tmp_path_factory: pytest.TempPathFactory, last: int, step: int, cut: int
@@ -192,3 +328,8 @@ def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
 def test_metrics_of_numpy_are_refused_rather_than_written_wrongly(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="not JSON serializable"):
         MetricsLog(tmp_path / "metrics.jsonl").append({"step": np.int64(3)})
+
+
+def test_the_name_of_a_run_is_unicode(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not Unicode, which not all libraries take; rename the folder"):
+        RunDir(tmp_path / "run\udcff")

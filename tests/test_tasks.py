@@ -116,6 +116,108 @@ def test_quotes_of_a_tsv_that_quotes_nothing_are_text(write: Write) -> None:
     ]
 
 
+# Tags
+
+
+def conll(*sentences: str) -> str:
+    """Returns sentences of words with tags, word|tag, as CoNLL columns."""
+    return (
+        "\n\n".join("\n".join(item.replace("|", " ") for item in text.split()) for text in sentences) + "\n"
+    )
+
+
+IN_BIO = (
+    "new|B-city york|I-city city|I-city to|O boston|B-city rome|B-city",
+    "at|O 12|B-time 30|I-time",
+)
+NOTATIONS = {
+    "IOB1": ("new|I-city york|I-city city|I-city to|O boston|I-city rome|B-city", "at|O 12|I-time 30|I-time"),
+    "BIOES": (
+        "new|B-city york|I-city city|E-city to|O boston|S-city rome|S-city",
+        "at|O 12|B-time 30|E-time",
+    ),
+    "BILOU": (
+        "new|B-city york|I-city city|L-city to|O boston|U-city rome|U-city",
+        "at|O 12|B-time 30|L-time",
+    ),
+    "BMES": ("new|B-city york|M-city city|E-city to|O boston|S-city rome|S-city", "at|O 12|B-time 30|E-time"),
+}
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_other_notations_are_read_as_b_and_i(notation: str, write: Write) -> None:
+    path = write("x.conll", conll(*NOTATIONS[notation]))
+    data = load_task(train=path, dev=path)
+    same = load_task(train=write("y.conll", conll(*IN_BIO)), dev=path)
+    assert data.task.tags == ("O", "B-city", "B-time", "I-city", "I-time")
+    assert data.train == data.dev == same.train == same.dev
+    assert f"tags in {notation} read as B- and I-" in data.origin
+    assert "read as" not in same.origin
+
+
+def test_a_dev_set_is_read_by_the_notation_of_train(write: Write) -> None:
+    train = write("x.conll", conll("new|B-city york|E-city", "to|O rome|S-city"))
+    data = load_task(train=train, dev=write("dev.conll", conll("rome|S-city")))
+    assert data.dev.labels == Labels(tags=((data.task.tags.index("B-city"),),))
+
+
+@pytest.mark.parametrize("name", ["iob2", "conll2003"])
+def test_tags_that_break_their_notation_stay_as_they_are(name: str, write: Write) -> None:
+    path = write(f"{name}.conll", conll("in|O new|I-LOC york|I-LOC", "to|O rome|B-LOC", "to|O rome|B-LOC"))
+    data = load_task(name, train=path, dev=path)
+    assert rows_of(data)[0][1] == ("O", "I-LOC", "I-LOC")
+
+
+@pytest.mark.parametrize(
+    ("sentences", "tags"),
+    [
+        (["the|DET dog|NOUN runs|VERB"], ("O", "DET", "NOUN", "VERB")),
+        (["the|O mail|E-mail tram|S-Bahn"], ("O", "E-mail", "S-Bahn")),
+        (["the|O mail|B-E-mail x|I-E-mail tram|B-S-Bahn"], ("O", "B-E-mail", "B-S-Bahn", "I-E-mail")),
+        (["a|U-Bahn b|L-Theanin c|M-Klasse d|O"], ("O", "L-Theanin", "M-Klasse", "U-Bahn")),
+    ],
+    ids=["parts of speech", "names that look like letters", "such names behind B and I", "more such names"],
+)
+def test_plain_tags_and_names_stay_as_they_are(
+    sentences: list[str], tags: tuple[str, ...], write: Write
+) -> None:
+    path = write("x.conll", conll(*sentences))
+    data = load_task(train=path, dev=path)
+    assert data.task.tags == tags
+    assert rows_of(data)[0][1] == tuple(item.split("|")[1] for item in sentences[0].split())
+    assert data.task.metric == ("f1" if "B-E-mail" in tags else "accuracy")
+
+
+MIXED = {
+    "a plain tag": ("a|B-x b|I-x c|y", "'y' has no reading beside 'B-x', 'I-x'"),
+    "a name like E": ("a|B-x b|I-x c|E-mail", "'E-mail' has no reading beside 'B-x', 'I-x'"),
+    "a name like S": ("a|B-x b|I-x c|S-Bahn d|S-Bahn", "'S-Bahn' has no reading"),
+    "a name like I": ("a|NOUN b|VERB c|I-95", "'I-95' has no reading beside 'NOUN', 'VERB'"),
+    "two notations": ("a|B-x b|I-x c|E-x d|S-x e|L-x", "'L-x' has no reading beside 'B-x'"),
+    "no names": ("a|B b|I c|O", "'B', 'I' have no reading beside O"),
+    "small letters": ("a|b-x b|i-x c|O", "'b-x', 'i-x' have no reading"),
+    "other marks": ("a|B_x b|I_x c|O", "'B_x', 'I_x' have no reading"),
+    "letters behind": ("a|x-B b|x-I c|O", "'x-B', 'x-I' have no reading"),
+    "another outside": ("a|B-x b|I-x c|o", "'o' has no reading"),
+    "numbers": ("a|3 b|O", "has '3' for a tag .* where tags have names"),
+}
+
+
+@pytest.mark.parametrize("case", MIXED)
+def test_tags_without_one_reading_are_named(case: str, write: Write) -> None:
+    sentence, message = MIXED[case]
+    path = write("x.conll", conll(sentence))
+    with pytest.raises(InputError, match=message):
+        load_task(train=path, dev=path)
+
+
+@pytest.mark.parametrize("tags", ["['O', 'B-x']", '["O", "B-x"]', "[0, 1]"])
+def test_a_list_of_tags_written_as_text_is_named(tags: str, write: Write) -> None:
+    path = write("x.tsv", f"text\ttags\na b\t{tags}\n")
+    with pytest.raises(InputError, match=r"line 2 of .* a list that is written as text in column 'tags'"):
+        load_task(train=path, dev=path)
+
+
 # Kinds and columns
 
 
@@ -393,7 +495,11 @@ REFUSED = {
     "one tag": ("x.conll", "a O\nb O\n", r"no word of \S+ has a tag other than O"),
     "too few tags": ("x.csv", "text,tags\na b,O B-x\na b c,O O\n", r"line 3 of \S+ has 3 words but 2 tags"),
     "no tags": ("x.jsonl", '{"tokens":["a"],"tags":["B-x"]}\n{"tokens":["b"]}', r"line 2 of \S+ has no tags"),
-    "tags without B": ("x.conll", "a O\n\nb O\nc PER\n", r"line 4 of \S+ has 'PER' for a tag .*B-PER I-PER"),
+    "a tag without B": (
+        "x.conll",
+        "a B-LOC\nb I-LOC\n\nb O\nc PER\n",
+        r"line 5 of \S+ has 'PER' for a tag .*'PER' has no reading beside 'B-LOC', 'I-LOC'; .*B-PER",
+    ),
     "tags that are numbers": ("x.jsonl", '{"tokens":["a"],"tags":[3]}', r"line 1 of \S+ has 3 for a tag"),
     "empty word": ("x.jsonl", '{"tokens":["a"," "],"tags":["B-x","O"]}', r"word 2 in column 'tokens' is ' '"),
     "unknown format": ("x.txt", "a 0\n", r"x.txt is of no format .* ends in .jsonl, "),

@@ -179,7 +179,7 @@ def test_other_models_are_refused(world: World, copy: Path, config: dict[str, ob
 @pytest.mark.parametrize("content", ["{}", "not JSON", '{"model_type": "no-such-model"}'])
 def test_a_config_that_says_nothing_is_refused(copy: Path, content: str) -> None:
     (copy / "config.json").write_text(content)
-    with pytest.raises(ModelError, match="supported are"):
+    with pytest.raises(ModelError, match=r"supported are|damaged"):
         load_teacher_config(str(copy))
 
 
@@ -192,7 +192,7 @@ def test_missing_weights_are_refused(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     del weights["bert.encoder.layer.1.output.dense.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"lacks 1 weights, e.g. bert.encoder.layer.1.output.dense.weight"):
+    with pytest.raises(ModelError, match=r"lacks 1 weights, e.g. encoder.layer.1.output.dense.weight"):
         load_masked_lm(str(copy))
 
 

@@ -4,11 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from lilliput.errors import ModelError
@@ -83,7 +82,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Tokenizer
     )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.text(st.sampled_from("abcs, Thecats[]MASK中é\u2028\n"), max_size=30))
 @example("The cats sat, [MASK] naïve 中é abc xyz [unused0]")
 @example("")
@@ -137,9 +135,16 @@ def test_truncation_and_padding_of_the_file_are_left_out(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"\xff\xfe", r"vocab\.txt cannot be read .*utf-8"),
-        (b"", r"vocab\.txt lacks the special pieces \[PAD\], \[UNK\], \[CLS\], \[SEP\], \[MASK\]"),
-        (b"[PAD]\n[UNK]\n[CLS]\n[SE", r"vocab\.txt lacks the special pieces \[SEP\], \[MASK\], .*cut short"),
+        (b"\xff\xfe", r"vocab\.txt cannot be used .*utf-8"),
+        (
+            b"",
+            r"vocab\.txt cannot be used .it lacks the special pieces \[PAD\], \[UNK\], \[CLS\], \[SEP\], "
+            r"\[MASK\]",
+        ),
+        (
+            b"[PAD]\n[UNK]\n[CLS]\n[SE",
+            r"vocab\.txt cannot be used .it lacks the special pieces \[SEP\], \[MASK\], .*cut short",
+        ),
     ],
 )
 def test_a_damaged_vocab_txt_is_refused(tmp_path: Path, text: bytes, message: str) -> None:
@@ -149,15 +154,13 @@ def test_a_damaged_vocab_txt_is_refused(tmp_path: Path, text: bytes, message: st
 
 @pytest.mark.parametrize("config", ["{", "[]", "3", '{"do_lower_case": "yes"}', '{"strip_accents": 3}'])
 def test_damaged_settings_beside_vocab_txt_are_refused(tmp_path: Path, config: str) -> None:
-    with pytest.raises(
-        ModelError, match=r"tokenizer_config\.json is damaged .*supported are BERT tokenizers"
-    ):
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json is damaged .*fetch it again"):
         load_tokenizer(old_checkpoint(tmp_path, config=config))
 
 
 def test_a_damaged_tokenizer_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(ModelError, match=r"tokenizer\.json cannot be read .*supported are BERT tokenizers"):
+    with pytest.raises(ModelError, match=r"tokenizer\.json cannot be used .*supported are BERT tokenizers"):
         load_tokenizer(str(tmp_path))
 
 
@@ -167,28 +170,34 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_the_hub_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Tokenizer:
-        raise Exception(f"no {name}")  # bare, as the library does
+    def missing(name: str, **_: Any) -> str:
+        raise OSError(f"no {name}")
 
-    monkeypatch.setattr("lilliput.tokenizer.Tokenizer", SimpleNamespace(from_pretrained=missing))
-    with pytest.raises(ModelError, match=r"'bert/nowhere' is not a folder here .*\(no bert/nowhere\)"):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", missing)
+    with pytest.raises(ModelError, match=r"'bert/nowhere' is not a folder here, .*\(no bert/nowhere\)"):
         load_tokenizer("bert/nowhere")
+
+
+def test_a_vocabulary_on_the_hub_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = old_checkpoint(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: folder)
+    assert load_tokenizer("bert/somewhere").get_vocab() == VOCABULARY
 
 
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
-        ("normalizer", normalizers.NFKC(), "it has NFKC, BertPreTokenizer, WordPiece"),
-        ("normalizer", None, "it has NoneType, BertPreTokenizer, WordPiece"),
-        ("pre_tokenizer", pre_tokenizers.ByteLevel(), "it has BertNormalizer, ByteLevel, WordPiece"),
-        ("model", models.BPE(), "it has BertNormalizer, BertPreTokenizer, BPE"),
+        ("normalizer", normalizers.NFKC(), "its normalizer is 'NFKC', expected is BertNormalizer"),
+        ("normalizer", None, "its normalizer is None, expected"),
+        ("pre_tokenizer", pre_tokenizers.ByteLevel(), "its pre_tokenizer is 'ByteLevel', expected"),
+        ("model", models.BPE(), "its model is 'BPE', expected is WordPiece"),
     ],
 )
 def test_other_kinds_are_refused(tmp_path: Path, part: str, value: Any, message: str) -> None:
     tokenizer = bert_tokenizer()
     setattr(tokenizer, part, value)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ModelError, match=f"is not a BERT tokenizer .{message}"):
+    with pytest.raises(ModelError, match=message):
         load_tokenizer(str(tmp_path))
 
 
@@ -201,7 +210,7 @@ def test_a_tokenizer_without_a_special_piece_is_refused(tmp_path: Path, missing:
         pre_tokenizers.BertPreTokenizer(),
     )
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ModelError, match=rf"lacks the special pieces \[{missing[1:-1]}\];"):
+    with pytest.raises(ModelError, match=rf"lacks the special pieces \[{missing[1:-1]}\]"):
         load_tokenizer(str(tmp_path))
 
 
@@ -289,7 +298,6 @@ def test_a_piece_is_spelt_by_the_longest_pieces(piece: str, spelt: list[str]) ->
     assert found == [VOCABULARY[name] for name in spelt]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.text("abc", min_size=1, max_size=8))
 def test_a_word_is_spelt_as_wordpiece_cuts_it(word: str) -> None:
     other = bert_tokenizer()
@@ -297,7 +305,6 @@ def test_a_word_is_spelt_as_wordpiece_cuts_it(word: str) -> None:
     assert found == other.encode(word, add_special_tokens=False).ids
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.text("abcx#", min_size=1, max_size=5), min_size=1, max_size=8, unique=True), st.randoms())
 def test_spellings_stand_in_the_order_of_ids(pieces: list[str], random: Any) -> None:
     ids = list(range(len(pieces) + 3))

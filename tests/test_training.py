@@ -211,7 +211,7 @@ def save_or_die(folder, models, optimizer, position):
 
 training.save_checkpoint = save_or_die
 run, recipe, teacher = RunDir(Path(sys.argv[1])), Recipe.load(Path(sys.argv[2])), sys.argv[3]
-training.train(run, recipe, "dual", teacher, checkpoint_minutes=0)
+training.train(run, recipe, "dual", teacher, checkpoint_minutes=1e-9)
 """
 
 
@@ -349,7 +349,7 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(
 
     monkeypatch.setattr(training, "save_checkpoint", save_until_full)
     with pytest.raises(StorageError, match=r"cannot be written.*make room"):
-        train(run, recipe_of(), "dual", world.teacher, checkpoint_minutes=0)
+        train(run, recipe_of(), "dual", world.teacher, checkpoint_minutes=1e-9)
     monkeypatch.setattr(training, "save_checkpoint", save)
     train(run, recipe_of(), "dual", world.teacher)
     assert_same(run, whole)
@@ -413,7 +413,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_serves(
 ) -> None:
     signal_at(5, signal.SIGTERM)
     with pytest.raises(Interrupted):
-        train(run, recipe_of(), "dual", world.teacher, checkpoint_minutes=0)
+        train(run, recipe_of(), "dual", world.teacher, checkpoint_minutes=1e-9)
     newest = run.training("dual") / "checkpoints" / "step-00000005"
     (newest / "weights.safetensors").write_bytes(b"no weights")
     signal_at(-1, signal.SIGTERM)

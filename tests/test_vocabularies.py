@@ -103,7 +103,7 @@ def test_table_has_a_line_per_size_and_one_for_the_teacher(reports: tuple[Vocabu
 def test_sizes_that_mean_nothing_are_refused(
     world: tuple[Corpus, Tokenizer], sizes: list[int], width: int, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="sizes and width must be positive numbers, found sizes"):
+    with pytest.raises(ConfigError, match=r"no sizes|must be a whole number from 1 to"):
         vocabulary(*world, sizes, tmp_path / "out", width)
 
 
@@ -133,12 +133,17 @@ def alter(path: Path) -> None:
     path.write_text('[{"size": 3}]')
 
 
+def flip(path: Path) -> None:
+    path.write_text(path.read_text().replace('"width": 120', '"width": 121'))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (cut, "vocabulary.json is damaged .*remove its folder"),
-        (alter, "no reports of this.*remove its folder"),
+        (alter, "is damaged .*remove its folder"),
         (Path.unlink, "cannot be read"),
+        (flip, "vocabulary.json was altered.*remove its folder to make it again"),
     ],
 )
 def test_damaged_reports_are_refused(

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +20,8 @@ from transformers import (
 )
 
 import lilliput
+import web_hostile
+import web_pieces
 from conftest import stir, teacher_tokenizer
 from lilliput.inference.lines import as_text
 from lilliput.models.student import save_student
@@ -107,15 +110,20 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for text, second in texts
         ]
         place.with_suffix(".json").write_text(json.dumps(cases))
+    web_hostile.write_graphs(folder / "graphs")
     return folder
 
 
 def run_node(script: str, bundles: Path) -> None:
     """Runs tests written for Node.js and shows what they print when one fails."""
     command = [str(NODE), "--test", "--test-reporter=spec", f"tests/{script}"]
-    folders = {"LILLIPUT_BUNDLES": str(bundles), "LILLIPUT_DIST": str(bundles / "dist")}
+    folders = {
+        "LILLIPUT_BUNDLES": str(bundles),
+        "LILLIPUT_DIST": str(bundles / "dist"),
+        "LILLIPUT_PIECES": str(bundles / "pieces.json"),
+    }
     result = subprocess.run(
-        command, cwd=WEB, env=os.environ | folders, check=False, capture_output=True, text=True, timeout=300
+        command, cwd=WEB, env=os.environ | folders, check=False, capture_output=True, text=True, timeout=600
     )
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
     assert "skipped 0" in result.stdout
@@ -125,11 +133,25 @@ def test_answers_are_those_of_python(bundles: Path) -> None:
     run_node("model.test.mjs", bundles)
 
 
+def test_words_and_pieces_are_those_of_python(tmp_path: Path) -> None:
+    cases = {"cases": web_pieces.cases(24, 250), "characters": web_pieces.characters()}
+    (tmp_path / "pieces.json").write_text(json.dumps(cases))
+    run_node("pieces.test.mjs", tmp_path)
+
+
 def test_what_is_refused(bundles: Path) -> None:
     run_node("bundle.test.mjs", bundles)
 
 
+def test_the_page_lets_through_the_operators_that_python_does() -> None:
+    graph_size = pytest.importorskip("lilliput.inference.graph_size")
+    listed = re.search(r"OPERATORS = new Set\(\[(.*?)\]\)", (WEB / "src" / "graph.js").read_text(), re.DOTALL)
+    assert listed
+    assert set(re.findall(r'"(\w+)"', listed[1])) == set(graph_size._RULES)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_the_page_in_a_browser(bundles: Path) -> None:
+@pytest.mark.parametrize("script", ["page.test.mjs", "hostile.test.mjs", "servers.test.mjs"])
+def test_the_page_in_a_browser(bundles: Path, script: str) -> None:
     subprocess.run([str(NODE), "build.mjs", str(bundles / "dist")], cwd=WEB, check=True)
-    run_node("page.test.mjs", bundles)
+    run_node(script, bundles)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from lilliput import words
@@ -55,7 +55,6 @@ def test_words_are_those_of_the_tokenizer(options: dict[str, Any]) -> None:
     tokenizer = make_tokenizer(**options)
     splitter = WordSplitter(json.dumps(json.loads(tokenizer.normalizer.__getstate__())))
 
-    @settings(max_examples=120, deadline=None)
     @given(st.text(CHARACTERS, max_size=40))
     @example("a\U0001d16d\x01\U0001d165 a\u0323\u0301 a\u0301\u0323")
     @example("[MASK] [CLS] ΑΣ İstanbul 中文ab \x1c a\x1cb")
@@ -74,7 +73,6 @@ def test_every_character_between_letters_is_split_as_the_tokenizer_does(options:
     assert split_words(splitter, text) == library_words(tokenizer, text)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(st.sampled_from("aB ,é中\u0301\x01"), max_size=200), st.integers(1, 30))
 def test_slices_change_nothing(text: str, size: int) -> None:
     splitter = WordSplitter(make_tokenizer().normalizer.__getstate__().decode())
@@ -83,7 +81,6 @@ def test_slices_change_nothing(text: str, size: int) -> None:
         assert split_words(splitter, text) == library_words(make_tokenizer(), text)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.text(st.sampled_from("中文–。éかx\u0301"), min_size=30, max_size=90))
 def test_long_stretches_without_spaces_are_split_as_the_tokenizer_does(text: str) -> None:
     splitter = WordSplitter(make_tokenizer().normalizer.__getstate__().decode())

@@ -1,7 +1,9 @@
 """Work of several processes: neither a killed worker nor a killed parent leaves anything hanging."""
 
+import math
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from lilliput import workers
-from lilliput.errors import LilliputError
+from lilliput.errors import ConfigError, LilliputError
 
 
 def die_unless_first(*_: Any) -> int:
@@ -25,6 +27,51 @@ def test_a_killed_worker_is_said_without_a_hang() -> None:
     said = r"a worker process .* was killed.*run the same command again"
     with workers.Workers(2) as shared, pytest.raises(LilliputError, match=said):
         list(shared.in_order(die_unless_first, iter([(1,), (2,), (3,)])))
+
+
+def first_block(block: bytes) -> int:
+    """Works on a block, or is killed at it where that is in a worker."""
+    return die_unless_first() + len(block)
+
+
+def test_a_worker_killed_at_a_large_block_is_said_without_a_hang() -> None:
+    # With ProcessPoolExecutor of Python 3.11 a thread waited for ever to write the next block.
+    program = (
+        "import test_workers\nif __name__ == '__main__':\n    test_workers.share(bytes(8 << 20), times=30)\n"
+    )
+    places = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": places},
+    )
+    assert done.returncode == 1
+    assert re.search(r"a worker process .* was killed.*run the same command again", done.stderr)
+
+
+def share(block: bytes, times: int) -> None:
+    with workers.Workers(3) as shared:
+        list(shared.in_order(first_block, ((block,) for _ in range(times))))
+
+
+def test_an_error_of_a_worker_is_raised_with_its_traceback() -> None:
+    with workers.Workers(2) as shared, pytest.raises(ZeroDivisionError) as raised:
+        list(shared.in_order(divide, iter([(0,), (1,), (1,)])))
+    assert "In a worker process" in "".join(raised.value.__notes__)
+
+
+def divide(number: int) -> float:
+    time.sleep(0.01)
+    return 1 / number
+
+
+@pytest.mark.parametrize("count", [0, -1, 10_000, 2.5, math.nan, "2"])
+def test_a_number_of_workers_has_bounds(count: Any) -> None:
+    with pytest.raises(ConfigError, match="workers must be a whole number from 1 to 512"):
+        workers.Workers(count)
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 /**
- * Copies the page, onnxruntime's plain WebAssembly build and the tokenizer into dist/, and writes what they weigh.
+ * Copies the page, onnxruntime's plain WebAssembly build into dist/, and writes what they weigh.
  *
  *     node build.mjs [another folder, which is emptied]
  */
@@ -15,7 +15,6 @@ const LIBRARIES = [
   "onnxruntime-web/dist/ort.wasm.min.mjs",
   "onnxruntime-web/dist/ort-wasm-simd-threaded.mjs",
   "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
-  "@huggingface/tokenizers/dist/tokenizers.min.mjs",
 ];
 
 await rm(DIST, { recursive: true, force: true });

@@ -4,24 +4,27 @@ import gc
 import sys
 from pathlib import Path
 
+from lilliput.ending import ended
+
 
 def main() -> None:
     """Runs the command line."""
+    sys.exit(ended(_command))
+
+
+def _command() -> int | None:
     options = run_options(sys.argv[1:])
     if options is None:
-        from lilliput.cli import main as run_command
+        from lilliput.cli import run_command
 
         run_command()
-        return
-    try:
-        gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of the start
-        from lilliput.inference.lines import run
+        return None
+    gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of the start
+    from lilliput.inference.lines import run
 
-        gc.freeze()
-        gc.enable()
-        sys.exit(run(*options))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    gc.freeze()
+    gc.enable()
+    return run(*options)
 
 
 def run_options(arguments: list[str]) -> tuple[Path, int | None, bool] | None:
@@ -33,7 +36,9 @@ def run_options(arguments: list[str]) -> tuple[Path, int | None, bool] | None:
     match [argument for argument in arguments if argument != "--json"]:
         case ["run", folder]:
             top = None
-        case ["run", folder, "--top", number] | ["run", "--top", number, folder] if number.isdecimal():
+        case ["run", folder, "--top", number] | ["run", "--top", number, folder] if (
+            number.isascii() and number.isdecimal() and len(number) < 10
+        ):
             top = int(number)
         case _:
             return None

@@ -1,8 +1,7 @@
 """Stage 9: a model of a run -> a bundle: exported, scored by its own file, with its card and signature."""
 
 import dataclasses
-import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,18 +11,31 @@ from lilliput.export import program
 from lilliput.export.export import Exported, export
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
-from lilliput.files import read_json, read_json_lines
-from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
+from lilliput.files import digest_folder
+from lilliput.finetuning.results import (
+    PREDICTIONS,
+    Finetuned,
+    examples_from,
+    labels_named,
+    read_predictions,
+    read_results,
+)
+from lilliput.finetuning.words import TextWord, text_labels, text_words
+from lilliput.folders import not_ours, replacing, strangers
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.card import Card, CardScore
-from lilliput.inference.format import PROGRAM, finish
+from lilliput.inference.format import PROGRAM, files_of, finish
+from lilliput.locks import beside, locked
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import load_task_model
 from lilliput.models.teacher import load_masked_lm
-from lilliput.run import RunDir
-from lilliput.settings import build
-from lilliput.tasks.metrics import score
-from lilliput.tasks.task import Examples, Task, Text, spelled
+from lilliput.run import FINETUNE_AGAIN, MANIFEST, RunDir, StageDir, read_manifest
+from lilliput.rundir import read_summary
+from lilliput.stored import as_stored
+from lilliput.tasks.metrics import by_given_words, first_of, first_tags, of_all, score
+from lilliput.tasks.tagged import bio_labels, bio_tags, bio_task
+from lilliput.tasks.task import Examples, Labels, Task, spelled
+from lilliput.tokenizer import load_tokenizer
 
 _UNKNOWN = "not recorded"
 _LIMITS = (
@@ -87,24 +99,29 @@ def bundle(
     run, folder = RunDir(Path(model)), _checkpoint(Path(model), task)
     results: Finetuned | None = None
     if (folder / PREDICTIONS).exists():
-        results = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
+        results = read_results(folder)
     tuned_for = None if results is None else results.quantization
     stored = quantization or tuned_for or "int8"
     if executorch:
         program.check(stored)
     settings: dict[str, Any] = {"quantization": stored, "kind": kind, "tuned_for": tuned_for}
-    exported = export(folder, out, **settings)
-    (out / PROGRAM).unlink(missing_ok=True)  # of an earlier export
-    parity = export_program(folder, out, **settings) if executorch else None
-    first = _card(folder, out.name, run, results, program.version() if executorch else None, licence)
-    files = finish(out, first)  # a bundle that can be opened, and so be scored
     found, on_phones = dict[str, float](), dict[str, float]()
-    if results is not None and kind is None:
-        found = _scores(load(out), folder, results.task)
-        if executorch:
-            on_phones = _scores(ProgramBundle(out), folder, results.task)
-        shown = _shown(found, results.task.name) + _shown(on_phones, results.task.name, f", {PROGRAM}")
-        files = finish(out, dataclasses.replace(first, scores=shown))
+    with locked(beside(out), out):
+        check_ours(out)
+        with replacing(out) as new:
+            exported = export(folder, new, **settings)
+            parity = export_program(folder, new, **settings) if executorch else None
+            version = program.version() if executorch else None
+            first = _card(folder, out.name, run, results, version, licence)
+            files = finish(new, first)  # a bundle that can be opened, and so be scored
+            if results is not None and kind is None:
+                found = _scores(load(new), folder, results.task)
+                if executorch:
+                    on_phones = _scores(ProgramBundle(new), folder, results.task)
+                shown = _shown(found, results.task.name) + _shown(
+                    on_phones, results.task.name, f", {PROGRAM}"
+                )
+                files = finish(new, dataclasses.replace(first, scores=shown))
     before = {} if results is None else results.scores[results.best_seed]
     return Bundled(exported, files, found, before, tuned_for, parity, on_phones)
 
@@ -119,12 +136,25 @@ def _checkpoint(model: Path, task: str | None) -> Path:
         raise StorageError(
             f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"
         )
+    if task is None and folder == run.student:
+        run.require_student()
+    elif any((folder / name).exists() for name in (PREDICTIONS, "task.json")):
+        StageDir(folder, {}).require_whole(FINETUNE_AGAIN)
     return folder
+
+
+def check_ours(out: Path) -> None:
+    """Raises StorageError where a folder holds files that are not named by a bundle's manifest in it."""
+    if out.exists() and not out.is_dir():
+        raise StorageError(f"{out} is a file; choose another --out")
+    if out.is_dir() and (others := strangers(out, files_of(out))):
+        raise not_ours(out, others)
 
 
 def _shown(scores: dict[str, float], task: str, file: str = "") -> tuple[CardScore, ...]:
     """Returns scores as a card shows them."""
-    return tuple(CardScore(name, round(value, 4), f"{task} dev{file}") for name, value in scores.items())
+    shown = of_all(scores).items()
+    return tuple(CardScore(name, round(value, 4), f"{task} dev{file}") for name, value in shown)
 
 
 def _card(
@@ -136,8 +166,8 @@ def _card(
     licence: str,
 ) -> Card:
     """Returns the card with what the run recorded, without scores."""
-    source = RunDir(Path(results.encoder).parent) if results is not None else run
-    summary: Mapping[str, Any] = read_json(source.summary) if source.summary.exists() else {}
+    source = run if results is None else _run_of(folder, results)
+    summary: Mapping[str, Any] = read_summary(source.summary) if source.summary.exists() else {}
     teacher, recipe = summary.get("teacher", _UNKNOWN), summary.get("recipe", {}).get("name", _UNKNOWN)
     model = load_masked_lm(str(folder))[0] if results is None else load_task_model(folder)[0]
     counts = {"model": parameter_count(model)}
@@ -161,46 +191,66 @@ def _card(
     )
 
 
+def _run_of(folder: Path, results: Finetuned) -> RunDir:
+    """Returns the run whose student was fine-tuned, if that is still there, else one that holds nothing."""
+    encoder = Path(results.encoder)
+    made_from = read_manifest(folder / MANIFEST)["made_from"]
+    if encoder.is_dir() and made_from.get("encoder") == digest_folder(encoder):
+        return RunDir(encoder.parent)
+    return RunDir(folder / _UNKNOWN)
+
+
 def _corpus(run: RunDir, summary: Mapping[str, Any]) -> str:
     """Returns what the run's student has read."""
     manifest = run.corpus / "manifest.json"
     if not (manifest.exists() and summary):
         return _UNKNOWN
-    inputs = read_json(manifest)["made_from"]["inputs"]
-    names = [source.get("file") or source.get("data_set") for source in inputs]
+    inputs = read_manifest(manifest)["made_from"].get("inputs")
+    sources: tuple[dict[str, Any], ...] = as_stored(tuple[dict[str, Any], ...], inputs, manifest)
+    names = [str(source.get("file") or source.get("data_set")) for source in sources]
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
     return f"{shown}: {summary['words']:,} words read in training"
 
 
 def _scores(opened: Bundle, folder: Path, task: Task) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to the dev examples that its model was scored on."""
-    lines = read_json_lines(folder / PREDICTIONS)
-    texts = tuple(line["text"] if isinstance(line["text"], str) else tuple(line["text"]) for line in lines)
-    pairs = tuple(line["pair"] for line in lines) if task.pairs else ()
-    gold = labels_named(task, (line["gold"] for line in lines))
-    return scores_of(opened, task, Examples(texts, pairs, gold))
+    return scores_of(opened, task, examples_from(task, read_predictions(folder, task)))
 
 
 def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float]:
-    """Returns the metrics of a bundle's answers to labelled examples of its task."""
+    """Returns the metrics of a bundle's answers to labelled examples of its task, as a user types them."""
     assert examples.labels is not None
     texts = [spelled(text) for text in examples.texts]
-    given = zip(texts, examples.pairs, strict=True) if task.pairs else texts
-    answers = opened.stream(given)
-    said = [_named(task, answer, text) for answer, text in zip(answers, examples.texts, strict=True)]
-    return score(task, examples.labels, labels_named(task, said))
+    answers = opened.stream(zip(texts, examples.pairs, strict=True) if task.pairs else texts)
+    if not task.tags:
+        return score(task, examples.labels, labels_named(task, (_named(task, answer) for answer in answers)))
+    words = text_words(examples.texts, load_tokenizer(str(opened.folder)), opened.config.positions)
+    given = [[word.given for word in row] for row in words]
+    found = [(_named(task, one), _tags(one, row)) for one, row in zip(answers, words, strict=True)]
+    learnt, labels = bio_task(task), bio_labels(task, examples.labels)
+    assert labels is not None
+
+    def said(rows: Iterable[Sequence[str]]) -> Labels:
+        own = dataclasses.replace(task, tags=opened.config.tags)
+        named = ({**one, "tags": bio_tags(own, row)} for (one, _), row in zip(found, rows, strict=True))
+        return labels_named(learnt, named)
+
+    gold, of_text = text_labels(learnt, labels, given), said(row for _, row in found)
+    scores = score(learnt, gold, of_text, given)
+    of_given = by_given_words(
+        learnt, first_tags(gold, given), said(map(first_of, (row for _, row in found), given))
+    )
+    return scores | {name: value for name, value in of_given.items() if name in scores}
 
 
-def _named(task: Task, answer: Any, given: Text) -> dict[str, Any]:
-    """Returns an answer as `finetune.named` has it; tags are those of the given words."""
-    found: dict[str, Any] = {}
+def _named(task: Task, answer: Any) -> dict[str, Any]:
+    """Returns the class or the score of an answer as `results.named` has it."""
     if task.kind == "regression":
-        found["label"] = answer.value
-    elif task.classes:
-        found["label"] = (answer.classification if task.tags else answer).label
-    if task.tags:
-        by_start = {word.start: word.tag for word in answer.words}
-        starts = itertools.accumulate((len(word) + 1 for word in given), initial=0)
-        # A word that was cut off, or of which nothing is left, has no tag.
-        found["tags"] = [by_start.get(start, "O") for start, _ in zip(starts, given, strict=False)]
-    return found
+        return {"label": answer.value}
+    return {"label": (answer.classification if task.tags else answer).label} if task.classes else {}
+
+
+def _tags(answer: Any, words: Sequence[TextWord]) -> list[str]:
+    """Returns the tag of each word of a text; those that were cut off are outside."""
+    by_start = {word.start: word.tag for word in answer.words}
+    return [by_start.get(word.start, "O") for word in words]

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lilliput.errors import printable
 from lilliput.files import writing
 
 if TYPE_CHECKING:
@@ -29,9 +30,17 @@ def tidy(panels: Iterable["Axes"]) -> None:
 
 
 def save_figure(figure: "Figure", out: Path, name: str) -> None:
-    """Writes a figure as `name`.svg and `name`.png into a folder; equal figures give an equal SVG."""
+    """Writes a figure as `name`.svg and `name`.png into a folder; equal figures give an equal SVG.
+
+    Names in it stand as they are: `$` begins no formula.
+    """
     import matplotlib as mpl
 
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
+    named = [text for legend in legends if legend for text in legend.get_texts()]
+    for text in (*named, *(axes.title for axes in figure.axes)):
+        text.set_parse_math(False)
+        text.set_text("\n".join(map(printable, text.get_text().split("\n"))))
     with mpl.rc_context({"svg.hashsalt": "lilliput"}), writing(out / f"{name}.svg") as file:
         figure.savefig(file, format="svg", metadata={"Date": None})
     with writing(out / f"{name}.png") as file:

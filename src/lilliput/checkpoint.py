@@ -6,23 +6,37 @@ It appears under its name only when everything in it is on disk; the digests of 
 """
 
 import dataclasses
+import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lilliput.errors import StorageError
-from lilliput.files import digest_file, read_json, write_json, writing
+from lilliput.files import digest_file, digest_value, not_written, sync, write_json, writing
+from lilliput.settings import require
+from lilliput.stored import intact, stored
 
 _KEPT = 2
 """Checkpoints kept: the newest and, should that one be damaged later, the one before."""
 _TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What safetensors calls the types of numbers that models and optimisers have."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,26 @@ class Position:
     """Words read."""
     seconds: float = 0.0
     """Time spent, over all interruptions."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            require(value >= 0, f"{name} must not be negative, found {value}")
+
+
+@dataclass(frozen=True)
+class _State:
+    """What `state.json` holds."""
+
+    position: Position
+    optimizer: dict[str, Any]
+    digests: dict[str, str]
+    """Of the files of tensors."""
+    digest: str = ""
+    """Of all else in here."""
+
+
+def _digest(state: _State) -> str:
+    return digest_value(dataclasses.asdict(state) | {"digest": ""})
 
 
 def save_checkpoint(
@@ -49,17 +83,22 @@ def save_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)
     tensors, rest = _flatten(optimizer.state_dict())
     try:
-        for name, content in zip(_TENSOR_FILES, (_contiguous(models.state_dict()), tensors), strict=True):
+        for name, content in zip(_TENSOR_FILES, (models.state_dict(), tensors), strict=True):
             with writing(partial / name) as file:
-                file.write(save(content))
+                write_tensors(file, content)
         digests = {name: digest_file(partial / name) for name in _TENSOR_FILES}
-        state = {"position": dataclasses.asdict(position), "optimizer": rest, "digests": digests}
-        write_json(partial / "state.json", state)
+        state = _State(position, rest, digests)
+        state = dataclasses.replace(state, digest=_digest(state))
+        write_json(partial / "state.json", dataclasses.asdict(state))
     except StorageError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(path, ignore_errors=True)
-    partial.rename(path)
+    try:
+        partial.rename(path)
+        sync(folder)
+    except OSError as error:
+        raise not_written(path, error) from error
     for old in checkpoints(folder)[:-_KEPT]:
         shutil.rmtree(old)
 
@@ -82,27 +121,38 @@ def load_checkpoint(folder: Path, models: nn.Module, optimizer: torch.optim.Opti
     remedy = f"remove {path} to go on from " + (
         "the checkpoint before it" if len(found) > 1 else "the beginning"
     )
-    state = read_json(path / "state.json")
-    for name, digest in state["digests"].items():
-        if name not in _TENSOR_FILES or not (path / name).is_file() or digest_file(path / name) != digest:
+    state: _State = stored(_State, path / "state.json", remedy)
+    if state.digest not in ("", _digest(state)):  # earlier versions wrote none
+        raise StorageError(f"{path / 'state.json'} is altered; {remedy}")
+    for name in _TENSOR_FILES:
+        if not (path / name).is_file() or digest_file(path / name) != state.digests.get(name):
             raise StorageError(f"{path / name} is missing, cut short or altered; {remedy}")
-    try:
+    with intact(path, remedy, "does not fit the models of this stage"):
         weights, tensors = (load_file(path / name) for name in _TENSOR_FILES)
         models.load_state_dict(weights)
-        optimizer.load_state_dict(_unflatten(tensors, state["optimizer"], optimizer.param_groups))
-    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
-        raise StorageError(f"{path} does not fit the models of this stage ({error}); {remedy}") from error
-    return Position(**state["position"])
+        optimizer.load_state_dict(_unflatten(tensors, state.optimizer, optimizer.param_groups))
+    return state.position
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns tensors as safetensors stores them: tied ones as copies of their own."""
-    seen: set[int] = set()
-    stored = {}
-    for name, tensor in tensors.items():
-        stored[name] = tensor.clone() if tensor.data_ptr() in seen else tensor.contiguous()
-        seen.add(tensor.data_ptr())
-    return stored
+def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors as safetensors stores them, one after the other, tied ones each by itself.
+
+    The library's own `save` holds two copies of everything in memory, `save_file` one.
+    """
+    header, end = {}, 0
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    for name, tensor in ordered:
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for _, tensor in ordered:
+        file.write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -111,7 +161,7 @@ def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for index, values in state["state"].items():
         for name, value in values.items():
             if isinstance(value, Tensor):
-                tensors[f"{index}.{name}"] = value.contiguous()
+                tensors[f"{index}.{name}"] = value
             else:
                 rest[f"{index}.{name}"] = value
     numbers = [

@@ -6,6 +6,7 @@ table (Markdown and JSON) and, for a person to read, the examples on which a mod
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,25 @@ from scipy.stats import pearsonr
 
 from lilliput.differences import write_differences
 from lilliput.errors import StorageError
-from lilliput.files import read_json, read_json_lines, write_json, writing
+from lilliput.files import write_json, writing
 from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
-from lilliput.finetuning.results import PREDICTIONS, Finetuned, labels_named
+from lilliput.finetuning.results import (
+    PREDICTIONS,
+    Finetuned,
+    bio_lines,
+    is_one_example,
+    is_same,
+    labels_named,
+    read_predictions,
+    read_results,
+)
+from lilliput.folders import check_report, clear_removed
+from lilliput.locks import beside, locked
+from lilliput.models.pretrained import longest_input
 from lilliput.models.task_model import load_task_model
-from lilliput.run import RunDir
-from lilliput.settings import build
-from lilliput.tasks.metrics import confusion
+from lilliput.run import FINETUNE_AGAIN, RunDir, StageDir
+from lilliput.tasks.metrics import GIVEN_WORDS, confusion, of_all
+from lilliput.tasks.tagged import bio_task
 from lilliput.tasks.task import Examples, Task
 
 _COMPARED = ("gold", "predicted")
@@ -89,13 +102,14 @@ class _Model:
     """A fine-tuned folder, read."""
 
     run: Path
+    name: str
     folder: Path
     results: Finetuned
     lines: tuple[dict[str, Any], ...]
 
     @property
     def task(self) -> Task:
-        return self.results.task
+        return bio_task(self.results.task)
 
 
 def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> Comparison:
@@ -109,27 +123,55 @@ def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> 
     Raises:
         StorageError: If a run holds no fine-tuned model, or dev sets of one task differ.
     """
+    with locked(beside(out), out):
+        return _compare(runs, out, teacher)
+
+
+def _compare(runs: Sequence[Path], out: Path, teacher: Path | None) -> Comparison:
+    """Compares, under the lock of the folder to write."""
+    check_report(out, "comparison.json", {"teacher", "entries"}, ["comparison.md", "differences"])
     every = list(dict.fromkeys([*([teacher] if teacher else []), *runs]))
-    models = [model for run in every for model in _models(run)]
+    names = _names(every)
+    models = [model for run in every for model in _models(run, names[run])]
     of_teacher = {model.task.name: model for model in models if model.run == teacher}
     latency = _milliseconds(models)
     entries = []
     for model, milliseconds in zip(models, latency, strict=True):
         theirs = of_teacher.get(model.task.name)
         if theirs is not None and theirs is not model:
-            place = out / "differences" / f"{model.run.name}-{model.task.name}.md"
-            write_differences(
-                place, model.task, (model.run.name, model.lines), (theirs.run.name, theirs.lines)
-            )
+            _require_same_task(model, theirs)
         entries.append(_entry(model, theirs, milliseconds))
-    found = Comparison(teacher.name if teacher else None, tuple(entries))
+        StageDir(model.folder, {}).require_whole(FINETUNE_AGAIN)
+        if theirs is not None and theirs is not model:
+            place = out / "differences" / f"{names[model.run]}-{model.task.name}.md".replace("/", "-")
+            write_differences(place, model.task, (model.name, model.lines), (theirs.name, theirs.lines))
+    for report in ("comparison.json", "comparison.md"):
+        clear_removed(out / report)
+    found = Comparison(names[teacher] if teacher else None, tuple(entries))
     write_json(out / "comparison.json", dataclasses.asdict(found))
     with writing(out / "comparison.md") as file:
-        file.write(markdown(found).encode())
+        file.write(markdown(found).encode(errors="backslashreplace"))
     return found
 
 
-def _models(run: Path) -> list[_Model]:
+def _names(runs: Sequence[Path]) -> dict[Path, str]:
+    """Returns what each run is called: the name of its folder or, if others have it, its path."""
+    named = Counter(run.absolute().name for run in runs)
+    return {run: name if named[name := run.absolute().name] == 1 else str(run) for run in runs}
+
+
+def _require_same_task(model: _Model, teacher: _Model) -> None:
+    """Raises StorageError where two models of one name learnt different tasks."""
+    for what in ("kind", "pairs", "classes", "tags"):
+        mine, theirs = getattr(model.task, what), getattr(teacher.task, what)
+        if set(mine) != set(theirs) if isinstance(mine, tuple) else mine != theirs:
+            raise StorageError(
+                f"{model.folder} and {teacher.folder} were fine-tuned for different tasks of the same name "
+                f"({what} {mine!r} and {theirs!r}); fine-tune both on the same data"
+            )
+
+
+def _models(run: Path, name: str) -> list[_Model]:
     folders = RunDir(run).finetuned_models()
     if not folders:
         raise StorageError(
@@ -137,8 +179,9 @@ def _models(run: Path) -> list[_Model]:
         )
     models = []
     for folder in folders:
-        results: Finetuned = build(Finetuned, read_json(folder / "manifest.json")["results"], "")
-        models.append(_Model(run, folder, results, tuple(read_json_lines(folder / PREDICTIONS))))
+        results = read_results(folder)
+        lines = bio_lines(results.task, read_predictions(folder, results.task))
+        models.append(_Model(run, name, folder, results, tuple(lines)))
     return models
 
 
@@ -146,12 +189,12 @@ def _entry(model: _Model, teacher: _Model | None, milliseconds: float) -> Entry:
     results, metric = model.results, model.task.metric
     files = [file for file in model.folder.iterdir() if file.name != PREDICTIONS]
     return Entry(
-        run=model.run.name,
+        run=model.name,
         task=model.task.name,
         metric=metric,
         scores={name: (mean, results.deviation[name]) for name, mean in results.mean.items()},
         seeds=len(results.scores),
-        retention=None if teacher is None else results.mean[metric] / teacher.results.mean[metric],
+        retention=None if teacher is None else _retention(results, teacher.results),
         agreement=None if teacher is None else _agreement(model, teacher),
         parameters=results.parameters,
         weight_bytes=results.weight_bytes,
@@ -165,9 +208,21 @@ def _entry(model: _Model, teacher: _Model | None, milliseconds: float) -> Entry:
     )
 
 
+def _retention(ours: Finetuned, theirs: Finetuned) -> float | None:
+    """Returns a score as a share of the teacher's; None where that is 0.
+
+    Where an earlier version scored one of them, that has its score by given words alone.
+    """
+    name = ours.task.metric.removesuffix(GIVEN_WORDS)
+    both = [one.mean for one in (ours, theirs)]
+    if not all(name in scores for scores in both):
+        both = [{name: scores.get(f"{name}{GIVEN_WORDS}", scores.get(name, 0.0))} for scores in both]
+    return both[0][name] / both[1][name] if both[1][name] else None
+
+
 def _agreement(model: _Model, teacher: _Model) -> float:
     for mine, theirs in zip(model.lines, teacher.lines, strict=False):
-        if len(model.lines) != len(teacher.lines) or mine["text"] != theirs["text"]:
+        if len(model.lines) != len(teacher.lines) or not is_one_example(mine, theirs):
             raise StorageError(
                 f"{model.folder} and {teacher.folder} were scored on other dev sets; fine-tune both on "
                 "the same data"
@@ -175,10 +230,7 @@ def _agreement(model: _Model, teacher: _Model) -> float:
     if model.task.kind == "regression":
         ours, others = ([line["predicted"]["label"] for line in one.lines] for one in (model, teacher))
         return float(pearsonr(ours, others).statistic)
-    same: list[bool] = [
-        mine["predicted"] == theirs["predicted"]
-        for mine, theirs in zip(model.lines, teacher.lines, strict=True)
-    ]
+    same = [is_same(mine, theirs) for mine, theirs in zip(model.lines, teacher.lines, strict=True)]
     return sum(same) / len(same)
 
 
@@ -194,7 +246,7 @@ def _milliseconds(models: Sequence[_Model]) -> list[float]:
         text = middle["text"] if isinstance(middle["text"], str) else tuple(middle["text"])
         examples = Examples((text,), (middle["pair"],) if "pair" in middle else ())
         tokenizer = task_tokenizer(str(model.folder))
-        encoded = encode(examples, task, tokenizer, network.config.max_position_embeddings)
+        encoded = encode(examples, task, tokenizer, longest_input(network.config))
         loaded.append((network.train(False), make_batch(encoded, encoded.slots.offsets[:1]).inputs))
     seconds: list[list[float]] = [[] for _ in loaded]
     with torch.inference_mode():
@@ -260,7 +312,7 @@ def _cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
     ]
     rows = []
     for entry in found.entries:
-        scores = {name: _score(*pair, entry.seeds) for name, pair in entry.scores.items()}
+        scores = {name: _score(*pair, entry.seeds) for name, pair in of_all(entry.scores).items()}
         others = ", ".join(f"{name} {value}" for name, value in scores.items() if name != entry.metric)
         rows.append(
             [entry.run, entry.task, entry.metric, scores[entry.metric], others]

@@ -1,7 +1,8 @@
 """The main job: from a teacher and a corpus to a student, stage by stage, each done once."""
 
+import contextlib
 import dataclasses
-import shutil
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,24 +11,30 @@ from typing import Any
 from transformers.utils.hub import cached_file
 
 from lilliput.benchmark.memory import peak_memory
-from lilliput.config import LexiconConfig, Recipe
-from lilliput.corpus import build_corpus
-from lilliput.errors import ConfigError, StorageError
+from lilliput.config import LexiconConfig, Recipe, minutes_between
+from lilliput.corpus import Corpus, build_corpus, is_built as corpus_is_built
+from lilliput.errors import ConfigError, StorageError, bounded
 from lilliput.evaluation import Quality, evaluate_masked_lm, evaluation_source
 from lilliput.files import digest_value, write_json
-from lilliput.lexicon import Lexicon, build_lexicon
+from lilliput.folders import clear_removed
+from lilliput.lexicon import Lexicon, build_lexicon, is_built as lexicon_is_built
+from lilliput.locks import beside, locked
 from lilliput.models.student import load_student, parameter_count
 from lilliput.models.teacher import Teacher, load_masked_lm, load_teacher_config
-from lilliput.planning.estimate import Estimate, render as render_estimate
-from lilliput.planning.plan import expect
+from lilliput.placing import check_ours, has_student, place_student
+from lilliput.planning.estimate import Estimate
+from lilliput.planning.expectation import announce
 from lilliput.processes import launch
 from lilliput.progress import console
 from lilliput.rows import cut_rows
 from lilliput.run import RunDir, StageDir
-from lilliput.stages import Data, check_student
-from lilliput.summary import Summary, stage_line
+from lilliput.rundir import read_summary
+from lilliput.stages import Data, check_student, stage_inputs
+from lilliput.summary import Summary, is_summary, stage_line
 from lilliput.tokenizer import load_tokenizer
 from lilliput.training import train
+
+_MOST_ROWS = 10_000_000
 
 
 def compress(
@@ -62,25 +69,76 @@ def compress(
         InputError: If teacher, corpus or recipe cannot be used.
         StorageError: If `out` holds something else or cannot be written.
     """
-    started, processes = time.monotonic(), launch()
+    started, processes, minutes = time.monotonic(), launch(), minutes_between(checkpoint_minutes)
     run = RunDir(out)
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
+    done = processes.on_main(_finished, run, recipe, teacher, corpus, held_out, text_column)
+    if done is not None:
+        console.print(f"{run.path} is finished, from the same inputs", highlight=False, markup=False)
+        return Summary(**done)
 
     def prepared() -> str:
         lexicon = prepare(teacher, corpus, run, recipe, held_out=held_out, **reading)
         return lexicon.report.describe(recipe.student.width)
 
-    console.print(processes.on_main(prepared), highlight=False)
-    estimate = expect(run, recipe, teacher, checkpoint_minutes) if processes.count == 1 else None
-    if estimate is not None:
-        console.print(render_estimate(estimate))
-    stages = {}
-    for stage in recipe.stages:
-        stages[stage.name] = train(
-            run, recipe, stage.name, teacher, overwrite=overwrite, checkpoint_minutes=checkpoint_minutes
-        )
-        console.print(stage_line(stage.name, stages[stage.name]), highlight=False)
-    return Summary(**processes.on_main(_finish, run, recipe, teacher, stages, started, estimate))
+    with contextlib.ExitStack() as held:
+        with processes.together():
+            if processes.is_main:
+                held.enter_context(run.locked())
+                clear_removed(run.summary)
+                clear_removed(run.student)
+        console.print(processes.on_main(prepared), highlight=False)
+        estimate = announce(run, recipe, teacher, minutes) if processes.count == 1 else None
+        stages = {}
+        for stage in recipe.stages:
+            stages[stage.name] = train(
+                run, recipe, stage.name, teacher, overwrite=overwrite, checkpoint_minutes=minutes
+            )
+            console.print(stage_line(stage.name, stages[stage.name]), highlight=False)
+        return Summary(**processes.on_main(_finish, run, recipe, teacher, stages, started, estimate))
+
+
+def _finished(
+    run: RunDir,
+    recipe: Recipe,
+    teacher: str,
+    corpus: Sequence[str],
+    held_out: Sequence[str],
+    text_column: str,
+) -> dict[str, Any] | None:
+    """Returns the summary of a run that is finished and whole, from the same inputs; else None.
+
+    Writes nothing. What costs least is looked at first.
+    """
+    folders = [run.corpus, run.lexicon, *(run.training(stage.name) for stage in recipe.stages)]
+    folders += [run.held_out(part) for part in ("corpus", "lexicon") if held_out]
+    parts = [StageDir(folder, {}) for folder in folders]
+    if any(part.leftovers() or not part.manifest_path.exists() for part in parts):
+        return None
+    if bool(held_out) != run.held_out("lexicon").exists() or not is_summary(run.summary):
+        return None
+    done = read_summary(run.summary)
+    fields = {field.name for field in dataclasses.fields(Summary)}
+    if not fields - {"student_files"} <= done.keys() <= fields:  # of another version
+        return None
+    if (done["recipe"], done["teacher"]) != (json.loads(json.dumps(recipe.to_dict())), teacher):
+        return None
+    stages = (
+        StageDir(run.training(one.name), stage_inputs(run, recipe, one, teacher)) for one in recipe.stages
+    )
+    if not (all(stage.is_whole(overwrite=True) for stage in stages) and has_student(run, recipe)):
+        return None
+    tokenizer = load_tokenizer(teacher)
+    texts = [(corpus, run.corpus, run.lexicon, recipe.lexicon)]
+    if held_out:
+        given = LexiconConfig(tokenizer=str(run.lexicon / "tokenizer"))
+        texts.append((held_out, run.held_out("corpus"), run.held_out("lexicon"), given))
+    is_same = all(
+        corpus_is_built(sources, tokenizer, words, text_column)
+        and lexicon_is_built(Corpus.open(words), tokenizer, config, lexicon)
+        for sources, words, lexicon, config in texts
+    )
+    return done if is_same else None
 
 
 def prepare(
@@ -106,6 +164,7 @@ def prepare(
         )
     tokenizer = load_tokenizer(teacher)
     check_student(recipe, load_teacher_config(teacher))
+    check_ours(run)
     _check_held_out(run, bool(held_out), overwrite)
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
     words = build_corpus(corpus, tokenizer, run.corpus, **reading)
@@ -151,16 +210,12 @@ def evaluate(
     Raises:
         StorageError: If the run has no finished student.
     """
-    run = RunDir(out)
+    run, rows = RunDir(out), bounded("--rows", rows, 1, _MOST_ROWS)
+    run.require_student()
     student = load_student(run.student)
     length = student.config.max_position_embeddings
     if text:
-        folder = run.evaluation(digest_value([*text, text_column]))
-        trained_on = Lexicon.open(run.lexicon)
-        tokenizer = trained_on.teacher_tokenizer()
-        words = build_corpus(text, tokenizer, folder / "corpus", text_column=text_column, overwrite=True)
-        given = LexiconConfig(tokenizer=str(trained_on.tokenizer_folder))
-        lexicon = build_lexicon(words, tokenizer, given, folder / "lexicon", overwrite=True)
+        words, lexicon = _indexed(run, text, text_column)
         held_out, _ = cut_rows(words, lexicon, length, hold_out=False)
     else:
         data = Data.open(run, length, length)
@@ -174,10 +229,24 @@ def evaluate(
             rows=rows,
         )
     )
-    write_json(
-        run.path / "evaluation.json", {name: dataclasses.asdict(quality) for name, quality in found.items()}
-    )
+    place = run.path / "evaluation.json"
+    with locked(beside(place), place, wait=True):
+        clear_removed(place)
+        write_json(place, {name: dataclasses.asdict(quality) for name, quality in found.items()})
     return found
+
+
+def _indexed(run: RunDir, text: Sequence[str], text_column: str) -> tuple[Corpus, Lexicon]:
+    """Returns the corpus and the lexicon of a text to evaluate on, kept beside the run."""
+    folder = run.evaluation(
+        digest_value([*text, text_column])
+    )  # a place: what it holds is known by its digests
+    trained_on = Lexicon.open(run.lexicon)
+    tokenizer = trained_on.teacher_tokenizer()
+    given = LexiconConfig(tokenizer=str(trained_on.tokenizer_folder))
+    with locked(beside(folder), folder, wait=True):
+        words = build_corpus(text, tokenizer, folder / "corpus", text_column=text_column, overwrite=True)
+        return words, build_lexicon(words, tokenizer, given, folder / "lexicon", overwrite=True)
 
 
 def _finish(
@@ -189,14 +258,7 @@ def _finish(
     estimate: Estimate | None,
 ) -> dict[str, Any]:
     """Puts the student in its place, and writes and returns the fields of the summary."""
-    last = [stage.name for stage in recipe.stages if stage.objectives.trains_student][-1]
-    try:
-        shutil.copytree(run.training(last) / "student", run.student, dirs_exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"the student cannot be copied to {run.student}: {error}; make room, then run the same command "
-            "again"
-        ) from error
+    files = place_student(run, recipe)
     checkpoint = Path(str(cached_file(teacher, "config.json"))).parent
     model, _ = load_masked_lm(teacher)
     summary = Summary(
@@ -213,6 +275,7 @@ def _finish(
         total_seconds=time.monotonic() - started,
         memory_bytes=peak_memory(),
         estimate=None if estimate is None else dataclasses.asdict(estimate),
+        student_files=files,
     )
     write_json(run.summary, dataclasses.asdict(summary))
     return dataclasses.asdict(summary)

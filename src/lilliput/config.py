@@ -5,47 +5,53 @@ JSON is written. Unknown keys and wrong types are refused with the nearest known
 """
 
 import dataclasses
-import json
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from lilliput.errors import ConfigError, nearest
-from lilliput.settings import assign, build, require
+from lilliput.errors import ConfigError, bounded, nearest
+from lilliput.files import parse_json
+from lilliput.names import folder_name
+from lilliput.settings import Within, assign, build, check_bounds, require
+
+LEAST_PIECES, MOST_PIECES = 100, 1_000_000
+"""Of a student's vocabulary."""
+MOST_WIDTH, MOST_WORDS, MOST_MINUTES = 16_384, 10**15, 10.0 * 365 * 24 * 60
+_WEIGHT, _RATE = Within(0.0, 1e6), Within(0.0, 10.0, (0.0,))
+_PIECES_AT_ONCE = 1 << 24
 
 
 @dataclass(frozen=True)
 class LexiconConfig:
     """How the student's vocabulary comes about."""
 
-    size: int = 4928
+    size: Annotated[int, Within(LEAST_PIECES, MOST_PIECES)] = 4928
     """Pieces in the student's vocabulary, special pieces included."""
     tokenizer: str | None = None
     """A tokenizer folder or hub name to take instead of learning one; `size` is then ignored."""
 
     def __post_init__(self) -> None:
-        require(self.size >= 100, f"lexicon.size must be at least 100, found {self.size}")
+        check_bounds(self, "lexicon.")
 
 
 @dataclass(frozen=True)
 class StudentConfig:
     """The student's shape. Everything else (activation, tied head) is plain BERT."""
 
-    layers: int = 6
+    layers: Annotated[int, Within(1, 256)] = 6
     """Encoder layers."""
-    width: int = 120
+    width: Annotated[int, Within(1, MOST_WIDTH)] = 120
     """Hidden size."""
-    heads: int = 12
+    heads: Annotated[int, Within(1, 1024)] = 12
     """Attention heads; must divide `width`."""
-    feed_forward: int = 480
+    feed_forward: Annotated[int, Within(1, 131_072)] = 480
     """Inner size of the feed-forward blocks."""
-    positions: int = 128
+    positions: Annotated[int, Within(8, 65_536)] = 128
     """Longest input in pieces, special pieces included."""
 
     def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "feed_forward", "positions"):
-            require(getattr(self, name) > 0, f"student.{name} must be positive, found {getattr(self, name)}")
+        check_bounds(self, "student.")
         require(
             self.width % self.heads == 0,
             f"student.width must be divisible by student.heads, found width {self.width} and {self.heads} "
@@ -72,22 +78,23 @@ class ObjectiveWeights:
     A model that no objective reaches is not trained: without `teacher_masked_lm` the teacher stays as it is.
     """
 
-    teacher_masked_lm: float = 0.0
+    teacher_masked_lm: Annotated[float, _WEIGHT] = 0.0
     """Masked LM of the teacher on mixed segmentations, one softmax per vocabulary."""
-    student_masked_lm: float = 0.0
+    student_masked_lm: Annotated[float, _WEIGHT] = 0.0
     """Masked LM of the student."""
-    projection_down: float = 0.0
+    projection_down: Annotated[float, _WEIGHT] = 0.0
     """Squared distance between the student's variables and the teacher's, projected down."""
-    projection_up: float = 0.0
+    projection_up: Annotated[float, _WEIGHT] = 0.0
     """Squared distance between the teacher's variables and the student's, projected up."""
-    soft_labels: float = 0.0
+    soft_labels: Annotated[float, _WEIGHT] = 0.0
     """Cross-entropy of the student to the teacher's distribution, on words both models segment alike."""
 
     def __post_init__(self) -> None:
-        weights = dataclasses.asdict(self)
-        for name, weight in weights.items():
-            require(weight >= 0, f"objectives.{name} must not be negative, found {weight}")
-        require(any(weights.values()), "every objective of a stage has weight 0; give at least one a weight")
+        check_bounds(self, "objectives.")
+        require(
+            any(dataclasses.asdict(self).values()),
+            "every objective of a stage has weight 0; give at least one a weight",
+        )
 
     @property
     def trains_teacher(self) -> bool:
@@ -119,26 +126,29 @@ class ObjectiveWeights:
 class BatchConfig:
     """What one step reads."""
 
-    rows: int = 64
+    rows: Annotated[int, Within(1, 1_000_000)] = 64
     """Sequences per step, over all accumulated parts and processes."""
-    length: int = 128
+    length: Annotated[int, Within(8, 65_536)] = 128
     """Pieces per sequence, special pieces included."""
-    masked: float = 0.15
+    masked: Annotated[float, Within(0.0, 1.0, (0.0, 1.0))] = 0.15
     """Share of the words that are masked, whole."""
-    mixing: float = 0.5
+    mixing: Annotated[float, Within(0.0, 1.0)] = 0.5
     """Probability that the teacher reads a word in the student's segmentation (the paper's p_dt)."""
-    accumulation: int = 1
+    accumulation: Annotated[int, Within(1, 1_000_000)] = 1
     """Parts into which a step's rows are split to save memory; the loss stays the same."""
 
     def __post_init__(self) -> None:
-        require(self.rows > 0 and self.accumulation > 0, "batch.rows and batch.accumulation must be positive")
+        check_bounds(self, "batch.")
         require(
             self.rows % self.accumulation == 0,
             f"batch.accumulation must divide batch.rows, found {self.accumulation} and {self.rows}",
         )
-        require(self.length >= 8, f"batch.length must be at least 8, found {self.length}")
-        require(0 < self.masked < 1, f"batch.masked must lie between 0 and 1, found {self.masked}")
-        require(0 <= self.mixing <= 1, f"batch.mixing must lie between 0 and 1, found {self.mixing}")
+        at_once = self.rows // self.accumulation * self.length
+        require(
+            at_once <= _PIECES_AT_ONCE,
+            f"batch.rows of batch.length make {at_once:,} pieces at once, {_PIECES_AT_ONCE:,} are the most; "
+            "lower one of them or raise batch.accumulation",
+        )
 
 
 @dataclass(frozen=True)
@@ -149,29 +159,21 @@ class OptimizerConfig:
     """AdamW of torch, or LAMB or Muon of pytorch-optimizer. Muon makes the steps of the layers' matrices
     orthogonal (Jordan et al. 2024), as large as AdamW's at the same rate (Liu et al. 2025); embeddings and
     vectors stay with AdamW."""
-    student_rate: float = 2e-3
+    student_rate: Annotated[float, _RATE] = 2e-3
     """Peak learning rate of the student and of the shared projections."""
-    teacher_rate: float = 2e-4
+    teacher_rate: Annotated[float, _RATE] = 2e-4
     """Peak learning rate of the teacher."""
-    warm_up: float = 0.05
+    warm_up: Annotated[float, Within(0.0, 1.0, (1.0,))] = 0.05
     """Share of the stage over which the rate climbs from 0; afterwards it falls linearly to 0."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, Within(0.0, 100.0)] = 0.01
     """Decoupled decay of matrices; vectors are not decayed."""
-    beta2: float = 0.98
+    beta2: Annotated[float, Within(0.0, 1.0, (1.0,))] = 0.98
     """Decay of the second moment."""
-    clip: float = 1.0
+    clip: Annotated[float, Within(0.0, 1e6, (0.0,))] = 1.0
     """Largest norm of each model's gradient."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.warm_up < 1, f"optimizer.warm_up must lie in [0, 1), found {self.warm_up}")
-        require(0 <= self.beta2 < 1, f"optimizer.beta2 must lie in [0, 1), found {self.beta2}")
-        require(
-            self.weight_decay >= 0, f"optimizer.weight_decay must not be negative, found {self.weight_decay}"
-        )
-        for name in ("student_rate", "teacher_rate", "clip"):
-            require(
-                getattr(self, name) > 0, f"optimizer.{name} must be positive, found {getattr(self, name)}"
-            )
+        check_bounds(self, "optimizer.")
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class StageConfig:
 
     name: str
     """Its name in the run's directory and on the command line."""
-    share: float
+    share: Annotated[float, Within(0.0, 1.0, (0.0,))]
     """Its share of the recipe's budget."""
     objectives: ObjectiveWeights
     """What is minimised."""
@@ -190,17 +192,19 @@ class StageConfig:
     """How gradients become steps."""
 
     def __post_init__(self) -> None:
-        require(self.name.isidentifier(), f"a stage's name must be a plain word, found '{self.name}'")
-        require(0 < self.share <= 1, f"share of stage '{self.name}' must lie in (0, 1], found {self.share}")
+        named = self.name.isidentifier() and len(self.name.encode()) <= 100
+        require(named, f"a stage's name must be a plain word of at most 100 bytes, found '{self.name[:100]}'")
+        folder_name(self.name, "a stage's name", "give it another one in the recipe")
+        check_bounds(self, f"stage '{self.name}': ")
 
 
 @dataclass(frozen=True)
 class Budget:
     """How long all training stages last together: words or minutes, exactly one of them."""
 
-    words: int | None = None
+    words: Annotated[int | None, Within(1, MOST_WORDS)] = None
     """Words read, counted once per step however many models read them."""
-    minutes: float | None = None
+    minutes: Annotated[float | None, Within(0.0, MOST_MINUTES, (0.0,))] = None
     """Minutes of training, evaluation and checkpoints included, corpus and lexicon not."""
 
     def __post_init__(self) -> None:
@@ -208,7 +212,13 @@ class Budget:
             (self.words is None) != (self.minutes is None),
             "a budget is either budget.words or budget.minutes",
         )
-        require((self.words or self.minutes or 0) > 0, "a budget must be positive")
+        check_bounds(self, "budget.")
+
+
+def minutes_between(checkpoints: float) -> float:
+    """Returns the minutes between checkpoints as a number; raises ConfigError where they are none."""
+    minutes: float = bounded("minutes between checkpoints", checkpoints, 0.0, MOST_MINUTES, 0.0)
+    return minutes
 
 
 @dataclass(frozen=True)
@@ -227,10 +237,11 @@ class Recipe:
     """The student's shape."""
     start: StartConfig = field(default_factory=StartConfig)
     """First weights."""
-    seed: int = 0
+    seed: Annotated[int, Within(0, 2**63 - 1)] = 0
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         names = [stage.name for stage in self.stages]
         require(bool(names), "a recipe needs at least one stage")
         require(len(set(names)) == len(names), f"two stages share a name: {', '.join(names)}")
@@ -268,10 +279,10 @@ class Recipe:
         """Reads a recipe from a .toml or .json file."""
         try:
             text = path.read_text(encoding="utf-8")
-            values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+            values = tomllib.loads(text) if path.suffix == ".toml" else parse_json(text)
         except OSError as error:
             raise ConfigError(f"recipe file {path} cannot be read: {error.strerror}") from error
-        except (ValueError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"recipe file {path} is not valid {path.suffix[1:] or 'JSON'}: {error}"
             ) from error

@@ -9,8 +9,6 @@ goes on. The machines of a `cluster` read the text themselves, each its units of
 import functools
 import itertools
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,7 +22,8 @@ from tokenizers import Tokenizer
 from lilliput import progress
 from lilliput.cluster import Cluster, joined
 from lilliput.errors import InputError, StorageError
-from lilliput.files import read_json, writing
+from lilliput.files import writing
+from lilliput.folders import damage
 from lilliput.parts import (
     END,
     FIRST_WORD,
@@ -37,17 +36,32 @@ from lilliput.parts import (
     write_parts,
     write_shard,
 )
-from lilliput.run import StageDir
+from lilliput.run import StageDir, read_manifest
 from lilliput.sources import Reader, Source, describe, find_sources, pinned
+from lilliput.stored import as_stored, intact, stored_array
+from lilliput.tokenizer import marks
 from lilliput.words import to_arrow, to_numpy
-from lilliput.workers import Workers
+from lilliput.workers import Workers, worker_count
 
 __all__ = ["END", "FIRST_WORD", "START", "Corpus", "build_corpus"]
 
 _SHARDS_AT_MOST = 256
 """Each mapped shard keeps a file open, and a process may often open no more than 1,024."""
 
+_TABLES = ("words.txt", "counts.npy")
+
 _Ids = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class _Results:
+    """What the manifest of a corpus says of it."""
+
+    words: int
+    documents: int
+    word_types: int
+    files: dict[str, int]
+    """Bytes of each file."""
 
 
 @dataclass(frozen=True)
@@ -62,34 +76,46 @@ class Corpus:
     """Documents in the stream."""
 
     @classmethod
-    def open(cls, path: Path) -> "Corpus":
-        """Returns the corpus in a directory; raises StorageError if missing, unfinished or cut short."""
+    def open(cls, path: Path, *, whole: bool = False) -> "Corpus":
+        """Returns the corpus in a directory; raises StorageError if missing, unfinished or damaged.
+
+        Args:
+            path: The directory.
+            whole: Whether all bytes are compared with what was recorded, which takes two seconds a gigabyte;
+                otherwise the sizes of the files are, and the bytes of the words and their counts.
+        """
         stage = StageDir(path, {})
         if not stage.manifest_path.exists():
             state = "is not finished" if stage.begun_path.exists() else "does not exist"
             raise StorageError(f"the corpus {path} {state}; run the command that builds it (again)")
-        results = stage.results()
-        for name, size in results["files"].items():
+        results: _Results = stage.read(_Results)
+        for name, size in results.files.items():
             found = (path / name).stat().st_size if (path / name).is_file() else None
             if found != size:
                 state = "is missing" if found is None else f"has {found:,} bytes instead of {size:,}"
                 raise StorageError(f"{path / name} {state}; remove {path} and build the corpus again")
-        return cls(path, results["words"], results["documents"])
+        files = stage.files() or {}
+        read = files if whole else {name: files[name] for name in _TABLES if name in files}
+        if (fault := damage(path, read)) is not None:
+            raise StorageError(f"{fault}; remove {path} and build the corpus again")
+        return cls(path, results.words, results.documents)
 
     @functools.cached_property
     def counts(self) -> npt.NDArray[np.int64]:
         """How often each word id stands in the stream, [types]."""
-        counts: npt.NDArray[np.int64] = np.load(self.path / "counts.npy")
-        return counts
+        return stored_array(self.path / "counts.npy", "int64", (None,), mode=None)
 
     @functools.cached_property
     def shards(self) -> tuple[_Ids, ...]:
         """The stream: memory-mapped arrays of word ids, each document whole and followed by END."""
-        return tuple(np.load(path, mmap_mode="r") for path in sorted((self.path / "shards").glob("*.npy")))
+        paths = sorted((self.path / "shards").glob("*.npy"))
+        remedy = f"remove {self.path} and build the corpus again"
+        return tuple(stored_array(path, "uint32", (None,), remedy) for path in paths)
 
     def word_types(self) -> list[str]:
         """Returns the words by their id; those of END and START are "[SEP]" and "[CLS]"."""
-        return (self.path / "words.txt").read_bytes().decode().split("\n")[:-1]
+        with intact(self.path / "words.txt"):
+            return (self.path / "words.txt").read_bytes().decode().split("\n")[:-1]
 
 
 def build_corpus(
@@ -124,47 +150,65 @@ def build_corpus(
         LaunchError: The cluster failed; what was built before it is kept.
     """
     found = find_sources(sources)
-    sharing: AbstractContextManager[Workers | Cluster] = Workers(workers or os.cpu_count() or 1)
+    sharing: AbstractContextManager[Workers | Cluster] = Workers(worker_count(workers))
     if ray is not None:  # its machines have other working directories
         out = out.absolute()
         found = [source.absolute() if isinstance(source, Path) else source for source in found]
         sharing = joined(ray, workers, [source for source in found if isinstance(source, Path)], out)
     with sharing as shared:
-        return _build(found, tokenizer, out, text_column, shared, overwrite)
+        stage, pinned_sources = _stage(found, tokenizer, out, text_column, shared)
+        if not stage.is_finished(overwrite):
+            with stage.locked():
+                if not stage.is_finished(overwrite):  # by a process that held the lock before
+                    _build(stage, Reader(pinned_sources, text_column), shared)
+    stage.tidy()
+    return Corpus.open(out, whole=True)
 
 
-def _build(
-    sources: Sequence[Source],
-    tokenizer: Tokenizer,
-    out: Path,
-    text_column: str,
-    workers: Workers | Cluster,
-    overwrite: bool,
-) -> Corpus:
+def is_built(sources: Sequence[str], tokenizer: Tokenizer, out: Path, text_column: str) -> bool:
+    """Returns whether `out` holds the finished corpus of some sources; writes nothing."""
+    stage, _ = _stage(find_sources(sources), tokenizer, out, text_column, Workers(1))
+    return stage.is_whole(overwrite=True)
+
+
+def _stage(
+    sources: Sequence[Source], tokenizer: Tokenizer, out: Path, text_column: str, workers: Workers | Cluster
+) -> tuple[StageDir, list[Source]]:
+    """Returns the directory of a corpus with what determines it, and the sources as they are to be read."""
     words = {
-        "normalizer": _settings(tokenizer.normalizer),
+        "normalizer": _settings(tokenizer.normalizer) | _marks(tokenizer),
         "pre_tokenizer": _settings(tokenizer.pre_tokenizer),
     }
     stage = StageDir(out, {})
     recorded = [path for path in (stage.manifest_path, stage.begun_path) if path.exists()]
-    inputs = read_json(recorded[0])["made_from"].get("inputs", []) if recorded else []
+    inputs: Any = ()
+    if recorded:
+        made_before = read_manifest(recorded[0])["made_from"]
+        inputs = as_stored(tuple[dict[str, Any], ...], made_before.get("inputs", []), recorded[0])
     found = [pinned(source, inputs) for source in sources]
     apart = isinstance(workers, Cluster)
     described = workers.in_order(describe, zip(found, strict=True)) if apart else map(describe, found)
-    made_from = {"inputs": list(described), "text_column": text_column, "words": words}
-    stage = StageDir(out, made_from)
-    if not stage.is_finished(overwrite):
-        if stage.other() is not None or not (out / "parts" / "ranks.npy").exists():
-            _count(stage, Reader(found, text_column), json.dumps(words["normalizer"]), workers)
-            _merge(stage, workers)
-        _renumber(out, workers)
-        _finish(stage)
-    shutil.rmtree(out / "parts", ignore_errors=True)  # here, as a kill may have come right after the manifest
-    return Corpus.open(out)
+    return StageDir(out, {"inputs": list(described), "text_column": text_column, "words": words}), found
+
+
+def _build(stage: StageDir, reader: Reader, workers: Workers | Cluster) -> None:
+    """Builds a corpus, or goes on with it."""
+    if stage.other() is not None or not (stage.path / "parts" / "ranks.npy").exists():
+        _count(stage, reader, json.dumps(stage.made_from["words"]["normalizer"]), workers)
+        _merge(stage, workers)
+    else:
+        stage.begin()  # which removes what a kill left
+    _renumber(stage.path, workers)
+    _finish(stage)
 
 
 def _settings(part: Any) -> Any:
     return json.loads(part.__getstate__())
+
+
+def _marks(tokenizer: Tokenizer) -> dict[str, list[str]]:
+    found = marks(tokenizer)
+    return {"marks": found} if found else {}
 
 
 def _count(stage: StageDir, reader: Reader, settings: str, workers: Workers | Cluster) -> None:
@@ -272,7 +316,7 @@ def _renumber(out: Path, workers: Workers | Cluster) -> None:
 
 
 def _finish(stage: StageDir) -> None:
-    counts = np.load(stage.path / "counts.npy")
+    counts = stored_array(stage.path / "counts.npy", "int64", (None,), mode=None)
     for partial in stage.path.rglob(".*.partial"):  # left by a kill
         partial.unlink()
     names = [

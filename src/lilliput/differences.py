@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lilliput.files import writing
+from lilliput.finetuning.results import is_same
 from lilliput.tasks.task import Task, spelled
 
 Lines = Sequence[dict[str, Any]]
@@ -31,26 +32,29 @@ def write_differences(path: Path, task: Task, model: tuple[str, Lines], teacher:
         pairs.sort(key=lambda pair: -abs(pair[0]["predicted"]["label"] - pair[1]["predicted"]["label"]))
         pairs = pairs[:_SCORES_SHOWN]
     else:
-        pairs = [(mine, theirs) for mine, theirs in pairs if mine["predicted"] != theirs["predicted"]]
+        pairs = [(mine, theirs) for mine, theirs in pairs if not is_same(mine, theirs)]
         pairs.sort(key=lambda pair: pair[0]["predicted"] == pair[0]["gold"])
     parts = [f"# {task.name}: {len(pairs):,} examples where {name} and {teacher_name} differ\n"]
     for mine, theirs in pairs:
         texts = [mine["text"], *([mine["pair"]] if "pair" in mine else [])]
-        said = (("true", mine["gold"]), (teacher_name, theirs["predicted"]), (name, mine["predicted"]))
+        said = (("true", mine, "gold"), (teacher_name, theirs, "predicted"), (name, mine, "predicted"))
         parts.append(
             f"- {' | '.join(spelled(text) for text in texts)}\n"
-            + "".join(f"  - {who}: {_shown(what, mine)}\n" for who, what in said)
+            + "".join(f"  - {who}: {_shown(line, of)}\n" for who, line, of in said)
         )
     with writing(path) as file:
-        file.write("\n".join(parts).encode())
+        file.write("\n".join(parts).encode(errors="backslashreplace"))
 
 
-def _shown(said: dict[str, Any], line: dict[str, Any]) -> str:
+def _shown(line: dict[str, Any], of: str) -> str:
     """Returns a label as text; of tags the words that have one."""
-    parts = []
+    parts, said = [], line[of]
     if "label" in said:
         parts.append(said["label"] if isinstance(said["label"], str) else f"{said['label']:.2f}")
     if "tags" in said:
-        words = zip(line["text"], said["tags"], strict=True)
-        parts.append(", ".join(f"{word}/{tag}" for word, tag in words if tag != "O") or "no tags")
+        words = line["text"]
+        if "words" in line:
+            words = [spelled(tuple(line["text"]))[start:end] for start, end in line["words"]]
+        tagged = zip(words, said["tags"], strict=True)
+        parts.append(", ".join(f"{word}/{tag}" for word, tag in tagged if tag != "O") or "no tags")
     return "; ".join(parts)

@@ -17,7 +17,15 @@ without a traceback.
 """
 
 import contextlib
+import operator
+import re
+import sys
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+_STEERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What ends a line, steers a terminal, turns the direction of writing or is no Unicode."""
+_SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
 class LilliputError(Exception):
@@ -80,7 +88,7 @@ def extra_named() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package in ("", "lilliput"):
+        if package in ("", "lilliput") or package in sys.stdlib_module_names:
             raise
         raise ExtraError(
             f"this takes the package {package}, which is not installed; lilliput alone only runs bundles, "
@@ -103,6 +111,51 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Returns the first line of what a library says of an error, which may be many."""
     return str(error).partition("\n")[0]
+
+
+def printable(text: str) -> str:
+    r"""Returns a text that stays on its line: what would steer a terminal is written as in JSON, as \u001b.
+
+    >>> print(printable("a\tname\x1b[2J"))
+    a\tname\u001b[2J
+    """
+    return _STEERS.sub(lambda found: _SHORT.get(found[0], f"\\u{ord(found[0]):04x}"), text)
+
+
+def shown(value: Any) -> str:
+    """Returns a value for a message: not more of it than fits into a sentence.
+
+    >>> shown([[1, 2, 3], "x" * 100])
+    "[[1, 2, 3], 'xxxxxxxxxxxx...xxxxxxxxxxxxx']"
+    """
+    import reprlib
+
+    try:
+        return reprlib.repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits
+        return f"a {type(value).__name__} too large to be shown"
+
+
+def bounded(name: str, value: Any, least: float, most: float, *excluded: float) -> Any:
+    """Returns a number that lies within both bounds, as an int where these are and else as a float.
+
+    Raises ConfigError for any other number, also NaN, and for what is none. Numbers of NumPy and torch serve.
+    A bound may be excluded itself.
+
+    >>> bounded("--top", 3, 1, 1000)
+    3
+    """
+    whole = isinstance(least, int) and isinstance(most, int)
+    try:
+        found = None if isinstance(value, bool | str) else operator.index(value) if whole else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        found = None
+    if found is None or not least <= found <= most or found in excluded:
+        left, right = "(" if least in excluded else "[", ")" if most in excluded else "]"
+        interval = f"must lie in {left}{least:,.9g}, {most:,.9g}{right}"
+        wanted = f"must be a whole number from {least:,} to {most:,}" if whole else interval
+        raise ConfigError(f"{name} {wanted}, found {shown(value)}")
+    return found

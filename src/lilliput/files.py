@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, JSON, and digests."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from lilliput.errors import StorageError
+
+_AGAIN = "remove its folder to build it again"
 
 
 @contextlib.contextmanager
@@ -26,11 +29,26 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        sync(path.parent)
     except OSError as error:
         raise not_written(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flushes a file, or the names in a folder, to disk."""
+    if os.name == "nt" and path.is_dir():  # which has no such thing
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.EOPNOTSUPP)):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def not_written(path: Path, error: OSError) -> StorageError:
@@ -44,7 +62,16 @@ def not_written(path: Path, error: OSError) -> StorageError:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, whole or not at all."""
     with writing(path) as file:
-        file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+        file.write(as_json(value, indent=2) + b"\n")
+
+
+def as_json(value: Any, **form: Any) -> bytes:
+    r"""Returns a value as JSON in UTF-8, in which a name that is not Unicode has escapes, and so comes back.
+
+    >>> as_json("caf\u00e9 \udcff").decode()
+    '"caf\u00e9 \\udcff"'
+    """
+    return json.dumps(value, ensure_ascii=False, **form).encode(errors="backslashreplace")
 
 
 def parse_json(content: str | bytes, decoder: json.JSONDecoder | None = None) -> Any:
@@ -62,17 +89,17 @@ def parse_json(content: str | bytes, decoder: json.JSONDecoder | None = None) ->
         raise ValueError("its values are nested too deeply") from None
 
 
-def read_json(path: Path) -> Any:
-    """Reads JSON that lilliput wrote; raises StorageError when it is missing or cut short."""
+def read_json(path: Path, remedy: str | None = None) -> Any:
+    """Reads JSON that lilliput wrote; raises StorageError, with a remedy, when it is missing or damaged."""
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise StorageError(f"{path} is damaged ({error}); remove its folder to build it again") from error
+        raise StorageError(f"{path} is damaged ({error}); {remedy or _AGAIN}") from error
 
 
-def read_json_lines(path: Path) -> list[Any]:
+def read_json_lines(path: Path, remedy: str | None = None) -> list[Any]:
     """Reads a file with JSON in each line; raises StorageError when it is missing or damaged."""
     try:
         with path.open(encoding="utf-8") as lines:  # str.splitlines would cut texts at U+0085 or U+2028 too
@@ -80,13 +107,12 @@ def read_json_lines(path: Path) -> list[Any]:
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise StorageError(f"{path} is damaged ({error}); remove its folder to make it again") from error
+        raise StorageError(f"{path} is damaged ({error}); {remedy or _AGAIN}") from error
 
 
 def digest_value(value: Any) -> str:
     """Returns a short digest of any JSON value, independent of the order of its keys."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(as_json(value, sort_keys=True), digest_size=16).hexdigest()
 
 
 def digest_file(path: Path) -> str:

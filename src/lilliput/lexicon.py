@@ -17,9 +17,10 @@ from tokenizers import Tokenizer
 from lilliput.config import LexiconConfig
 from lilliput.corpus import FIRST_WORD, Corpus
 from lilliput.errors import StorageError
-from lilliput.files import read_json, writing
-from lilliput.run import StageDir
+from lilliput.files import writing
+from lilliput.run import MANIFEST, StageDir, read_manifest
 from lilliput.segmentation import Segmentations, segment, unknown_words
+from lilliput.stored import stored_array
 from lilliput.tokenizer import (
     SpecialPieces,
     digest_tokenizer,
@@ -131,12 +132,7 @@ class Lexicon:
         """Opens a finished lexicon; raises StorageError when a file is missing, cut short or does not fit."""
         if not (path / "manifest.json").exists():
             raise StorageError(f"{path} holds no finished lexicon; build it with `lilliput build-lexicon`")
-        try:
-            report = LexiconReport(**read_json(path / "manifest.json")["results"])
-        except (KeyError, TypeError) as error:
-            raise StorageError(
-                f"{path} holds no lexicon of this version of lilliput ({error}); {_AGAIN}"
-            ) from error
+        report: LexiconReport = StageDir(path, {}).read(LexiconReport)
         types = report.types + FIRST_WORD
         tables = []
         for name in ("teacher", "student"):
@@ -144,7 +140,7 @@ class Lexicon:
             tables.append(
                 Segmentations(offsets, _map(path / f"{name}_pieces.npy", "int32", int(offsets[-1])))
             )
-        return cls(
+        lexicon = cls(
             path=path,
             teacher=tables[0],
             student=tables[1],
@@ -154,6 +150,8 @@ class Lexicon:
             student_special=_special(path / "tokenizer" / "tokenizer.json", report.student_size),
             report=report,
         )
+        StageDir(path, {}).require_whole(_AGAIN)
+        return lexicon
 
 
 def build_lexicon(
@@ -175,20 +173,39 @@ def build_lexicon(
         ModelError: If the tokenizer to take cuts texts into other words than the teacher's.
         StorageError: If `out` was made from anything else or cannot be written.
     """
+    stage, given = _stage(corpus, teacher, config, out)
+    if not stage.is_finished(overwrite):
+        with stage.locked():
+            if not stage.is_finished(overwrite):  # by a process that held the lock before
+                _build(stage, corpus, teacher, config.size, given)
+    return Lexicon.open(out)
+
+
+def is_built(corpus: Corpus, teacher: Tokenizer, config: LexiconConfig, out: Path) -> bool:
+    """Returns whether `out` holds the finished lexicon of a corpus; writes nothing."""
+    return _stage(corpus, teacher, config, out)[0].is_whole(overwrite=True)
+
+
+def _stage(
+    corpus: Corpus, teacher: Tokenizer, config: LexiconConfig, out: Path
+) -> tuple[StageDir, Tokenizer | None]:
+    """Returns the folder of a lexicon with what determines it, and the tokenizer that is to be taken."""
     given = None if config.tokenizer is None else given_tokenizer(config.tokenizer, teacher)
     made_from = {
-        "corpus": read_json(corpus.path / "manifest.json")["digest"],
+        "corpus": read_manifest(corpus.path / MANIFEST)["digest"],
         "teacher": digest_tokenizer(teacher),
         # The place of a given tokenizer may change, its content may not.
         "vocabulary": config.size if given is None else digest_tokenizer(given),
     }
-    stage = StageDir(out, made_from)
-    if not stage.is_finished(overwrite):
-        words, counts = corpus.word_types()[FIRST_WORD:], corpus.counts[FIRST_WORD:]
-        student = given or learn_vocabulary(words, counts, config.size, teacher)
-        stage.begin()  # only now, so that a size that is refused takes nothing away and leaves nothing behind
-        stage.finish(dataclasses.asdict(_write(out, words, counts, teacher, student)))
-    return Lexicon.open(out)
+    return StageDir(out, made_from), given
+
+
+def _build(stage: StageDir, corpus: Corpus, teacher: Tokenizer, size: int, given: Tokenizer | None) -> None:
+    """Writes a lexicon."""
+    words, counts = corpus.word_types()[FIRST_WORD:], corpus.counts[FIRST_WORD:]
+    student = given or learn_vocabulary(words, counts, size, teacher)
+    stage.begin()  # only now, so that a size that is refused takes nothing away and leaves nothing behind
+    stage.finish(dataclasses.asdict(_write(stage.path, words, counts, teacher, student)))
 
 
 def _write(
@@ -254,16 +271,7 @@ def measure(
 
 def _map(path: Path, kind: str, length: int) -> npt.NDArray[Any]:
     """Maps a one-dimensional array from disk; raises StorageError when it is not what the lexicon needs."""
-    try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise StorageError(f"{path} is missing or cut short ({error}); {_AGAIN}") from error
-    if array.dtype != kind or array.shape != (length,):
-        raise StorageError(
-            f"{path} holds {array.dtype} {list(array.shape)} where the lexicon needs {kind} [{length}]; "
-            f"{_AGAIN}"
-        )
-    return array
+    return stored_array(path, kind, (length,), _AGAIN)
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lilliput.files import writing
 from lilliput.sources import BREAK, Reader
+from lilliput.stored import intact, stored_array
 from lilliput.words import Cut, WordSplitter, numbered, strings, to_arrow
 
 END = 0
@@ -24,6 +25,7 @@ FIRST_WORD = 2
 """The lowest id of a word of the text."""
 
 SPECIAL_WORDS = [b"[SEP]", b"[CLS]"]
+_AGAIN = "remove the folder it is in, and run the same command again"
 _TOGETHER = 16
 """Parts whose types are merged to those of one file, of which as many are merged again, and so on."""
 
@@ -98,8 +100,8 @@ def _write(path: Path, types: Any, counts: npt.NDArray[np.int64], *others: npt.N
 
 def _read(path: Path, count: int) -> list[npt.NDArray[Any]]:
     """Returns so many arrays from the beginning of a file."""
-    with path.open("rb") as file:
-        return [np.load(file) for _ in range(count)]
+    with intact(path, _AGAIN), path.open("rb") as file:
+        return [np.load(file, allow_pickle=False) for _ in range(count)]
 
 
 def _cut(lines: npt.NDArray[np.uint8]) -> Cut:
@@ -133,5 +135,7 @@ def _final_ids(folder: Path, number: int) -> _Ids:
         if not path.exists():
             break
         ids = _read(path, 3 + place)[-1][ids]
-    final: _Ids = np.load(folder / "ranks.npy", mmap_mode="r")[ids]
+    ranks: _Ids = stored_array(folder / "ranks.npy", "uint32", (None,), _AGAIN)
+    with intact(folder / "ranks.npy", _AGAIN):
+        final: _Ids = ranks[ids]
     return final

@@ -164,15 +164,23 @@ def connected() -> Iterator[None]:
         raise
 
 
+def _wanted() -> int:
+    """Returns how many processes the launcher says that there are."""
+    said = os.environ.get("WORLD_SIZE", "1")
+    if not (said.isascii() and said.isdecimal()):
+        raise LaunchError(f"WORLD_SIZE must be the number of processes, as launchers set it, found '{said}'")
+    return int(said)
+
+
 @functools.cache
 def launch() -> Processes:
     """Returns the processes of this launch; a process that nothing launched is alone.
 
     Raises LaunchError where they cannot be joined, or where their software differs.
     """
+    wanted = _wanted()
     with connected():
         state = PartialState(cpu=not torch.accelerator.is_available(), timeout=_STEP)
-        wanted = int(os.environ.get("WORLD_SIZE", "1"))
         if state.num_processes != wanted:
             raise LaunchError(
                 f"{wanted} processes were launched, but on {state.device} only one can train; launch one"

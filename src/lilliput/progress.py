@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -16,11 +16,30 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from lilliput.errors import printable
 
 is_main = os.environ.get("RANK", "0") == "0"
 """Whether this process reports: of several that a launcher started, the first alone does."""
 
-console = Console(stderr=True, quiet=not is_main)
+
+class Plain(Console):
+    """A console that prints texts as they stand: names in them are neither markup nor steer the terminal."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Returns a text that holds nothing but what can be seen, and ends of lines."""
+        return super().render_str("\n".join(map(printable, text.split("\n"))), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Leaves it to the end of the command line what it means that nobody reads on."""
+        raise  # noqa: PLE0704
+
+
+console = Plain(stderr=True, quiet=not is_main)
 """Where progress goes, so that results alone stand on standard output."""
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -36,10 +55,10 @@ class Bar(Protocol):
 class _TerminalBar:
     def __init__(self, progress: Progress, total: float | None, name: str) -> None:
         self._progress = progress
-        self._task = progress.add_task(name, total=total, note="")
+        self._task = progress.add_task(printable(name), total=total, note="")
 
     def update(self, completed: float, note: str = "") -> None:
-        self._progress.update(self._task, completed=completed, note=note)
+        self._progress.update(self._task, completed=completed, note=printable(note))
 
 
 class _LogBar:
@@ -71,8 +90,8 @@ def bar(name: str, total: float | None = None, counted: bool = True) -> Iterator
     if not console.is_terminal:
         yield _LogBar(total, name)
         return
-    columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24)]
+    columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24)]
     columns += [MofNCompleteColumn()] if counted else [TextColumn("{task.percentage:>3.0f}%")]
-    columns += [TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
+    columns += [TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False)]
     with Progress(*columns, console=console) as progress:
         yield _TerminalBar(progress, total, name)

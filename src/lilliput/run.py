@@ -7,24 +7,56 @@ mixed.
 """
 
 import contextlib
-import importlib.metadata
-import json
 import os
-import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lilliput.errors import StorageError
-from lilliput.files import digest_value, not_written, read_json, write_json, writing
+from lilliput.files import digest_value, not_written, write_json
+from lilliput.folders import (
+    MANIFEST,
+    Files,
+    clear_leftovers,
+    clear_removed,
+    damage,
+    files_below,
+    not_ours,
+    read_manifest,
+    record,
+    recorded,
+    remove,
+    strangers,
+    sync_all,
+)
+from lilliput.locks import beside, locked
+from lilliput.metrics_log import MetricsLog
+from lilliput.progress import console
+from lilliput.provenance import difference, versions
+from lilliput.rundir import FINETUNE_AGAIN, TRAIN_AGAIN, RunDir
+from lilliput.stored import as_stored
+
+__all__ = [
+    "FINETUNE_AGAIN",
+    "FORMAT",
+    "MANIFEST",
+    "TRAIN_AGAIN",
+    "MetricsLog",
+    "RunDir",
+    "StageDir",
+    "difference",
+    "read_manifest",
+    "versions",
+]
 
 FORMAT = 1
 """Raised whenever the files of a run change their meaning; part of every manifest."""
 
-_RECORDED_PACKAGES = ("lilliput", "torch", "transformers", "tokenizers", "numpy", "accelerate", "datasets")
+_PASSING = ("checkpoints", "parts", "seeds")
+"""Folders of a stage that only building it needs; they are removed when it is finished."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +71,7 @@ class StageDir:
     @property
     def manifest_path(self) -> Path:
         """Written last; says what the directory was made from and what came of it."""
-        return self.path / "manifest.json"
+        return self.path / MANIFEST
 
     @property
     def begun_path(self) -> Path:
@@ -64,11 +96,35 @@ class StageDir:
             )
         return other is None and self.manifest_path.exists()
 
+    def is_whole(self, overwrite: bool = False) -> bool:
+        """Whether the directory is finished, made from the same, and holds what was saved, bit by bit."""
+        return self.is_finished(overwrite) and self.damage() is None
+
+    def files(self) -> Files | None:
+        """Returns what is recorded of the files of a finished stage; None by an older version."""
+        return recorded(self.manifest_path)
+
+    def damage(self, below: str = "") -> str | None:
+        """Returns what is wrong with what a finished stage saved, or below a folder of it, or None."""
+        chosen = files_below(self.path, below) if below else self.files()
+        return damage(self.path, chosen or {})
+
+    def require_whole(self, remedy: str, below: str = "") -> None:
+        """Raises StorageError with a remedy where a finished stage does not hold what was saved."""
+        if self.manifest_path.exists() and (fault := self.damage(below)) is not None:
+            raise StorageError(f"{fault}; {remedy}")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from writing the directory while the block runs."""
+        with locked(beside(self.path), self.path):
+            yield
+
     def other(self) -> dict[str, Any] | None:
         """Returns what is recorded of a directory made from something else."""
         for path in (self.manifest_path, self.begun_path):
             if path.exists():
-                found: dict[str, Any] = read_json(path)
+                found = read_manifest(path)
                 if found["digest"] != self.digest:
                     return found
         return None
@@ -76,11 +132,17 @@ class StageDir:
     def begin(self) -> None:
         """Creates the directory, or goes on with one that was begun from the same.
 
-        One made from something else is removed, so call this only when it may be overwritten and the new
-        inputs are known to be good. Raises StorageError if there are files that no stage wrote.
+        One made from something else, or damaged since, is removed, so call this only when it may be
+        overwritten and the new inputs are known to be good, and under its lock, as what killed processes left
+        is removed too. Raises StorageError if there are files that no stage wrote.
         """
+        clear_removed(self.path)
         if self.other() is not None:
             self.clear()
+        elif self.manifest_path.exists():
+            console.print(f"{self.damage()}; it is made anew", highlight=False, markup=False, soft_wrap=True)
+            self.clear()
+        clear_leftovers(self.path)
         if not self.begun_path.exists():
             if any(item.is_file() and not item.name.startswith(".") for item in self.path.rglob("*")):
                 raise self._not_ours()  # overwriting would take them away one day
@@ -96,12 +158,22 @@ class StageDir:
         try:
             if not (self.manifest_path.exists() or self.begun_path.exists()) and any(self.path.iterdir()):
                 raise self._not_ours()
+            if others := self._strangers():
+                raise not_ours(self.path, others)
             self.path.rename(aside)  # a kill must not leave a part of it, without the manifest, in its place
         except OSError as error:
             raise StorageError(
                 f"{self.path} cannot be removed: {error.strerror or error}; choose another --out"
             ) from error
         shutil.rmtree(aside, ignore_errors=True)
+
+    def _strangers(self) -> list[str]:
+        """Returns the names of files in a finished directory that were not there when it was finished."""
+        files = self.files() if self.manifest_path.exists() else None
+        if files is None:
+            return []
+        found = strangers(self.path, {*files, self.manifest_path.name, self.begun_path.name})
+        return [name for name in found if name.partition("/")[0] not in _PASSING]
 
     def _not_ours(self) -> StorageError:
         return StorageError(
@@ -110,45 +182,47 @@ class StageDir:
         )
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes and returns the manifest, which makes the directory finished."""
+        """Writes and returns the manifest, which makes the directory finished.
+
+        Before that everything is on disk, and the manifest has the bytes and digests of all files.
+        """
+        try:
+            sync_all(self.path, _PASSING)
+            names = (*_PASSING, self.manifest_path.name, self.begun_path.name)
+            files = record(self.path, names)
+        except OSError as error:
+            raise not_written(self.path, error) from error
         manifest = {
             "format": FORMAT,
             "digest": self.digest,
             "made_from": dict(self.made_from),
             "results": dict(results),
+            "files": files,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "versions": versions(),
         }
         write_json(self.manifest_path, manifest)
-        self.begun_path.unlink(missing_ok=True)
+        self.tidy()
         return manifest
+
+    def leftovers(self) -> list[Path]:
+        """Returns what only building it needed and is there, as it is when a kill came after the manifest."""
+        paths = (self.begun_path, *(self.path / name for name in _PASSING))
+        return [path for path in paths if path.exists()]
+
+    def tidy(self) -> None:
+        """Removes what only building the finished directory needed."""
+        for path in self.leftovers():
+            remove(path)
 
     def results(self) -> dict[str, Any]:
         """Returns what the stage reported when it finished."""
-        results: dict[str, Any] = read_json(self.manifest_path)["results"]
+        results: dict[str, Any] = read_manifest(self.manifest_path)["results"]
         return results
 
-
-def versions() -> dict[str, str]:
-    """Returns the versions and the hardware that a result depends on."""
-    found = {"python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
-    for name in _RECORDED_PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, (list, tuple)):
-        items = {str(index): item for index, item in enumerate(value)}.items()
-    else:
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, item in items:
-        flat |= _flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    return flat
+    def read(self, hint: Any) -> Any:
+        """Returns what the stage reported as a value of a type, most often a dataclass."""
+        return as_stored(hint, self.results(), self.manifest_path)
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
@@ -156,108 +230,3 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     if found.get("format") != FORMAT:
         return f"format {found.get('format')}, this version of lilliput writes {FORMAT}"
     return difference(found["made_from"], wanted)
-
-
-def difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Says in a few words what differs between JSON values that are there and those wanted now."""
-    old, new = _flatten(there), _flatten(json.loads(json.dumps(now)))
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    shown = [f"{key}: {old.get(key, 'nothing')} there, {new.get(key, 'nothing')} now" for key in changed[:3]]
-    return "; ".join(shown) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")
-
-
-@dataclass(frozen=True)
-class RunDir:
-    """Every path of one run."""
-
-    path: Path
-    """The run's directory, `--out` on the command line."""
-
-    @property
-    def corpus(self) -> Path:
-        """The directory of the text to train on."""
-        return self.path / "corpus"
-
-    @property
-    def lexicon(self) -> Path:
-        """The directory of the student's vocabulary and all segmentations."""
-        return self.path / "lexicon"
-
-    @property
-    def vocabulary(self) -> Path:
-        """The directory of the comparison of vocabularies' sizes."""
-        return self.path / "vocabulary"
-
-    @property
-    def estimate(self) -> Path:
-        """The directory of what the training was expected to take before it began."""
-        return self.path / "estimate"
-
-    @property
-    def summary(self) -> Path:
-        """What the run did as JSON."""
-        return self.path / "summary.json"
-
-    @property
-    def student(self) -> Path:
-        """The finished student: a plain transformers checkpoint with its tokenizer."""
-        return self.path / "student"
-
-    def training(self, stage: str) -> Path:
-        """The directory of one training stage."""
-        return self.path / "training" / stage
-
-    def finetuned(self, task: str) -> Path:
-        """The directory of the model fine-tuned for a task: a plain transformers checkpoint."""
-        return self.path / "finetuned" / task
-
-    def finetuned_models(self) -> list[Path]:
-        """Returns the directories of all finished models that were fine-tuned for tasks."""
-        return sorted(path.parent for path in self.path.glob("finetuned/*/manifest.json"))
-
-    @property
-    def targets(self) -> Path:
-        """The directory of what teachers say of a task's texts."""
-        return self.path / "targets"
-
-    def trained_teacher(self) -> Path | None:
-        """Returns the directory of the teacher that was trained last, if one was."""
-        found = self.path.glob("training/*/teacher")
-        return max(found, key=lambda folder: folder.stat().st_mtime, default=None)
-
-    def evaluation(self, digest: str) -> Path:
-        """The directory of the `corpus` and `lexicon` of a text to evaluate on."""
-        return self.path / "evaluation" / digest
-
-    def held_out(self, part: str) -> Path:
-        """The directory of a separate held-out text's `corpus` or `lexicon`."""
-        return self.path / "held_out" / part
-
-
-@dataclass(frozen=True)
-class MetricsLog:
-    """A file of one JSON object a line, appended to and cut back to a step on resume."""
-
-    path: Path
-    """The file."""
-
-    def append(self, values: Mapping[str, Any]) -> None:
-        """Adds one line."""
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(dict(values)) + "\n")
-        except OSError as error:
-            raise not_written(self.path, error) from error
-
-    def read(self) -> list[dict[str, Any]]:
-        """Returns all whole lines; a last line cut short by a kill is left out."""
-        if not self.path.exists():
-            return []
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-
-    def rewind(self, step: int) -> None:
-        """Drops everything logged after `step`, as a resumed run logs it again."""
-        kept = [line for line in self.read() if line["step"] <= step]
-        with writing(self.path) as file:
-            file.write("".join(json.dumps(line) + "\n" for line in kept).encode())

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from lilliput.progress import bar
-from lilliput.tokenizer import special_pieces
+from lilliput.tokenizer import special_pieces, speller
 
 _WORDS_PER_LINE = 1_000
 _LINES_PER_BLOCK = 50
@@ -39,7 +39,7 @@ def segment(words: Sequence[str], tokenizer: Tokenizer) -> Segmentations:
     The normaliser is left out: words went through it in the corpus, and it need not leave its own result
     alone (it puts spaces around a Chinese character each time).
     """
-    pieces_only = Tokenizer(tokenizer.model)
+    pieces_only = speller(tokenizer)
     lengths = np.zeros(len(words), np.int64)
     pieces = [np.zeros(0, np.int32)]
     per_block = _WORDS_PER_LINE * _LINES_PER_BLOCK

@@ -1,31 +1,73 @@
 """Nested JSON values <-> frozen dataclasses, strictly: unknown names and wrong types are refused."""
 
 import dataclasses
+import functools
 import json
 import math
 import sys
 import types
 import typing
-from typing import Any, Literal
+from collections.abc import Hashable
+from typing import Annotated, Any, Literal, NamedTuple
 
-from lilliput.errors import ConfigError, nearest
+from lilliput.errors import ConfigError, bounded, nearest, shown
 
 
 def build(kind: type[Any], values: Any, where: str) -> Any:
     """Builds dataclass `kind` from JSON values; `where` is the dotted path for messages."""
     if not isinstance(values, dict):
-        raise ConfigError(f"'{where or 'recipe'}' must be a table of settings, found {values!r}")
+        named = f"'{where}' must be a table of settings" if where else "expected is a table of settings"
+        raise ConfigError(f"{named}, found {shown(values)}")
     fields = {item.name: item for item in dataclasses.fields(kind)}
     prefix = f"{where}." if where else ""
     for name in values:
         if name not in fields:
-            raise ConfigError(f"unknown recipe key '{prefix}{name}'; {nearest(name, fields)}")
+            raise ConfigError(f"unknown key '{prefix}{name}'; {nearest(name, fields)}")
     hints = typing.get_type_hints(kind)
     for name, item in fields.items():
         required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
         if required and name not in values:
-            raise ConfigError(f"recipe key '{prefix}{name}' is missing")
+            raise ConfigError(f"key '{prefix}{name}' is missing")
     return kind(**{name: _value(hints[name], value, f"{prefix}{name}") for name, value in values.items()})
+
+
+def valid(hint: Any, value: Any, where: str = "") -> Any:
+    """Returns a JSON value as one of a type: a dataclass, or a hint such as dict[str, float].
+
+    Raises ConfigError where it is none.
+    """
+    return _value(hint, value, where)
+
+
+class Within(NamedTuple):
+    """The bounds of a number, declared beside its field: Annotated[int, Within(1, 10)]."""
+
+    least: float
+    most: float
+    excluded: tuple[float, ...] = ()
+
+
+def check_bounds(values: Any, prefix: str = "") -> None:
+    """Raises ConfigError where a number of a frozen dataclass is none, or does not lie within its bounds.
+
+    Numbers of NumPy and torch become Python's own, so that they can be written as JSON.
+    """
+    for name, (bounds, optional) in _bounds(values.__class__).items():
+        value = getattr(values, name)
+        if not (optional and value is None):
+            found = bounded(prefix + name, value, bounds.least, bounds.most, *bounds.excluded)
+            object.__setattr__(values, name, found)
+
+
+@functools.cache
+def _bounds(kind: Hashable) -> dict[str, tuple[Within, bool]]:
+    """Returns the bounds of a dataclass's fields, and whether there may be nothing instead of a number."""
+    found = {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if typing.get_origin(hint) is Annotated:
+            of, bounds = typing.get_args(hint)
+            found[name] = bounds, type(None) in typing.get_args(of)
+    return found
 
 
 def require(condition: bool, message: str) -> None:
@@ -40,7 +82,8 @@ def assign(values: dict[str, Any], key: str, text: str) -> None:
     node: Any = values
     for depth, part in enumerate(parents):
         if isinstance(node, (list, tuple)):
-            node = {stage["name"]: stage for stage in node}
+            tables = (stage for stage in node if isinstance(stage, dict))
+            node = {stage["name"]: stage for stage in tables if isinstance(stage.get("name"), str)}
         if not isinstance(node, dict) or part not in node:
             known = node if isinstance(node, dict) else ()
             raise ConfigError(f"unknown setting '{'.'.join(parents[: depth + 1])}'; {nearest(part, known)}")
@@ -50,7 +93,7 @@ def assign(values: dict[str, Any], key: str, text: str) -> None:
         raise ConfigError(f"unknown setting '{key}'; {nearest(last, known)}")
     try:
         node[last] = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # as `files.parse_json`, which stands beside this file
         node[last] = text
     if parents == ["budget"]:
         node["minutes" if last == "words" else "words"] = None
@@ -67,7 +110,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         choices = typing.get_args(hint)
         if value in choices:
             return value
-        raise ConfigError(f"'{where}' must be one of {', '.join(choices)}, found {value!r}")
+        raise ConfigError(f"'{where}' must be one of {', '.join(choices)}, found {shown(value)}")
     if hint is Any or (hint is bool and isinstance(value, bool)):
         return value
     accepted = typing.get_args(hint) if origin is types.UnionType else (hint,)
@@ -79,15 +122,15 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     elif isinstance(value, accepted):
         return value
     names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in accepted)
-    raise ConfigError(f"'{where}' must be {names}, found {value!r}")
+    raise ConfigError(f"'{where or 'all of it'}' must be {names}, found {shown(value)}")
 
 
 def _collection(origin: Any, hints: tuple[Any, ...], value: Any, where: str) -> Any:
     """Checks a JSON list or table against the hints of its items and returns it as a tuple or dict."""
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"'{where}' must be a list, found {value!r}")
+            raise ConfigError(f"'{where or 'all of it'}' must be a list, found {shown(value)}")
         return tuple(_value(hints[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if not isinstance(value, dict):
-        raise ConfigError(f"'{where}' must be a table, found {value!r}")
+        raise ConfigError(f"'{where or 'all of it'}' must be a table, found {shown(value)}")
     return {name: _value(hints[1], item, f"{where}.{name}") for name, item in value.items()}

@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 from lilliput import progress
 from lilliput.errors import InputError, nearest
 from lilliput.files import digest_file
-from lilliput.listing import files_below, files_matching
 from lilliput.formats import documents_of, encoded
 from lilliput.tables import no_column
+from lilliput.text_folders import files_below, files_matching
 from lilliput.unpacking import COMPRESSED, EXPECTED, PLAIN, TABLES, kind_of, reading
 
 BREAK = b"\xff"

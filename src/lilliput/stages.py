@@ -13,13 +13,14 @@ from lilliput.batches import BatchSource
 from lilliput.config import Recipe, StageConfig
 from lilliput.corpus import Corpus
 from lilliput.errors import ConfigError, ModelError, StorageError
-from lilliput.files import digest_folder, read_json
+from lilliput.files import digest_folder
+from lilliput.folders import content
 from lilliput.lexicon import Lexicon
 from lilliput.models.student import load_student, random_student, student_config
 from lilliput.models.teacher import AffineTable, Teacher, build_teacher, load_masked_lm, load_teacher_config
 from lilliput.models.warm_start import warm_start
 from lilliput.rows import Rows, cut_rows
-from lilliput.run import RunDir
+from lilliput.run import MANIFEST, TRAIN_AGAIN, RunDir, StageDir, read_manifest
 from lilliput.step import Trainees
 from lilliput.tokenizer import spell
 
@@ -73,7 +74,11 @@ def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) 
         "seed": recipe.seed,
         "teacher": checkpoint_digest(teacher),
         **{name: _digest(path) for name, path in lexicons.items() if path.exists()},
-        **{f"earlier_{name}": _digest(path.parent) for name, path in earlier.items() if path is not None},
+        **{
+            f"earlier_{name}": content(path.parent, name)
+            for name, path in earlier.items()
+            if path is not None
+        },
     }
     if stage.objectives.uses_teacher:
         inputs["second_table"] = recipe.start.second_table
@@ -82,6 +87,20 @@ def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) 
     if stage.objectives.trains_student or recipe.start.second_table == "affine":
         inputs["student"] = dataclasses.asdict(recipe.student)
     return inputs
+
+
+def check_sources(run: RunDir, recipe: Recipe, stage: StageConfig) -> None:
+    """Raises StorageError where something that a stage begins with is not what was saved, bit by bit."""
+    for corpus in (run.corpus, run.held_out("corpus")):
+        if corpus.exists():
+            Corpus.open(corpus, whole=True)
+    for lexicon in (run.lexicon, run.held_out("lexicon")):
+        if lexicon.exists():
+            Lexicon.open(lexicon)
+    for name in ("teacher", "student"):
+        earlier = _earlier(run, recipe, stage, name)
+        if earlier is not None:
+            StageDir(earlier.parent, {}).require_whole(TRAIN_AGAIN, name)
 
 
 def stage_budget(recipe: Recipe, stage: StageConfig) -> dict[str, float]:
@@ -171,7 +190,7 @@ def _earlier(run: RunDir, recipe: Recipe, stage: StageConfig, model: str) -> Pat
 
 def _digest(folder: Path) -> str:
     """Returns the digest in a finished stage's manifest."""
-    digest: str = read_json(folder / "manifest.json")["digest"]
+    digest: str = read_manifest(folder / MANIFEST)["digest"]
     return digest
 
 

@@ -1,11 +1,13 @@
 """What a run did, as a table and in a line for each stage."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from lilliput.files import parse_json
 from lilliput.planning.estimate import Estimate, size
 from lilliput.settings import build
 
@@ -43,20 +45,36 @@ class Summary:
     """Memory of the process of this call at its peak."""
     estimate: dict[str, Any] | None
     """What training was expected to take (`planning.estimate.Estimate`); None where processes share steps."""
+    student_files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Bytes and digests of the files in the student's folder."""
+
+
+def is_summary(path: Path) -> bool:
+    """Returns whether a file is there and is the summary of a run."""
+    try:
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.keys() >= {"recipe", "teacher", "student_parameters", "stages"}
 
 
 def stage_line(name: str, results: dict[str, Any]) -> str:
     """Returns one line on a finished stage."""
     qualities = [
-        f"{model} {results['before'][f'{model}/bits_per_character']:.3f} -> "
-        f"{results['after'][f'{model}/bits_per_character']:.3f} bits per character, "
-        f"{results['before'][f'{model}/accuracy']:.1%} -> {results['after'][f'{model}/accuracy']:.1%} right"
+        f"{model} {_change(results, f'{model}/bits_per_character', '.3f')} bits per character, "
+        f"{_change(results, f'{model}/accuracy', '.1%')} right"
         for model in ("teacher", "student")
-        if f"{model}/accuracy" in results["after"]
+        if {f"{model}/accuracy", f"{model}/bits_per_character"} <= results["after"].keys()
     ]
     return (
         f"{name}: {results['words']:,} words in {results['seconds'] / 60:.1f} minutes; {'; '.join(qualities)}"
     )
+
+
+def _change(results: Mapping[str, Any], key: str, form: str) -> str:
+    """Returns a quality before and after a stage; of a stage whose beginning is not known, only after it."""
+    known = [results[when][key] for when in ("before", "after") if key in results[when]]
+    return " -> ".join(f"{value:{form}}" for value in known)
 
 
 def render(summary: Summary) -> Table:

@@ -4,22 +4,40 @@ Words are the unit that teacher and student share, so both must use one normalis
 """
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from lilliput.errors import ModelError
 from lilliput.files import digest_value, write_json, writing
+from lilliput.hub import checkpoint_folder
+from lilliput.inference.tokenizer_file import (
+    FLAGS,
+    MOST_BYTES,
+    SPECIAL,
+    build_tokenizer,
+)
+from lilliput.tokenizer_settings import (
+    FILES,
+    TokenizerSettings,
+    WholePiece,
+    compare_pieces,
+    compare_settings,
+    read_tokenizer_settings,
+)
 
 SUPPORTED = (
     "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder "
-    "with tokenizer.json or vocab.txt, or on the hub with tokenizer.json"
+    "or on the hub, with tokenizer.json or vocab.txt"
 )
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""The pieces that are not text, in the order of their ids in a learnt vocabulary."""
+
+_UNUSED = re.compile(r"\[unused\d+\]")
+"""Places of a vocabulary that were kept free."""
 
 
 @dataclass(frozen=True)
@@ -36,31 +54,34 @@ class SpecialPieces:
 def load_tokenizer(name: str) -> Tokenizer:
     """Loads a BERT tokenizer from a folder or the hub, without truncation and padding.
 
-    Raises ModelError when there is none or when it is not a BERT tokenizer.
+    Raises ModelError when there is none, when it is not a BERT tokenizer, when the files that say what it
+    does contradict each other, or when the model beside it has no row for some of its pieces.
     """
-    folder = Path(name)
-    if (folder / "tokenizer.json").is_file():
-        try:
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # the library raises bare Exception
-            raise ModelError(f"{folder / 'tokenizer.json'} cannot be read ({error}); {SUPPORTED}") from error
-    elif (folder / "vocab.txt").is_file():
-        tokenizer = _from_vocabulary_file(folder)
-    elif folder.exists():
+    folder = checkpoint_folder(name, *FILES)
+    path = next((folder / file for file in FILES[:2] if (folder / file).is_file()), None)
+    if path is None:
         raise ModelError(
             f"{folder} has no fast tokenizer (neither tokenizer.json nor vocab.txt); {SUPPORTED}"
         )
-    else:
-        try:
-            tokenizer = Tokenizer.from_pretrained(name)
-        except Exception as error:  # the library raises bare Exception for every failure of the hub
-            raise ModelError(
-                f"'{name}' is not a folder here and no fast tokenizer of that name came from the hub "
-                f"({error}); {SUPPORTED}"
-            ) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    _check(tokenizer, name)
+    settings = read_tokenizer_settings(folder, SUPPORTED)
+    try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ValueError(f"it has {size:,} bytes, at most {MOST_BYTES:,} are read")
+        content = path.read_bytes()
+        built, layout = build_tokenizer(
+            _of_vocabulary(content, settings) if path.suffix == ".txt" else content
+        )
+        compare_settings(layout, settings)
+        tokenizer = with_whole_pieces(built, settings.whole)
+        compare_pieces(layout, tokenizer, settings)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be used ({error}); {SUPPORTED}") from error
+    if settings.rows is not None and (size := vocabulary_size(tokenizer)) > settings.rows:
+        raise ModelError(
+            f"the tokenizer in {folder} has ids up to {size - 1:,}, and by config.json the model has rows "
+            f"for {settings.rows:,} pieces; fetch both again, or add rows to the model "
+            "(resize_token_embeddings)"
+        )
     return tokenizer
 
 
@@ -76,18 +97,89 @@ def student_tokenizer(teacher: Tokenizer, vocabulary: dict[str, int]) -> Tokeniz
     """Returns a tokenizer with the teacher's words and the student's pieces.
 
     Args:
-        teacher: The tokenizer whose normaliser and pre-tokeniser are taken over.
-        vocabulary: Piece to id, the five special pieces included.
+        teacher: The tokenizer whose normaliser and pre-tokeniser are taken over, and the way in which it
+        takes
+            pieces whole.
+        vocabulary: Piece to id, the five special pieces included. Pieces that the teacher takes whole come
+        last.
     """
     layout = json.loads(teacher.to_str())
-    layout["model"] |= {"vocab": vocabulary}
-    layout["added_tokens"] = [
-        {"id": vocabulary[name], "content": name, "special": True}
-        | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-        for name in SPECIAL
+    added = sorted(layout["added_tokens"], key=lambda token: token["id"])
+    whole = [
+        WholePiece(token["content"], None, {flag: token[flag] for flag in FLAGS})
+        for token in added
+        if token["content"] in vocabulary and token["content"] not in SPECIAL
     ]
-    cls, sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
-    layout["post_processor"] = {"type": "BertProcessing", "sep": ["[SEP]", sep], "cls": ["[CLS]", cls]}
+    spelled = {
+        piece: index for piece, index in vocabulary.items() if piece not in {each.content for each in whole}
+    }
+    layout["model"] |= {"vocab": spelled}
+    layout["added_tokens"] = []
+    tokenizer = with_whole_pieces(Tokenizer.from_str(json.dumps(layout)), whole)
+    assert tokenizer.get_vocab() == vocabulary
+    return complete(tokenizer)
+
+
+def complete(tokenizer: Tokenizer) -> Tokenizer:
+    """Returns a tokenizer that takes the special pieces whole and puts [CLS] and [SEP] around texts."""
+    layout = json.loads(with_whole_pieces(tokenizer, []).to_str())
+    special = special_pieces(tokenizer)
+    layout["post_processor"] = {
+        "type": "BertProcessing",
+        "sep": ["[SEP]", special.sep],
+        "cls": ["[CLS]", special.cls],
+    }
+    return Tokenizer.from_str(json.dumps(layout))
+
+
+def with_whole_pieces(tokenizer: Tokenizer, pieces: Sequence[WholePiece]) -> Tokenizer:
+    """Returns a tokenizer that takes the special pieces and `pieces` whole, and those that it did before."""
+    there = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    special = [WholePiece(piece, None, {"special": True}) for piece in SPECIAL]
+    wanted = {piece.content: piece for piece in [*special, *pieces] if piece.content not in there}
+    if not wanted:
+        return tokenizer
+    made = Tokenizer.from_str(tokenizer.to_str())
+    # As transformers has it: what is special is looked for in the text as it stands.
+    flags = [{"normalized": not piece.flags.get("special")} | piece.flags for piece in wanted.values()]
+    made.add_tokens([AddedToken(name, **each) for name, each in zip(wanted, flags, strict=True)])
+    return made
+
+
+def whole_pieces(tokenizer: Tokenizer) -> list[str]:
+    """Returns the pieces that a tokenizer takes whole wherever they stand, but special and unused ones."""
+    added = sorted(tokenizer.get_added_tokens_decoder().items())
+    names = (token.content for _, token in added)
+    return [name for name in names if name not in SPECIAL and not _UNUSED.fullmatch(name)]
+
+
+def marks(tokenizer: Tokenizer) -> list[str]:
+    """Returns the pieces that a tokenizer takes whole though BERT makes several words, or others, of them."""
+    found = tokenizer.get_added_tokens_decoder().values()
+    kept = set(whole_pieces(tokenizer))
+    return sorted(
+        token.content for token in found if token.content in kept and not _is_word(token, tokenizer)
+    )
+
+
+def _is_word(token: AddedToken, tokenizer: Tokenizer) -> bool:
+    normal = tokenizer.normalizer.normalize_str(token.content)
+    words = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+    return words == [normal] and (token.normalized or normal == token.content)
+
+
+def speller(tokenizer: Tokenizer) -> Tokenizer:
+    """Returns a tokenizer that makes of normal words the pieces that `tokenizer` makes of them in a text."""
+    if not whole_pieces(tokenizer):
+        return Tokenizer(tokenizer.model)
+    layout = json.loads(tokenizer.to_str()) | {
+        "normalizer": None,
+        "pre_tokenizer": None,
+        "post_processor": None,
+    }
+    for token in layout["added_tokens"]:
+        if token["normalized"] and token["content"] not in SPECIAL:  # words are normal already
+            token["content"] = tokenizer.normalizer.normalize_str(token["content"])
     return Tokenizer.from_str(json.dumps(layout))
 
 
@@ -96,6 +188,7 @@ def given_tokenizer(name: str, teacher: Tokenizer) -> Tokenizer:
     given = load_tokenizer(name)
     # load_tokenizer lets only BertPreTokenizer through, which has no settings: the normaliser decides.
     ours, theirs = _normaliser(given), _normaliser(teacher)
+    ours["added pieces"], theirs["added pieces"] = whole_pieces(given), whole_pieces(teacher)
     differing = [
         f"{key} {ours[key]}, the teacher's {theirs[key]}" for key in theirs if ours[key] != theirs[key]
     ]
@@ -104,7 +197,7 @@ def given_tokenizer(name: str, teacher: Tokenizer) -> Tokenizer:
             f"the tokenizer '{name}' makes other words of a text than the teacher ({'; '.join(differing)}); "
             "take one with the teacher's normaliser, or leave lexicon.tokenizer away to learn a vocabulary"
         )
-    return student_tokenizer(given, given.get_vocab())
+    return complete(given)
 
 
 def vocabulary_size(tokenizer: Tokenizer) -> int:
@@ -140,40 +233,22 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int | None = Non
     write_json(folder / "tokenizer_config.json", settings)
 
 
-def _from_vocabulary_file(folder: Path) -> Tokenizer:
-    """Builds the tokenizer of an old checkpoint that has only vocab.txt; raises ModelError if damaged."""
-    lines, config = folder / "vocab.txt", folder / "tokenizer_config.json"
+def _of_vocabulary(content: bytes, settings: TokenizerSettings) -> bytes:
+    """Returns the tokenizer.json of an old checkpoint with a vocab.txt; ValueError if that is damaged."""
     # Lines end with \n alone: pieces may hold characters at which splitlines would cut, such as U+2028.
-    pieces = _read(lines).removesuffix("\n").replace("\r\n", "\n").split("\n")
+    pieces = content.decode().removesuffix("\n").replace("\r\n", "\n").split("\n")
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    try:
-        settings = json.loads(_read(config)) if config.is_file() else {}
-        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-        tokenizer.normalizer = normalizers.BertNormalizer(
-            lowercase=settings.get("do_lower_case", True),
-            strip_accents=settings.get("strip_accents"),
-            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+    if missing := [piece for piece in SPECIAL if piece not in vocabulary]:
+        raise ValueError(
+            f"it lacks the special pieces {', '.join(missing)}, so it is cut short or of another kind; fetch "
+            "it again"
         )
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{config} is damaged ({error}); fetch it again, or remove it; {SUPPORTED}"
-        ) from error
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    missing = [piece for piece in SPECIAL if piece not in vocabulary]
-    if missing:
-        raise ModelError(
-            f"{lines} lacks the special pieces {', '.join(missing)}, so it is cut short or of another kind; "
-            f"fetch it again; {SUPPORTED}"
-        )
-    return student_tokenizer(tokenizer, vocabulary)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); fetch it again; {SUPPORTED}") from error
+    plain = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    kept: dict[str, Any] = dict(settings.normaliser)
+    plain.normalizer = normalizers.BertNormalizer(**kept)
+    plain.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    plain.decoder = decoders.WordPiece()
+    return student_tokenizer(plain, vocabulary).to_str().encode()
 
 
 def _normaliser(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -181,15 +256,6 @@ def _normaliser(tokenizer: Tokenizer) -> dict[str, Any]:
     if settings["strip_accents"] is None:  # then accents go with the capitals
         settings["strip_accents"] = settings["lowercase"]
     return settings
-
-
-def _check(tokenizer: Tokenizer, name: str) -> None:
-    parts = (tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.model)
-    wanted = (normalizers.BertNormalizer, pre_tokenizers.BertPreTokenizer, models.WordPiece)
-    if not all(isinstance(part, kind) for part, kind in zip(parts, wanted, strict=True)):
-        found = ", ".join(type(part).__name__ for part in parts)
-        raise ModelError(f"the tokenizer of '{name}' is not a BERT tokenizer (it has {found}); {SUPPORTED}")
-    special_pieces(tokenizer)
 
 
 def spell(vocabulary: dict[str, int], other: Tokenizer) -> list[list[int]]:

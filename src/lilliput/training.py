@@ -9,7 +9,6 @@ interrupted. With another number of processes sums round differently, and nothin
 import contextlib
 import dataclasses
 import importlib.util
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from safetensors import SafetensorError
 
 from lilliput.batches import Batch, BatchSource
 from lilliput.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
-from lilliput.config import BatchConfig, Recipe, StageConfig
+from lilliput.config import BatchConfig, Recipe, StageConfig, minutes_between
 from lilliput.errors import ConfigError, Interrupted, StorageError
 from lilliput.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.lexicon import Lexicon
@@ -29,9 +28,10 @@ from lilliput.prefetch import prefetched
 from lilliput.processes import launch, signals
 from lilliput.progress import bar
 from lilliput.run import MetricsLog, RunDir, StageDir
-from lilliput.stages import Data, first_models, stage_budget, stage_inputs
+from lilliput.stages import Data, check_sources, first_models, stage_budget, stage_inputs
 from lilliput.step import Stepper, Trainees
-from lilliput.workers import keep_freed_memory
+from lilliput.stored import intact, require_fields
+from lilliput.workers import give_back_memory, keep_freed_memory
 
 PROBES = 10
 """Times the student is evaluated on few rows while a stage runs."""
@@ -73,24 +73,54 @@ def train(
         Interrupted: If SIGTERM or SIGINT came; the state is saved.
     """
     config, processes = recipe.stage(stage), launch()
+    checkpoint_minutes = minutes_between(checkpoint_minutes)
     with processes.together():
         inputs = stage_inputs(run, recipe, config, teacher)
     processes.require_same(inputs, "give every process the same command, run and teacher")
     folder = StageDir(run.training(stage), inputs)
-    done: Values | None = processes.on_main(
-        lambda: folder.results() if folder.is_finished(overwrite) else None
-    )
+
+    def finished() -> Values | None:
+        if not folder.is_whole(overwrite):
+            return None
+        folder.tidy()
+        return _reported(folder)
+
+    done: Values | None = processes.on_main(finished)
     if done is not None:
         return done
+    with contextlib.ExitStack() as held:
+        with processes.together():
+            if processes.is_main:
+                held.enter_context(run.locked())
+        done = processes.on_main(finished)  # by a process that held the lock before
+        if done is None:
+            done = _train(run, recipe, config, teacher, folder, checkpoint_minutes)
+    return done
+
+
+def _train(
+    run: RunDir,
+    recipe: Recipe,
+    config: StageConfig,
+    teacher: str,
+    folder: StageDir,
+    checkpoint_minutes: float,
+) -> Values:
+    """Trains a stage that is not finished, under the run's lock, and returns what it reports."""
+    processes = launch()
+    processes.on_main(check_sources, run, recipe, config)
     parts = processes.on_main(_parts_each, config.batch, processes.count)
     keep_freed_memory()
+    give_back_memory()  # what the stage before had
     saved = folder.path / "checkpoints"
     with processes.together():
         data = Data.open(run, config.batch.length, recipe.student.positions)
         seed = (recipe.seed, recipe.stages.index(config))
         source = data.source(config, seed)
-        fit = processes.is_main and (folder.other() is not None or not checkpoints(saved))
+        anew = folder.other() is not None or folder.manifest_path.exists()  # begin removes it
+        fit = processes.is_main and (anew or not checkpoints(saved))
         trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
+    give_back_memory()  # what making the models took
     stepper = Stepper(trainees, config.optimizer, _accelerator(), processes)
     held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
     # Only now, so that a refusal of the inputs leaves nothing behind and takes nothing away.
@@ -103,6 +133,14 @@ def train(
         loop = _Loop(folder.path, config, stage_budget(recipe, config), batches, held_out, stepper)
         position = loop.run(position, saved, checkpoint_minutes * 60)
     return processes.on_main(lambda: _finish(folder, data.lexicon, trainees, loop.results(position)))
+
+
+def _reported(folder: StageDir) -> Values:
+    """Returns what a finished stage reported; raises StorageError where its manifest is damaged."""
+    fields = {"words": int, "seconds": float, "before": dict[str, float], "after": dict[str, float]}
+    with intact(folder.manifest_path):
+        require_fields(fields, folder.results(), "it")
+    return folder.results()
 
 
 def _parts_each(batch: BatchConfig, processes: int) -> int:
@@ -135,7 +173,6 @@ def _finish(folder: StageDir, lexicon: Lexicon, trainees: Trainees, results: Val
             f"the models cannot be saved in {folder.path}: {error}; the state before is kept"
         ) from error
     finished: Values = folder.finish(results)["results"]
-    shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
     return finished
 
 
@@ -174,6 +211,7 @@ class _Loop:
                         self._processes.on_main(
                             save_checkpoint, folder, self._stepper.trainees, self._stepper.optimizer, position
                         )
+                        give_back_memory()
                         saved = position.seconds
                     if stop:
                         raise Interrupted(
@@ -197,6 +235,8 @@ class _Loop:
             }
             for line in (evaluated[0], evaluated[-1])
         )
+        if evaluated[0]["step"] > 0:  # the log of the beginning was lost
+            before = {}
         return {**dataclasses.asdict(position), "before": before, "after": after}
 
     def _evaluated(self) -> list[Values]:

@@ -13,12 +13,14 @@ from rich.table import Table
 from tokenizers import Tokenizer
 
 from lilliput.charts import new_figure, save_figure, tidy
+from lilliput.config import MOST_PIECES, MOST_WIDTH
 from lilliput.corpus import FIRST_WORD, Corpus
-from lilliput.errors import ConfigError, StorageError
-from lilliput.files import read_json, write_json
+from lilliput.errors import ConfigError, bounded
+from lilliput.files import write_json
 from lilliput.lexicon import LexiconReport, measure
-from lilliput.run import StageDir
+from lilliput.run import MANIFEST, StageDir, read_manifest
 from lilliput.segmentation import segment
+from lilliput.stored import stored
 from lilliput.tokenizer import digest_tokenizer
 from lilliput.wordpiece import learn_vocabulary
 
@@ -65,23 +67,25 @@ def vocabulary(
         InputError: If the text is too small for one of the sizes, or a size too small for its characters.
         StorageError: If `out` was made from anything else or cannot be written.
     """
-    if not sizes or min(*sizes, width) < 1:
-        raise ConfigError(
-            f"sizes and width must be positive numbers, found sizes {list(sizes)} and width {width}"
-        )
-    ordered = sorted(set(sizes))
-    digest = read_json(corpus.path / "manifest.json")["digest"]
+    if not sizes:
+        raise ConfigError("no sizes of a vocabulary were given; give one or more, such as 1000")
+    ordered = sorted({bounded("a vocabulary's size", size, 1, MOST_PIECES) for size in sizes})
+    width = bounded("width", width, 1, MOST_WIDTH)
+    digest = read_manifest(corpus.path / MANIFEST)["digest"]
     stage = StageDir(
         out, {"corpus": digest, "teacher": digest_tokenizer(teacher), "sizes": ordered, "width": width}
     )
-    if stage.is_finished(overwrite):
-        return _read(out / "vocabulary.json")
-    reports = _learn_all(corpus, teacher, ordered, width)
-    stage.begin()
-    write_json(out / "vocabulary.json", [dataclasses.asdict(report) for report in reports])
-    plot(reports, out)
-    stage.finish({"sizes": len(reports)})
-    return reports
+    if not stage.is_finished(overwrite):
+        with stage.locked():
+            if not stage.is_finished(overwrite):  # by a process that held the lock before
+                reports = _learn_all(corpus, teacher, ordered, width)
+                stage.begin()
+                write_json(out / "vocabulary.json", [dataclasses.asdict(report) for report in reports])
+                plot(reports, out)
+                stage.finish({"sizes": len(reports)})
+    found: tuple[VocabularyReport, ...] = stored(tuple[VocabularyReport, ...], out / "vocabulary.json")
+    stage.require_whole("remove its folder to make it again")
+    return found
 
 
 def render(reports: Sequence[VocabularyReport]) -> Table:
@@ -173,13 +177,3 @@ def _learn_all(
             )
         )
     return tuple(reports)
-
-
-def _read(path: Path) -> tuple[VocabularyReport, ...]:
-    try:
-        return tuple(VocabularyReport(**row) for row in read_json(path))
-    except TypeError as error:
-        raise StorageError(
-            f"{path} holds no reports of this version of lilliput ({error}); remove its folder to make it "
-            "again"
-        ) from error

@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from lilliput.config import LEAST_PIECES, MOST_PIECES
 from lilliput.errors import InputError
+from lilliput.inference.tokenizer_file import SPECIAL
 from lilliput.progress import Bar, bar
-from lilliput.tokenizer import SPECIAL, student_tokenizer
+from lilliput.tokenizer import student_tokenizer, whole_pieces
 
 WORDS_LEARNT_FROM = 20_000_000
 """Running words the trainer is shown at most, in about 15 s. With 5 M words of Wikipedia in place of 32 M, 28
@@ -30,7 +32,7 @@ def learn_vocabulary(
     list, so that time and memory stay bounded. A word seen fewer than n times may then be left out, but rare
     words taken together keep their weight, and so do the pieces they share. Characters rarer than the pieces
     learnt last are left out, for they would take the place of something more frequent; ASCII letters and
-    digits always stay.
+    digits always stay. Pieces that the teacher takes whole, such as [E1] or <user>, are the last ones.
 
     Args:
         words: Different words, most frequent first.
@@ -48,11 +50,17 @@ def learn_vocabulary(
     # pairs by id, and hands out the ids of continuing characters in the random order of a hash table.
     first, later = {word[0] for word in words}, {character for word in words for character in word[1:]}
     characters = sorted(first | later) + [prefix + character for character in sorted(later)]
-    fixed = [*SPECIAL, *characters]
-    if len(fixed) > size:
+    fixed, whole = [*SPECIAL, *characters], whole_pieces(teacher)
+    if (needed := len(fixed) + len(whole)) > size:
+        remedy = (
+            f"raise lexicon.size to {2 * needed} or more"
+            if 2 * needed <= MOST_PIECES
+            else "give text in one script"
+        )
         raise InputError(
             f"{size} pieces cannot hold the {len(characters)} characters of this text (at a word's beginning "
-            f"and within it) and the special pieces; raise lexicon.size to {2 * len(fixed)} or more"
+            f"and within it), the special pieces and the {len(whole)} others that the teacher takes whole; "
+            f"{remedy}"
         )
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
@@ -61,13 +69,20 @@ def learn_vocabulary(
     )
     with bar(f"learning {size:,} pieces", int(counts.sum())) as progress:
         learner.train_from_iterator(_lines(words, counts, progress), trainer)
-    vocabulary = learner.get_vocab()
+    vocabulary = _with_whole(learner.get_vocab(), whole, size)
     if len(vocabulary) < size:
+        less = f"set lexicon.size to {len(vocabulary)} or less, or " * (len(vocabulary) >= LEAST_PIECES)
         raise InputError(
-            f"the text gives {len(vocabulary)} pieces at most, {size} were asked for; set lexicon.size to "
-            f"{len(vocabulary)} or less, or give more text"
+            f"the text gives {len(vocabulary)} pieces at most, {size} were asked for; {less}give more text"
         )
     return student_tokenizer(teacher, vocabulary)
+
+
+def _with_whole(learnt: dict[str, int], whole: Sequence[str], size: int) -> dict[str, int]:
+    """Returns the pieces learnt first, and behind them those that are taken whole, `size` together."""
+    kept = set(whole)
+    pieces = [piece for piece in sorted(learnt, key=learnt.__getitem__) if piece not in kept]
+    return {piece: index for index, piece in enumerate([*pieces[: size - len(whole)], *whole])}
 
 
 def _thinned(words: Sequence[str], counts: npt.NDArray[np.int64]) -> tuple[list[str], npt.NDArray[np.int64]]:

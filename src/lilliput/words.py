@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tokenizers import normalizers, pre_tokenizers
+
+from lilliput.errors import InputError
 
 _SLICE_BYTES = 1 << 17
 """Text cut at once: many passes over what stays in the processor's cache cost little."""
@@ -39,9 +42,11 @@ class WordSplitter:
     """
 
     def __init__(self, settings: str) -> None:
-        """Takes the settings of a BertNormalizer as JSON."""
+        """Takes the settings of a BertNormalizer as JSON, and under `marks` pieces that no text may hold."""
         keys = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
         values = json.loads(settings)
+        marks = [re.escape(mark.encode()) for mark in values.get("marks", [])]
+        self._marks = re.compile(b"|".join(marks)) if marks else None
         self._normalizer = normalizers.BertNormalizer(**{key: values[key] for key in keys})
         self._pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         self._fragments = _Fragments(self)
@@ -71,6 +76,11 @@ class WordSplitter:
         """
         import pyarrow.compute
 
+        if self._marks and (found := self._marks.search(text)):
+            raise InputError(
+                f"the text holds {found[0].decode()!r}, which the teacher's tokenizer takes whole, and a "
+                "corpus is made of BERT's words; leave it out of the text, or put a word in its place"
+            )
         numbers, stretches = self._stretches(text)
         is_word = pyarrow.compute.string_is_ascii(stretches.view(pyarrow.large_string()))
         is_other = pyarrow.compute.invert(is_word)

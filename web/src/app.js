@@ -1,76 +1,93 @@
 /** The page: opens a bundle, answers what is typed as it is typed, and keeps both for the next time. */
 
-import { Tokenizer } from "./tokenizers.min.mjs";
-import * as ort from "./ort.wasm.min.mjs";
-
-import { BundleError, readBundle } from "./bundle.js";
-import { openModel } from "./model.js";
-import { droppedFiles, fetchBundle, forgetBundle, keepBundle, keptBundle, listedFiles } from "./store.js";
+import { filesOfBundle } from "./bundle.js";
+import { Ended, Engine, EngineError } from "./engine.js";
+import { BundleError } from "./errors.js";
+import { droppedFiles, fetchBundle, forgetBundle, KEPT, keepBundle, keptBundle, listedFiles } from "./store.js";
 import { answerSentence, answerView, bundleTitle, fillSizes, sized, timeLine } from "./view.js";
 
-const RUNS = 5;
-const PATIENCE = 150; // milliseconds that repeated runs may take; a slow model runs once
-const PAUSE = 120; // after a key, before an answer
-const SPOKEN_PAUSE = 900; // before it is spoken, so that a screen reader is not interrupted by every key
+const PAUSE = 120; // milliseconds after a key, before an answer
+const SLOW = 400; // before the page says that it computes
+const SPOKEN_PAUSE = 900; // before an answer is spoken, so that a screen reader is not interrupted by every key
 
 const $ = (id) => document.getElementById(id);
-let model = null;
-let hues = new Map(); // the colours of the model's slots, by name
-let opening = 0; // the latest bundle to be opened; earlier ones still under way are dropped
-let asking = 0; // the same of answers
-let running = Promise.resolve(); // the network answers one text at a time
-
-ort.env.wasm.numThreads = 1; // more need headers that a plain server does not send
-ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
+let bundle = null; // the one that answers: its engine, files, source, settings, sizes, and the colours of its slots
+let spare = new Engine(); // started before there is a bundle, as that takes a while
+let opening = null; // what stops the bundle that is being opened
+let asking = 0; // the latest question; answers to earlier ones are dropped
+let waiting = null; // the texts that are to be answered next
+let answering = false;
 
 function show(ids, shown) {
   for (const id of ids) $(id).hidden = !shown;
 }
 
 function say(error) {
+  if (error instanceof Ended) return;
   if (!(error instanceof BundleError)) console.error(error);
   const sentence = error instanceof BundleError ? error.message : `The page failed (${error.message}); load it again.`;
   $("problem").textContent = sentence;
 }
 
+function newEngine() {
+  const engine = spare && !spare.ended ? spare : new Engine();
+  spare = null;
+  return engine;
+}
+
 /** Opens the bundle that `find` returns: its files and whence they are. Says what is wrong where it cannot. */
-async function open(find, { byHand = false, keep = true } = {}) {
-  const mine = ++opening;
+async function open(find, { byHand = false } = {}) {
+  opening?.abort();
+  const control = (opening = new AbortController());
+  const { signal } = control;
   $("problem").textContent = "";
   $("busy").textContent = "Opening the bundle …";
+  show(["opening"], true);
+  let engine;
+  let found;
   try {
-    const { files, source } = await find();
-    const bundle = await readBundle(files);
-    const opened = await openModel(bundle, { ort, Tokenizer });
-    if (mine !== opening) return await opened.close();
-    await use(opened, bundle);
-    if (keep) await keepBundle(bundle.files, source);
+    found = await find(signal);
+    signal.throwIfAborted();
+    engine = newEngine();
+    signal.addEventListener("abort", () => engine.end());
+    const opened = await engine.open(found.files);
+    use({ ...found, ...opened, engine, hues: new Map() });
     if (byHand) $("text").focus();
   } catch (error) {
-    if (mine !== opening) return;
+    engine?.end();
+    if (signal.aborted) return;
     say(error);
-    if (!model) show(["choose"], true);
+    if (found?.kept && !(error instanceof EngineError)) await forget(found.source);
   } finally {
-    if (mine === opening) $("busy").textContent = "";
+    if (opening === control) {
+      opening = null;
+      $("busy").textContent = "";
+      show(["opening"], false);
+      if (!bundle) show(["choose"], true);
+    }
   }
 }
 
-async function use(opened, bundle) {
-  const before = model;
-  model = opened;
-  hues = new Map();
-  asking++;
-  await running;
-  await before?.close();
+/** Forgets a kept bundle that does not open any more, so that the next visit begins without it. */
+async function forget(source) {
+  await forgetBundle(source);
+  $("problem").textContent += " The page no longer keeps it.";
+}
+
+function use(opened) {
+  bundle?.engine.end();
+  bundle = opened;
   const { title, kind } = bundleTitle(bundle.config);
   $("bundle-title").textContent = title;
   $("bundle-kind").textContent = kind;
   const sum = fillSizes($("bundle-files"), bundle.sizes);
   const { bytes, brotli } = shellSizes();
   $("bundle-size").textContent = `${sized(sum)} bundle · ${sized(bytes)} runtime, ${sized(brotli)} compressed`;
-  $("text-label").textContent = model.two ? "First text" : "Your text";
-  show(["second-field"], model.two);
-  show(["mask"], model.kind === "fill");
+  $("text-label").textContent = bundle.two ? "First text" : "Your text";
+  $("answer").replaceChildren();
+  $("kept").textContent = bundle.kept ? KEPT : "";
+  show(["second-field"], bundle.two);
+  show(["mask"], bundle.config.kind === "fill");
   show(["choose"], false);
   show(["bundle", "ask", "result"], true);
   ask();
@@ -92,48 +109,84 @@ function showShell() {
 }
 
 function hint(text, second) {
-  if (!text.trim() || (model.two && !second.trim())) {
-    return model.two ? "Type two texts; the answer follows as you type." : "Type a text; the answer follows as you type.";
+  if (!text.trim() || (bundle.two && !second.trim())) {
+    return bundle.two ? "Type two texts; the answer follows as you type." : "Type a text; the answer follows as you type.";
   }
-  return model.kind === "fill" && !text.includes("[MASK]") ? "Put a [MASK] where a piece is to be guessed." : "";
+  return bundle.config.kind === "fill" && !text.includes("[MASK]") ? "Put a [MASK] where a piece is to be guessed." : "";
 }
 
-/** Answers what stands in the fields; once newer text is there, it leaves off. */
+function showHint(sentence) {
+  const line = document.createElement("p");
+  line.className = "hint";
+  line.textContent = sentence;
+  $("answer").replaceChildren(line);
+  $("time").textContent = $("spoken").textContent = "";
+}
+
+/** Answers what stands in the fields; an answer that is still computed to what stood there before is dropped. */
 function ask() {
-  const mine = ++asking;
-  const texts = [$("text").value, $("second").value];
-  const lacking = hint(...texts);
+  asking++;
+  waiting = [$("text").value, $("second").value];
+  const lacking = hint(...waiting);
   if (lacking) {
-    const line = document.createElement("p");
-    line.className = "hint";
-    line.textContent = lacking;
-    $("answer").replaceChildren(line);
-    $("time").textContent = $("spoken").textContent = "";
-    return;
+    waiting = null;
+    $("problem").textContent = "";
+    showHint(lacking);
+  } else if ($("answer").firstChild?.className === "hint") {
+    $("answer").replaceChildren();
   }
-  running = running.then(() => answer(mine, texts));
+  if (!answering) answerAll();
 }
 
-async function answer(mine, texts) {
-  if (mine !== asking) return;
-  try {
-    const asked = model;
-    const times = [];
-    const begun = performance.now();
-    let found;
-    do {
-      const started = performance.now();
-      found = await asked.answer(...texts);
-      times.push(performance.now() - started);
-    } while (times.length < RUNS && performance.now() - begun < PATIENCE);
-    if (mine !== asking) return;
-    $("problem").textContent = "";
-    $("answer").replaceChildren(...answerView(found, texts, hues));
-    $("time").textContent = timeLine({ answer: found, times, positions: asked.config.positions });
-    setTimeout(() => mine === asking && ($("spoken").textContent = answerSentence(found, texts)), SPOKEN_PAUSE);
-  } catch (error) {
-    say(error);
+/** Answers the latest texts until none wait: a bundle computes one answer at a time. */
+async function answerAll() {
+  answering = true;
+  while (waiting && bundle) {
+    const [texts, mine, asked] = [waiting, asking, bundle];
+    const isWanted = () => mine === asking && asked === bundle;
+    waiting = null;
+    const slow = setTimeout(() => show(["computing"], true), SLOW);
+    try {
+      const found = await computed(asked, texts);
+      if (isWanted()) showAnswer(found, texts);
+      if (asked === bundle) keep(asked);
+    } catch (error) {
+      if (isWanted() && error instanceof Ended) showHint("Cancelled. Change the text to ask again.");
+      else if (isWanted()) refuseAnswer(error);
+    } finally {
+      clearTimeout(slow);
+      show(["computing"], false);
+    }
   }
+  answering = false;
+}
+
+async function computed(asked, texts) {
+  if (asked.engine.ended) {
+    asked.engine = newEngine();
+    await asked.engine.open(asked.files);
+  }
+  return asked.engine.answer(texts);
+}
+
+function showAnswer({ answer, times }, texts) {
+  const [mine, { config, hues }] = [asking, bundle];
+  $("problem").textContent = "";
+  $("answer").replaceChildren(...answerView(answer, texts, config, hues));
+  $("time").textContent = timeLine({ answer, times, positions: config.positions });
+  setTimeout(() => mine === asking && ($("spoken").textContent = answerSentence(answer, texts)), SPOKEN_PAUSE);
+}
+
+function refuseAnswer(error) {
+  say(error);
+  showHint("There is no answer to this text.");
+}
+
+/** Keeps a bundle once it has answered: one that crashes or hangs must not be there again after a reload. */
+async function keep(answered) {
+  if (answered.kept) return;
+  answered.kept = true;
+  $("kept").textContent = await keepBundle(answered.files, answered.source);
 }
 
 function listenToBundles() {
@@ -142,24 +195,38 @@ function listenToBundles() {
     $(input).addEventListener("change", () => {
       const files = listedFiles($(input).files);
       $(input).value = ""; // else the same folder could not be chosen again
-      if (files.size) open(() => ({ files, source: "" }), { byHand: true });
+      if (files.size) open(async () => ({ files: await filesOfBundle(files), source: "" }), { byHand: true });
     });
   }
   const choosing = (on) => {
     show(["choose"], on);
-    show(["back"], on && model !== null);
+    show(["back"], on && bundle !== null);
     $(on ? "choose-folder" : "change").focus();
   };
   $("change").addEventListener("click", () => choosing(true));
   $("back").addEventListener("click", () => choosing(false));
-  $("forget").addEventListener("click", async () => {
-    const before = model;
-    model = null;
+  $("stop-opening").addEventListener("click", () => {
+    opening?.abort();
+    if (!bundle) choosing(true);
+  });
+  $("stop-computing").addEventListener("click", () => {
+    bundle?.engine.end();
+    $("text").focus();
+  });
+  $("forget").addEventListener("click", () => {
+    const { engine, source } = bundle;
+    bundle = null;
     asking++;
+    engine.end();
+    $("problem").textContent = $("kept").textContent = "";
     show(["bundle", "ask", "result"], false);
     choosing(true);
-    await Promise.all([forgetBundle(), running.then(() => before.close())]);
+    return forgetBundle(source);
   });
+  listenToDrops();
+}
+
+function listenToDrops() {
   addEventListener("dragover", (event) => {
     event.preventDefault();
     document.body.classList.add("dropping");
@@ -170,7 +237,7 @@ function listenToBundles() {
     document.body.classList.remove("dropping");
     if (event.dataTransfer.files.length) {
       const dropped = droppedFiles(event.dataTransfer); // at once: what was dropped is gone after this event
-      open(async () => ({ files: await dropped, source: "" }), { byHand: true });
+      open(async () => ({ files: await filesOfBundle(await dropped), source: "" }), { byHand: true });
     }
   });
 }
@@ -180,7 +247,7 @@ function listenToTexts() {
   for (const id of ["text", "second"]) {
     $(id).addEventListener("input", () => {
       clearTimeout(timer);
-      timer = setTimeout(() => model && ask(), PAUSE);
+      timer = setTimeout(() => bundle && ask(), PAUSE);
     });
   }
   $("mask").addEventListener("click", () => {
@@ -193,11 +260,10 @@ function listenToTexts() {
 
 /** Lets a worker keep the page, and says when that is done. */
 async function keepPage() {
-  if (!navigator.serviceWorker) return;
   try {
     await navigator.serviceWorker.register("sw.js");
     await navigator.serviceWorker.ready;
-    $("offline").textContent = "Works without a network now: this browser keeps the page and the bundle.";
+    $("offline").textContent = "Works without a network now: this browser keeps the page.";
   } catch {
     $("offline").textContent = "This browser does not keep the page; it needs the network each time.";
   }
@@ -207,11 +273,11 @@ async function start() {
   showShell();
   listenToBundles();
   listenToTexts();
-  keepPage();
+  spare.ready.catch(say).then(keepPage);
   const folder = new URLSearchParams(location.search).get("bundle");
-  if (folder !== null) return open(() => fetchBundle(folder));
-  const files = await keptBundle(null);
-  if (files) return open(() => ({ files }), { keep: false });
+  if (folder !== null) return open((signal) => fetchBundle(folder, signal));
+  const files = await keptBundle("");
+  if (files) return open(() => ({ files, source: "", kept: true }));
   return show(["choose"], true);
 }
 

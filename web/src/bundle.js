@@ -5,24 +5,29 @@
  * sha256 digest of each of the others. Nothing in it is executed, and nothing is read before its digest is right.
  */
 
+import { AGAIN, BundleError } from "./errors.js";
+import { isObject, parseObject } from "./json.js";
+
 /** What the page reads of a bundle, beside the manifest. */
 export const NEEDED = ["model.onnx", "tokenizer.json", "config.json"];
 
+/** The most bytes of a file: a BERT-base in float32 takes 440 MB, and a tokenizer of 250,000 pieces 6 MB. */
+export const LARGEST = { "manifest.json": 2 ** 20, "config.json": 2 ** 22, "tokenizer.json": 2 ** 26, "README.md": 2 ** 26 };
+const LARGEST_OTHER = 2 ** 29;
+
 const FORMAT = 1;
 const KINDS = ["classification", "regression", "tagging", "joint", "fill", "encode"];
-const AGAIN = "fetch the bundle again, or export it again";
-const LARGEST_TEXT = 64e6; // a manifest, a config or a tokenizer; the largest vocabularies take 20 MB
-
-/** What is wrong with a bundle or a text, in a sentence for its user. */
-export class BundleError extends Error {}
+const MOST_FILES = 100;
+const MOST_NAMES = 100_000; // classes, and tags
+const MOST_POSITIONS = 2 ** 16;
+const LONGEST_NAME = 1000; // characters of a class, a tag or a task
 
 /**
  * Checks the files of a bundle against its manifest and reads those the page needs.
  *
  * @param {Map<string, Blob>} given the files by name
- * @returns {Promise<{config: object, tokenizer: object, model: Uint8Array, sizes: [string, number][],
- *     files: Map<string, Blob>}>} its settings, its tokenizer, its model, the bytes of every file of the bundle and
- *     the files as they were given
+ * @returns {Promise<{config: object, tokenizer: object, model: Uint8Array, sizes: [string, number][]}>} its settings,
+ *     its tokenizer, its model, and the bytes of every file of the bundle
  */
 export async function readBundle(given) {
   if (!globalThis.crypto?.subtle) {
@@ -40,15 +45,22 @@ export async function readBundle(given) {
   }
   const contents = new Map();
   for (const [name, entry] of listed) {
-    if (given.has(name)) contents.set(name, await readChecked(name, given.get(name), entry));
+    if (!given.has(name)) continue;
+    const bytes = await readChecked(name, given.get(name), entry);
+    if (NEEDED.includes(name)) contents.set(name, bytes); // the others are known to be right, and are not held
   }
-  const config = parse(contents.get("config.json"), "config.json");
+  const config = parseObject(contents.get("config.json"), "config.json");
   checkConfig(config);
-  const tokenizer = parse(contents.get("tokenizer.json"), "tokenizer.json");
+  const tokenizer = parseObject(contents.get("tokenizer.json"), "tokenizer.json");
   const sizes = [...listed].map(([name, entry]) => [name, entry.bytes]);
   sizes.push(["manifest.json", given.get("manifest.json").size]);
-  const files = new Map([...given].filter(([name]) => listed.has(name) || name === "manifest.json"));
-  return { config, tokenizer, model: contents.get("model.onnx"), sizes, files };
+  return { config, tokenizer, model: contents.get("model.onnx"), sizes };
+}
+
+/** Returns the files that belong to a bundle, of those that were chosen with it. */
+export async function filesOfBundle(given) {
+  const listed = await readManifest(given);
+  return new Map([...given].filter(([name]) => listed.has(name) || name === "manifest.json"));
 }
 
 async function readManifest(given) {
@@ -59,13 +71,28 @@ async function readManifest(given) {
       `No manifest.json is among the files (found: ${found}); choose the folder of a bundle, or all files in it.`,
     );
   }
-  const manifest = parse(await readBytes("manifest.json", file, LARGEST_TEXT), "manifest.json");
+  return listedIn(await readBytes("manifest.json", file));
+}
+
+/**
+ * Returns what a manifest says of each file, by name.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {Map<string, {bytes: number, sha256: string}>}
+ */
+export function listedIn(bytes) {
+  const manifest = parseObject(bytes, "manifest.json");
   checkFormat(manifest.format, "manifest.json");
-  const listed = new Map(Object.entries(manifest.files ?? {}));
+  const listed = new Map(isObject(manifest.files) ? Object.entries(manifest.files) : []);
+  if (listed.size > MOST_FILES) throw new BundleError(`manifest.json lists ${listed.size} files; a bundle has five or six.`);
   for (const [name, entry] of listed) {
-    if (!Number.isSafeInteger(entry?.bytes) || !/^[0-9a-f]{64}$/.test(entry?.sha256)) {
+    if (/^$|^\.|[/\\:\0]/.test(name)) {
+      throw new BundleError(`manifest.json lists ${JSON.stringify(name)}, which is not the name of a file in it; ${AGAIN}.`);
+    }
+    if (!Number.isSafeInteger(entry?.bytes) || entry.bytes < 0 || !/^[0-9a-f]{64}$/.test(entry?.sha256)) {
       throw new BundleError(`manifest.json gives no size and sha256 digest of ${name}; ${AGAIN}.`);
     }
+    checkSize(name, entry.bytes);
   }
   return listed;
 }
@@ -77,7 +104,7 @@ async function readChecked(name, file, entry) {
         `${AGAIN}.`,
     );
   }
-  const bytes = await readBytes(name, file, name === "model.onnx" ? Infinity : LARGEST_TEXT);
+  const bytes = await readBytes(name, file);
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   const written = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
   if (written !== entry.sha256) {
@@ -86,8 +113,13 @@ async function readChecked(name, file, entry) {
   return bytes;
 }
 
-async function readBytes(name, file, largest) {
-  if (file.size > largest) throw new BundleError(`${name} has ${file.size} bytes, too many for what it is; ${AGAIN}.`);
+function checkSize(name, bytes) {
+  const most = LARGEST[name] ?? LARGEST_OTHER;
+  if (bytes > most) throw new BundleError(`${name} has ${bytes} bytes; this page reads at most ${most} of such a file.`);
+}
+
+async function readBytes(name, file) {
+  checkSize(name, file.size);
   try {
     return new Uint8Array(await file.arrayBuffer());
   } catch (error) {
@@ -95,41 +127,51 @@ async function readBytes(name, file, largest) {
   }
 }
 
-function parse(bytes, name) {
-  let value;
-  try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch {
-    // The engine's own words would quote the file.
-  }
-  if (value === null || typeof value !== "object") throw new BundleError(`${name} is not JSON; ${AGAIN}.`);
-  return value;
-}
-
 function checkFormat(format, name) {
   if (format === FORMAT) return;
   throw new BundleError(
-    format > FORMAT
+    Number.isSafeInteger(format) && format > FORMAT
       ? `${name} has format ${format}, and this page reads format ${FORMAT}; take the page of a newer lilliput.`
       : `${name} does not say format ${FORMAT}; ${AGAIN}.`,
   );
 }
 
+const isText = (value) => typeof value === "string" && value.length <= LONGEST_NAME;
+const isWhole = (least, most) => (value) => Number.isSafeInteger(value) && value >= least && value <= most;
+
+/** What config.json has to hold, beside the names of classes and tags: a check, and what is expected. */
+const SETTINGS = {
+  positions: [isWhole(3, MOST_POSITIONS), `a whole number from 3 to ${MOST_POSITIONS}`],
+  opset: [isWhole(3, 1000), "a whole number from 3 to 1000"],
+  quantization: [isText, "text"],
+  lilliput: [isText, "text"],
+  task: [(value) => value === undefined || value === null || isText(value), "text or null"],
+  pairs: [(value) => value === undefined || typeof value === "boolean", "true or false"],
+};
+
 function checkConfig(config) {
   checkFormat(config.format, "config.json");
-  const { kind, positions } = config;
+  const { kind } = config;
   if (!KINDS.includes(kind)) {
-    throw new BundleError(`config.json has the kind '${kind}'; this page knows ${KINDS.join(", ")}.`);
+    throw new BundleError(`config.json has the kind ${quoted(kind)}; this page knows ${KINDS.join(", ")}.`);
   }
   const needed = { classes: ["classification", "joint"], tags: ["tagging", "joint"] };
   for (const [list, kinds] of Object.entries(needed)) {
     const names = config[list];
-    const whole = Array.isArray(names) && names.every((name) => typeof name === "string");
+    const whole = Array.isArray(names) && names.length <= MOST_NAMES && names.every(isText);
     if (!whole || new Set(names).size !== names.length || names.length > 0 !== kinds.includes(kind)) {
       throw new BundleError(`config.json does not list the ${list} as the kind ${kind} needs it; ${AGAIN}.`);
     }
   }
-  if (!Number.isSafeInteger(positions) || positions < 3) {
-    throw new BundleError(`config.json gives the positions ${positions}, expected is a whole number of 3 or more.`);
+  for (const [name, [fits, expected]] of Object.entries(SETTINGS)) {
+    if (!fits(config[name])) {
+      throw new BundleError(`config.json gives the ${name} ${quoted(config[name])}, expected is ${expected}; ${AGAIN}.`);
+    }
   }
+  if (config.pairs && config.tags.length) throw new BundleError("config.json says pairs, of which no words are tagged.");
+}
+
+function quoted(value) {
+  const text = JSON.stringify(value) ?? "nothing";
+  return text.length > 100 ? `${text.slice(0, 100)} …` : text;
 }

@@ -1,73 +1,47 @@
-/**
- * Texts -> the pieces a model reads, and where in the text each word stands.
- *
- * The rules are those of @huggingface/tokenizers. It gives no positions, and where it treats a whole text at once it
- * differs from the tokenizers library that the model was trained with: a capital sigma at the end of a word, ideographs
- * beyond 16 bits. Its normaliser is therefore asked character by character, which settles both.
- */
+/** Texts -> the pieces a model reads, and where in the text each word stands. */
 
-import { BundleError } from "./bundle.js";
+import { Added } from "./added.js";
+import { normalizer, WordPiece, wordsOf } from "./bert.js";
+import { readLayout } from "./layout.js";
 
 const CHARACTERS = 64; // read for each position of a model, where a piece of real text has about 5
-const WIDE = [[0x20000, 0x2a6df], [0x2a700, 0x2b81f], [0x2b920, 0x2ceaf], [0x2f800, 0x2fa1f]];
-const SPECIAL = ["[CLS]", "[SEP]", "[MASK]", "[UNK]"];
 
 export class Pieces {
-  /**
-   * @param {object} layout what tokenizer.json holds
-   * @param {typeof import("@huggingface/tokenizers").Tokenizer} Tokenizer
-   */
-  constructor(layout, Tokenizer) {
-    const found = [layout.normalizer?.type, layout.pre_tokenizer?.type, layout.model?.type];
-    if (String(found) !== "BertNormalizer,BertPreTokenizer,WordPiece") {
-      throw new BundleError(`tokenizer.json is not a BERT tokenizer (it has ${found.join(", ")}).`);
-    }
-    this.tokenizer = new Tokenizer({ decoder: null, post_processor: null, ...layout }, {});
-    this.size = Math.max(...this.tokenizer.get_vocab().values()) + 1; // rows that the network's table must have
-    this.padded = layout.normalizer.handle_chinese_chars;
-    const added = [...this.tokenizer.get_added_tokens_decoder().values()].map((piece) => piece.content);
-    const missing = SPECIAL.filter((name) => this.id(name) === undefined);
-    if (missing.length) throw new BundleError(`tokenizer.json lacks the special pieces ${missing.join(", ")}.`);
-    const longestFirst = added.sort((a, b) => b.length - a.length).map((name) => name.replace(/[^\w]/g, "\\$&"));
-    this.special = longestFirst.length ? new RegExp(longestFirst.join("|"), "g") : /(?!)/g;
-    [this.cls, this.sep, this.mask, this.unknown] = SPECIAL.map((name) => this.id(name));
-  }
-
-  /** Returns the id of a piece. */
-  id(piece) {
-    return this.tokenizer.token_to_id(piece);
-  }
-
-  /** Returns the piece of an id. */
-  piece(id) {
-    return this.tokenizer.id_to_token(id);
+  /** @param {object} layout what tokenizer.json holds */
+  constructor(layout) {
+    const read = readLayout(layout);
+    this.names = read.names; // by id; as many as the network's table must have rows
+    this.normal = normalizer(read);
+    this.model = new WordPiece(read);
+    const whole = (content) => Array.from(content, this.normal).join("");
+    this.added = new Added(read.added.filter((piece) => !piece.normalized), (content) => content);
+    this.addedNormal = new Added(read.added.filter((piece) => piece.normalized), whole);
+    this.mask = read.special["[MASK]"];
+    this.cls = read.special["[CLS]"];
+    this.sep = read.special["[SEP]"];
   }
 
   /**
    * Returns the words of a text: where each begins and ends in it, and the ids of its pieces.
    *
-   * A special piece that stands in the text, such as [MASK], is a word.
+   * An added piece that stands in the text, such as [MASK], is a word.
    */
   words(text) {
     const words = [];
-    let from = 0;
-    for (const match of text.matchAll(this.special)) {
-      words.push(...this.#plainWords(text, from, match.index));
-      from = match.index + match[0].length;
-      words.push({ start: match.index, end: from, ids: [this.id(match[0])] });
+    for (const { start, end, id } of this.added.split(text)) {
+      if (id === undefined) this.#plainWords(text, start, end, words);
+      else words.push({ start, end, ids: [id] });
     }
-    words.push(...this.#plainWords(text, from, text.length));
     return words;
   }
 
-  #plainWords(text, from, to) {
+  #plainWords(text, from, to, words) {
     let plain = "";
     const origins = []; // for each unit of `plain`, where its character stands in the text
     const ends = [];
     let at = from;
     for (const character of text.slice(from, to)) {
-      const padding = this.padded && wide(character) ? " " : "";
-      const normal = padding + this.tokenizer.normalizer(character) + padding;
+      const normal = this.normal(character);
       for (let unit = 0; unit < normal.length; unit++) {
         origins.push(at);
         ends.push(at + character.length);
@@ -75,13 +49,17 @@ export class Pieces {
       plain += normal;
       at += character.length;
     }
-    let next = 0; // only white space lies between words, so each is found at its first occurrence
-    return this.tokenizer.pre_tokenizer(plain).map((word) => {
-      const start = plain.indexOf(word, next);
-      next = start + word.length;
-      const ids = this.tokenizer.model([word]).map((piece) => this.id(piece) ?? this.unknown);
-      return { start: origins[start], end: ends[next - 1], ids };
-    });
+    const add = (start, end, ids) => words.push({ start: origins[start], end: ends[end - 1], ids });
+    for (const part of this.addedNormal.split(plain)) {
+      if (part.id !== undefined) {
+        add(part.start, part.end, [part.id]);
+        continue;
+      }
+      for (const [start, end] of wordsOf(plain.slice(part.start, part.end))) {
+        const word = plain.slice(part.start + start, part.start + end);
+        add(part.start + start, part.start + end, this.model.pieces(word));
+      }
+    }
   }
 
   /**
@@ -99,12 +77,9 @@ export class Pieces {
     const all = words.flatMap((word) => word.ids);
     const others = second === null ? null : this.words(given[1]).flatMap((word) => word.ids);
     const [kept, keptOthers] = room(all.length, others?.length ?? 0, positions - (others ? 3 : 2));
-    const ids = [this.cls, ...all.slice(0, kept), this.sep];
-    const types = ids.map(() => 0);
-    if (others) {
-      ids.push(...others.slice(0, keptOthers), this.sep);
-      while (types.length < ids.length) types.push(1);
-    }
+    const own = [this.cls].concat(all.slice(0, kept), this.sep);
+    const ids = others ? own.concat(others.slice(0, keptOthers), this.sep) : own;
+    const types = ids.map((id, place) => (place < own.length ? 0 : 1));
     let first = 1;
     for (const word of words) {
       word.first = first;
@@ -121,12 +96,6 @@ function shortened(text, positions) {
   const most = CHARACTERS * positions;
   if (text.length <= most) return text;
   return [...text.slice(0, 2 * most)].slice(0, most).join(""); // a character takes one unit or two
-}
-
-/** Says whether a character is an ideograph beyond 16 bits, which stands alone as the shorter ones do. */
-function wide(character) {
-  const code = character.codePointAt(0);
-  return WIDE.some(([first, last]) => first <= code && code <= last);
 }
 
 /** Returns how many pieces of each text are kept so that `most` are kept at most: the longer text is cut first. */

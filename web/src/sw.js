@@ -3,16 +3,18 @@
  *
  * `shell.js` is written by build.mjs: the page's files and a version made of their digests. Another version is another
  * script to the browser, which then fetches all files anew and drops the old ones. Bundles are not kept here but by
- * store.js.
+ * store.js. The cache is named by the page's path, as pages of other paths share the storage.
  */
 
 importScripts("shell.js");
 
-const PREFIX = "lilliput-shell-";
+const HOME = new URL("./", self.location);
+const PREFIX = `lilliput-shell ${HOME.pathname} `;
 const NAME = PREFIX + self.SHELL.version;
 const PAGE = new URL("index.html", self.location).href;
 const NAMES = ["shell.js", ...Object.keys(self.SHELL.files)];
 const FILES = new Set(NAMES.map((name) => new URL(name, self.location).href));
+const BEFORE = /^lilliput-(shell-[0-9a-f]{16}|bundle)$/; // how caches were named before paths were in their names
 
 self.addEventListener("install", (event) => {
   event.waitUntil(keep().then(() => self.skipWaiting()));
@@ -25,7 +27,7 @@ self.addEventListener("activate", (event) => {
 self.addEventListener("fetch", (event) => {
   const address = new URL(event.request.url);
   address.search = address.hash = "";
-  if (address.href === new URL("./", self.location).href) address.href = PAGE;
+  if (address.href === HOME.href) address.href = PAGE;
   if (event.request.method !== "GET" || !FILES.has(address.href)) return; // to the network, as without this worker
   event.respondWith(kept(address.href, event.request));
 });
@@ -36,8 +38,14 @@ async function keep() {
 }
 
 async function dropOthers() {
-  const old = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== NAME);
-  await Promise.all(old.map((name) => caches.delete(name)));
+  for (const name of await caches.keys()) {
+    if (name !== NAME && (name.startsWith(PREFIX) || (BEFORE.test(name) && (await holdsThisPage(name))))) await caches.delete(name);
+  }
+}
+
+async function holdsThisPage(name) {
+  const cache = await caches.open(name);
+  return Boolean((await cache.match(PAGE)) ?? (await cache.match(new URL("kept-bundle/manifest.json", HOME))));
 }
 
 async function kept(address, request) {

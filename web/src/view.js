@@ -1,10 +1,13 @@
 /**
  * Answers and bundles -> elements of the page, and sentences for a screen reader.
  *
- * What comes from a bundle or a text becomes text nodes only, never HTML.
+ * What comes from a bundle or a text becomes text nodes only, never HTML. A bundle's names are shown with their control
+ * characters spelt out and not too long, and of long lists the beginning.
  */
 
 const MOST_BARS = 5;
+const MOST_ROWS = 100; // of slots, or of [MASK]s
+const LONGEST_NAME = 120;
 const KINDS = {
   classification: "gives a text one of its classes",
   regression: "gives a text a score",
@@ -20,6 +23,13 @@ function make(tag, name, ...children) {
   if (name) element.className = name;
   element.append(...children);
   return element;
+}
+
+/** Returns a name from a bundle as it can be shown: one line, with nothing that hides or turns the text around it. */
+export function shownName(name) {
+  const plain = name.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (found) => `\\u{${found.codePointAt(0).toString(16)}}`);
+  const whole = Array.from(plain);
+  return whole.length > LONGEST_NAME ? `${whole.slice(0, LONGEST_NAME).join("")} …` : plain || "(no name)";
 }
 
 /** Returns bytes as people say them: 1.98 MB, 86 kB. */
@@ -43,13 +53,13 @@ function milliseconds(value) {
 export function bundleTitle(config) {
   const many = (list, one, several) => (list.length ? [`${list.length} ${list.length === 1 ? one : several}`] : []);
   const kind = config.pairs ? KINDS[config.kind].replace("a text", "two texts together") : KINDS[config.kind];
-  const facts = [...many(config.classes, "class", "classes"), ...many(config.tags, "tag", "tags"), config.quantization];
-  return { title: config.task ?? config.kind, kind: [kind, ...facts].join(" · ") };
+  const facts = [...many(config.classes, "class", "classes"), ...many(config.tags, "tag", "tags")];
+  return { title: shownName(config.task ?? config.kind), kind: [kind, ...facts, shownName(config.quantization)].join(" · ") };
 }
 
 /** Fills a table with the bytes of files and their sum. */
 export function fillSizes(body, sizes) {
-  const row = (name, bytes) => make("tr", "", make("td", "", name), make("td", "", `${bytes.toLocaleString("en")} bytes`));
+  const row = (name, bytes) => make("tr", "", make("td", "", shownName(name)), make("td", "", `${bytes.toLocaleString("en")} bytes`));
   const sum = sizes.reduce((total, [, bytes]) => total + bytes, 0);
   body.replaceChildren(...sizes.map(([name, bytes]) => row(name, bytes)), row("together", sum));
   return sum;
@@ -68,11 +78,15 @@ export function timeLine({ answer, times, positions }) {
  *
  * @param {object} answer
  * @param {string[]} texts what it is for
+ * @param {{classes: string[]}} config of the bundle
  * @param {Map<string, number>} hues the colours of slots met so far; those of new ones are added
  */
-export function answerView(answer, texts, hues) {
+export function answerView(answer, texts, config, hues) {
   const parts = [];
-  if (answer.classes) parts.push(bars(answer.classes.map(({ name, probability }) => [name, probability])));
+  if (answer.classes) {
+    const entries = answer.classes.map(({ name, probability }) => [name, probability]);
+    parts.push(bars(entries, config.classes.length - entries.length));
+  }
   if ("score" in answer) parts.push(figure(answer.score.toFixed(2), "score"));
   if (answer.slots) parts.push(...slotsView(answer.slots, texts[0], hues));
   if (answer.masks) parts.push(...masksView(answer.masks, texts[0]));
@@ -86,11 +100,11 @@ export function answerView(answer, texts, hues) {
 /** Returns an answer as a sentence. */
 export function answerSentence(answer, texts) {
   const said = [];
-  if (answer.classes) said.push(`${answer.classes[0].name}, ${percent(answer.classes[0].probability)}.`);
+  if (answer.classes) said.push(`${shownName(answer.classes[0].name)}, ${percent(answer.classes[0].probability)}.`);
   if ("score" in answer) said.push(`Score ${answer.score.toFixed(2)}.`);
   if (answer.slots?.length === 0) said.push("No slots.");
-  for (const slot of answer.slots ?? []) said.push(`${slot.name}: ${texts[0].slice(slot.start, slot.end)}.`);
-  for (const { guesses } of answer.masks ?? []) said.push(`${guesses[0].piece}, ${percent(guesses[0].probability)}.`);
+  for (const slot of (answer.slots ?? []).slice(0, MOST_ROWS)) said.push(`${shownName(slot.name)}: ${texts[0].slice(slot.start, slot.end)}.`);
+  for (const { guesses } of (answer.masks ?? []).slice(0, MOST_ROWS)) said.push(`${shownName(guesses[0].piece)}, ${percent(guesses[0].probability)}.`);
   if ("similarity" in answer) said.push(`Cosine similarity ${answer.similarity.toFixed(3)}.`);
   return said.join(" ");
 }
@@ -106,13 +120,14 @@ function gauge(share) {
   return bar;
 }
 
-function bars(entries) {
+/** Returns the most probable of some names as bars, and how many others there are. */
+function bars(entries, others = 0) {
   const rows = entries.slice(0, MOST_BARS).map(([name, probability]) => {
-    return make("li", "", make("span", "name", name), gauge(probability), make("span", "percent", percent(probability)));
+    return make("li", "", make("span", "name", shownName(name)), gauge(probability), make("span", "percent", percent(probability)));
   });
   const list = make("ol", "bars", ...rows);
-  const rest = entries.length - rows.length;
-  if (rest > 0) list.append(make("li", "rest", `and ${rest} less probable`));
+  const rest = others + entries.length - rows.length;
+  if (rest > 0) list.append(make("li", "rest", `and ${rest.toLocaleString("en")} less probable`));
   return list;
 }
 
@@ -125,29 +140,32 @@ function slotsView(slots, text, hues) {
   const line = make("p", "slots");
   const legend = make("ul", "legend");
   let from = 0;
-  for (const { name, start, end, probability } of slots) {
+  for (const { name, start, end, probability } of slots.slice(0, MOST_ROWS)) {
     line.append(text.slice(from, start));
-    line.append(coloured(make("mark", "", text.slice(start, end), make("small", "", name)), name));
+    line.append(coloured(make("mark", "", text.slice(start, end), make("small", "", shownName(name))), name));
     const swatch = coloured(make("span", "swatch"), name);
     const found = make("span", "found", text.slice(start, end));
-    legend.append(make("li", "", swatch, make("span", "name", name), found, make("span", "percent", percent(probability))));
+    const share = make("span", "percent", percent(probability));
+    legend.append(make("li", "", swatch, make("span", "name", shownName(name)), found, share));
     from = end;
   }
   line.append(text.slice(from));
+  if (slots.length > MOST_ROWS) legend.append(make("li", "rest", `and ${slots.length - MOST_ROWS} further slots`));
   return slots.length ? [line, legend] : [line, make("p", "hint", "No slots in this text.")];
 }
 
 function masksView(masks, text) {
+  if (!masks.length) return [make("p", "hint", "No [MASK] is in the part of the text that was read.")];
   const line = make("p", "slots filled");
   let from = 0;
-  for (const { start, end, guesses } of masks) {
+  for (const { start, end, guesses } of masks.slice(0, MOST_ROWS)) {
     const best = guesses[0].piece;
     const before = text.slice(from, start);
-    line.append(best.startsWith("##") ? before.trimEnd() : before, make("mark", "", best.replace(/^##/, "")));
+    line.append(best.startsWith("##") ? before.trimEnd() : before, make("mark", "", shownName(best.replace(/^##/, ""))));
     from = end;
   }
   line.append(text.slice(from));
-  const lists = masks.map(({ guesses }, index) => {
+  const lists = masks.slice(0, MOST_ROWS).map(({ guesses }, index) => {
     const list = bars(guesses.map(({ piece, probability }) => [piece, probability]));
     return masks.length === 1 ? list : make("div", "", make("h3", "", `[MASK] number ${index + 1}`), list);
   });

@@ -1,7 +1,8 @@
 /** A server on this machine for the page and the bundles beside it, and a browser without a screen. */
 
+import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { cp, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 
@@ -25,10 +26,17 @@ const QUIET = [
   "--disable-sync",
 ];
 
-/** Serves one folder at / and another at /bundles/; returns the address and what stops it. */
-export async function serve(dist, bundles) {
+/**
+ * Serves one folder at /, /a/ and /b/ and another at /bundles/; returns the address and what stops it.
+ *
+ * @param {string} dist
+ * @param {string} bundles
+ * @param {Object<string, (response: object) => void>} odd answers by path, in the place of files
+ */
+export async function serve(dist, bundles, odd = {}) {
   const server = createServer(async (request, response) => {
-    const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname));
+    const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname)).replace(/^\/[ab]\//, "/");
+    if (path in odd) return odd[path](response);
     const file = path.startsWith("/bundles/")
       ? join(bundles, path.slice("/bundles/".length))
       : join(dist, path === "/" ? "index.html" : path);
@@ -43,6 +51,20 @@ export async function serve(dist, bundles) {
     return new Promise((resolve) => server.close(resolve));
   };
   return { address: `http://127.0.0.1:${server.address().port}/`, stop };
+}
+
+/** Writes a bundle that is another one with some files replaced, given as bytes or as what changes a text. */
+export async function writeChanged(from, to, changes) {
+  await cp(from, to, { recursive: true });
+  const manifest = JSON.parse(await readFile(join(from, "manifest.json"), "utf8"));
+  for (const [name, change] of Object.entries(changes)) {
+    const content = typeof change === "function" ? change(await readFile(join(from, name), "utf8")) : change;
+    await writeFile(join(to, name), content);
+    const bytes = Buffer.from(content);
+    manifest.files[name] = { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
+  }
+  await writeFile(join(to, "manifest.json"), JSON.stringify(manifest));
+  return to;
 }
 
 /** Starts Debian's Chromium. */

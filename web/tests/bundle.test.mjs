@@ -5,11 +5,12 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { Tokenizer } from "@huggingface/tokenizers";
 import * as ort from "onnxruntime-web/wasm";
 
-import { BundleError, readBundle } from "../src/bundle.js";
-import { joinTags, openModel } from "../src/model.js";
+import { readBundle } from "../src/bundle.js";
+import { BundleError } from "../src/errors.js";
+import { openModel } from "../src/model.js";
+import { Pieces } from "../src/pieces.js";
 import { readFolder } from "./folder.mjs";
 
 const BUNDLES = process.env.LILLIPUT_BUNDLES;
@@ -33,7 +34,7 @@ const setting = (change) => (text) => JSON.stringify({ ...JSON.parse(text), ...c
 
 async function refused(files, pattern) {
   await assert.rejects(
-    async () => openModel(await readBundle(files), { ort, Tokenizer }),
+    async () => openModel(await readBundle(files), ort),
     (error) => error instanceof BundleError && pattern.test(error.message) && error.message.endsWith("."),
   );
 }
@@ -69,21 +70,105 @@ for (const [what, [change, pattern]] of Object.entries(FILES)) {
   });
 }
 
+/** Returns what changes some parts of a tokenizer.json, each by a function. */
+const part = (changes) => (text) => {
+  const layout = JSON.parse(text);
+  for (const [name, change] of Object.entries(changes)) layout[name] = change(layout[name], layout);
+  return JSON.stringify(layout);
+};
+const tokenizer = (changes, pattern) => [{ "tokenizer.json": part(changes) }, pattern];
+const typed = (type) => () => ({ type, pattern: { Regex: "(a+)+$" }, content: "x", prepend: "_", normalizers: [], pretokenizers: [] });
+const entry = (change) => ({ added_tokens: (added) => [...added, { ...added[0], id: 600, content: "<x>", ...change }] });
+const settings = (change) => ({ model: (model) => ({ ...model, ...change }) });
+
 const CONTENTS = {
   "of a newer format": [{ "config.json": setting({ format: 2 }) }, /config\.json has format 2/],
-  "of an unknown kind": [{ "config.json": setting({ kind: "translation" }) }, /the kind 'translation'/],
+  "of an unknown kind": [{ "config.json": setting({ kind: "translation" }) }, /the kind "translation"/],
   "without tags": [{ "config.json": setting({ tags: [] }) }, /does not list the tags/],
   "with a tag twice": [{ "config.json": setting({ tags: ["O", "O"] }) }, /does not list the tags/],
-  "with too many tags": [{ "config.json": setting({ tags: ["a", "b", "c", "d", "e", "f"] }) }, /2 x 5 .* need 6 in a row/],
+  "with too many tags": [{ "config.json": setting({ tags: ["a", "b", "c", "d", "e", "f"] }) }, /1 x 2 x 5 .* need rows of 6/],
   "without positions": [{ "config.json": setting({ positions: null }) }, /gives the positions null/],
-  "whose model is none": [{ "model.onnx": "no model" }, /model\.onnx cannot be run/],
-  "whose tokenizer is of another kind": [{ "tokenizer.json": setting({ pre_tokenizer: null }) }, /not a BERT tokenizer/],
+  "whose model is none": [{ "model.onnx": "no model" }, /not the graph of a bundle: it is .*no ONNX file/],
+  "whose tokenizer is of another kind": [{ "tokenizer.json": setting({ pre_tokenizer: null }) }, /not the BERT tokenizer of a bundle: its pre_tokenizer is none/],
   "whose tokenizer is not JSON": [{ "tokenizer.json": "[" }, /tokenizer\.json is not JSON/],
+  "whose tokenizer is a web page": [{ "tokenizer.json": "<!doctype html><p>" }, /is not JSON but a web page/],
+  "whose tokenizer is a list": [{ "tokenizer.json": "[]" }, /does not hold a JSON object/],
+  "whose tokenizer is nested deeply": [{ "tokenizer.json": '{"a":'.repeat(100_000) }, /nested too deeply/],
+  "of nested lists in text": [{ "config.json": `{"a": "${"[".repeat(99)}\\"["}` }, /does not say format 1/],
+  "with a task that is none": [{ "config.json": setting({ task: { toString: 1 } }) }, /the task {"toString":1}, expected is text/],
+  "with pairs as text": [{ "config.json": setting({ pairs: "no" }) }, /the pairs "no", expected is true or false/],
+  "with pairs of tags": [{ "config.json": setting({ pairs: true }) }, /says pairs/],
+  "with a tag without end": [{ "config.json": setting({ tags: ["O", "x".repeat(1001)] }) }, /does not list the tags/],
+  "with positions without end": [{ "config.json": setting({ positions: 1e9 }) }, /the positions 1000000000, expected is a whole/],
+  "with two positions": [{ "config.json": setting({ positions: 2 }) }, /the positions 2, expected/],
+  "with half a position": [{ "config.json": setting({ positions: 3.5 }) }, /the positions 3\.5, expected/],
+  "that replaces": tokenizer({ normalizer: typed("Replace") }, /its normalizer is "Replace", expected is BertNormalizer/),
+  "that prepends": tokenizer({ normalizer: typed("Prepend") }, /its normalizer is "Prepend"/),
+  "with compiled rules": tokenizer({ normalizer: typed("Precompiled") }, /its normalizer is "Precompiled"/),
+  "with several normalizers": tokenizer({ normalizer: typed("Sequence") }, /its normalizer is "Sequence"/),
+  "that splits": tokenizer({ pre_tokenizer: typed("Split") }, /its pre_tokenizer is "Split", expected is BertPreTokenizer/),
+  "that decodes": tokenizer({ decoder: typed("Replace") }, /its decoder is "Replace", expected is WordPiece/),
+  "with other pieces": tokenizer(settings({ type: "Unigram" }), /its model is "Unigram", expected is WordPiece/),
+  "that ends otherwise": tokenizer({ post_processor: typed("ByteLevel") }, /its post_processor is "ByteLevel"/),
+  "without ends": tokenizer({ post_processor: () => null }, /its post_processor is none/),
+  "that begins with [SEP]": tokenizer(
+    { post_processor: (found) => ({ ...found, cls: found.sep }) },
+    /lacks \[CLS\] and \[SEP\] around a text/,
+  ),
+  "without [UNK]": tokenizer(settings({ vocab: { a: 0 } }), /lacks its piece for unknown words, \[UNK\]/),
+  "with another [UNK]": tokenizer(settings({ unk_token: "a" }), /lacks its piece for unknown words/),
+  "with an id in billions": tokenizer(settings({ vocab: { "[UNK]": 0, a: 4e9 } }), /an id of its own for each piece/),
+  "with an id twice": tokenizer(settings({ vocab: { "[UNK]": 0, a: 0 } }), /an id of its own for each piece/),
+  "with ids that are text": tokenizer(settings({ vocab: { "[UNK]": "0" } }), /an id of its own for each piece/),
+  "with a vocabulary as a list": tokenizer(settings({ vocab: ["[UNK]"] }), /a vocabulary of pieces and ids/),
+  "with words without end": tokenizer(settings({ max_input_chars_per_word: 1e9 }), /a longest word of 1 to 250/),
+  "with a piece of nothing": tokenizer(entry({ content: "" }), /the text of an added piece/),
+  "with a piece that vanishes": tokenizer(entry({ content: "\u200b", normalized: true }), /its normalizer leaves nothing/),
+  "with added pieces without end": tokenizer(
+    { added_tokens: (added) => Array.from({ length: 200 }, (_, at) => ({ ...added[0], id: 600 + at, content: `${at}`.padEnd(600) })) },
+    /added pieces of at most 100000 characters/,
+  ),
+  "with an added piece twice": tokenizer(entry({ content: "[PAD]" }), /one added piece "\[PAD\]" in the place of two/),
+  "with an added piece elsewhere": tokenizer(entry({ id: 7 }), /the id 600 of the added piece "<x>"/),
+  "with an added piece without flags": tokenizer(entry({ lstrip: 1 }), /the flags of the added piece "<x>"/),
 };
 
 for (const [what, [changes, pattern]] of Object.entries(CONTENTS)) {
   test(`a bundle ${what}`, { skip }, async () => refused(await changed("tagging", changes), pattern));
 }
+
+const MANIFESTS = {
+  "that lists too many files": [Object.fromEntries(Array.from({ length: 101 }, (_, at) => [at, 0])), /lists 101 files/],
+  "that lists a file elsewhere": [{ "../x": { bytes: 1, sha256: "0".repeat(64) } }, /lists "..\/x", which is not the name/],
+  "that lists gigabytes": [{ "model.onnx": { bytes: 4e9, sha256: "0".repeat(64) } }, /model\.onnx has 4000000000 bytes; this page/],
+  "that lists less than nothing": [{ "model.onnx": { bytes: -1, sha256: "0".repeat(64) } }, /no size and sha256 digest/],
+  "that lists nothing": [[], /does not list model\.onnx/],
+};
+
+for (const [what, [files, pattern]] of Object.entries(MANIFESTS)) {
+  test(`a manifest ${what}`, async () => {
+    await refused(new Map([["manifest.json", new Blob([JSON.stringify({ format: 1, files })])]]), pattern);
+  });
+}
+
+test("a vocabulary of 250,000 pieces, and words of it", () => {
+  const vocab = Object.fromEntries(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"].map((piece, id) => [piece, id]));
+  for (let id = 6; id < 250_000; id++) vocab[`##${id.toString(36)}`] = id;
+  const added = Object.keys(vocab).slice(0, 5).map((content, id) => ({ id, content, special: true }));
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+  const pieces = new Pieces({
+    added_tokens: added.map((piece) => ({ ...piece, ...flags })),
+    normalizer: { type: "BertNormalizer", clean_text: true, handle_chinese_chars: true, strip_accents: null, lowercase: true },
+    pre_tokenizer: { type: "BertPreTokenizer" },
+    post_processor: { type: "BertProcessing", sep: ["[SEP]", 3], cls: ["[CLS]", 2] },
+    model: { vocab, unk_token: "[UNK]", continuing_subword_prefix: "##", max_input_chars_per_word: 100 },
+  });
+  assert.equal(pieces.names.length, 250_000);
+  const begun = performance.now();
+  const { ids, words } = pieces.encode("a10 ".repeat(3_000_000), null, 65_536);
+  assert.deepEqual([ids.length, words.length, ...ids.slice(0, 3)], [65_536, 32_767, 2, 5, 36]);
+  assert.ok(performance.now() - begun < 30_000);
+});
 
 test("a bundle needs no card", { skip }, async () => {
   const files = await readFolder(join(BUNDLES, "float32", "tagging"));
@@ -91,19 +176,5 @@ test("a bundle needs no card", { skip }, async () => {
   const { sizes } = await readBundle(files);
   assert.deepEqual(sizes.map(([name]) => name).sort(), [
     "README.md", "config.json", "manifest.json", "model.onnx", "tokenizer.json",
-  ]);
-});
-
-test("tags are joined as in Python", () => {
-  const tags = ["I-a", "I-a", "O", "B-a", "B-a", "I-b", "NOUN", "NOUN", "I-UN"];
-  const words = tags.map((tag, at) => ({ start: at, end: at + 1, tag, probability: 1 - at / 10 }));
-  assert.deepEqual(joinTags(words), [
-    { name: "a", start: 0, end: 2, probability: 0.9 },
-    { name: "a", start: 3, end: 4, probability: 0.7 },
-    { name: "a", start: 4, end: 5, probability: 0.6 },
-    { name: "b", start: 5, end: 6, probability: 0.5 },
-    { name: "NOUN", start: 6, end: 7, probability: 0.4 },
-    { name: "NOUN", start: 7, end: 8, probability: 1 - 0.7 },
-    { name: "UN", start: 8, end: 9, probability: 1 - 0.8 },
   ]);
 });

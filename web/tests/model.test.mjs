@@ -5,7 +5,6 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { Tokenizer } from "@huggingface/tokenizers";
 import * as ort from "onnxruntime-web/wasm";
 
 import { openModel } from "../src/model.js";
@@ -56,7 +55,7 @@ function nearAll(found, expected, what) {
 }
 
 async function open(folder) {
-  return openModel(await readBundle(await readFolder(folder)), { ort, Tokenizer });
+  return openModel(await readBundle(await readFolder(folder)), ort);
 }
 
 async function answered(quantization, kind) {

@@ -22,11 +22,12 @@ from lilliput.benchmark.bundle_report import (
     plot,
 )
 from lilliput.benchmark.contender import Contender, find_contender
-from lilliput.benchmark.machine import describe_machine
+from lilliput.benchmark.machine import MOST_ROUNDS, describe_machine
 from lilliput.benchmark.quality import quality
 from lilliput.bundling import bundle
-from lilliput.errors import BundleError, ConfigError, StorageError
+from lilliput.errors import BundleError, ConfigError, StorageError, bounded
 from lilliput.files import digest_folder, write_json
+from lilliput.inference.bundle import THREADS_AT_MOST
 from lilliput.inference.texts import Text
 from lilliput.progress import bar
 from lilliput.run import StageDir
@@ -68,9 +69,10 @@ def benchmark_bundle(
         StorageError: If there is no teacher, or `out` cannot be written.
         ModelError: If the teacher cannot be exported.
     """
-    counts = sorted({*threads})
-    if not counts or min(*counts, rounds) < 1:
-        raise ConfigError(f"threads and rounds must be positive, found threads {counts} and {rounds} rounds")
+    counts = sorted({bounded("threads", count, 1, THREADS_AT_MOST) for count in threads})
+    rounds = bounded("rounds", rounds, 1, MOST_ROUNDS)
+    if not counts:
+        raise ConfigError("no number of threads was given; give one or more, such as 1")
     if not models and teacher is None:
         raise ConfigError("no model was named; give one or more bundles: lilliput benchmark bundle BUNDLE")
     contenders = [find_contender(path, name, data.task) for path, name in _names(models).items()]
@@ -109,11 +111,12 @@ def _teacher_bundles(teacher: Path, out: Path) -> list[Path]:
     if not teacher.is_dir():
         raise StorageError(f"{teacher} does not exist; make it with `lilliput finetune`, as --teacher")
     stage = StageDir(out, {"teacher": digest_folder(teacher), "quantizations": list(_TEACHER)})
-    if not stage.is_finished(overwrite=True):
-        stage.begin()
-        for quantization in _TEACHER:
-            bundle(teacher, out / quantization, quantization=quantization)
-        stage.finish({})
+    with stage.locked():
+        if not stage.is_whole(overwrite=True):
+            stage.begin()
+            for quantization in _TEACHER:
+                bundle(teacher, out / quantization, quantization=quantization)
+            stage.finish({})
     return [out / quantization for quantization in _TEACHER]
 
 

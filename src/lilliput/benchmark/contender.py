@@ -11,6 +11,7 @@ from lilliput.errors import BundleError
 from lilliput.inference.bundle import load
 from lilliput.inference.format import TOKENIZER, BundleConfig, sizes
 from lilliput.inference.texts import Text
+from lilliput.tasks.tagged import bio_task
 from lilliput.tasks.task import Examples, Task, spelled
 
 _TRIED = 5_000
@@ -111,10 +112,9 @@ def _check_task(path: Path, config: BundleConfig, task: Task) -> None:
             f"examples are of '{task.name}' ({task.kind}{' of pairs' * task.pairs}); compare bundles of one "
             "task, and name its examples with --task"
         )
-    for what, ours, theirs in (
-        ("classes", config.classes, task.classes),
-        ("tags", config.tags, task.tags),
-    ):
+    is_older = {*config.tags} == {*task.tags}  # it may lack the I-x that every B-x has since
+    tags = task.tags if is_older else bio_task(task).tags
+    for what, ours, theirs in (("classes", config.classes, task.classes), ("tags", config.tags, tags)):
         if alone := {*ours} ^ {*theirs}:
             name = min(alone)
             raise BundleError(

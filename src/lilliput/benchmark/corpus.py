@@ -1,7 +1,6 @@
 """How fast a text becomes word ids here, by one process and by several."""
 
 import dataclasses
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -12,14 +11,15 @@ from statistics import median
 from rich.table import Table
 
 from lilliput.benchmark.apart import Apart, Sample, timed
-from lilliput.benchmark.machine import describe_machine
+from lilliput.benchmark.machine import MOST_ROUNDS, describe_machine
 from lilliput.charts import new_figure, save_figure, tidy
 from lilliput.corpus import build_corpus
-from lilliput.errors import ConfigError
+from lilliput.errors import bounded
 from lilliput.files import write_json
 from lilliput.progress import bar
 from lilliput.sources import Reader, find_sources
 from lilliput.tokenizer import load_tokenizer
+from lilliput.workers import worker_count
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,8 @@ def benchmark_corpus(
         InputError: If the text cannot be used.
         StorageError: If `out` cannot be written.
     """
-    chosen = sorted({*(workers or (1, os.cpu_count() or 1))})
-    if min(*chosen, rounds) < 1:
-        raise ConfigError(f"workers and rounds must be positive, found workers {chosen} and {rounds} rounds")
+    chosen = sorted({worker_count(count) for count in workers or (1, None)})
+    rounds = bounded("rounds", rounds, 1, MOST_ROUNDS)
     reads: list[tuple[int, float]] = []
     builds: dict[int, list[tuple[Sample, int]]] = {count: [] for count in chosen}
     with bar("Measuring the corpus", rounds) as progress:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from lilliput.run import versions
 
+MOST_ROUNDS = 1000
+"""Times that a benchmark measures."""
+
 
 def describe_machine() -> dict[str, str]:
     """Returns the processor's name, its cores and the versions of libraries."""

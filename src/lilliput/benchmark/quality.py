@@ -1,5 +1,6 @@
 """How good a model is on a task: by its own answers or, where it has only vectors, by a head on these."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ import numpy.typing as npt
 from lilliput.benchmark.contender import Contender
 from lilliput.benchmark.forms import open_model
 from lilliput.bundling import scores_of
+from lilliput.files import parse_json
 from lilliput.inference.bundle import load
+from lilliput.inference.format import CONFIG
 from lilliput.tasks.metrics import score
 from lilliput.tasks.task import Examples, Labels, Task, TaskData, spelled
 
@@ -37,7 +40,7 @@ def quality(contender: Contender, data: TaskData, threads: int) -> dict[str, flo
         columns = len(data.task.classes) or 1
         if any(row.shape != (columns,) for row in rows):
             return {}
-        return _scores(data.task, data.dev, np.stack(rows))
+        return _scores(data.task, data.dev, np.stack(rows)[:, _columns(contender, data.task)])
     train = _some(data.train)
     features = [_features(_vectors(contender, examples, threads), examples) for examples in (train, data.dev)]
     return _scores(data.task, data.dev, fitted(features[0], _targets(data.task, train), features[1]))
@@ -50,6 +53,16 @@ def fitted(features: _Array, targets: _Array, asked: _Array) -> _Array:
     squares[np.diag_indices_from(squares)] += _RIDGE * np.diag(squares).mean()
     found: _Array = asked @ np.linalg.solve(squares, features.T @ targets)
     return found
+
+
+def _columns(contender: Contender, task: Task) -> list[int]:
+    """Returns where an ONNX graph has the score of each class: by names beside it, else in their order."""
+    in_order = list(range(len(task.classes) or 1))
+    with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
+        config = parse_json((contender.path.parent / CONFIG).read_bytes())
+        names = config.get("classes") or [config["id2label"][str(column)] for column in in_order]
+        return [names.index(name) for name in task.classes] or in_order
+    return in_order  # there are no names, or others
 
 
 def _vectors(contender: Contender, examples: Examples, threads: int) -> _Array:

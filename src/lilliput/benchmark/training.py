@@ -10,7 +10,7 @@ from statistics import median
 
 from lilliput.benchmark.apart import Apart, Sample
 from lilliput.benchmark.limits import Limits, Measure
-from lilliput.benchmark.machine import describe_machine
+from lilliput.benchmark.machine import MOST_ROUNDS, describe_machine
 from lilliput.benchmark.ours import LoopSample, Ours, Part, masked_lm_alone
 from lilliput.benchmark.subject import Subject
 from lilliput.benchmark.theirs import Theirs
@@ -25,7 +25,7 @@ from lilliput.benchmark.training_report import (
 )
 from lilliput.benchmark.world import build_world
 from lilliput.config import ObjectiveWeights, Recipe, StageConfig
-from lilliput.errors import ConfigError
+from lilliput.errors import bounded
 from lilliput.files import write_json
 from lilliput.progress import bar
 from lilliput.recipes import lilliput
@@ -77,8 +77,7 @@ def benchmark_training(
         ConfigError: If a stage or a shape has no such name, or the student is larger than the teacher.
         StorageError: If the run has no corpus and lexicon, or `out` cannot be written.
     """
-    if rounds < 1:
-        raise ConfigError(f"a benchmark needs one round or more, found {rounds}")
+    rounds = bounded("rounds", rounds, 1, MOST_ROUNDS)
     recipe = benchmark_recipe() if recipe is None else recipe
     chosen = [recipe.stage(name) for name in stages] or list(recipe.stages)
     read = build_world(load_tokenizer(teacher), recipe.lexicon, out / "world") if run is None else RunDir(run)

@@ -36,15 +36,17 @@ def build_corpus(
     from lilliput.corpus import build_corpus as build
     from lilliput.tokenizer import load_tokenizer
 
-    made = build(
-        corpus,
-        load_tokenizer(teacher),
-        RunDir(out).corpus,
-        text_column=text_column,
-        workers=workers,
-        ray=ray,
-        overwrite=overwrite,
-    )
+    run = RunDir(out)
+    with run.locked():
+        made = build(
+            corpus,
+            load_tokenizer(teacher),
+            run.corpus,
+            text_column=text_column,
+            workers=workers,
+            ray=ray,
+            overwrite=overwrite,
+        )
     show(
         f"{made.words:,} words, {made.documents:,} documents, {len(made.counts) - 2:,} word types "
         f"in {made.path}"
@@ -68,9 +70,9 @@ def build_lexicon(
     from lilliput.tokenizer import load_tokenizer
 
     run, chosen = RunDir(out), recipe_of(recipe, set_)
-    made = build(
-        Corpus.open(run.corpus), load_tokenizer(teacher), chosen.lexicon, run.lexicon, overwrite=overwrite
-    )
+    with run.locked():
+        words = Corpus.open(run.corpus, whole=True)
+        made = build(words, load_tokenizer(teacher), chosen.lexicon, run.lexicon, overwrite=overwrite)
     show(made.report.describe(chosen.student.width))
 
 

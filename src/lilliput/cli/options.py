@@ -3,11 +3,11 @@
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from lilliput.config import Recipe
+from lilliput.ending import printing
 from lilliput.errors import ConfigError
-from lilliput.progress import is_main
+from lilliput.progress import Plain, is_main
 
 Teacher = Annotated[str, tyro.conf.Positional]
 Corpus = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT")]
@@ -46,4 +46,5 @@ def pairs_of(settings: tuple[str, ...]) -> dict[str, str]:
 
 def show(result: object) -> None:
     """Prints a result on standard output, by one of several processes."""
-    Console(quiet=not is_main).print(result, highlight=False, markup=False, soft_wrap=isinstance(result, str))
+    with printing():
+        Plain(quiet=not is_main).print(result, soft_wrap=isinstance(result, str))

@@ -53,6 +53,7 @@ def bundle(
         licence: SPDX name of the licence of the weights, for the card.
     """
     from lilliput.bundling import bundle as make
+    from lilliput.tasks.metrics import of_all
 
     made = make(
         model, out, task=task, quantization=quantization, kind=kind, executorch=executorch, licence=licence
@@ -62,8 +63,9 @@ def bundle(
     show(f"{made.total:>12,}  bytes in all, {made.exported.kind}, {made.exported.quantization}")
     if made.tuned_for not in (None, made.exported.quantization):
         show(f"the model was fine-tuned for {made.tuned_for}, and is stored as {made.exported.quantization}")
-    for name, value in made.scores.items():
-        show(f"{name} {value:.1%}, before the export {made.reported[name]:.1%}")
-    for name, value in made.program_scores.items():
+    for name, value in of_all(made.scores).items():
+        before = f", before the export {made.reported[name]:.1%}" if name in made.reported else ""
+        show(f"{name} {value:.1%}{before}")
+    for name, value in of_all(made.program_scores).items():
         show(f"{name} {value:.1%} with model.pte")
     show(f"try it: echo 'a text' | lilliput run {out}")

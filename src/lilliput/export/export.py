@@ -15,7 +15,9 @@ from lilliput.export.graph import OPSET
 from lilliput.export.parity import SENTENCES, Parity, compare
 from lilliput.export.source import Source, load_source
 from lilliput.files import writing
-from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, Kind
+from lilliput.folders import not_ours
+from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, Kind, is_config
+from lilliput.models.pretrained import longest_input
 from lilliput.quantization import find_plan
 
 
@@ -63,6 +65,8 @@ def export(
         raise StorageError(
             f"{out} holds a checkpoint, whose config.json would be lost; choose another folder"
         )
+    if (out / CONFIG).exists() and not is_config(out / CONFIG):
+        raise not_ours(out, [CONFIG])
     source = load_source(folder, kind)
     model = bert_model(source.parameters(), source.shape, source.kind, plan)
     content = model.SerializeToString(deterministic=True)
@@ -87,7 +91,7 @@ def _config(source: Source, quantization: str) -> BundleConfig:
     task = source.labels
     return BundleConfig(
         kind=source.kind,
-        positions=source.config.max_position_embeddings,
+        positions=longest_input(source.config),
         opset=OPSET,
         quantization=quantization,
         lilliput=version("lilliput"),

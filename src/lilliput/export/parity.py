@@ -20,6 +20,7 @@ from torch.nn.utils import parametrize
 from lilliput.errors import ModelError
 from lilliput.export.source import Source
 from lilliput.fake_quantization import quantization_aware
+from lilliput.models.pretrained import longest_input
 from lilliput.quantization import QuantizationPlan
 
 LARGEST_DIFFERENCE = 1e-4
@@ -171,7 +172,7 @@ def _answers(source: Source, sentences: Sequence[str], run: Scores) -> _Answers:
     if pairs:  # each with the next and, for scores at the other end, with itself
         texts = list(zip(texts, texts[1:] + texts[:1], strict=True)) + [(text, text) for text in texts]
     tokenizer = Tokenizer.from_str(source.tokenizer.to_str())
-    tokenizer.enable_truncation(source.config.max_position_embeddings)
+    tokenizer.enable_truncation(longest_input(source.config))
     tokenizer.enable_padding(pad_id=source.config.pad_token_id or 0)
     longest = " ".join(sentences)
     batches = [[text] for text in texts[:4]] + [texts[start : start + 8] for start in range(0, len(texts), 8)]

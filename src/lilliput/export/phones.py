@@ -17,6 +17,7 @@ from lilliput.fake_quantization import quantization_aware
 from lilliput.files import writing
 from lilliput.inference.bundle import INPUTS, Bundle
 from lilliput.inference.format import PROGRAM, read_bundle
+from lilliput.models.pretrained import longest_input
 from lilliput.quantization import find_plan
 
 
@@ -50,7 +51,7 @@ def export_program(
     is_learnt = tuned_for == quantization
     with quantization_aware(source.model, plan) if is_learnt else contextlib.nullcontext():
         forward = Forward(source).eval()
-        content = lower(forward, source.config.max_position_embeddings, plan)
+        content = lower(forward, longest_input(source.config), plan)
         run = Program(content).run
         with torch.inference_mode():
             parity = compare_program(run, lambda inputs: by_text(forward, inputs), source, plan, sentences)

@@ -18,7 +18,7 @@ from lilliput.models.pretrained import load_weights
 from lilliput.models.task_model import TaskModel, load_task_model
 from lilliput.models.teacher import load_masked_lm, load_teacher_config
 from lilliput.tasks.task import Task
-from lilliput.tokenizer import load_tokenizer
+from lilliput.tokenizer import complete, load_tokenizer
 
 _PLAIN = Task(name="", kind="classification")
 """Stands for no task: neither pairs nor classes nor tags."""
@@ -89,7 +89,7 @@ def load_source(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
         )
     if kind is None and (folder / "task.json").is_file():
         tuned, task = load_task_model(folder)
-        source = Source(folder, tuned, load_tokenizer(str(folder)), task.kind, task)
+        source = Source(folder, tuned, complete(load_tokenizer(str(folder))), task.kind, task)
     else:
         source = _plain(folder, kind)
     if source.config.hidden_act != "gelu":
@@ -102,12 +102,12 @@ def load_source(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
 def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     config = load_teacher_config(str(folder))
     has_head = any(name in _WITH_HEAD for name in config.architectures or ())
-    tokenizer = load_tokenizer(str(folder))
+    tokenizer = complete(load_tokenizer(str(folder)))
     if kind == "encode" or (kind is None and not has_head):
         encoder, _ = load_weights(BertModel, str(folder), add_pooling_layer=False)
         return Source(folder, encoder, tokenizer, "encode", None)
-    model, complete = load_masked_lm(str(folder))
-    if not complete:
+    model, is_whole = load_masked_lm(str(folder))
+    if not is_whole:
         raise ModelError(f"{folder} has no masked-LM head, so it fills in nothing; export it as 'encode'")
     if not config.tie_word_embeddings:
         raise ModelError(f"{folder} has a masked-LM head with a table of its own, which cannot be exported")

@@ -2,65 +2,60 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from lilliput.quantization import QuantizationPlan, find_plan
-from lilliput.settings import assign, build, require
+from lilliput.settings import Within, assign, build, check_bounds
 
 
 @dataclass(frozen=True)
 class DistillationConfig:
     """What a student learns of a fine-tuned teacher, and on which texts besides the labelled ones."""
 
-    weight: float = 0.9
+    weight: Annotated[float, Within(0.0, 1.0)] = 0.9
     """Weight of the teacher's soft targets in the loss of a labelled example; its labels have the rest."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Within(0.0, 1000.0, (0.0,))] = 1.0
     """Divides scores before they become distributions; scores of regression are taken as they are."""
-    near: int = 0
+    near: Annotated[int, Within(0, 100_000_000)] = 0
     """Sentences of the run's corpus, those most like the task's texts, that the teacher labels."""
-    substitutions: int = 0
+    substitutions: Annotated[int, Within(0, 1000)] = 0
     """Copies of each example with some words replaced by guesses of the run's masked-LM teacher."""
-    recombined: int = 0
+    recombined: Annotated[int, Within(0, 100_000_000)] = 0
     """New pairs made of texts of different examples, where the task has pairs; where it has tags, new texts
     in which spans of tagged words come from other examples."""
-    hidden: float = 1.0
+    hidden: Annotated[float, Within(0.0, 1e6)] = 1.0
     """Weight of the squared distance between the words' last states, the student's mapped linearly."""
-    relations: float = 1.0
+    relations: Annotated[float, Within(0.0, 1e6)] = 1.0
     """Weight of the divergence between the words' relations to each other in the last states."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.weight <= 1, f"distillation.weight must lie in [0, 1], found {self.weight}")
-        require(self.temperature > 0, f"distillation.temperature must be positive, found {self.temperature}")
-        for name in ("near", "substitutions", "recombined", "hidden", "relations"):
-            require(
-                getattr(self, name) >= 0,
-                f"distillation.{name} must not be negative, found {getattr(self, name)}",
-            )
+        check_bounds(self, "distillation.")
 
 
 @dataclass(frozen=True)
 class FinetuningConfig:
     """How an encoder learns a task."""
 
-    epochs: float = 5.0
+    epochs: Annotated[float, Within(0.0, 10_000.0, (0.0,))] = 5.0
     """Passes over all examples at most; training ends before where the dev metric no longer rises."""
-    rows: int = 32
+    rows: Annotated[int, Within(1, 100_000)] = 32
     """Examples per step."""
-    rate: float | None = None
+    rate: Annotated[float | None, Within(0.0, 10.0, (0.0,))] = None
     """Peak learning rate; without it one that suits the encoder's width and the task."""
-    warm_up: float = 0.1
+    warm_up: Annotated[float, Within(0.0, 1.0, (1.0,))] = 0.1
     """Share of the steps over which the rate climbs from 0; afterwards it falls linearly to 0."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, Within(0.0, 100.0)] = 0.01
     """Decoupled decay of matrices."""
-    clip: float = 1.0
+    clip: Annotated[float, Within(0.0, 1e6, (0.0,))] = 1.0
     """Largest norm of the gradient."""
-    dropout: float | None = None
+    dropout: Annotated[float | None, Within(0.0, 1.0, (1.0,))] = None
     """Dropout of states, attention and head; without it the checkpoint's own, which for a student is none."""
-    balance: float = 0.0
+    balance: Annotated[float, Within(0.0, 10.0)] = 0.0
     """Weighs a class by its frequency to minus this power, so that 1 makes rare classes count as much as
     frequent ones."""
-    evaluations: int = 10
+    evaluations: Annotated[int, Within(1, 10_000)] = 10
     """Evaluations on the dev set, spread evenly over the steps; the best of them is kept."""
-    patience: int = 4
+    patience: Annotated[int, Within(1, 10_000)] = 4
     """Evaluations in a row without a better one after which training ends."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """What is learnt of a fine-tuned teacher, if there is one."""
@@ -69,13 +64,7 @@ class FinetuningConfig:
     bundle will hold them. Without it they are not rounded."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "rows", "clip", "evaluations", "patience"):
-            require(getattr(self, name) > 0, f"{name} must be positive, found {getattr(self, name)}")
-        require(self.rate is None or self.rate > 0, f"rate must be positive, found {self.rate}")
-        require(0 <= self.warm_up < 1, f"warm_up must lie in [0, 1), found {self.warm_up}")
-        require(0 <= (self.dropout or 0) < 1, f"dropout must lie in [0, 1), found {self.dropout}")
-        for name in ("weight_decay", "balance"):
-            require(getattr(self, name) >= 0, f"{name} must not be negative, found {getattr(self, name)}")
+        check_bounds(self)
         find_plan(self.quantization or "float32")
 
     @property

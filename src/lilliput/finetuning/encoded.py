@@ -4,6 +4,8 @@ A *slot* is one thing to predict: the class or score of a text, or the tag of on
 a set are numbered through: of each example first its class or score, if it has one, then its tags. So labels,
 scores and a teacher's targets are arrays over slots, whatever the kind of task and whoever reads the texts.
 
+Where tags belong to given words, a text has a slot for each word that the tokenizer finds in it (`words`).
+
 Shape letters: N examples, P pieces of all examples, K slots, W words, B rows, L length.
 """
 
@@ -13,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 from torch import Tensor
 
-from lilliput.tasks.task import Examples, Labels, Task
-from lilliput.tokenizer import load_tokenizer, special_pieces, student_tokenizer
+from lilliput.finetuning.words import all_words, encodings, shortened, text_labels, words_in
+from lilliput.tasks.task import Examples, Labels, Task, Text
+from lilliput.tokenizer import complete, load_tokenizer, special_pieces
 
 Ints = npt.NDArray[np.int64]
 _SORTED_TOGETHER = 64
@@ -45,6 +48,10 @@ class Ragged:
         """The number of numbers in each row [N]."""
         return np.diff(self.offsets)
 
+    def rows(self) -> list[list[int]]:
+        """Returns the rows as lists."""
+        return [row.tolist() for row in np.split(self.flat, self.offsets[1:-1])]
+
     def places(self, rows: Ints) -> tuple[Ints, Ints]:
         """Returns the places in `flat` of the numbers of some rows, and to which of these each belongs."""
         lengths = self.lengths[rows]
@@ -65,6 +72,8 @@ class Encoded:
     """The piece at which each slot is predicted, counted within its example; -1 where that was cut off."""
     words: Ragged
     """The first piece of each word, counted within its example; -1 where that was cut off."""
+    given: Ragged
+    """For each slot of a tag the given word that it stands in, counted within its example."""
     cut: int
     """Examples that were longer than the model's positions."""
     pad: int
@@ -98,8 +107,7 @@ class TaskBatch:
 
 def task_tokenizer(name: str) -> Tokenizer:
     """Loads an encoder's tokenizer, and lets it put [CLS] and [SEP] around texts if it does not yet."""
-    tokenizer = load_tokenizer(name)
-    return student_tokenizer(tokenizer, tokenizer.get_vocab())
+    return complete(load_tokenizer(name))
 
 
 def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int) -> Encoded:
@@ -111,59 +119,54 @@ def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int)
         tokenizer: The model's own.
         positions: Pieces that the model reads at most.
     """
-    tokenizer.enable_truncation(positions)
-    given_words = bool(examples.texts) and not isinstance(examples.texts[0], str)
-    inputs = list(zip(examples.texts, examples.pairs, strict=True)) if examples.pairs else examples.texts
-    found = tokenizer.encode_batch(
-        [list(text) for text in inputs] if given_words else list(inputs), is_pretokenized=given_words
-    )
-    tokenizer.no_truncation()
-    words = [_first_pieces(encoding) for encoding in found]
-    if given_words:  # a word of which nothing is left has no piece, as one that was cut off
-        words = [row + [-1] * (len(text) - len(row)) for row, text in zip(words, examples.texts, strict=True)]
+    short = shortened(examples, positions)
+    found = encodings(short, tokenizer, positions)
+    given: list[list[int]] = [[] for _ in found]
+    if not task.tags:
+        places = [[place for place, _, _ in all_words(encoding)] for encoding in found]
+    else:
+        words = [words_in(*row) for row in zip(examples.texts, short.texts, found, strict=True)]
+        places = [[word.piece for word in row] for row in words]
+        given = [[word.given for word in row] for row in words]
     of_text = [] if task.kind == "tagging" else [0]
     return Encoded(
         pieces=Ragged.of([encoding.ids for encoding in found]),
         types=np.array([item for encoding in found for item in encoding.type_ids], np.int64),
-        slots=Ragged.of([of_text + row if task.tags else of_text for row in words]),
-        words=Ragged.of(words),
-        cut=sum(bool(encoding.overflowing) for encoding in found),
+        slots=Ragged.of([of_text + row if task.tags else of_text for row in places]),
+        words=Ragged.of(places),
+        given=Ragged.of(given),
+        cut=sum(
+            bool(encoding.overflowing) or _row(short, index) != _row(examples, index)
+            for index, encoding in enumerate(found)
+        ),
         pad=special_pieces(tokenizer).pad,
     )
 
 
-def _first_pieces(encoding: Encoding) -> list[int]:
-    """Returns the place of each word's first piece, of a pair's first text and then of its second.
+def _row(examples: Examples, index: int) -> tuple[Text, tuple[str, ...]]:
+    return examples.texts[index], examples.pairs[index : index + 1]
 
-    Words that were cut off count too, so that two models with other positions have the same words.
+
+def label_array(task: Task, labels: Labels, given: Ragged) -> npt.NDArray[np.float64]:
+    """Returns the label of every slot: a column of the model's head, or a score.
+
+    Args:
+        task: What is predicted.
+        labels: The labels of texts, and the tags of given words.
+        given: For each word of each text the given word that it stands in; more texts may follow.
     """
-    first: dict[tuple[int, int], int] = {}
-    counts: dict[int, int] = {}
-    for part in (encoding, *encoding.overflowing):
-        for place, (sequence, word) in enumerate(zip(part.sequence_ids, part.word_ids, strict=True)):
-            if sequence is None or word is None:
-                continue
-            counts[sequence] = max(counts.get(sequence, 0), word + 1)
-            if part is encoding:
-                first.setdefault((sequence, word), place)
-    return [
-        first.get((sequence, word), -1) for sequence in sorted(counts) for word in range(counts[sequence])
-    ]
-
-
-def label_array(task: Task, labels: Labels) -> npt.NDArray[np.float64]:
-    """Returns the label of every slot: a column of the model's head, or a score."""
     values = np.asarray(labels.values, np.float64)
     if not task.tags:
         return values
-    rows = [np.asarray(tags, np.float64) for tags in labels.tags]
+    tags = text_labels(task, labels, given.rows()[: len(labels.tags)]).tags
+    rows = [np.asarray(row, np.float64) for row in tags]
     if task.kind == "joint":  # classes come after the tags
-        rows = [np.insert(tags, 0, value + len(task.tags)) for tags, value in zip(rows, values, strict=True)]
+        rows = [np.insert(row, 0, value + len(task.tags)) for row, value in zip(rows, values, strict=True)]
     return np.concatenate(rows)
 
 
 def labels_from(task: Task, scores: npt.NDArray[np.float32], slots: Ragged) -> Labels:
-    """Returns what scores [K, C] of all slots say; a word that was cut off has the first tag, O.
+    """Returns what scores [K, C] of all slots say; a word that was cut off has the tag O.
 
     Args:
         task: Whose scores these are.
@@ -174,7 +177,10 @@ def labels_from(task: Task, scores: npt.NDArray[np.float32], slots: Ragged) -> L
         return Labels(values=tuple(scores[:, 0].astype(np.float64).tolist()))
     if not task.tags:
         return Labels(values=tuple(scores.argmax(1).tolist()))
-    tags = np.nan_to_num(scores[:, : len(task.tags)], nan=-np.inf).argmax(1)
+    of_tags = scores[:, : len(task.tags)]
+    tags = np.nan_to_num(of_tags, nan=-np.inf).argmax(1)
+    if "O" in task.tags:
+        tags[np.isnan(of_tags).all(1)] = task.tags.index("O")
     rows = np.split(tags, slots.offsets[1:-1])
     if task.kind == "tagging":
         return Labels(tags=tuple(tuple(row.tolist()) for row in rows))

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,28 +12,41 @@ import numpy as np
 from accelerate import Accelerator
 from tokenizers import Tokenizer
 
-from lilliput.errors import ConfigError, InputError, StorageError
+from lilliput.config import MOST_MINUTES
+from lilliput.errors import ConfigError, InputError, StorageError, bounded
 from lilliput.fake_quantization import quantization_aware
-from lilliput.files import digest_folder, digest_value, read_json, write_json, writing
+from lilliput.files import read_json, write_json
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from, task_tokenizer
-from lilliput.finetuning.fit import Exam, Fitted, Lesson, fit, predict
-from lilliput.finetuning.results import PREDICTIONS, Finetuned, named
-from lilliput.finetuning.targets import find_teacher, teacher_targets
-from lilliput.finetuning.texts import more_texts
+from lilliput.finetuning.fit import Fitted, fit, predict
+from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_encoder
+from lilliput.finetuning.lesson import Exam, Lesson
+from lilliput.finetuning.rates import suitable_rate
+from lilliput.finetuning.results import PREDICTIONS, Finetuned, write_predictions
+from lilliput.finetuning.targets import find_teacher, in_order, teacher_targets
+from lilliput.finetuning.texts import more_texts, texts_from
+from lilliput.finetuning.words import shortened, text_words
+from lilliput.folders import damage, is_record, record as recorded_of, replacing
+from lilliput.models.pretrained import longest_input
 from lilliput.models.student import parameter_count
-from lilliput.models.task_model import TaskModel, load_encoder, load_task_model, save_task_model
+from lilliput.models.task_model import TaskModel, find_head, load_encoder, load_task_model, save_task_model
 from lilliput.models.teacher import load_teacher_config
 from lilliput.progress import bar, console
 from lilliput.run import RunDir, StageDir
-from lilliput.settings import build
+from lilliput.settings import require
 from lilliput.stages import checkpoint_digest
+from lilliput.stored import intact, stored
+from lilliput.tasks.metrics import of_all
+from lilliput.tasks.tagged import in_bio
 from lilliput.tasks.task import Examples, Task, TaskData
 from lilliput.workers import keep_freed_memory
 
-_STUDENT_WIDTH, _BASE_WIDTH, _BASE_RATE = 120, 768, 2.4e-5
+_MOST_SEEDS = 1000
+
 _SEARCHED = (1.0, 0.4, 2.5)
 """Learning rates that are tried, times the one that suits."""
+_FITTED, _FILES = "fitted.json", "files.json"
+"""In the folder of a seed: how it went, and bytes and digests of the other files."""
 
 
 def finetune(
@@ -71,53 +83,64 @@ def finetune(
         StorageError: If `out` holds something else or cannot be written.
         Interrupted: If SIGTERM or SIGINT came.
     """
-    if seeds < 1:
-        raise ConfigError(f"--seeds must be 1 or more, found {seeds}")
+    seeds = bounded("--seeds", seeds, 1, _MOST_SEEDS)
+    search_minutes = bounded("--search-minutes", search_minutes, 0.0, MOST_MINUTES)
     if unlabelled and teacher is None:
         raise ConfigError("unlabelled text is of use only with a teacher that labels it; give --teacher")
     keep_freed_memory()
+    data = in_bio(data)
     source = RunDir(Path(model))
     is_run = source.student.is_dir()
     encoder = str(source.student) if is_run else model
+    require_whole_encoder(source, model)
+    place = out.finetuned(data.task.name)
     taught_by = None if teacher is None else find_teacher(teacher, data.task)
-    folder = StageDir(
-        out.finetuned(data.task.name),
-        _inputs(encoder, data, config, taught_by, unlabelled, seeds, search_minutes),
-    )
-    if folder.is_finished(overwrite):
-        done: Finetuned = build(Finetuned, folder.results(), "")
-        return done
-    more = None
+    own, texts_of = own_sources(unlabelled, StageDir(place, {})), source if is_run else out
+    inputs = inputs_of(encoder, data, config, taught_by, seeds, search_minutes) | _rules(encoder, data.task)
     if taught_by is not None:
-        more = more_texts(data, config.distillation, source if is_run else out, unlabelled, out.targets)
-    work = _Work(encoder, data, config, taught_by, out.targets, more)
+        inputs |= texts_from(config.distillation, texts_of, own)
+    folder = StageDir(place, inputs)
+    if not folder.is_whole(overwrite):
+        with folder.locked():
+            if not folder.is_whole(overwrite):  # by a process that held the lock before
+                positions = _positions(encoder, taught_by)
+                data = dataclasses.replace(data, train=shortened(data.train, positions))
+                more = None
+                if taught_by is not None:
+                    more = more_texts(data, config.distillation, texts_of, own, out.targets)
+                    more = None if more is None else shortened(more, positions)
+                work = _Work(encoder, data, config, taught_by, out.targets, more)
+                _finetune(work, folder, seeds, search_minutes)
+    folder.tidy()
+    done: Finetuned = folder.read(Finetuned)
+    return done
+
+
+def _finetune(work: "_Work", folder: StageDir, seeds: int, search_minutes: float) -> None:
+    """Fine-tunes with all seeds and keeps the best."""
     folder.begin()
     rate = _rate(work, folder, search_minutes)
     fitted = {str(seed): _fitted(work, folder, rate, seed) for seed in range(seeds)}
     results = _keep_best(work, folder, fitted, rate)
+    if checkpoint_digest(work.encoder) != folder.made_from["encoder"]:
+        raise StorageError(
+            f"{work.encoder} was changed meanwhile, so seeds may have begun with different ones; add "
+            "--overwrite to fine-tune again"
+        )
     folder.finish(dataclasses.asdict(results))
-    return results
 
 
-def _inputs(
-    encoder: str,
-    data: TaskData,
-    config: FinetuningConfig,
-    teacher: Path | None,
-    unlabelled: Sequence[str],
-    seeds: int,
-    search_minutes: float,
-) -> dict[str, Any]:
-    """Returns what determines the result: settings, and digests of what is read."""
-    return {
-        "encoder": checkpoint_digest(encoder),
-        "task": digest_value(dataclasses.asdict(data)),
-        "config": dataclasses.asdict(config),
-        "teacher": None if teacher is None else digest_folder(teacher),
-        "unlabelled": list(unlabelled),
-        "seeds": seeds,
-        "search_minutes": search_minutes,
-    }
+def _rules(encoder: str, task: Task) -> dict[str, Any]:
+    """Returns what else determines the result, where an earlier version did otherwise."""
+    head = find_head(encoder, task)
+    kept = {} if head is None or head.is_whole else {"head": sorted(head.kept)}
+    return kept | ({"tags": "of every word of a text"} if task.tags else {})
+
+
+def _positions(encoder: str, teacher: Path | None) -> int:
+    """Returns the pieces that encoder and teacher both read: both are given the same of long texts."""
+    names = [encoder, *([] if teacher is None else [str(teacher)])]
+    return min(longest_input(load_teacher_config(name)) for name in names)
 
 
 class _Work:
@@ -134,14 +157,14 @@ class _Work:
     ) -> None:
         self.encoder, self.data, self.config, self.teacher = encoder, data, config, teacher
         self.tokenizer: Tokenizer = task_tokenizer(encoder)
-        self._positions = load_teacher_config(encoder).max_position_embeddings
+        self.positions = longest_input(load_teacher_config(encoder))
         self.task: Task = data.task
         self.unlabelled = 0 if more is None else len(more)
         examples = data.train if more is None else _together(data.train, more)
         encoded = self._encoded(examples)
         assert data.train.labels is not None
         assert data.dev.labels is not None
-        labels = label_array(self.task, data.train.labels)
+        labels = label_array(self.task, data.train.labels, encoded.given)
         missing = np.full(len(encoded.slots.flat) - len(labels), np.nan)
         soft = states = None
         if teacher is not None:
@@ -153,17 +176,20 @@ class _Work:
                     f"the tokenizers of {encoder} and {teacher} make other words of the texts; give a "
                     "teacher with the same normaliser"
                 )
+            soft = in_order(soft, teacher, self.task)
         self.lesson = Lesson(encoded, np.concatenate([labels, missing]), soft, states)
         self.exam = Exam(self.task, self._encoded(data.dev), data.dev.labels)
+        if (head := find_head(encoder, self.task)) is not None:
+            console.print(f"{encoder}: {head}", highlight=False, markup=False)
         if longer := encoded.cut + self.exam.encoded.cut:
             console.print(
                 f"{longer:,} examples ({encoded.cut:,} to learn from, {self.exam.encoded.cut:,} to be scored "
-                f"on) are longer than the encoder's {self._positions} positions; what is behind was cut off",
+                f"on) are longer than the encoder's {self.positions} positions; what is behind was cut off",
                 highlight=False,
             )
 
     def _encoded(self, examples: Examples) -> Encoded:
-        return encode(examples, self.task, self.tokenizer, self._positions)
+        return encode(examples, self.task, self.tokenizer, self.positions)
 
     def train(self, name: str, rate: float, seed: int, seconds: float = math.inf) -> tuple[TaskModel, Fitted]:
         """Returns a model that has learnt the lesson, and how that went."""
@@ -188,21 +214,6 @@ def _together(labelled: Examples, more: Examples) -> Examples:
     return Examples(labelled.texts + more.texts, labelled.pairs + more.pairs)
 
 
-def suitable_rate(width: int, *, tags: bool, taught: bool) -> float:
-    """Returns the peak learning rate that suits an encoder of some width.
-
-    It was measured for students of width 120 (experiments/LOG.md): 1e-3 for tags; for classes and scores of
-    texts 7e-4 from a teacher and 3e-4 from labels alone, as they forget at more what they knew. For BERT_BASE
-    it is 2.4e-5 (Devlin et al. 2019: 2e-5 to 5e-5), and a power of the width between and beyond.
-
-    >>> f"{suitable_rate(384, tags=True, taught=False):.1e}"
-    '9.7e-05'
-    """
-    ours = 1e-3 if tags else 7e-4 if taught else 3e-4
-    way = math.log(_BASE_WIDTH / width) / math.log(_BASE_WIDTH / _STUDENT_WIDTH)
-    return float(_BASE_RATE * (ours / _BASE_RATE) ** way)
-
-
 def _rate(work: _Work, folder: StageDir, minutes: float) -> float:
     """Returns the peak learning rate: the one that was set or, if there is time, found, or else suits."""
     if work.config.rate is not None:
@@ -219,8 +230,11 @@ def _rate(work: _Work, folder: StageDir, minutes: float) -> float:
             _, fitted = work.train(f"Trying rate {rate:.2g}", rate, seed=0, seconds=seconds)
             found[str(rate)] = fitted.scores[work.task.metric]
         write_json(place, found)
-    tried: dict[str, float] = read_json(place)
-    best = max(tried, key=tried.__getitem__)
+    remedy = f"remove {place} to search again"
+    tried: dict[str, float] = stored(dict[str, float], place, remedy)
+    with intact(place, remedy):
+        best = max(tried, key=tried.__getitem__)
+        require(0 < float(best) < 1, f"a rate cannot be {best}")
     shown = ", ".join(f"{float(rate):.2g}: {value:.1%}" for rate, value in tried.items())
     console.print(f"Learning rate {float(best):.2g} of {shown}", highlight=False)
     return float(best)
@@ -229,29 +243,48 @@ def _rate(work: _Work, folder: StageDir, minutes: float) -> float:
 def _fitted(work: _Work, folder: StageDir, rate: float, seed: int) -> Fitted:
     """Trains with one seed, unless an earlier call has finished that, and saves its model."""
     place = folder.path / "seeds" / str(seed)
-    record = place / "fitted.json"
-    if not record.exists():
+    record = place / _FITTED
+    if not _is_whole(place):
         model, found = work.train(f"Fine-tuning {work.task.name}, seed {seed}", rate, seed)
-        with _saving(place):
-            save_task_model(model, work.tokenizer, work.task, place)
-        write_json(record, dataclasses.asdict(found))
-        metrics = ", ".join(f"{name} {value:.1%}" for name, value in found.scores.items())
+        with _saving(place), replacing(place) as new:
+            save_task_model(model, work.tokenizer, work.task, new)
+            write_json(new / _FITTED, dataclasses.asdict(found))
+            write_json(new / _FILES, recorded_of(new))
+        metrics = ", ".join(f"{name} {value:.1%}" for name, value in of_all(found.scores).items())
         console.print(
             f"seed {seed}: {metrics} after {found.steps:,} steps, {found.seconds:.0f} s", highlight=False
         )
-    fitted: Fitted = build(Fitted, read_json(record), "")
+    remedy = f"remove {record} to train this seed again"
+    fitted: Fitted = stored(Fitted, record, remedy)
+    with intact(record, remedy):
+        require(work.task.metric in fitted.scores, f"it has no {work.task.metric}")
     return fitted
 
 
+def _is_whole(place: Path) -> bool:
+    """Returns whether the folder of a seed holds what was saved; one that is damaged is trained again."""
+    if not (place / _FILES).exists():
+        return False
+    files = read_json(place / _FILES)
+    fault = damage(place, files) if is_record(files) else f"{place / _FILES} was altered"
+    if fault is not None:
+        console.print(f"{fault}; this seed is trained again", highlight=False, markup=False, soft_wrap=True)
+    return fault is None
+
+
 def _keep_best(work: _Work, folder: StageDir, fitted: dict[str, Fitted], rate: float) -> Finetuned:
-    """Moves the best seed's model to the folder itself, writes its predictions, and returns the results."""
+    """Copies the best seed's model to the folder itself, writes its predictions, and returns the results."""
     metric = work.task.metric
     best = max(fitted, key=lambda seed: fitted[seed].scores[metric])
+    leave_out = shutil.ignore_patterns(_FITTED, _FILES)
     with _saving(folder.path):
-        shutil.copytree(folder.path / "seeds" / best, folder.path, dirs_exist_ok=True)
-    (folder.path / "fitted.json").unlink()
+        shutil.copytree(folder.path / "seeds" / best, folder.path, ignore=leave_out, dirs_exist_ok=True)
     model, _ = load_task_model(folder.path)
-    _write_predictions(work, model, folder.path / PREDICTIONS)
+    with quantization_aware(model, work.config.plan):
+        scores, _ = predict(model, work.exam.encoded)
+    said = labels_from(work.task, scores, work.exam.encoded.slots)
+    words = text_words(work.data.dev.texts, work.tokenizer, work.positions) if work.task.tags else []
+    write_predictions(folder.path / PREDICTIONS, work.exam, work.data.dev, words, said)
     shutil.rmtree(folder.path / "seeds")
     names = fitted[best].scores
     values = {name: [one.scores[name] for one in fitted.values()] for name in names}
@@ -274,20 +307,6 @@ def _keep_best(work: _Work, folder: StageDir, fitted: dict[str, Fitted], rate: f
         seconds=sum(one.seconds for one in fitted.values()),
         quantization=work.config.quantization,
     )
-
-
-def _write_predictions(work: _Work, model: TaskModel, path: Path) -> None:
-    """Writes a line of JSON for each dev example: its texts, what is true, and what the model says."""
-    task, dev = work.task, work.data.dev
-    with quantization_aware(model, work.config.plan):
-        scores, _ = predict(model, work.exam.encoded)
-    said, true = labels_from(task, scores, work.exam.encoded.slots), work.exam.labels
-    with writing(path) as file:
-        for index in range(len(dev)):
-            line: dict[str, Any] = {"text": dev.texts[index]}
-            line |= {"pair": dev.pairs[index]} if dev.pairs else {}
-            line |= {"gold": named(task, true, index), "predicted": named(task, said, index)}
-            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
 
 
 @contextlib.contextmanager

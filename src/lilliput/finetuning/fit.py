@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -16,40 +15,17 @@ from lilliput.errors import Interrupted, TrainingError
 from lilliput.fake_quantization import quantization_aware
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
+from lilliput.finetuning.lesson import Exam, Floats, Lesson, States
 from lilliput.models.task_model import TaskModel, task_scores
 from lilliput.objectives import classification, hidden_states, relations, soft_labels, squared_error
 from lilliput.optimizers import learning_rate, training_dtype
 from lilliput.processes import signals
 from lilliput.progress import Bar
 from lilliput.tasks.metrics import score
-from lilliput.tasks.task import Labels, Task
+from lilliput.tasks.task import Task
 
-Floats = npt.NDArray[np.float32]
-States = npt.NDArray[np.float16]
 _ROWS_TO_PREDICT = 64
 _RELATION_HEADS = 12
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """The examples to learn from, as the model reads them, and what is to be learnt of each."""
-
-    encoded: Encoded
-    labels: npt.NDArray[np.float64]
-    """The label of every slot, a column of the head or a score; not a number where there is none [K]."""
-    soft: Floats | None = None
-    """The teacher's scores of every slot [K, C]; not a number where it cut the text off."""
-    states: States | None = None
-    """The teacher's last states at every word's first piece [W, T]; not a number where it was cut off."""
-
-
-@dataclass(frozen=True)
-class Exam:
-    """The examples to be scored on, as the model reads them."""
-
-    task: Task
-    encoded: Encoded
-    labels: Labels
 
 
 @dataclass(frozen=True)
@@ -117,9 +93,10 @@ def predict_rest(
 
 
 def examine(model: TaskModel, exam: Exam) -> dict[str, float]:
-    """Returns the metrics of a model on the examples of an exam."""
+    """Returns the metrics of a model on the examples of an exam, of texts as a user types them."""
     scores, _ = predict(model, exam.encoded)
-    return score(exam.task, exam.labels, labels_from(exam.task, scores, exam.encoded.slots))
+    said = labels_from(exam.task, scores, exam.encoded.slots)
+    return score(exam.task, exam.text_labels, said, exam.given)
 
 
 def fit(
@@ -179,9 +156,8 @@ def fit(
                 raise Interrupted(
                     f"{asked[0]} stopped fine-tuning; what is finished is kept, run it again to go on"
                 )
-            progress.update(
-                step / steps, f"loss {loss:.3f} · {exam.task.metric} {max(history, default=0):.1%}"
-            )
+            so_far = f" · {exam.task.metric} {max(history):.1%}" if history else ""
+            progress.update(step / steps, f"loss {loss:.3f}{so_far}")
             if is_late or _rests(history, config.patience):
                 break
         model.load_state_dict(best[2])

@@ -1,15 +1,27 @@
 """What a fine-tuning came to: its figures, and what the kept model says of each dev example."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from lilliput.tasks.task import Labels, Task
+from lilliput.files import as_json, writing
+from lilliput.finetuning.lesson import Exam
+from lilliput.finetuning.words import TextWord, given_at, starts_of
+from lilliput.models.task_model import is_of_text
+from lilliput.run import StageDir
+from lilliput.settings import require, valid
+from lilliput.stored import intact, stored_lines
+from lilliput.tasks.metrics import GIVEN_WORDS
+from lilliput.tasks.tagged import bio_tags
+from lilliput.tasks.task import Examples, Labels, Task
 
 PREDICTIONS = "predictions.jsonl"
 """What the best model says of each dev example, beside what is true."""
+_OF_TEXTS = ("intent_accuracy",)
+"""Scores of tasks with tags that have nothing to do with words."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,96 @@ class Finetuned:
     """How weights were rounded in training and for the scores; the saved ones are not."""
 
 
+def read_results(folder: Path) -> Finetuned:
+    """Returns what the fine-tuning of a finished folder came to.
+
+    Where an earlier version scored tags by given words alone, the names of these scores say so.
+    """
+    found: Finetuned = StageDir(folder, {}).read(Finetuned)
+    if not found.task.tags or is_of_text(folder):
+        return found
+
+    def by_given(scores: Mapping[str, float]) -> dict[str, float]:
+        return {
+            name if name in _OF_TEXTS else f"{name}{GIVEN_WORDS}": value for name, value in scores.items()
+        }
+
+    return replace(
+        found,
+        task=replace(found.task, metric=f"{found.task.metric}{GIVEN_WORDS}"),
+        scores={seed: by_given(scores) for seed, scores in found.scores.items()},
+        mean=by_given(found.mean),
+        deviation=by_given(found.deviation),
+    )
+
+
+def write_predictions(
+    path: Path, exam: Exam, dev: Examples, words: Sequence[Sequence[TextWord]], said: Labels
+) -> None:
+    """Writes a line of JSON for each dev example: its texts, what is true, and what a model says.
+
+    Tags are those of `words`, where these begin and end in the text, its given words joined by spaces.
+
+    Args:
+        path: The file.
+        exam: What is true.
+        dev: The texts.
+        words: The words of each text; none where there are no tags.
+        said: What the model says, tags by these words.
+    """
+    task, true = exam.task, exam.text_labels
+    with writing(path) as file:
+        for index in range(len(dev)):
+            line: dict[str, Any] = {"text": dev.texts[index]}
+            line |= {"pair": dev.pairs[index]} if dev.pairs else {}
+            line |= {"words": [[word.start, word.end] for word in words[index]]} if task.tags else {}
+            line |= {"gold": named(task, true, index), "predicted": named(task, said, index)}
+            file.write(as_json(line) + b"\n")
+
+
+def examples_from(task: Task, lines: Sequence[Mapping[str, Any]]) -> Examples:
+    """Returns the dev examples that predictions are of, with what is true; tags are of given words."""
+    texts = tuple(line["text"] if isinstance(line["text"], str) else tuple(line["text"]) for line in lines)
+    true = [dict(line["gold"]) for line in lines]
+    if task.tags:
+        true = [one | {"tags": given_tags(line, "gold")} for one, line in zip(true, lines, strict=True)]
+    return Examples(
+        texts, tuple(line["pair"] for line in lines) if task.pairs else (), labels_named(task, true)
+    )
+
+
+def given_tags(line: Mapping[str, Any], of: str) -> list[str]:
+    """Returns the tags of given words in a line of predictions: of each that of its first word in the text.
+
+    Those of an earlier version have no other. A given word of which the tokenizer left nothing is outside.
+    """
+    tags: list[str] = line[of]["tags"]
+    if "words" not in line:
+        return tags
+    starts, found = starts_of(line["text"]), ["O"] * len(line["text"])
+    for (_, end), tag in reversed([*zip(line["words"], tags, strict=True)]):
+        found[given_at(starts, end)] = tag
+    return found
+
+
+def is_one_example(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether two models were scored on the same example."""
+    same = all(mine.get(what) == theirs.get(what) for what in ("text", "pair"))
+    return same and _is_same(mine, theirs, "gold")
+
+
+def is_same(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether two models predict the same of an example, by given words where they read it in other words."""
+    return _is_same(mine, theirs, "predicted")
+
+
+def _is_same(mine: Mapping[str, Any], theirs: Mapping[str, Any], of: str) -> bool:
+    if mine.get("words") == theirs.get("words"):
+        return bool(mine[of] == theirs[of])
+    said = [(line[of].get("label"), given_tags(line, of)) for line in (mine, theirs)]
+    return said[0] == said[1]
+
+
 def named(task: Task, labels: Labels, index: int) -> dict[str, Any]:
     """Returns the labels of one example by name: its `label` (a class or a score), its `tags`."""
     found: dict[str, Any] = {}
@@ -55,6 +157,38 @@ def named(task: Task, labels: Labels, index: int) -> dict[str, Any]:
     if labels.tags:
         found["tags"] = [task.tags[tag] for tag in labels.tags[index]]
     return found
+
+
+def read_predictions(folder: Path, task: Task) -> list[dict[str, Any]]:
+    """Returns what stands in the predictions of a model that was fine-tuned for a task.
+
+    Raises StorageError where they are missing, damaged, or of another task.
+    """
+    path, remedy = folder / PREDICTIONS, f"remove {folder} and fine-tune again"
+    fields = {"text": Any, "gold": dict[str, Any], "predicted": dict[str, Any]}
+    lines = stored_lines(fields | ({"pair": str} if task.pairs else {}), path, remedy)
+    with intact(path, remedy):
+        require(bool(lines), "it is empty")
+        for line in lines:
+            valid(str if isinstance(line["text"], str) else tuple[str, ...], line["text"], "text")
+            if task.tags and "words" in line:
+                valid(tuple[tuple[int, int], ...], line["words"], "words")
+                require(len(given_tags(line, "gold")) == len(line["text"]), "words are missing")
+                require(len(given_tags(line, "predicted")) == len(line["text"]), "words are missing")
+        for labels in (labels_named(task, (line[name] for line in lines)) for name in ("gold", "predicted")):
+            valid(tuple[float, ...], labels.values, "label")
+            require({len(labels.values), len(labels.tags)} <= {0, len(lines)}, "labels are missing")
+    return lines
+
+
+def bio_lines(task: Task, lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns lines of predictions with the tags of `bio_task` of their task."""
+    if not task.tags:
+        return list(lines)
+    return [
+        line | {of: line[of] | {"tags": bio_tags(task, line[of]["tags"])} for of in ("gold", "predicted")}
+        for line in lines
+    ]
 
 
 def labels_named(task: Task, said: Iterable[Mapping[str, Any]]) -> Labels:

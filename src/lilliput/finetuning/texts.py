@@ -2,15 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from lilliput.corpus import Corpus
 from lilliput.errors import ConfigError, StorageError
-from lilliput.files import digest_folder, digest_value, read_json, write_json
+from lilliput.files import digest_folder, digest_value, write_json
 from lilliput.finetuning.config import DistillationConfig
+from lilliput.folders import clear_removed
 from lilliput.lexicon import Lexicon
+from lilliput.locks import beside, locked
 from lilliput.models.teacher import Teacher
-from lilliput.run import RunDir
+from lilliput.run import MANIFEST, RunDir, read_manifest
+from lilliput.settings import require, valid
+from lilliput.sources import Source, describe
+from lilliput.stored import intact, stored
 from lilliput.tasks.task import Examples, TaskData
+from lilliput.tokenizer import digest_tokenizer
 from lilliput.unlabelled.exchange import exchanged
 from lilliput.unlabelled.own import read_texts
 from lilliput.unlabelled.recombination import recombined
@@ -22,8 +29,34 @@ _OWN_AT_MOST = 1_000_000
 """Texts of the user's own that are read."""
 
 
+def texts_from(config: DistillationConfig, run: RunDir, own: Sequence[Source]) -> dict[str, Any]:
+    """Returns what identifies the content of everything that `more_texts` reads, as JSON values.
+
+    Raises StorageError if the run has no such corpus or teacher.
+    """
+    read: dict[str, Any] = {"unlabelled": [describe(source) for source in own]}
+    if config.near:
+        corpus = Corpus.open(run.corpus, whole=True)
+        read["near"] = read_manifest(corpus.path / MANIFEST)["digest"]
+    if config.substitutions:
+        tokenizer = Lexicon.open(run.lexicon).teacher_tokenizer()
+        read["substitutions"] = [digest_folder(_masked_lm(run)), digest_tokenizer(tokenizer)]
+    return read
+
+
+def _masked_lm(run: RunDir) -> Path:
+    """Returns the folder of the run's teacher, as it was trained last; StorageError where there is none."""
+    trained = run.trained_teacher()
+    if trained is None:
+        raise StorageError(
+            f"{run.path} holds no teacher that was trained to predict words, so nothing can be substituted; "
+            "fine-tune the student of a run of `lilliput compress`, or leave distillation.substitutions at 0"
+        )
+    return trained
+
+
 def more_texts(
-    data: TaskData, config: DistillationConfig, run: RunDir, own: Sequence[str], cache: Path
+    data: TaskData, config: DistillationConfig, run: RunDir, own: Sequence[str | Source], cache: Path
 ) -> Examples | None:
     """Returns the texts besides the labelled ones that a teacher is to label, or None where there are none.
 
@@ -31,7 +64,7 @@ def more_texts(
         data: The task, whose texts the others are to be like.
         config: How many of which kind.
         run: Holds the corpus and the masked-LM teacher that near sentences and substitutions come from.
-        own: The user's text files, folders or data sets.
+        own: The user's text files, folders or data sets, by name or as found.
         cache: Folder of what teachers said; substitutions of an earlier call are read from there.
 
     Raises:
@@ -47,7 +80,7 @@ def more_texts(
 
 
 def _parts(
-    data: TaskData, config: DistillationConfig, run: RunDir, own: Sequence[str], cache: Path
+    data: TaskData, config: DistillationConfig, run: RunDir, own: Sequence[str | Source], cache: Path
 ) -> Iterator[Examples]:
     task, labelled = data.task, data.train
     similar: tuple[str, ...] = read_texts(own, limit=_OWN_AT_MOST) if own else ()
@@ -82,19 +115,31 @@ def _as_examples(texts: Sequence[str], data: TaskData) -> Examples:
 
 def _substituted(examples: Examples, run: RunDir, copies: int, cache: Path) -> Examples:
     """Returns copies of examples in which the run's teacher, as it was trained last, replaced some words."""
-    trained = run.trained_teacher()
-    if trained is None:
-        raise StorageError(
-            f"{run.path} holds no teacher that was trained to predict words, so nothing can be substituted; "
-            "fine-tune the student of a run of `lilliput compress`, or leave distillation.substitutions at 0"
-        )
-    of = {"texts": examples.texts, "pairs": examples.pairs}
-    made_from = {"teacher": digest_folder(trained), "copies": copies, "seed": _SEED, **of}
+    trained, tokenizer = _masked_lm(run), Lexicon.open(run.lexicon).teacher_tokenizer()
+    made_from = {
+        "teacher": digest_folder(trained),
+        "tokenizer": digest_tokenizer(tokenizer),
+        "copies": copies,
+        "seed": _SEED,
+        "texts": examples.texts,
+        "pairs": examples.pairs,
+    }
     place = cache / f"{digest_value(made_from)}.json"
     if not place.exists():
-        tokenizer = Lexicon.open(run.lexicon).teacher_tokenizer()
-        made = substituted(examples, Teacher.load(trained), tokenizer, copies, _SEED)
-        write_json(place, {"texts": made.texts, "pairs": made.pairs})
-    found = read_json(place)
-    texts = (text if isinstance(text, str) else tuple(text) for text in found["texts"])
-    return Examples(tuple(texts), tuple(found["pairs"]))
+        with locked(beside(place), place, wait=True):
+            clear_removed(place)
+            if not place.exists():  # else by a process that held the lock before
+                made = substituted(examples, Teacher.load(trained), tokenizer, copies, _SEED)
+                said = {"texts": made.texts, "pairs": made.pairs}
+                write_json(place, said | {"digest": digest_value(said)})
+    remedy = f"remove {place} to make it again"
+    found: dict[str, Any] = stored(dict[str, Any], place, remedy)
+    if found.pop("digest", None) != digest_value(found):
+        raise StorageError(f"{place} was altered; {remedy}")
+    with intact(place, remedy):
+        texts = tuple(
+            valid(str if isinstance(text, str) else tuple[str, ...], text) for text in found["texts"]
+        )
+        pairs = valid(tuple[str, ...], found["pairs"])
+        require(len(pairs) in (0, len(texts)), "texts are missing")
+    return Examples(texts, pairs)

@@ -16,11 +16,14 @@ import numpy as np
 import onnxruntime
 from tokenizers import Encoding as Pieces, Tokenizer
 
-from lilliput.errors import BundleError, InputError, first_line
+from lilliput.errors import BundleError, InputError, LilliputError, bounded, first_line, printable
 from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
 from lilliput.inference.format import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
+from lilliput.inference.graph_size import check_sizes
+from lilliput.inference.onnx_file import read_graph
 from lilliput.inference.outputs import Floats, classified, guessed, tagged
-from lilliput.inference.texts import Text, batches, problem, shortened, windows
+from lilliput.inference.texts import BATCH_PIECES, Text, batches, problem, shortened, windows
+from lilliput.inference.tokenizer_file import build_tokenizer
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
@@ -32,6 +35,7 @@ _METHODS = {
     "fill": ("fill",),
     "encode": ("encode",),
 }
+TOP_AT_MOST, THREADS_AT_MOST = 1_000_000, 1024
 
 
 def load(folder: str | Path, threads: int = 1) -> "Bundle":
@@ -42,8 +46,11 @@ def load(folder: str | Path, threads: int = 1) -> "Bundle":
         threads: Threads that compute one batch.
 
     Raises:
-        BundleError: When it is not whole, not of this version, or its parts do not belong together.
+        BundleError: When it is not whole, not of this version, its parts do not belong together, or it asks
+            for more than any bundle needs.
+        ConfigError: When there cannot be so many threads.
     """
+    threads = bounded("threads", threads, 1, THREADS_AT_MOST)
     return Bundle(Path(folder), read_bundle(Path(folder)), threads)
 
 
@@ -56,10 +63,10 @@ class Bundle:
         self.config: BundleConfig = files.config
         """What it answers."""
         self._tokenizer = _tokenizer(folder / TOKENIZER, files.tokenizer)
+        _check_graph(folder / MODEL, files.model, files.config.positions)
         self._session = _session(folder / MODEL, files.model, threads)
         self._pad = self._tokenizer.token_to_id("[PAD]") or 0
         self._mask = self._tokenizer.token_to_id("[MASK]")
-        self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(files.config.positions)
         self._check()
 
@@ -88,20 +95,21 @@ class Bundle:
         """Yields the answer to each text, in order, as the bundle's kind has it; pairs come as tuples.
 
         Takes the memory of one window, however many texts there are. Raises InputError at a text that is not
-        one, with its number.
+        one, and BundleError at one to which the model gives no numbers, with its number.
         """
-        number = 0
+        number, top = 0, bounded("top", top, 1, TOP_AT_MOST)
         for window in windows(texts, self.config.positions):
             for answer in self.answer(window, top):
                 number += 1
-                if isinstance(answer, InputError):
-                    raise InputError(f"text {number:,} {answer}") from answer
+                if isinstance(answer, LilliputError):
+                    kind = type(answer)
+                    raise kind(f"text {number:,} {answer}") from answer
                 yield answer
 
-    def answer(self, texts: Sequence[Text], top: int = 5) -> list[Answer | InputError]:
+    def answer(self, texts: Sequence[Text], top: int = 5) -> list[Answer | LilliputError]:
         """Returns the answers to a few texts at once, with an error in the place of a text that has none."""
         problems = [problem(text, self.config) for text in texts]
-        found: list[Answer | InputError] = [InputError(what) for what in problems]
+        found: list[Answer | LilliputError] = [InputError(what) for what in problems]
         good = [index for index, what in enumerate(problems) if not what]
         read = [shortened(texts[index], self.config.positions) for index in good]
         pieces = self._pieces(read)
@@ -139,10 +147,7 @@ class Bundle:
             )
         if pairs is None:
             return list(self.stream(texts, top))
-        try:
-            return list(self.stream(zip(texts, pairs, strict=True), top))
-        except ValueError as error:
-            raise InputError(f"texts and pairs have to be of the same number, but {error}") from error
+        return list(self.stream(_together(texts, pairs), top))
 
     def _run(self, pieces: Sequence[Pieces]) -> Floats:
         """Returns the model's output for a batch."""
@@ -165,15 +170,22 @@ class Bundle:
             ) from error
         return np.asarray(output)
 
-    def _read(self, row: Floats, pieces: Pieces, text: Text, cut: bool, top: int) -> Answer:
-        """Returns the answer that a row of the output is."""
+    def _read(self, row: Floats, pieces: Pieces, text: Text, cut: bool, top: int) -> Answer | BundleError:
+        """Returns the answer that a row of the output is; an error where it holds what is no number."""
         config = self.config
+        if row.ndim > 1:
+            row = row[: len(pieces)]
+        if not np.isfinite(row).all():
+            return BundleError(
+                f"has no answer: {MODEL} gives what is no number (NaN or infinite); export the bundle again, "
+                "and where that does not help, train the model again"
+            )
         if config.kind == "regression":
             return Score(float(row[0]), cut)
         if config.kind == "classification":
             return classified(row, config.classes, cut)
         if config.kind == "encode":
-            return Encoding(row[: len(pieces)].mean(axis=0), cut)
+            return Encoding(row.mean(axis=0), cut)
         if config.kind == "fill":
             masks = [row[place] for place, piece in enumerate(pieces.ids) if piece == self._mask]
             return Filling(tuple(guessed(scores, self._tokenizer, top) for scores in masks), cut)
@@ -188,7 +200,7 @@ class Bundle:
                 f"{self.folder / MODEL} takes {', '.join(found) or 'nothing'}, expected are "
                 f"{', '.join(INPUTS)}; export it again"
             )
-        pieces = self._tokenizer.get_vocab_size()
+        pieces = max(self._tokenizer.get_vocab().values()) + 1
         ids = np.array([[self._pad, pieces - 1]])
         shape = self._compute(ids, np.ones_like(ids), np.zeros_like(ids)).shape
         columns = pieces if self.config.kind == "fill" else self.config.columns
@@ -201,12 +213,36 @@ class Bundle:
             )
 
 
+def _together(texts: Iterable[str], pairs: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yields texts with their second ones; what the caller's own iterators raise stays as it is."""
+    others, none = iter(pairs), object()
+    for text in texts:
+        other: Any = next(others, none)
+        if other is none:
+            raise InputError("texts and pairs have to be of the same number, but there are fewer pairs")
+        yield text, other
+    if next(others, none) is not none:
+        raise InputError("texts and pairs have to be of the same number, but there are fewer texts")
+
+
 def _tokenizer(path: Path, content: bytes) -> Tokenizer:
     try:
-        return Tokenizer.from_buffer(content)
-    except Exception as error:  # the library raises bare Exception
+        return build_tokenizer(content)[0]
+    except ValueError as error:
         raise BundleError(
-            f"{path} is not a tokenizer ({first_line(error)}); fetch or export the bundle again"
+            f"{path} is not a tokenizer that a bundle can have: {error}; fetch or export the bundle again"
+        ) from error
+
+
+def _check_graph(path: Path, content: bytes, positions: int) -> None:
+    """Raises BundleError where a graph is none of a bundle's, or would compute too much on any batch."""
+    try:
+        graph = read_graph(content)
+        for batch, length in ((1, positions), (BATCH_PIECES // 2, 2)):
+            check_sizes(graph, len(content), batch, length)
+    except ValueError as error:
+        raise BundleError(
+            f"{path} is not a graph that a bundle can have: {error}; fetch or export the bundle again"
         ) from error
 
 
@@ -219,7 +255,10 @@ def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceS
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.enable_mem_pattern = False  # it keeps a plan of memory for every shape it has seen
     # Weights in other files were not checked, so they are looked for where no file can be: below a file.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # the one that was checked
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", printable(str(path))
+    )
     options.log_severity_level = 4  # errors are raised; they need not be printed too
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -17,6 +17,7 @@ digests show damage and mix-ups; they are no proof of who made it.
 
 import hashlib
 import json
+import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -41,6 +42,13 @@ MODEL, PROGRAM, TOKENIZER, CONFIG, CARD, MANIFEST = (
     "manifest.json",
 )
 _REMEDY = "fetch or export the bundle again"
+MOST_BYTES = {MODEL: 1 << 31, PROGRAM: 1 << 31, TOKENIZER: 1 << 26, CONFIG: 1 << 22, MANIFEST: 1 << 20}
+"""Bytes of each file that are read at most; a larger one is refused before that."""
+_MOST_BYTES_OF_OTHERS, _MOST_FILES = 1 << 26, 100
+MOST_NAMES, LONGEST_NAME = 100_000, 1_000
+"""Classes, or tags, and characters of a name."""
+MOST_POSITIONS = 1 << 16
+"""Pieces of the longest input of any bundle."""
 
 
 class BundleConfig(NamedTuple):
@@ -99,7 +107,7 @@ def finish(folder: Path, card: "Card") -> dict[str, int]:
     (folder / CARD).unlink(missing_ok=True)
     config = _config(folder / CONFIG, (folder / CONFIG).read_bytes())
     with writing(folder / CARD) as file:
-        file.write(card.render(config, sizes(folder)).encode())
+        file.write(card.render(config, sizes(folder)).encode(errors="backslashreplace"))
     write_json(
         folder / MANIFEST,
         {
@@ -113,6 +121,24 @@ def finish(folder: Path, card: "Card") -> dict[str, int]:
     return sizes(folder)
 
 
+def is_config(path: Path) -> bool:
+    """Returns whether a file is the config.json of a bundle."""
+    try:
+        _check_bytes(path, path.stat().st_size)
+        _config(path, path.read_bytes())
+    except (BundleError, OSError):
+        return False
+    return True
+
+
+def files_of(folder: Path) -> list[str]:
+    """Returns the names of the files that a bundle's manifest names, and its own; none without one."""
+    try:
+        return [*_entries(folder / MANIFEST), MANIFEST]
+    except (BundleError, OSError):
+        return []
+
+
 def sizes(folder: Path) -> dict[str, int]:
     """Returns the bytes of every file of a bundle, by name; hidden files and folders are no part of one."""
     files = sorted(item for item in folder.iterdir() if item.is_file() and not item.name.startswith("."))
@@ -121,21 +147,25 @@ def sizes(folder: Path) -> dict[str, int]:
 
 def read_bundle(folder: Path) -> BundleFiles:
     """Returns the files of a bundle; raises BundleError if one is missing, altered or of a newer format."""
-    if not folder.is_dir():
-        raise BundleError(f"{folder} is not a folder; expected is a bundle, a folder with {MANIFEST}")
-    if not (folder / MANIFEST).is_file():
-        raise BundleError(
-            f"{folder} is not a bundle, or not a finished one: it has no {MANIFEST}; export it again, or "
-            f"name the folder with {MODEL} and {MANIFEST}"
-        )
-    entries = _entries(folder / MANIFEST)
-    found = {name: _whole(folder / name, entry) for name, entry in entries.items()}
+    try:
+        if not folder.is_dir():
+            raise BundleError(f"{folder} is not a folder; expected is a bundle, a folder with {MANIFEST}")
+        if not (folder / MANIFEST).is_file():
+            raise BundleError(
+                f"{folder} is not a bundle, or not a finished one: it has no {MANIFEST}; export it again, or "
+                f"name the folder with {MODEL} and {MANIFEST}"
+            )
+        entries = _entries(folder / MANIFEST)
+        found = {name: _whole(folder / name, entry) for name, entry in entries.items()}
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be read: {error.strerror or error}") from error
     return BundleFiles(_config(folder / CONFIG, found[CONFIG]), found[MODEL], found[TOKENIZER])
 
 
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
     """Returns what the manifest says of each file, by name; raises BundleError if it is not a manifest."""
-    entries = _object(path, _bytes(path)).get("files")
+    _check_bytes(path, path.stat().st_size)
+    entries = _object(path, path.read_bytes()).get("files")
     if not isinstance(entries, dict) or not all(
         isinstance(entry, dict)
         and isinstance(entry.get("bytes"), int)
@@ -143,6 +173,10 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
         for entry in entries.values()
     ):
         raise BundleError(f"{path} does not give bytes and sha256 of each file; {_REMEDY}")
+    if len(entries) > _MOST_FILES:
+        raise BundleError(
+            f"{path} names {len(entries):,} files, a bundle has at most {_MOST_FILES}; {_REMEDY}"
+        )
     for name in entries:
         if name[:1] in ("", ".") or any(mark in name for mark in "/\\:\0"):
             raise BundleError(f"{path} names {name!r}, which is not the name of a file in it; {_REMEDY}")
@@ -161,16 +195,20 @@ def _whole(path: Path, entry: dict[str, Any]) -> bytes:
             f"{path} was altered or cut short: it has {size:,} bytes, expected are {entry['bytes']:,}; "
             f"{_REMEDY}"
         )
-    if hashlib.sha256(content := _bytes(path)).hexdigest() != entry["sha256"]:
+    _check_bytes(path, size)
+    if hashlib.sha256(content := path.read_bytes()).hexdigest() != entry["sha256"]:
         raise BundleError(f"{path} was altered: its SHA-256 is not the one in {MANIFEST}; {_REMEDY}")
     return content
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+def _check_bytes(path: Path, size: int) -> None:
+    """Raises BundleError where a file is larger than any bundle's."""
+    most = MOST_BYTES.get(path.name, _MOST_BYTES_OF_OTHERS)
+    if size > most:
+        raise BundleError(
+            f"{path} has {size:,} bytes, in a bundle it has at most {most:,}; make the bundle again without "
+            "it, or of a smaller model"
+        )
 
 
 def _object(path: Path, content: bytes) -> dict[str, Any]:
@@ -194,40 +232,55 @@ def _config(path: Path, content: bytes) -> BundleConfig:
     values = _object(path, content)
     kind: Any = values.get("kind")
     if kind not in get_args(Kind):
-        raise BundleError(f"{path}: 'kind' is {kind!r}, expected is one of {', '.join(get_args(Kind))}")
+        raise BundleError(
+            f"{path}: 'kind' is {reprlib.repr(kind)}, expected is one of {', '.join(get_args(Kind))}"
+        )
     expected = {
-        "positions": (_is_number, "a whole number of 3 or more"),
-        "opset": (_is_number, "a whole number of 3 or more"),
-        "quantization": (_is_text, "text"),
-        "task": (lambda value: value is None or _is_text(value), "text or null"),
-        "pairs": (lambda value: isinstance(value, bool), "true or false"),
+        "positions": (_within(3, MOST_POSITIONS), f"a whole number from 3 to {MOST_POSITIONS:,}"),
+        "opset": (_within(3, 1_000), "a whole number from 3 to 1,000"),
+        "quantization": (_is_name, f"text of at most {LONGEST_NAME:,} characters"),
+        "task": (
+            lambda value: value is None or _is_name(value),
+            f"null, or text of at most {LONGEST_NAME:,}",
+        ),
+        "pairs": (
+            _is_flag(kind in ("tagging", "joint")),
+            f"what {kind} needs: true or false, false for tags",
+        ),
         "classes": (_names_for(kind in ("classification", "joint")), f"what {kind} needs: {_LIST}"),
         "tags": (_names_for(kind in ("tagging", "joint")), f"what {kind} needs: {_LIST}"),
-        "lilliput": (_is_text, "text"),
+        "lilliput": (_is_name, f"text of at most {LONGEST_NAME:,} characters"),
     }
     for name, (fits, wanted) in expected.items():
         if not fits(values.get(name)):
-            raise BundleError(f"{path}: '{name}' is {values.get(name)!r}, expected is {wanted}")
+            found = reprlib.repr(values.get(name))
+            raise BundleError(f"{path}: '{name}' is {found}, expected is {wanted}")
     names = {name: tuple(values[name]) for name in ("classes", "tags")}
     return BundleConfig(kind, **{name: values[name] for name in expected} | names)
 
 
-_LIST = "a list of different names, or an empty one"
+_LIST = f"a list of at most {MOST_NAMES:,} different names, or an empty one"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 3
+def _within(least: int, most: int) -> Any:
+    """Returns what checks a whole number."""
+    return lambda value: type(value) is int and least <= value <= most
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME
+
+
+def _is_flag(only_false: bool) -> Any:
+    """Returns what checks true or false, or false alone."""
+    return lambda value: isinstance(value, bool) and not (only_false and value)
 
 
 def _names_for(needed: bool) -> Any:
     """Returns what checks a list of names, empty unless it is needed."""
 
     def fits(value: Any) -> bool:
-        whole = isinstance(value, list) and all(isinstance(name, str) for name in value)
+        whole = isinstance(value, list) and len(value) <= MOST_NAMES and all(map(_is_name, value))
         return whole and len(set(value)) == len(value) and bool(value) == needed
 
     return fits

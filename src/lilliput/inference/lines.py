@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lilliput.errors import InputError, LilliputError
+from lilliput.ending import REFUSED, printing, say
+from lilliput.errors import InputError, LilliputError, bounded, printable
 from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
-from lilliput.inference.bundle import Bundle, load
+from lilliput.inference.bundle import TOP_AT_MOST, Bundle, load
 from lilliput.inference.texts import CHARACTERS, WINDOW_TEXTS, Text
 
 _CHUNK_BYTES = 1 << 16
@@ -22,15 +23,8 @@ _COMPLAINTS = 10
 
 
 def run(folder: Path, top: int | None, as_json: bool) -> int:
-    """Answers standard input; returns the exit code, which is 1 where the bundle or a line was refused."""
-    try:
-        return 0 if answer_lines(folder, top, as_json) else 1
-    except LilliputError as error:
-        print(f"lilliput: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # as with `| head`: nobody reads on, which is no fault
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    """Answers standard input; returns the exit code, which is 1 where a line was refused."""
+    return 0 if answer_lines(folder, top, as_json) else REFUSED
 
 
 def answer_lines(folder: Path, top: int | None, as_json: bool) -> bool:
@@ -40,30 +34,32 @@ def answer_lines(folder: Path, top: int | None, as_json: bool) -> bool:
     sentence on standard error, and the next one is read. Memory is bounded, however long lines and input are.
     """
     bundle = load(folder)
+    top = None if top is None else bounded("--top", top, 1, TOP_AT_MOST)
     longest = 4 * CHARACTERS * bundle.config.positions  # bytes of the characters that are read at most
     cut = f"was cut: the model reads {bundle.config.positions:,} pieces at most"
     read, complaints = 0, {"have no answer": 0, "were cut": 0}
     for lines in _lines(sys.stdin.buffer, longest + 4):
         answers = _answers(bundle, lines, longest, top)
         for number, answer in enumerate(answers, start=read + 1):
-            if isinstance(answer, InputError):
+            if isinstance(answer, LilliputError):
                 _complain(number, str(answer), complaints, "have no answer")
             elif answer.cut:
                 _complain(number, cut, complaints, "were cut")
         read += len(answers)
         out = "".join(f"{as_text(answer, top, as_json)}\n" for answer in answers)
-        sys.stdout.buffer.write(out.encode())
-        sys.stdout.buffer.flush()
+        with printing():
+            sys.stdout.buffer.write(out.encode())
+            sys.stdout.buffer.flush()
     for what, count in complaints.items():
         if count > _COMPLAINTS:
-            print(f"lilliput: {count:,} lines of {read:,} {what}", file=sys.stderr)
+            say(f"{count:,} lines of {read:,} {what}")
     return not complaints["have no answer"]
 
 
 def _lines(file: BinaryIO, longest: int) -> Iterator[list[bytes]]:
     """Yields the whole lines that have come, without their ends; of each at most `longest` bytes."""
     begun = b""
-    while chunk := os.read(file.fileno(), _CHUNK_BYTES):
+    while chunk := _chunk(file):
         *whole, begun = (begun + chunk).split(b"\n")
         begun = begun[:longest]
         for start in range(0, len(whole), WINDOW_TEXTS):
@@ -72,7 +68,18 @@ def _lines(file: BinaryIO, longest: int) -> Iterator[list[bytes]]:
         yield [begun]
 
 
-def _answers(bundle: Bundle, lines: list[bytes], longest: int, top: int | None) -> list[Answer | InputError]:
+def _chunk(file: BinaryIO) -> bytes:
+    try:
+        return os.read(file.fileno(), _CHUNK_BYTES)
+    except OSError as error:
+        raise InputError(
+            f"standard input cannot be read: {error.strerror or error}; give it a file of texts, or a pipe"
+        ) from error
+
+
+def _answers(
+    bundle: Bundle, lines: list[bytes], longest: int, top: int | None
+) -> list[Answer | LilliputError]:
     """Returns the answer to each line, or the error that it has instead."""
     texts = [_text(line.removesuffix(b"\r"), longest, bundle.config.pairs) for line in lines]
     good = [text for text in texts if not isinstance(text, InputError)]
@@ -102,19 +109,19 @@ def _complain(number: int, sentence: str, complaints: dict[str, int], what: str)
     """Says what is the matter with a line, unless that was said of many before."""
     complaints[what] += 1
     if complaints[what] <= _COMPLAINTS:
-        print(f"lilliput: line {number:,} {sentence}", file=sys.stderr, flush=True)
+        say(f"line {number:,} {sentence}")
 
 
-def as_text(answer: Answer | InputError, top: int | None, as_json: bool) -> str:
-    """Returns an answer as one line, without its end."""
+def as_text(answer: Answer | LilliputError, top: int | None, as_json: bool) -> str:
+    """Returns an answer as one line, without its end, in which nothing steers a terminal."""
     if as_json:
-        return json.dumps(_values(answer, top), ensure_ascii=False)
-    return "" if isinstance(answer, InputError) else _plain(answer, top)
+        return printable(json.dumps(_values(answer, top), ensure_ascii=False, allow_nan=False))
+    return "" if isinstance(answer, LilliputError) else _plain(answer, top)
 
 
-def _values(answer: Answer | InputError, top: int | None) -> dict[str, Any]:
+def _values(answer: Answer | LilliputError, top: int | None) -> dict[str, Any]:
     """Returns an answer as JSON values."""
-    if isinstance(answer, InputError):
+    if isinstance(answer, LilliputError):
         return {"error": f"the line {answer}"}
     if isinstance(answer, Encoding):
         return {"vector": answer.vector.tolist(), "cut": answer.cut}
@@ -134,17 +141,33 @@ def _values(answer: Answer | InputError, top: int | None) -> dict[str, Any]:
 def _plain(answer: Answer, top: int | None) -> str:
     match answer:
         case Classification():
-            fields = [f"{name}\t{share:.4f}" for name, share in _best(answer, top or 1)]
+            fields = [f"{_field(name)}\t{share:.4f}" for name, share in _best(answer, top or 1)]
         case Score(value):
             fields = [f"{value:.4f}"]
         case Tagging():
             fields = [_plain(answer.classification, top)] if answer.classification else []
-            fields += [f"{slot.name}={slot.text}" for slot in answer.slots]
+            fields += [f"{_name(slot.name)}={_field(slot.text)}" for slot in answer.slots]
         case Filling(guesses):
-            fields = ["\t".join(f"{one.piece} {one.probability:.4f}" for one in mask) for mask in guesses]
+            fields = [
+                "\t".join(f"{_field(one.piece)} {one.probability:.4f}" for one in mask) for mask in guesses
+            ]
         case Encoding(vector):
             fields = [" ".join(f"{value:.6g}" for value in vector)]
     return "\t".join(fields)
+
+
+def _field(text: str) -> str:
+    r"""Returns a text as a field of a line; what is no field's is written as in JSON, a backslash as two.
+
+    >>> print(_field("a\tlabel"), _field("a\\label"))
+    a\tlabel a\\label
+    """
+    return printable(text.replace("\\", r"\\"))
+
+
+def _name(text: str) -> str:
+    """Returns the name of a slot as it stands before `=`, so without one."""
+    return _field(text).replace("=", r"\u003d")
 
 
 def _best(answer: Classification, top: int) -> list[tuple[str, float]]:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from lilliput.inference.answers import Classification, Guess, Slot, Tagging, Word
+from lilliput.inference.answers import Classification, Guess, Tagging, Word
 from lilliput.inference.format import BundleConfig
+from lilliput.inference.tags import join_tags
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
@@ -48,42 +49,7 @@ def tagged(scores: Floats, pieces: Encoding, text: str, config: BundleConfig, cu
         for (_, start, end), tag, row in zip(starts.values(), best, shares, strict=True)
     )
     whole = classified(scores[0, split:], config.classes, cut) if config.classes else None
-    return Tagging(words, join_tags(text, words), whole, cut)
-
-
-def join_tags(text: str, words: Sequence[Word]) -> tuple[Slot, ...]:
-    """Returns the slots that tags make: B-x begins one, I-x goes on with a slot x or else begins one.
-
-    A tag of another form is a slot of its own at each word, named by the whole tag.
-
-    >>> words = [Word("new", 3, 6, "B-city", 0.9), Word("york", 7, 11, "I-city", 0.8)]
-    >>> join_tags("in new york", words)
-    (Slot(name='city', text='new york', start=3, end=11, probability=0.8),)
-    """
-    runs: list[list[Word]] = []
-    before = "O"
-    for word in words:
-        name = slot_name(word.tag)
-        if word.tag.startswith("I-") and before in (f"B-{name}", f"I-{name}"):
-            runs[-1].append(word)
-        elif word.tag != "O":
-            runs.append([word])
-        before = word.tag
-    return tuple(
-        Slot(
-            slot_name(run[0].tag),
-            text[run[0].start : run[-1].end],
-            run[0].start,
-            run[-1].end,
-            min(word.probability for word in run),
-        )
-        for run in runs
-    )
-
-
-def slot_name(tag: str) -> str:
-    """Returns what a tag names: without B- or I-, or whole where it has neither."""
-    return tag[2:] if tag.startswith(("B-", "I-")) else tag
+    return Tagging(words, join_tags(text, words, config.tags), whole, cut)
 
 
 def softmax(scores: Floats) -> Floats:

@@ -1,25 +1,96 @@
-"""Weights of a checkpoint of transformers, from a folder or the hub, or the reason why there are none."""
+"""A checkpoint of transformers from a folder or the hub: config and weights, or the reason why not.
 
+lilliput reads the files itself and hands transformers a config and weights. Nothing that a checkpoint names
+is followed: no other files, no code, no kernels, no adapters.
+"""
+
+import reprlib
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
+from transformers import BertConfig, PreTrainedConfig, PreTrainedModel
 
 from lilliput.errors import ModelError, first_line
+from lilliput.hub import checkpoint_folder, hub_revision, read_settings
+from lilliput.models.bert_config import bert_config
+from lilliput.models.weights import (
+    INDEX,
+    WEIGHTS,
+    Stored,
+    check_weights,
+    read_weights,
+    stored_weights,
+)
 
 SUPPORTED = (
     "supported are checkpoints of transformers' BERT (model_type 'bert', an encoder with absolute positions) "
     "with safetensors weights, from a folder or the hub"
 )
-UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
-"""What transformers raises where weights are missing or damaged."""
+UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError, ModelError)
+"""What comes where weights are missing or damaged."""
 
+_CONFIG, _TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 _Model = TypeVar("_Model", bound=PreTrainedModel)
 
 
+def load_config(name: str) -> BertConfig:
+    """Loads the config of a BERT encoder from a folder or the hub.
+
+    Of a folder with weights it is known to be that of these weights. Raises ModelError when there is none.
+    """
+    folder = checkpoint_folder(name, _CONFIG, _TOKENIZER_CONFIG)
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(f"{folder} holds an adapter of another model; merge the two first; {SUPPORTED}")
+    if not (found := read_settings(folder / _CONFIG)):
+        raise ModelError(f"no model could be loaded from '{name}' (it has no {_CONFIG}); {SUPPORTED}")
+    config = bert_config(found, folder / _CONFIG, SUPPORTED)
+    config._commit_hash = hub_revision(folder)
+    if (longest := _longest_input(folder, config.max_position_embeddings)) < config.max_position_embeddings:
+        config.longest_input = longest
+    if (folder / WEIGHTS).is_file() or (folder / INDEX).is_file():
+        _stored(config, name)
+    return config
+
+
+def longest_input(config: PreTrainedConfig) -> int:
+    """Returns how many pieces a model reads at most: its positions, or those that it was trained for."""
+    longest: int = getattr(config, "longest_input", config.max_position_embeddings)
+    return longest
+
+
+def _longest_input(folder: Path, positions: int) -> int:
+    """Returns the length that a tokenizer cuts texts to, where that is less than a model's positions."""
+    settings = read_settings(folder / _TOKENIZER_CONFIG)
+    found = settings.get("model_max_length", settings.get("max_len"))
+    if found is None:
+        return positions
+    if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 3:
+        raise ModelError(
+            f"{folder / _TOKENIZER_CONFIG} has 'model_max_length': {reprlib.repr(found)}, expected is a "
+            "number of pieces, [CLS] and [SEP] included; fetch it again, or remove it"
+        )
+    return int(min(found, positions))
+
+
+def _stored(config: BertConfig, name: str) -> dict[str, Stored]:
+    """Returns where a checkpoint's weights are; raises ModelError where they are not those of a config."""
+    try:
+        stored = stored_weights(name)
+        check_weights(config, stored, name)
+    except ModelError as error:
+        raise ModelError(f"the weights of '{name}' cannot be loaded: {error}; {SUPPORTED}") from error
+    return stored
+
+
 def load_weights(
-    kind: type[_Model], name: str, *, head: tuple[str, ...] = (), **options: Any
+    kind: type[_Model],
+    name: str,
+    *,
+    head: tuple[str, ...] = (),
+    config: BertConfig | None = None,
+    **options: Any,
 ) -> tuple[_Model, set[str]]:
     """Loads a model in float32, and says which weights of its head the checkpoint lacks.
 
@@ -27,20 +98,31 @@ def load_weights(
         kind: The class of transformers.
         name: Folder or hub name.
         head: How the names of weights begin that may be missing; those have new ones.
+        config: The model's; None for the checkpoint's own.
         options: What else `from_pretrained` is told.
 
     Raises:
-        ModelError: If weights cannot be read, or others are missing.
+        ModelError: If weights cannot be read, others are missing, or they are not those of the config.
     """
+    config = config or load_config(name)
+    weights = read_weights(_stored(config, name), name)
     try:
+        # Without a name transformers reads no file. Attention is named, as a config could name code to fetch.
         loaded: Any = kind.from_pretrained(
-            name, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+            None,
+            config=config,
+            state_dict=weights,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            **options,
         )
     except UNREADABLE as error:
         reason = first_line(error)
         raise ModelError(f"the weights of '{name}' cannot be loaded ({reason}); {SUPPORTED}") from error
     model: _Model
     model, info = loaded
+    model.config.name_or_path = name
     missing = set(info["missing_keys"])
     if needed := {key for key in missing if not key.startswith(head)}:
         raise ModelError(f"'{name}' lacks {len(needed)} weights, e.g. {min(needed)}; {SUPPORTED}")

@@ -9,9 +9,10 @@ from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
 from lilliput.config import StudentConfig
-from lilliput.errors import StorageError, first_line
+from lilliput.errors import ModelError, StorageError
+from lilliput.folders import settle
 from lilliput.models.encoder import encode
-from lilliput.models.pretrained import UNREADABLE
+from lilliput.models.pretrained import load_weights
 from lilliput.tokenizer import SpecialPieces, save_tokenizer
 
 
@@ -49,18 +50,18 @@ def save_student(student: BertForMaskedLM, tokenizer: Tokenizer, folder: Path) -
     """Saves model and tokenizer so that transformers' Auto classes load them without lilliput."""
     student.save_pretrained(folder)
     save_tokenizer(tokenizer, folder, longest=student.config.max_position_embeddings)
+    settle(folder)
 
 
 def load_student(folder: Path) -> BertForMaskedLM:
     """Loads a student that was saved; raises StorageError when it is missing or damaged."""
     try:
-        student: BertForMaskedLM = BertForMaskedLM.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32
-        )
-    except UNREADABLE as error:
-        reason = first_line(error)
+        # The table of the masked-LM head is that of the pieces.
+        student, _ = load_weights(BertForMaskedLM, str(folder), head=("cls.predictions.decoder",))
+    except ModelError as error:
         raise StorageError(
-            f"no student could be loaded from {folder} ({reason}); train its stage again"
+            f"no student could be loaded from {folder} ({error}); run the command that made it again: what "
+            "is damaged is made anew"
         ) from error
     return student
 

@@ -16,28 +16,18 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM
 
 from lilliput.errors import ModelError, StorageError, first_line
+from lilliput.folders import settle
 from lilliput.models.encoder import encode
-from lilliput.models.pretrained import SUPPORTED, load_weights
+from lilliput.models.pretrained import load_config, load_weights
 
 _SECOND_FILE = "second_vocabulary.safetensors"
 
 
-def load_teacher_config(name: str) -> BertConfig:
-    """Loads the config of a BERT encoder; raises ModelError when it is none."""
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        reason = first_line(error)
-        raise ModelError(f"no model could be loaded from '{name}' ({reason}); {SUPPORTED}") from error
-    absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
-    if not isinstance(config, BertConfig) or config.is_decoder or not absolute:
-        raise ModelError(
-            f"'{name}' is a '{config.model_type}' model, with which lilliput cannot teach; {SUPPORTED}"
-        )
-    return config
+load_teacher_config = load_config
+"""The config of whatever learns or teaches."""
 
 
 def load_masked_lm(name: str) -> tuple[BertForMaskedLM, bool]:
@@ -124,25 +114,27 @@ class Teacher(nn.Module):
         self.model.save_pretrained(folder)
         tensors = {f"second.{name}": tensor for name, tensor in self.second.state_dict().items()}
         save_file(tensors | {"second_bias": self.second_bias.detach()}, folder / _SECOND_FILE)
+        settle(folder)
 
     @classmethod
     def load(cls, folder: Path) -> "Teacher":
         """Loads what `save` wrote; raises StorageError when the second vocabulary is missing or damaged."""
+        model, _ = load_masked_lm(str(folder))
         try:
             tensors = load_file(folder / _SECOND_FILE)
-        except (OSError, SafetensorError) as error:
+            weight = tensors["second.weight"]
+            second = (
+                AffineTable(weight.shape[0], weight.shape[1], model.config.hidden_size)
+                if "second.map.weight" in tensors
+                else FreeTable(weight)
+            )
+            teacher = cls(model, second)
+            teacher.load_state_dict(tensors, strict=False)
+        except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
             raise StorageError(
-                f"{folder / _SECOND_FILE} cannot be read ({error}); train the teacher again"
+                f"{folder / _SECOND_FILE} cannot be read ({first_line(error)}); train the teacher again: the "
+                "same command makes anew what is damaged"
             ) from error
-        model, _ = load_masked_lm(str(folder))
-        weight = tensors["second.weight"]
-        second = (
-            AffineTable(weight.shape[0], weight.shape[1], model.config.hidden_size)
-            if "second.map.weight" in tensors
-            else FreeTable(weight)
-        )
-        teacher = cls(model, second)
-        teacher.load_state_dict(tensors, strict=False)
         return teacher
 
 
@@ -163,7 +155,15 @@ def build_teacher(
             an affine map.
         narrow: Width of the embeddings for `affine`.
         seed: Seed of the random starts.
+
+    Raises:
+        ModelError: If the teacher's head has a table of its own.
     """
+    if not model.config.tie_word_embeddings:
+        raise ModelError(
+            "the teacher has a masked-LM head with a table of its own ('tie_word_embeddings': false), with "
+            "which lilliput cannot teach; take one whose head shares the table of its pieces"
+        )
     own, bias = model.bert.embeddings.word_embeddings.weight.detach(), model.cls.predictions.bias.detach()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

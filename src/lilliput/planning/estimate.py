@@ -11,6 +11,9 @@ from lilliput.planning.probes import WARM_START_ROWS, Pace, starts_warm
 from lilliput.stages import stage_budget
 from lilliput.training import PROBE_ROWS, PROBES, ROWS
 
+_NOTICED = 0.05
+"""Share of the processor that others may take unmentioned."""
+
 
 @dataclass(frozen=True)
 class StageEstimate:
@@ -46,6 +49,8 @@ class Estimate:
     """The run's folder when it is largest."""
     notes: tuple[str, ...]
     """What was not measured, and what will not fit, in sentences."""
+    taken: float | None = None
+    """Share of the processor that other programs took while this was measured; None where nothing was."""
 
     @property
     def seconds(self) -> float:
@@ -126,11 +131,27 @@ def render(estimate: Estimate) -> Table:
 
 def _small_print(estimate: Estimate) -> list[str]:
     passes = sum(stage.words for stage in estimate.stages) / estimate.text.words
-    return [
+    found = [
         f"{size(estimate.disk_bytes)} on disk at most; the corpus of {estimate.text.words:,} words is read "
-        f"{passes:.2g} times",
-        *estimate.notes,
+        f"{passes:.2g} times"
     ]
+    if estimate.taken is not None:
+        found.append(_assumption(estimate.taken))
+    return [*found, *estimate.notes]
+
+
+def _assumption(taken: float) -> str:
+    """Returns what the words per second hang on, when others took that share of the processor.
+
+    >>> _assumption(0.45)
+    'other programs took 45% of the processor while this was measured; without them it is 1.8 times as fast'
+    """
+    if taken < _NOTICED:
+        return "no other program took the processor while this was measured; any that does makes it slower"
+    return (
+        f"other programs took {taken:.0%} of the processor while this was measured; without them it is "
+        f"{1 / (1 - taken):.1f} times as fast"
+    )
 
 
 def duration(seconds: float) -> str:

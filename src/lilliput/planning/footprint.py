@@ -16,8 +16,6 @@ _WORDS_PER_ROW, _ROW_BYTES = 90, 24
 _STEP_COPIES = 2.0
 """Memory grows by what a step keeps for the backward pass, times this: gradients of the same size, and gaps.
 Measured as resident memory, in float32: 2.1 for MiniLM, 1.9 for a student of 6x120."""
-_COPIES = 2
-"""Of the optimiser's state while a checkpoint is written: the bytes of its tensors, and those of the file."""
 _CHECKPOINTS = 3
 """Two are kept, one is being written."""
 
@@ -97,14 +95,14 @@ class Footprint:
         return 4 * (taught + weights.trains_student * self.student.parameters)
 
     def process_bytes(self, libraries: int, text: TextSize, kept_bytes: float) -> int:
-        """Returns the memory of the process at its peak, when it writes a checkpoint.
+        """Returns the memory of the process at its peak.
 
         Args:
             libraries: What it takes before the stage begins.
             text: What it reads.
             kept_bytes: What one part of a step keeps for the backward pass.
         """
-        return libraries + text.memory_bytes + self.gpu_bytes(kept_bytes) + _COPIES * self.moment_bytes
+        return libraries + text.memory_bytes + self.gpu_bytes(kept_bytes)
 
     def gpu_bytes(self, kept_bytes: float) -> int:
         """Returns the memory of a GPU at its peak."""

@@ -2,11 +2,8 @@
 
 import dataclasses
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -14,23 +11,31 @@ import torch
 from accelerate import PartialState
 from transformers import BertConfig
 
-from lilliput.config import Recipe
+from lilliput.config import MOST_WORDS, Recipe, minutes_between
 from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
 from lilliput.cost import SHAPES, BertShape
-from lilliput.errors import ConfigError
-from lilliput.files import read_json
-from lilliput.lexicon import Lexicon
+from lilliput.errors import StorageError, bounded, first_line
+from lilliput.lexicon import Lexicon, LexiconReport
 from lilliput.models.teacher import load_teacher_config
 from lilliput.optimizers import training_dtype
 from lilliput.planning.estimate import Estimate, estimate_stage, size
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.gpus import Gpu, find_gpu, gpu_pace
-from lilliput.planning.probes import Preparation, StageProbe, measure_preparation, measure_writing
+from lilliput.planning.probes import (
+    Load,
+    Pace,
+    Preparation,
+    StageProbe,
+    Stopwatch,
+    measure_preparation,
+    measure_writing,
+)
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
-from lilliput.run import RunDir, StageDir
-from lilliput.settings import build
+from lilliput.planning.scratch import scratch_folder
+from lilliput.run import MANIFEST, RunDir, StageDir, read_manifest
 from lilliput.stages import check_student
 from lilliput.tokenizer import load_tokenizer
+from lilliput.workers import give_back_memory, worker_count
 
 _SAMPLE_BYTES = 8_000_000
 _TYPES_FACTOR, _TYPES_EXPONENT = 13.1, 0.6
@@ -62,18 +67,21 @@ def plan(
 
     Raises:
         InputError: If teacher, corpus or recipe cannot be used.
+        StorageError: If the disk for temporary files does not take the sample.
     """
-    if isinstance(corpus, int) and corpus < 1:
-        raise ConfigError(f"the corpus's number of words must be positive, found {corpus}")
+    checkpoint_minutes = minutes_between(checkpoint_minutes)
+    processes = worker_count(workers)
+    if not isinstance(corpus, Sequence):
+        corpus = bounded("the corpus's number of words", corpus, 1, MOST_WORDS)
     chosen = None if gpu is None else find_gpu(gpu)
     config = BertConfig(**SHAPES[teacher].settings()) if teacher in SHAPES else load_teacher_config(teacher)
     check_student(recipe, config)
-    with tempfile.TemporaryDirectory(prefix="lilliput-plan-") as folder:
-        run = RunDir(Path(folder))
+    with scratch_folder("lilliput-plan") as folder:
+        run = RunDir(folder)
         text, preparation, notes = _prepared_sample(teacher, corpus, recipe, text_column, run)
         shape = BertShape.of_config(config)
         found = estimate_training(run, recipe, shape, text, checkpoint_minutes, chosen)
-    seconds = preparation.seconds(text.words, text.types, workers or os.cpu_count() or 1)
+    seconds = preparation.seconds(text.words, text.types, processes)
     return dataclasses.replace(found, preparation_seconds=seconds, notes=(*notes, *found.notes))
 
 
@@ -105,7 +113,9 @@ def _whole(sample: Corpus, share: float) -> TextSize:
     return TextSize(round(sample.words / share), round(types * share ** -math.log2(types / half)))
 
 
-def expect(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float) -> Estimate:
+def expect(
+    run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float, *, measure: bool = True
+) -> Estimate | None:
     """Returns what the training of a run will take on this machine; measured once, kept in the run's folder.
 
     Args:
@@ -113,9 +123,10 @@ def expect(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float)
         recipe: What to do.
         teacher: Folder or hub name of the teacher.
         checkpoint_minutes: Minutes between checkpoints.
+        measure: Whether to measure what was not measured; if not, None is returned.
     """
     shape = BertShape.of_config(load_teacher_config(teacher))
-    lexicon = read_json(run.lexicon / "manifest.json")
+    lexicon = read_manifest(run.lexicon / MANIFEST)
     made_from = {
         "recipe": recipe.to_dict(),
         "teacher": dataclasses.asdict(shape),
@@ -123,11 +134,14 @@ def expect(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float)
     }
     folder = StageDir(run.estimate, made_from)
     if not folder.is_finished(overwrite=True):
-        text = TextSize(lexicon["results"]["words"], lexicon["results"]["types"])
+        if not measure:
+            return None
+        folder.begin()  # first, as what is written to measure the disk lies in there
+        size: LexiconReport = StageDir(run.lexicon, {}).read(LexiconReport)
+        text = TextSize(size.words, size.types)
         found = estimate_training(run, recipe, shape, text, checkpoint_minutes)
-        folder.begin()
         folder.finish(dataclasses.asdict(found))
-    expected: Estimate = build(Estimate, folder.results(), "")
+    expected: Estimate = folder.read(Estimate)
     return expected
 
 
@@ -149,40 +163,66 @@ def estimate_training(
         checkpoint_minutes: Minutes between checkpoints.
         gpu: A GPU that is not here; by default this machine is measured.
     """
-    machine, bytes_per_second = _machine(gpu), measure_writing(run.path)
+    give_back_memory()  # so that what is counted as there stays there
+    machine = _machine(gpu)
     lexicon, affine = Lexicon.open(run.lexicon), recipe.start.second_table == "affine"
     teacher = dataclasses.replace(teacher, vocabulary=lexicon.teacher_size)
     student = BertShape.of_student(recipe.student, lexicon.student_size)
     footprints = [Footprint(stage, teacher, student, affine) for stage in recipe.stages]
-    stages = []
-    for footprint in footprints:
-        probe = StageProbe(run, recipe, footprint.stage, teacher)
-        load = probe.load(machine.dtype)
-        found = estimate_stage(
+    probed = [_probed(run, recipe, footprint, machine, text) for footprint in footprints]
+    stretch = 1 / (1 - machine.watch.taken)
+    bytes_per_second, notes = _writing(run, footprints)
+    stages = tuple(
+        estimate_stage(
             recipe,
             footprint.stage,
             step_words=load.words,
-            pace=probe.pace() if gpu is None else gpu_pace(gpu, footprint, load),
+            pace=pace.stretched(stretch),
             checkpoint_seconds=footprint.checkpoint_bytes / bytes_per_second,
             checkpoint_minutes=checkpoint_minutes,
-            memory_bytes=footprint.gpu_bytes(load.kept_bytes)
-            if machine.libraries is None
-            else footprint.process_bytes(machine.libraries, text, load.kept_bytes),
+            memory_bytes=machine.needed(footprint, load, text),
         )
-        stages.append(found)
+        for footprint, (load, pace) in zip(footprints, probed, strict=True)
+    )
     lacking = "stage '{}' needs {} of memory but there are {}; raise batch.accumulation, or lower batch.rows"
+    notes += [
+        lacking.format(stage.name, size(stage.memory_bytes), size(machine.memory))
+        for stage in stages
+        if stage.memory_bytes > machine.memory
+    ]
     return Estimate(
         machine=machine.name,
         text=text,
         preparation_seconds=0.0,
-        stages=tuple(stages),
+        stages=stages,
         disk_bytes=run_disk_bytes(text, footprints),
-        notes=tuple(
-            lacking.format(stage.name, size(stage.memory_bytes), size(machine.memory))
-            for stage in stages
-            if stage.memory_bytes > machine.memory
-        ),
+        notes=tuple(notes),
+        taken=machine.watch.taken if machine.libraries is not None else None,
     )
+
+
+def _probed(
+    run: RunDir, recipe: Recipe, footprint: Footprint, machine: "_Machine", text: TextSize
+) -> tuple[Load, Pace]:
+    """Returns what a step of a stage reads, and how fast the stage goes if nobody else has the processor."""
+    probe = StageProbe(run, recipe, footprint.stage, footprint.teacher)
+    load = probe.load(machine.dtype)
+    if machine.gpu is not None:
+        return load, gpu_pace(machine.gpu, footprint, load)
+    fixed = machine.needed(footprint, dataclasses.replace(load, kept_bytes=0.0), text)
+    room = (machine.memory - fixed) / max(machine.needed(footprint, load, text) - fixed, 1)
+    pace = probe.pace(machine.watch, int(room * load.batch.rows) if room < 1 else None)
+    del probe
+    give_back_memory()
+    return load, pace
+
+
+def _writing(run: RunDir, stages: list[Footprint]) -> tuple[float, list[str]]:
+    """Returns at how many bytes per second checkpoints are written, and what there is to say of it."""
+    try:
+        return measure_writing(run.estimate / "trial", max(stage.checkpoint_bytes for stage in stages)), []
+    except StorageError as error:
+        return math.inf, [f"the time for checkpoints is left out: {first_line(error)}"]
 
 
 @dataclass(frozen=True)
@@ -193,19 +233,30 @@ class _Machine:
     dtype: torch.dtype
     """Precision of its passes."""
     memory: float
-    """Bytes of memory there are, for a GPU its own."""
+    """Bytes of memory that this process may have, for a GPU its own."""
+    watch: Stopwatch
+    """Times what is done on it."""
     libraries: int | None = None
     """Bytes that this process takes already, where it trains in them."""
+    gpu: Gpu | None = None
+    """The GPU, if it is not here."""
+
+    def needed(self, footprint: Footprint, load: Load, text: TextSize) -> int:
+        """Returns the bytes of memory that a stage takes."""
+        if self.libraries is None:
+            return footprint.gpu_bytes(load.kept_bytes)
+        return footprint.process_bytes(self.libraries, text, load.kept_bytes)
 
 
 def _machine(gpu: Gpu | None) -> _Machine:
     """Returns a GPU that is not here, or else what trains here."""
+    device = PartialState().device if gpu is None else torch.device("cpu")
+    watch, dtype = Stopwatch(device), training_dtype(device)
     if gpu is not None:
-        return _Machine(gpu.describe(), getattr(torch, gpu.dtype), gpu.memory)
-    device = PartialState().device
-    dtype = training_dtype(device)
+        return _Machine(gpu.describe(), getattr(torch, gpu.dtype), gpu.memory, watch, gpu=gpu)
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
-        return _Machine(found.name, dtype, found.total_memory)
+        return _Machine(found.name, dtype, found.total_memory, watch)
     name = f"this machine, {torch.get_num_threads()} threads, {str(dtype).removeprefix('torch.')}"
-    return _Machine(name, dtype, psutil.virtual_memory().total, psutil.Process().memory_info().rss)
+    libraries = psutil.Process().memory_info().rss
+    return _Machine(name, dtype, libraries + psutil.virtual_memory().available, watch, libraries)

@@ -2,14 +2,17 @@
 
 Models have the run's shapes and random weights, which take as long as trained ones. What is too long to be
 done once is extrapolated: a step of many rows from one of fewer, as all but the optimiser's work grows with
-them; preparation from that of a sample.
+them; preparation from that of a sample. Where other programs take the processor, the time that is taken from
+this one is told apart: how long a step works is known from a few, how much is taken only from all together.
 """
 
 import dataclasses
+import functools
 import itertools
+import shutil
 import statistics
-import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +44,8 @@ from lilliput.workers import keep_freed_memory
 _SECONDS_PER_STEP = 8.0
 """Rows are left out of a step that would take longer if all took as long as a step of a single one."""
 _SECONDS_OF_STEPS, _STEPS_AT_LEAST, _STEPS_AT_MOST = 4.0, 3, 8
-_CHECKPOINT_WIDTH = 2048
-"""Makes 16 MB of weights."""
+_SECONDS_OF_READING, _READINGS_AT_LEAST, _READINGS_AT_MOST = 1.0, 3, 8
+_TRIAL_BYTES = 16_000_000
 WARM_START_ROWS = 128 * 3.6
 """A warm start takes as long as the teacher's reading so many rows. Measured as processor time: 3.8 times its
 sample with MiniLM of 6 layers, 3.5 with 12 layers, 3.4 with BERT_BASE."""
@@ -74,6 +77,36 @@ class Pace:
     """Seconds per step, its batch included."""
     row_seconds: dict[str, float]
     """Seconds per held-out row that "teacher" and "student" read, where the stage has or begins with them."""
+
+    def stretched(self, factor: float) -> "Pace":
+        """Returns the pace where everything takes so many times as long."""
+        rows = {name: factor * seconds for name, seconds in self.row_seconds.items()}
+        return Pace(factor * self.step_seconds, rows)
+
+
+class Stopwatch:
+    """Times what this thread does, without the time in which it had no processor, and sums up that time too.
+
+    On a GPU the processor waits most of the time, so there everything counts as its own.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._clock = time.thread_time if device.type == "cpu" else time.perf_counter
+        self._own = self._all = 0.0
+
+    def time(self, do: Callable[[], object], *, counted: bool = True) -> float:
+        """Returns the seconds that something works; those of first times are better not counted in."""
+        own, started = self._clock(), time.perf_counter()
+        do()
+        found, passed = self._clock() - own, time.perf_counter() - started
+        if counted:
+            self._own, self._all = self._own + found, self._all + max(passed, found)
+        return found
+
+    @property
+    def taken(self) -> float:
+        """The share of the time in which others had the processor."""
+        return 1 - self._own / self._all if self._all else 0.0
 
 
 class StageProbe:
@@ -131,50 +164,85 @@ class StageProbe:
         config = dataclasses.replace(self._stage.batch, rows=rows, accumulation=1)
         return self._data.source(dataclasses.replace(self._stage, batch=config), (self._recipe.seed,))
 
-    def pace(self) -> Pace:
-        """Returns how fast the stage goes on this machine, from a few seconds of steps."""
+    def pace(self, watch: Stopwatch, most_rows: int | None = None) -> Pace:
+        """Returns how fast the stage goes on this machine, from a few seconds of steps.
+
+        Args:
+            watch: Times the steps.
+            most_rows: Rows of a step that there is memory for, if not for all.
+        """
         keep_freed_memory()
         stepper = Stepper(self._models, self._stage.optimizer, Accelerator())
-        one = self._median_step(stepper, 1)
+        one = self._median_step(stepper, 1, watch)
         whole = self._stage.batch.rows
-        rows = min(max(2, int(_SECONDS_PER_STEP / one)), -(-whole // self._stage.batch.accumulation))
-        seconds = self._median_step(stepper, rows)
+        part = -(-whole // self._stage.batch.accumulation)
+        rows = min(max(2, int(_SECONDS_PER_STEP / one)), part, max(2, most_rows or part))
+        seconds = self._median_step(stepper, rows, watch)
         if rows < whole:
             seconds += (whole - rows) * (seconds - one) / (rows - 1)
-        return Pace(seconds, self._row_seconds(stepper))
+        return Pace(seconds, self._row_seconds(stepper.dtype, watch))
 
-    def _median_step(self, stepper: Stepper, rows: int) -> float:
+    def _median_step(self, stepper: Stepper, rows: int, watch: Stopwatch) -> float:
         """Returns the seconds of a step of some rows: the median of some steps, without the first."""
-        seconds: list[float] = []
         with prefetched(self._source(rows).stream(0, range(1), 1)) as batches:
-            while len(seconds) <= _STEPS_AT_LEAST or (
-                len(seconds) <= _STEPS_AT_MOST and sum(seconds) < _SECONDS_OF_STEPS
-            ):
-                started = time.perf_counter()
-                stepper.step(next(batches), len(seconds) + 1, 0.5)
-                seconds.append(time.perf_counter() - started)
-        return statistics.median(seconds[1:])
+            numbers = itertools.count(1)
+            return _median(
+                lambda: stepper.step(next(batches), next(numbers), 0.5),
+                watch,
+                (_STEPS_AT_LEAST, _STEPS_AT_MOST, _SECONDS_OF_STEPS),
+            )
 
-    def _row_seconds(self, stepper: Stepper) -> dict[str, float]:
-        """Returns the seconds in which each model reads a held-out row, the second of two times."""
+    def _row_seconds(self, dtype: torch.dtype, watch: Stopwatch) -> dict[str, float]:
+        """Returns the seconds in which each model reads a held-out row."""
         data, found = self._data, dict[str, float]()
         source = evaluation_source(data.held_out, data.held_out_lexicon, self._recipe.student.positions)
         for name, model in (("teacher", self._teacher), ("student", self._models.student)):
-            reader: dict[str, Any] = {name: model}
-            for _ in range(2 if model is not None else 0):
-                started = time.perf_counter()
-                list(evaluate_masked_lm(source, dtype=stepper.dtype, rows=1, **reader))
-                found[name] = (time.perf_counter() - started) / source.config.rows
+            if model is not None:
+                read = functools.partial(_evaluate, source, dtype, {name: model})
+                limits = _READINGS_AT_LEAST, _READINGS_AT_MOST, _SECONDS_OF_READING
+                found[name] = _median(read, watch, limits) / source.config.rows
         return found
 
 
-def measure_writing(folder: Path) -> float:
-    """Returns the bytes per second at which checkpoints are written below a folder."""
-    models = nn.Linear(_CHECKPOINT_WIDTH, _CHECKPOINT_WIDTH, bias=False)
-    with tempfile.TemporaryDirectory(dir=folder) as trial:
+def _evaluate(source: BatchSource, dtype: torch.dtype, reader: dict[str, Any]) -> None:
+    """Evaluates a model on one batch."""
+    for _ in evaluate_masked_lm(source, dtype=dtype, rows=1, **reader):
+        pass
+
+
+def _median(do: Callable[[], object], watch: Stopwatch, limits: tuple[int, int, float]) -> float:
+    """Returns the median seconds of something that is done again and again, without the first time.
+
+    Args:
+        do: What is done.
+        watch: Times it.
+        limits: Times at least and at most, and after how many seconds it is enough between them.
+    """
+    at_least, at_most, enough = limits
+    watch.time(do, counted=False)
+    seconds: list[float] = []
+    while len(seconds) < at_least or (len(seconds) < at_most and sum(seconds) < enough):
+        seconds.append(watch.time(do))
+    return statistics.median(seconds)
+
+
+def measure_writing(folder: Path, size: int) -> float:
+    """Returns the bytes per second at which checkpoints are written below a folder, which is removed again.
+
+    Raises StorageError where the disk does not take one.
+
+    Args:
+        folder: Is not there, or was left by a kill.
+        size: Of the largest checkpoint of the run; no more is written.
+    """
+    models = nn.Linear(min(_TRIAL_BYTES, size) // 4, 1, bias=False)
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
         started = time.perf_counter()
-        save_checkpoint(Path(trial), models, torch.optim.SGD(models.parameters()), Position())
+        save_checkpoint(folder, models, torch.optim.SGD(models.parameters()), Position())
         return models.weight.nbytes / (time.perf_counter() - started)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from lilliput.benchmark.world import made_up_text
 from lilliput.errors import InputError
 from lilliput.files import writing
 from lilliput.formats import documents_of
+from lilliput.inference.tokenizer_file import SPECIAL
 from lilliput.sources import DataSet, find_sources
-from lilliput.tokenizer import SPECIAL
 from lilliput.unpacking import kind_of, reading
 
 _SOURCES = 8

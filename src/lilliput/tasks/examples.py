@@ -1,35 +1,15 @@
 """Rows of a table -> what is to be predicted of them, and examples with labels as indices."""
 
-import re
 from collections.abc import Sequence
-from typing import Any
 
 from lilliput.errors import InputError
 from lilliput.formats import encoded
 from lilliput.tasks.columns import Columns
 from lilliput.tasks.labels import class_indices, scores, unknown
 from lilliput.tasks.tables import Table, is_missing
+from lilliput.tasks.tagged import tag_row
 from lilliput.tasks.task import Examples, Labels, Task, Text
 from lilliput.unpacking import words_in
-
-_TAG = re.compile(r"O|[BIES]-.+", re.DOTALL)  # E (end) and S (single) as in IOBES, which seqeval counts too
-
-
-def tags_in(table: Table, column: str) -> tuple[str, ...]:
-    """Returns the tags that occur, O first, the others sorted."""
-    found: set[str] = set()
-    for row in range(len(table)):
-        for index, tag in enumerate(_tag_row(table, row, column)):
-            if tag in found:
-                continue
-            if not isinstance(tag, str) or not _TAG.fullmatch(tag):
-                raise InputError(
-                    f"{table.where(row, index)} has {tag!r} for a tag in column '{column}'; expected is O, "
-                    "or B- and a name for the first word of a span and I- and the name for its others, as in "
-                    "B-PER I-PER: scores count whole spans, and without B- nobody knows where one ends"
-                )
-            found.add(tag)
-    return ("O", *sorted(found - {"O"}))
 
 
 def examples_of(task: Task, table: Table, columns: Columns) -> Examples:
@@ -88,19 +68,11 @@ def _words(table: Table, row: int, column: str) -> tuple[str, ...]:
     return tuple(encoded(word, table.name, column).decode() for word in words)
 
 
-def _tag_row(table: Table, row: int, column: str) -> list[Any]:
-    """Returns the tags of a row as they stand there."""
-    value = table.columns[column][row]
-    if is_missing(value):
-        raise InputError(f"{table.where(row)} has no tags in column '{column}'; add them or leave it out")
-    return value if isinstance(value, list) else words_in(str(value))
-
-
 def _tag_indices(task: Task, table: Table, column: str, texts: Sequence[Text]) -> list[tuple[int, ...]]:
     index_of = {tag: index for index, tag in enumerate(task.tags)}
     rows = []
     for row, words in enumerate(texts):
-        tags = _tag_row(table, row, column)
+        tags = tag_row(table, row, column)
         if len(tags) != len(words):
             raise InputError(
                 f"{table.where(row)} has {len(words)} words but {len(tags)} tags in column '{column}'; "

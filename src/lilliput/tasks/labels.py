@@ -3,10 +3,11 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from lilliput.errors import InputError, nearest
+from lilliput.inference.tags import Notation
 from lilliput.tables import LONG_NAME, brief
 from lilliput.tasks.columns import Columns
 from lilliput.tasks.lists import list_in
@@ -33,6 +34,11 @@ DEFAULT_METRICS: dict[Kind, str] = {
     "joint": "frame_accuracy",
 }
 """The metric that decides of a task that is not known by name."""
+
+
+def default_metric(kind: Kind, tags: Sequence[str]) -> str:
+    """Returns the metric that decides of a task that is not known by name; plain tags make no spans."""
+    return "accuracy" if kind == "tagging" and Notation.of(tags).is_plain else DEFAULT_METRICS[kind]
 
 
 def kind_in(table: Table, columns: Columns) -> tuple[Kind, str | None]:

@@ -4,17 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lilliput.errors import InputError, nearest
+from lilliput.names import folder_name
 from lilliput.tables import listed
 from lilliput.tasks.columns import Columns, check_columns, recognise, usual_label
-from lilliput.tasks.examples import examples_of, tags_in
+from lilliput.tasks.examples import examples_of
 from lilliput.tasks.known import KNOWN, Known, find_data_set, numbers_named, without_empty
-from lilliput.tasks.labels import DEFAULT_METRICS, classes_in, kind_in, missing_looking
+from lilliput.tasks.labels import classes_in, default_metric, kind_in, missing_looking
 from lilliput.tasks.lists import check_named, with_lists
 from lilliput.tasks.splits import check_seen, check_varied, doubts, hold_out, overlap, some
 from lilliput.tasks.tables import ENDINGS, EXPECTED, Source, Table, find_table
+from lilliput.tasks.tagged import tag_reading, tags_in
 from lilliput.tasks.task import Kind, Task, TaskData
 from lilliput.unpacking import COMPRESSED, kind_of, reading
 
+_OTHER_NAME = "name the files with --train and --dev, and the task in one plain word with --task"
 _TRAIN = ("train",)
 _DEV = ("dev", "validation", "valid")
 _WORD_LINES = Columns("words", tags="tags")
@@ -61,25 +64,31 @@ def load_task(
         InputError: Something is missing or cannot be used; says where and what to do.
     """
     place = _find(name, train, dev)
+    folder_name(place.name, "a task's name", _OTHER_NAME)
     source, dev_source = _sources(place)
     columns = recognise(source, Columns(text, pair, label, tags), kind)
     known, task_name = place.known, place.name
     if known and label not in (None, usual_label(source) or label):
         known, task_name = None, f"{task_name}_{label}"  # another question about the same texts
+        folder_name(task_name, "the name of a task and its label", _OTHER_NAME)
     if known:
         columns = _needed(task_name, known, source, columns, kind)
     read, notes = _prepared(source, columns, known, place)
+    reading = tag_reading(read, columns.tags) if columns.tags else None
+    read = reading.read(read) if reading else read
     task, guessed = _task(task_name, known, read, columns, kind)
     examples = examples_of(task, read, columns)
     check_varied(task, examples, read)
     notes += [*guessed, *doubts(task, examples, read, columns)]
-    origin = f"{read.name} ({_read_as(source, columns)})"
+    turned = f"; {reading}" if reading and reading.is_turned else ""
+    origin = f"{read.name} ({_read_as(source, columns)}{turned})"
     if dev_source is None:
         kept, held = hold_out(task, examples, read)
         origin += f", {len(held):,} of its {len(read):,} examples held out to be scored on"
         return TaskData(task, some(examples, kept), some(examples, held), origin, tuple(notes))
     check_columns(dev_source, columns)
     read_dev, more_notes = _prepared(dev_source, columns, known, place)
+    read_dev = reading.read(read_dev) if reading else read_dev
     dev_examples = examples_of(task, read_dev, columns)
     check_seen(task, examples, dev_examples, read, read_dev)
     shared = overlap(examples, dev_examples, read, read_dev)
@@ -159,7 +168,7 @@ def _task(
         notes += filter(None, [missing_looking(table, columns.label)])
     if not tags and columns.tags is not None:
         tags = tags_in(table, columns.tags)
-    metric = known.metrics[0] if known else DEFAULT_METRICS[kind]
+    metric = known.metrics[0] if known else default_metric(kind, tags)
     positive = known.positive if known else None
     return Task(name, kind, columns.pair is not None, classes, tags, metric, positive), notes
 
@@ -169,7 +178,9 @@ def _find(name: str | None, train: str | None, dev: str | None) -> _Place:
     if train is not None:
         path = Path(train).expanduser()
         known = _known_name(name) if name else None
-        return _Place(known or name or _name_of(path), KNOWN.get(known or ""), path, dev_path)
+        return _Place(
+            known or (_name_of(path) if name is None else name), KNOWN.get(known or ""), path, dev_path
+        )
     if dev_path is not None:
         raise InputError(
             f"{dev} was named to be scored on, but nothing to learn from; name that with --train"
@@ -181,6 +192,8 @@ def _find(name: str | None, train: str | None, dev: str | None) -> _Place:
         )
     if known := _known_name(name):
         return _Place(known, KNOWN[known])
+    if not name.strip():
+        raise InputError(f"the task's name {name!a} is empty; {_OTHER_NAME}")
     path = Path(name).expanduser()
     return _Place(_name_of(path), None, path) if path.is_file() else _local(name, path)
 

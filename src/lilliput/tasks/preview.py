@@ -5,7 +5,7 @@ from collections import Counter
 from rich.table import Table
 from rich.text import Text as Line
 
-from lilliput.inference.outputs import slot_name
+from lilliput.inference.tags import Notation
 from lilliput.tasks.task import Examples, Task, TaskData, Text
 
 _EXAMPLES = 3
@@ -50,7 +50,8 @@ def _balance(task: Task, examples: Examples) -> list[tuple[str, str]]:
         counts = Counter(task.classes[int(value)] for value in examples.labels.values)
         rows.append(("classes", _listed(counts, len(examples))))
     if task.tags:
-        kinds = [slot_name(tag) for tag in task.tags]
+        notation = Notation.of(task.tags)
+        kinds = [notation.parts(tag)[1] for tag in task.tags]
         names = Counter(kinds[tag] for tags in examples.labels.tags for tag in tags)
         rows.append(("tags of words", _listed(names, names.total())))
     return rows

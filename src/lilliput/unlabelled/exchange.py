@@ -1,13 +1,9 @@
 """Texts with tags -> new texts, in which spans of tagged words come from other texts."""
 
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 
+from lilliput.inference.tags import Notation
 from lilliput.tasks.task import Examples, Task, Text
-
-_Span = tuple[str, int, int]
-"""What a span of tagged words is (x of B-x), where it begins and where it ends."""
 
 
 def exchanged(examples: Examples, task: Task, count: int, seed: int) -> Examples:
@@ -24,7 +20,8 @@ def exchanged(examples: Examples, task: Task, count: int, seed: int) -> Examples
         seed: Seed of the choice.
     """
     assert examples.labels is not None
-    spans = [list(_spans([task.tags[tag] for tag in tags])) for tags in examples.labels.tags]
+    notation = Notation.of(task.tags)
+    spans = [notation.spans([task.tags[tag] for tag in tags]) for tags in examples.labels.tags]
     kinds: dict[str, dict[Text, None]] = {}
     for text, found in zip(examples.texts, spans, strict=True):
         for kind, begin, end in found:
@@ -43,15 +40,3 @@ def exchanged(examples: Examples, task: Task, count: int, seed: int) -> Examples
         if new not in known and len(made) < count:
             made[new] = None
     return Examples(tuple(made))
-
-
-def _spans(tags: Sequence[str]) -> Iterator[_Span]:
-    """Yields the spans of a text: a B-x, or an I-x that goes on with nothing, and every I-x behind it."""
-    begin, before = 0, ""
-    for place, tag in enumerate([*tags, "O"]):
-        kind = "" if tag == "O" else tag.removeprefix("B-").removeprefix("I-")
-        if kind == before and not tag.startswith("B-"):
-            continue
-        if before:
-            yield before, begin, place
-        begin, before = place, kind

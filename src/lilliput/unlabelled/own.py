@@ -14,7 +14,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?]) +")
 
 
 def read_texts(
-    sources: Sequence[str], text_column: str = "text", *, limit: int, longest: int = 128
+    sources: Sequence[str | Source], text_column: str = "text", *, limit: int, longest: int = 128
 ) -> tuple[str, ...]:
     """Returns the different texts of some sources, in their order, the first `limit` of them.
 
@@ -23,7 +23,7 @@ def read_texts(
     cut at sentence ends into texts of no more, each as long as may be; a sentence that is longer stays whole.
 
     Args:
-        sources: Files, folders, patterns and data sets, as `sources.find_sources` takes them.
+        sources: Files, folders, patterns and data sets, as `sources.find_sources` takes them or gives them.
         text_column: The column of tables and data sets that holds the text.
         limit: Texts wanted; nothing is read once they are there.
         longest: Words, as spaces part them, from which on a text is cut.
@@ -33,7 +33,8 @@ def read_texts(
     """
     seen: dict[str, None] = {}
     with bar("unlabelled text", limit) as shown:
-        texts = (text for source in find_sources(sources) for text in _texts(source, text_column))
+        given = [[source] if not isinstance(source, str) else find_sources([source]) for source in sources]
+        texts = (text for found in given for source in found for text in _texts(source, text_column))
         for text in texts:
             seen.update(dict.fromkeys(islice(_cut(text, longest), limit - len(seen))))
             shown.update(len(seen))

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lilliput.corpus import END, FIRST_WORD, START, Corpus
-from lilliput.files import read_json
 from lilliput.progress import bar
+from lilliput.run import MANIFEST, read_manifest
 from lilliput.sources import BREAK
+from lilliput.stored import intact
 from lilliput.tasks.task import Text, spelled
 from lilliput.words import WordSplitter
 
@@ -204,8 +205,9 @@ def _ids_of(corpus: Corpus, words: Sequence[str], texts: Sequence[Text]) -> _Ids
     """
     import pyarrow.compute
 
-    made_from = read_json(corpus.path / "manifest.json")["made_from"]
-    splitter = WordSplitter(json.dumps(made_from["words"]["normalizer"]))
+    made_from = read_manifest(corpus.path / MANIFEST)["made_from"]
+    with intact(corpus.path / MANIFEST):
+        splitter = WordSplitter(json.dumps(made_from["words"]["normalizer"]))
     joined = BREAK + b"".join(spelled(text).encode() + BREAK for text in texts)
     numbers, types = splitter.split(joined, [words[END].encode()])
     known = pyarrow.array(words, pyarrow.large_string())

@@ -1,0 +1,52 @@
+"""What determines a fine-tuning: its settings, and digests of all that it reads."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lilliput.files import digest_folder, digest_value
+from lilliput.finetuning.config import FinetuningConfig
+from lilliput.run import FINETUNE_AGAIN, RunDir, StageDir, read_manifest
+from lilliput.sources import Source, find_sources, pinned
+from lilliput.stages import checkpoint_digest
+from lilliput.tasks.task import TaskData
+
+
+def inputs_of(
+    encoder: str,
+    data: TaskData,
+    config: FinetuningConfig,
+    teacher: Path | None,
+    seeds: int,
+    search_minutes: float,
+) -> dict[str, Any]:
+    """Returns what determines the result: settings, and digests of what is read."""
+    examples = dataclasses.replace(data, origin="", warnings=())  # wherever they were read
+    return {
+        "encoder": checkpoint_digest(encoder),
+        "task": digest_value(dataclasses.asdict(examples)),
+        "config": dataclasses.asdict(config),
+        "teacher": None if teacher is None else digest_folder(teacher),
+        "unlabelled": [],
+        "seeds": seeds,
+        "search_minutes": search_minutes,
+    }
+
+
+def require_whole_encoder(run: RunDir, model: str) -> None:
+    """Raises StorageError where the encoder is one that lilliput saved, and is not what was saved."""
+    if run.student.is_dir():
+        run.require_student()
+    elif (Path(model) / "task.json").is_file():
+        StageDir(Path(model), {}).require_whole(FINETUNE_AGAIN)
+
+
+def own_sources(names: Sequence[str], folder: StageDir) -> list[Source]:
+    """Returns the sources that names stand for, data sets at the revision that an earlier call has read."""
+    if not names:
+        return []
+    paths = [path for path in (folder.manifest_path, folder.begun_path) if path.exists()]
+    before = read_manifest(paths[0])["made_from"].get("unlabelled", []) if paths else []
+    known = [source for source in before if isinstance(source, dict)]
+    return [pinned(source, known) for source in find_sources(names)]

@@ -1,0 +1,46 @@
+"""What is said of a run's training before it begins, if it can be."""
+
+from lilliput.config import Recipe
+from lilliput.errors import first_line
+from lilliput.planning.estimate import Estimate, render
+from lilliput.planning.plan import expect
+from lilliput.progress import console
+from lilliput.run import RunDir, StageDir
+from lilliput.stages import stage_inputs
+
+
+def announce(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float) -> Estimate | None:
+    """Says what the training of a run will take and returns that, measured before the first step.
+
+    Of a run that has begun nothing is measured or said, only what was recorded then is returned. Nothing that
+    goes wrong here keeps a run from training: a sentence says so, and the run goes on without.
+
+    Args:
+        run: Holds the corpus and the lexicon.
+        recipe: What to do.
+        teacher: Folder or hub name of the teacher.
+        checkpoint_minutes: Minutes between checkpoints.
+    """
+    begun = _has_begun(run, recipe, teacher)
+    try:
+        found = expect(run, recipe, teacher, checkpoint_minutes, measure=not begun)
+    except Exception as error:  # whatever it is, a run can do without
+        reason = first_line(error) or type(error).__name__
+        console.print(
+            f"what training takes is not known, as measuring it failed ({reason}); it goes on without",
+            highlight=False,
+            markup=False,
+        )
+        return None
+    if found is not None and not begun:
+        console.print(render(found))
+    return found
+
+
+def _has_begun(run: RunDir, recipe: Recipe, teacher: str) -> bool:
+    """Whether the first stage has been trained from what is to be trained from now, whole or in part."""
+    first = recipe.stages[0]
+    recorded = StageDir(run.training(first.name), {})
+    if not (recorded.manifest_path.exists() or recorded.begun_path.exists()):
+        return False
+    return StageDir(recorded.path, stage_inputs(run, recipe, first, teacher)).other() is None

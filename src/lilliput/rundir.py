@@ -1,0 +1,167 @@
+"""Every path of a run."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lilliput.errors import ConfigError, StorageError
+from lilliput.files import parse_json, read_json
+from lilliput.folders import content, damage, files_below, is_record, read_manifest
+from lilliput.locks import locked
+from lilliput.names import folder_name
+from lilliput.stored import intact, require_fields
+
+TRAIN_AGAIN = (
+    "run the same `lilliput compress` again, or `lilliput train` for that stage: it then makes the stage anew"
+)
+"""What helps against damage of a training stage."""
+FINETUNE_AGAIN = "run the same `lilliput finetune` again: it then makes the model anew"
+"""What helps against damage of a fine-tuned model."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Every path of one run."""
+
+    path: Path
+    """The run's directory, `--out` on the command line."""
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from building and training in the run while the block runs."""
+        with locked(self.path / ".lock", self.path):
+            yield
+
+    def __post_init__(self) -> None:
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"the name of {self.path} is not Unicode, which not all libraries take; rename the folder, "
+                "or choose another one"
+            ) from error
+
+    @property
+    def corpus(self) -> Path:
+        """The directory of the text to train on."""
+        return self.path / "corpus"
+
+    @property
+    def lexicon(self) -> Path:
+        """The directory of the student's vocabulary and all segmentations."""
+        return self.path / "lexicon"
+
+    @property
+    def vocabulary(self) -> Path:
+        """The directory of the comparison of vocabularies' sizes."""
+        return self.path / "vocabulary"
+
+    @property
+    def estimate(self) -> Path:
+        """The directory of what the training was expected to take before it began."""
+        return self.path / "estimate"
+
+    @property
+    def summary(self) -> Path:
+        """What the run did as JSON."""
+        return self.path / "summary.json"
+
+    @property
+    def student(self) -> Path:
+        """The finished student: a plain transformers checkpoint with its tokenizer."""
+        return self.path / "student"
+
+    def require_student(self) -> None:
+        """Raises StorageError where the finished student is not what was put there."""
+        files = _summary(self.summary).get("student_files")
+        if is_record(files) and (fault := damage(self.student, files)) is not None:
+            raise StorageError(
+                f"no student could be loaded from {self.student}: {fault}; run the same `lilliput compress` "
+                "again, which puts it in its place anew"
+            )
+
+    def training(self, stage: str) -> Path:
+        """The directory of one training stage."""
+        name = folder_name(stage, "a stage's name", "give it another one in the recipe")
+        return self.path / "training" / name
+
+    def finetuned(self, task: str) -> Path:
+        """The directory of the model fine-tuned for a task: a plain transformers checkpoint."""
+        return self.path / "finetuned" / folder_name(task, "a task's name", "give it another one with --task")
+
+    def finetuned_models(self) -> list[Path]:
+        """Returns the directories of all finished models that were fine-tuned for tasks."""
+        found = (path.parent for path in self.path.glob("finetuned/*/manifest.json"))
+        return sorted(folder for folder in found if not folder.name.startswith("."))
+
+    @property
+    def targets(self) -> Path:
+        """The directory of what teachers say of a task's texts."""
+        return self.path / "targets"
+
+    def trained_teacher(self) -> Path | None:
+        """Returns the directory of the teacher that was trained last, if one was.
+
+        That is the one of a finished stage with which no other such stage began. Raises StorageError where
+        there are several, or where it is not what was saved.
+        """
+        found = sorted(self.path.glob("training/[!.]*/teacher"))
+        stages = [folder.parent for folder in found if _is_finished(folder.parent)]
+        begun_with = {_began_with(stage) for stage in stages}
+        last = [stage for stage in stages if content(stage, "teacher") not in begun_with]
+        if len(last) > 1 and self.summary.exists():  # some are of another recipe
+            names = [stage["name"] for stage in read_summary(self.summary)["recipe"]["stages"]]
+            of_recipe = [stage for stage in last if stage.name in names]
+            last = sorted(of_recipe, key=lambda stage: names.index(stage.name))[-1:]
+        if len(last) > 1:
+            raise StorageError(
+                f"{self.path} holds trained teachers of which none began with the other "
+                f"({', '.join(stage.name for stage in last)}); remove the folders of those not meant"
+            )
+        if last and (fault := damage(last[0], files_below(last[0], "teacher"))) is not None:
+            raise StorageError(f"{fault}; {TRAIN_AGAIN}")
+        return last[0] / "teacher" if last else None
+
+    def evaluation(self, digest: str) -> Path:
+        """The directory of the `corpus` and `lexicon` of a text to evaluate on."""
+        return self.path / "evaluation" / digest
+
+    def held_out(self, part: str) -> Path:
+        """The directory of a separate held-out text's `corpus` or `lexicon`."""
+        return self.path / "held_out" / part
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """Returns what stands in the summary of a run; raises StorageError where it is damaged."""
+    remedy = "run `lilliput compress` again with the same arguments to write it anew"
+    fields = {"teacher": str, "recipe": dict[str, Any], "teacher_parameters": int, "words": int}
+    found: dict[str, Any] = read_json(path, remedy)
+    with intact(path, remedy):
+        require_fields(fields, found, "it")
+        require_fields({"name": str, "stages": tuple[dict[str, Any], ...]}, found["recipe"], "its recipe")
+    return found
+
+
+def _is_finished(stage: Path) -> bool:
+    """Returns whether a stage is finished, or its folder was put there by hand."""
+    return (stage / "manifest.json").exists() or not (stage / "begun.json").exists()
+
+
+def _began_with(stage: Path) -> str | None:
+    """Returns what identifies the teacher that a finished stage began with, if one was trained before."""
+    manifest = stage / "manifest.json"
+    if not manifest.exists():
+        return None
+    found: str | None = read_manifest(manifest)["made_from"].get("earlier_teacher")
+    return found
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    """Returns what a run recorded of itself; nothing where that is missing or damaged."""
+    try:
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,183 @@
+"""Tags as data sets write them -> tags as models learn them: O, B-x and I-x, or plain ones (NOUN).
+
+IOB1, BIOES, BILOU and BMES become B-x and I-x when a data set is read; `inference.tags` says how.
+"""
+
+import re
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lilliput.errors import InputError
+from lilliput.inference.tags import FAMILIES, Notation, with_inner
+from lilliput.tasks.tables import Table, is_missing
+from lilliput.tasks.task import Labels, Task, TaskData
+from lilliput.unpacking import words_in
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
+_ALIKE = (
+    re.compile(r"(?P<letter>[bieslumw])([-_:./|].+)?", re.IGNORECASE | re.DOTALL),
+    re.compile(r".+[-_:./|](?P<letter>[bieslumw])", re.IGNORECASE | re.DOTALL),
+)
+"""Tags that are meant as letters with names and not written so: B, b-PER, B_PER and PER-B."""
+_EXPECTED = (
+    "expected are names alone, as in NOUN VERB, or else O and tags of a letter and a name: B-PER for the "
+    "first word of a span and I-PER for its others, or the same as IOB1, BIOES, BILOU or BMES"
+)
+_AS_LEARNT = ("IOB2", "plain")
+"""Notations whose tags stay as they are."""
+_LISTED = 5
+"""Tags that a sentence names."""
+
+
+@dataclass(frozen=True)
+class TagReading:
+    """How the tags of a data set are written."""
+
+    column: str
+    """Where they stand."""
+    tags: frozenset[str]
+    """All of them."""
+    name: str
+    """What the notation is called."""
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the tags become others when they are read."""
+        return self.name not in _AS_LEARNT
+
+    def __str__(self) -> str:
+        return f"tags in {self.name} read as B- and I-" if self.is_turned else ""
+
+    def read(self, table: Table) -> Table:
+        """Returns a table with lists of tags, B-x and I-x or plain ones, in the column.
+
+        It is that of the data set, or a dev set, which may use fewer of the letters or others.
+        """
+        rows = list(_rows(table, self.column))
+        tags = self.tags.union(*rows)
+        notation, name = Notation.of(tags), self.name
+        if name == "IOB2" and (tags == self.tags or notation.letters != "BI"):
+            name = _name(rows, tags, notation)
+        if name not in _AS_LEARNT:
+            rows = [notation.bio(row) for row in rows]
+        return replace(table, columns={**table.columns, self.column: rows})
+
+
+def tag_reading(table: Table, column: str) -> TagReading:
+    """Returns how the tags of a column are written; raises InputError where they have no one reading."""
+    rows = list(_rows(table, column))
+    tags = {tag for row in rows for tag in row}
+    notation = Notation.of(tags)
+    if odd := sorted(_odd(tags, notation)):
+        row = next(number for number, found in enumerate(rows) if set(found).intersection(odd))
+        word = next(place for place, tag in enumerate(rows[row]) if tag in odd)
+        raise InputError(
+            f"{table.where(row, word)} has {rows[row][word]!r} for a tag in column '{column}', and "
+            f"{_listed(odd)} {'have' if odd[1:] else 'has'} no reading beside "
+            f"{_listed(sorted(tags - {*odd, 'O'})) or 'O'}; {_EXPECTED}; write all in one of these ways"
+        )
+    return TagReading(column, frozenset(tags), _name(rows, tags, notation))
+
+
+def tags_in(table: Table, column: str) -> tuple[str, ...]:
+    """Returns the tags that occur, O first, the others sorted."""
+    return ("O", *sorted({tag for row in _rows(table, column) for tag in row} - {"O"}))
+
+
+def in_bio(data: TaskData) -> TaskData:
+    """Returns a task as it is learnt, with O, B-x, I-x and plain tags alone, and its labels by these.
+
+    There is an I-x for each B-x, even where no span has two words: one word may be read as several (o'hare).
+    """
+    train, dev = (replace(part, labels=bio_labels(data.task, part.labels)) for part in (data.train, data.dev))
+    return replace(data, task=bio_task(data.task), train=train, dev=dev)
+
+
+def bio_task(task: Task) -> Task:
+    """Returns a task with the tags that `in_bio` gives it; tags that are such already keep their index."""
+    if not task.tags:
+        return task
+    return replace(task, tags=with_inner([tag for name in task.tags for tag in bio_tags(task, [name])]))
+
+
+def bio_labels(task: Task, labels: Labels | None) -> Labels | None:
+    """Returns the labels of a task as those of `bio_task` of it."""
+    if labels is None or not labels.tags:
+        return labels
+    index_of = {tag: index for index, tag in enumerate(bio_task(task).tags)}
+    names = (bio_tags(task, [task.tags[tag] for tag in row]) for row in labels.tags)
+    return replace(labels, tags=tuple(tuple(index_of[tag] for tag in row) for row in names))
+
+
+def bio_tags(task: Task, tags: Sequence[str]) -> list[str]:
+    """Returns the tags of a text, which a model of the task may say, as those of `bio_task` of it."""
+    notation = Notation.of(task.tags)
+    return notation.bio(tags) if {*notation.letters} - {*"BI"} else list(tags)
+
+
+def tag_row(table: Table, row: int, column: str) -> list[Any]:
+    """Returns the tags of a row as they stand there."""
+    value = table.columns[column][row]
+    if is_missing(value):
+        raise InputError(f"{table.where(row)} has no tags in column '{column}'; add them or leave it out")
+    return value if isinstance(value, list) else words_in(str(value))
+
+
+def _rows(table: Table, column: str) -> Iterator[list[str]]:
+    """Yields the tags of all rows; raises InputError at the first that is no name."""
+    for row in range(len(table)):
+        tags = tag_row(table, row, column)
+        for index, tag in enumerate(tags):
+            if not isinstance(tag, str) or not tag.strip() or _NUMBER.fullmatch(tag.strip()):
+                raise InputError(
+                    f"{table.where(row, index)} has {tag!r} for a tag in column '{column}', where tags have "
+                    f"names; {_EXPECTED}; write the names in the place of their numbers"
+                )
+        yield [tag.strip() for tag in tags]
+
+
+def _odd(tags: set[str], notation: Notation) -> set[str]:
+    """Returns the tags that do not go with the others; none where all of them have one reading."""
+    others = tags - {"O"}
+    if notation.is_plain:
+        return others if _looks_lettered(others - {"o"}) else set()
+    if plain := {tag for tag in others if not notation.parts(tag)[0]}:
+        return min(plain, others - plain, key=len)
+    families = [
+        {tag for tag in others if notation.parts(tag)[0] in (*letters,)} for letters in FAMILIES.values()
+    ]
+    return min(families, key=len) if all(families) else set()
+
+
+def _looks_lettered(tags: set[str]) -> bool:
+    """Whether plain tags seem to be meant as letters with names."""
+    for alike in _ALIKE:
+        found = [alike.fullmatch(tag) for tag in tags]
+        letters = {match["letter"].lower() for match in found if match}
+        if all(found) and letters & {"b", "i"}:
+            return True
+    return False
+
+
+def _name(rows: Sequence[Sequence[str]], tags: Set[str], notation: Notation) -> str:
+    """Returns what a notation is called."""
+    if notation.is_plain:
+        return "plain"
+    letters = {notation.parts(tag)[0] for tag in tags}
+    for name, family in FAMILIES.items():
+        if letters & {*family}:
+            return "BMES" if letters & {*"MW"} else name
+    begins = {notation.parts(row[first])[0] for row in rows for _, first, _ in notation.spans(row)}
+    starts_alone = any(
+        row[first].startswith("B-") and (not first or row[first - 1][2:] != row[first][2:])
+        for row in rows
+        for _, first, _ in notation.spans(row)
+    )
+    return "IOB1" if "I" in begins and not starts_alone else "IOB2"
+
+
+def _listed(tags: Sequence[str]) -> str:
+    shown = tags[:_LISTED]
+    more = f" and {len(tags) - _LISTED} more" if len(tags) > _LISTED else ""
+    return f"{', '.join(map(repr, shown))}{more}"

@@ -1,0 +1,81 @@
+/**
+ * Opens one bundle and answers texts with it, beside the page: engine.js starts this and ends it.
+ *
+ * Messages to it are { runtime }, { files } and { texts }, from it { ready }, { opened }, { answer, times } and { error, ours }.
+ */
+
+import "./shell.js";
+import * as ort from "./ort.wasm.min.mjs";
+
+import { readBundle } from "./bundle.js";
+import { BundleError, firstLine } from "./errors.js";
+import { openModel } from "./model.js";
+
+const RUNS = 5;
+const PATIENCE = 150; // milliseconds that repeated runs may take; a slow model runs once
+const TOP = 5; // classes that are sent, of thousands perhaps
+const MOST_MEMORY = 2 ** 31; // bytes of all that the network computes; the runtime alone would take twice that
+// A model of one node, Identity: the runtime is fetched and started with it, before there is a bundle.
+const IDENTITY = "CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==";
+
+let model = null;
+
+/** The memory of WebAssembly, with an upper limit. */
+class BoundedMemory extends WebAssembly.Memory {
+  constructor(limits) {
+    super({ ...limits, maximum: Math.min(limits.maximum ?? Infinity, MOST_MEMORY / 2 ** 16) });
+  }
+}
+
+/**
+ * Starts the runtime, which the page has compiled: once for all its workers, and as the browser kept it.
+ *
+ * @param {WebAssembly.Module} runtime
+ */
+async function start(runtime) {
+  WebAssembly.Memory = BoundedMemory;
+  WebAssembly.instantiateStreaming = async (response, imports) => {
+    return { module: runtime, instance: await WebAssembly.instantiate(runtime, imports) };
+  };
+  globalThis.fetch = async () => null; // of the runtime, which is there; nothing else is to be fetched here
+  ort.env.wasm.numThreads = 1; // more need headers that a plain server does not send
+  ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
+  const session = await ort.InferenceSession.create(Uint8Array.from(atob(IDENTITY), (letter) => letter.charCodeAt(0)));
+  await session.release();
+  return { ready: globalThis.SHELL.version };
+}
+
+async function open(files) {
+  const bundle = await readBundle(files);
+  model = await openModel(bundle, ort);
+  const { config, sizes } = bundle;
+  return { opened: { config, sizes, two: model.two } };
+}
+
+async function answer(texts) {
+  const times = [];
+  const begun = performance.now();
+  let found;
+  do {
+    const started = performance.now();
+    found = await model.answer(...texts, TOP);
+    times.push(performance.now() - started);
+  } while (times.length < RUNS && performance.now() - begun < PATIENCE);
+  const { words, vectors, ...shown } = found; // these are not shown
+  return { answer: shown, times };
+}
+
+/** Sends what a task returns, or what is wrong. */
+async function send(task) {
+  try {
+    postMessage(await task);
+  } catch (error) {
+    const ours = error instanceof BundleError;
+    postMessage({ error: ours ? error.message : firstLine(error), ours });
+  }
+}
+
+addEventListener("message", ({ data }) => {
+  if (data.runtime) send(start(data.runtime));
+  else send(data.files ? open(data.files) : answer(data.texts));
+});
