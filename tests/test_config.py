@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,82 @@ def test_a_recipe_file_with_impossible_settings_is_named(
     assert message in str(caught.value)
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    max_leaves=8,
+)
+PLACES = sorted(
+    f"{prefix}{name}"
+    for prefix, values in (
+        ("", tiny().to_dict()),
+        ("student.", tiny().to_dict()["student"]),
+        ("lexicon.", tiny().to_dict()["lexicon"]),
+        ("budget.", tiny().to_dict()["budget"]),
+        ("stages.dual.batch.", tiny().to_dict()["stages"][0]["batch"]),
+        ("stages.dual.optimizer.", tiny().to_dict()["stages"][0]["optimizer"]),
+        ("stages.dual.objectives.", tiny().to_dict()["stages"][0]["objectives"]),
+    )
+    for name in values
+)
+ODD_TOML = [
+    b"a = " + b"[" * 100_000,
+    b"a = 0x" + b"f" * 10_000,
+    b"a = " + b"9" * 5_000,
+    b'name = "r"\nseed = 0x' + b"f" * 10_000 + b"\nstages = []\nbudget.words = 1",
+    b"name = 1979-05-27T07:32:00Z\nstages = 1979-05-27\nbudget = 07:32:00",
+    b"a.b = 1\na = 2",
+    b"\xef\xbb\xbfname = 'x'",
+    b'name = "\\u0000"',
+]
+
+
+def recipe_or_refused(make: Callable[[], Recipe]) -> None:
+    try:
+        made = make()
+    except ConfigError as error:
+        assert len(str(error)) < 2_000  # noqa: PT017
+    else:
+        assert Recipe.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+
+
+@given(
+    content=st.binary(max_size=60)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | st.sampled_from([*ODD_TOML, b"[" * 100_000, b'{"a":' * 100_000]),
+    ending=st.sampled_from([".toml", ".json"]),
+)
+def test_any_recipe_file_is_a_recipe_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, ending: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any{ending}"
+    path.write_bytes(content)
+    recipe_or_refused(lambda: Recipe.load(path))
+
+
+@given(place=st.sampled_from(PLACES), value=JSON)
+def test_any_change_of_a_recipe_is_a_recipe_or_refused(place: str, value: Any) -> None:
+    recipe_or_refused(lambda: Recipe.from_dict(changed(place.replace("dual", "1"), value)))
+
+
+TEXTS = st.text(max_size=9) | JSON.map(json.dumps)
+
+
+@given(settings=st.dictionaries(st.sampled_from(PLACES) | st.text(max_size=9), TEXTS))
+def test_any_settings_are_taken_or_refused(settings: dict[str, str]) -> None:
+    recipe_or_refused(lambda: tiny().replace(settings))
+
+
+@given(settings=st.dictionaries(st.sampled_from([*vars(FinetuningConfig()), "distillation.near"]), TEXTS))
+def test_any_settings_of_fine_tuning_are_taken_or_refused(settings: dict[str, str]) -> None:
+    try:
+        made = FinetuningConfig().replace(settings)
+    except ConfigError as error:
+        assert len(str(error)) < 2_000  # noqa: PT017
+    else:
+        assert made.rows in range(1, 100_001)
+
+
 # Replacing
 
 
@@ -349,6 +426,12 @@ def test_a_replacement_that_cannot_be_is_refused(key: str, value: str, message: 
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("stages", ["[1]", '[{"a": 1}]', '[{"name": [1]}]', "[[]]", "{}", "3"])
+def test_a_setting_of_a_stage_that_an_earlier_one_took_away_is_unknown(stages: str) -> None:
+    with pytest.raises(ConfigError, match=r"unknown setting 'stages\.a"):
+        tiny().replace({"stages": stages, "stages.a.share": "1"})
+
+
 def test_a_text_is_taken_as_it_stands() -> None:
     made = lilliput().replace({"lexicon.tokenizer": "some/folder", "name": '"5"'})
     assert (made.lexicon.tokenizer, made.name) == ("some/folder", "5")
@@ -364,9 +447,9 @@ def test_a_stage_is_found_by_name_or_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": "1e308"}, "epochs must lie in (0, 10,000], found 1e+308"),
+        ({"epochs": "1e308"}, "epochs must lie in (0, 1,000,000], found 1e+308"),
         ({"evaluations": "1000000"}, "evaluations must be a whole number from 1 to 10,000"),
-        ({"epochs": "0"}, "epochs must lie in (0, 10,000], found 0"),
+        ({"epochs": "0"}, "epochs must lie in (0, 1,000,000], found 0"),
         ({"rate": "-1"}, "rate must lie in (0, 10], found -1"),
         ({"warm_up": "1"}, "warm_up must lie in [0, 1), found 1"),
         ({"dropout": "1"}, "dropout must lie in [0, 1), found 1"),

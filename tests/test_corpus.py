@@ -27,7 +27,7 @@ import zstandard
 from hypothesis import given, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from lilliput import corpus, formats, parts, run, sources
+from lilliput import corpus, formats, parts, run, sources, unpacking
 from lilliput.corpus import END, START, Corpus, build_corpus
 from lilliput.errors import InputError, StorageError
 from lilliput.words import WordSplitter
@@ -498,12 +498,15 @@ BAD = {
         "header of .*other.csv has no column 'text' but id, body; known: body, id",
     ),
     "none.csv": (b"", "header of .*none.csv has no column 'text' but none at all"),
-    "ragged.csv": (b"id,text\n1,a,b\n", "line 2 of .*ragged.csv ends a row of 3 fields, expected are 2"),
-    "open.csv": (b'id,text\n1,"a\n', r"line 2 of .*open.csv is malformed \(unexpected end"),
+    "ragged.csv": (b"id,text\n1,a,b\n", "line 2 of .*ragged.csv has 3 fields, expected are 2"),
+    "open.csv": (
+        b'id,text\n1,"a\n',
+        r"row that begins in line 2 of .*open.csv is malformed \(unexpected end",
+    ),
     "cut.parquet": (parquet_bytes()[:-20], "cut.parquet is not a whole parquet file"),
     "latin.parquet": (
         parquet_bytes(texts=pyarrow.array([b"a", b"caf\xe9"]).view(pyarrow.string())),
-        r"latin.parquet is not a whole parquet file \(after row 0: .*UTF8",
+        r"latin.parquet is not a whole parquet file \(after row 0: .*utf-8",
     ),
     "bytes.parquet": (
         parquet_bytes(texts=[b"a"]),
@@ -541,7 +544,8 @@ def test_bad_files_are_refused_with_a_sentence_and_leave_nothing_behind(name: st
 def test_wrong_bytes_late_in_a_file_are_found_where_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "_CHUNK_BYTES", 7)
+    monkeypatch.setattr(unpacking, "_CHUNK_BYTES", 7)
+    monkeypatch.setattr(unpacking, "_HEAD_BYTES", 1)
     (tmp_path / "a.txt").write_bytes("é\n".encode() * 50 + b"\xff")
     with pytest.raises(InputError, match=r"at byte 150 \(line 51: invalid start byte 0xff\)"):
         build(tmp_path / "a.txt", tmp_path / "out")

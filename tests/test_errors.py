@@ -19,7 +19,8 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 PYTHONS_OWN = {
     "__init__": {"AttributeError"},  # what `__getattr__` must raise
     "files": {"ValueError"},  # what `parse_json` raises is what Python's own reader raises
-    "formats": {"EOFError"},  # becomes an InputError one call up
+    "pages": {"IndexError", "ValueError"},  # become InputErrors one call up, as does
+    "unpacking": {"EOFError"},
 }
 NAMES = st.lists(st.text("abcdefghij_", min_size=1, max_size=8), min_size=1, max_size=6, unique=True)
 

@@ -84,6 +84,15 @@ def test_every_kind_of_task_is_learnt(world: World, name: str) -> None:
     assert max(found.history) == found.scores[TASKS[name].metric]
 
 
+def test_no_score_is_shown_before_there_is_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(NoBar, "update", lambda self, completed, note="": notes.append(note))
+    learn(world, CLASSES, FinetuningConfig(epochs=1, rows=8, evaluations=2))
+    before, after = notes[:3], notes[4:]
+    assert [note.count("accuracy") for note in before] == [0, 0, 0]
+    assert all("accuracy" in note for note in after)
+
+
 def test_what_is_learnt_and_scored_has_the_weights_of_a_file(world: World) -> None:
     config = dataclasses.replace(FAST, epochs=1, evaluations=1, weight_decay=0.0, quantization="mixed")
     model, found = learn(world, REGRESSION, config)

@@ -66,7 +66,16 @@ def test_a_plain_name_stays_as_it_is(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a/b", "../../x", "/abs", ".", ""])
 def test_a_task_is_refused_before_its_files_are_read(name: str) -> None:
     with pytest.raises(InputError, match="a task's name becomes a folder's"):
-        load_task(name or " ", train="nowhere.csv")
+        load_task(name, train="nowhere.csv")
+
+
+def test_no_name_at_all_is_not_the_folder_that_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.csv").write_text("text,label\na,x\nb,y\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="the task's name '' is empty"):
+        load_task("")
 
 
 def test_a_file_without_a_name_gives_the_task_none(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from lilliput import progress
 
@@ -88,3 +89,22 @@ def test_a_log_holds_no_control_characters_and_no_wrapped_lines(shown: Shown, cl
 
 def test_progress_leaves_standard_output_to_results() -> None:
     assert progress.console.stderr
+
+
+@terminal
+def test_names_are_no_markup_and_steer_no_terminal(shown: Shown) -> None:
+    with progress.bar("reading [/b] \x1b[2J :smile:", 8) as bar:
+        bar.update(6, "[bold]note\x1b[2J")
+    assert r"reading [/b] \u001b[2J :smile:" in shown()
+    assert r"[bold]note\u001b[2J" in shown()
+
+
+def test_a_console_prints_names_in_tables_as_they_stand() -> None:
+    written = io.StringIO()
+    table = Table("[/b]", title="[/title] :smile:")
+    table.add_row("[/red]\x1b[2J\udcff")
+    progress.Plain(file=written, width=60).print(table)
+    progress.Plain(file=written, width=60).print("[/b] \x07", soft_wrap=True)
+    assert "[/title] :smile:" in written.getvalue()
+    assert r"[/red]\u001b[2J\udcff" in written.getvalue()
+    assert r"[/b] \u0007" in written.getvalue()

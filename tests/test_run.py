@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lilliput import run
-from lilliput.errors import StorageError
+from lilliput.errors import ConfigError, StorageError
 from lilliput.files import read_json
 from lilliput.folders import content
 from lilliput.run import MetricsLog, RunDir, StageDir
@@ -328,3 +328,8 @@ def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
 def test_metrics_of_numpy_are_refused_rather_than_written_wrongly(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="not JSON serializable"):
         MetricsLog(tmp_path / "metrics.jsonl").append({"step": np.int64(3)})
+
+
+def test_the_name_of_a_run_is_unicode(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not Unicode, which not all libraries take; rename the folder"):
+        RunDir(tmp_path / "run\udcff")

@@ -479,7 +479,11 @@ REFUSED = {
         '{"text":"a","label":"x"}\n{"text":"b","label":1}',
         r"mixes numbers and text: line 2",
     ),
-    "label of several": ("x.jsonl", '{"text":"a","label":[1]}', r"line 1 of \S+ has a label of type list"),
+    "label of several": (
+        "x.jsonl",
+        '{"text":"a","label":[1]}',
+        r"line 1 of \S+ has a list for a label .*multi-label",
+    ),
     "not finite": ("x.csv", "text,label\na,0.5\nb,nan\n", r"line 3 of \S+ has the label nan .*finite number"),
     "infinite": (
         "x.jsonl",

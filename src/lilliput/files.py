@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from lilliput.errors import StorageError
 
@@ -74,15 +74,17 @@ def as_json(value: Any, **form: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, **form).encode(errors="backslashreplace")
 
 
-def parse_json(content: str | bytes) -> Any:
+def parse_json(content: str | bytes, decoder: json.JSONDecoder | None = None) -> Any:
     """Returns the value that a JSON text holds; raises ValueError, and nothing else, where it holds none.
+
+    A decoder of one's own may make other objects; the content is a str then.
 
     >>> parse_json("[" * 100_000)
     Traceback (most recent call last):
     ValueError: its values are nested too deeply
     """
     try:
-        return json.loads(content)
+        return decoder.decode(cast(str, content)) if decoder else json.loads(content)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
 

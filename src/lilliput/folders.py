@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lilliput.errors import StorageError
 from lilliput.files import digest_file, digest_value, not_written, parse_json, read_json, sync
@@ -54,9 +54,13 @@ def recorded(manifest: Path) -> Files | None:
     files = read_manifest(manifest).get("files")
     if files is None:
         return None
-    if isinstance(files, dict) and all(map(_is_entry, files.values())):
-        return files
-    raise StorageError(f"{manifest} is damaged; remove its folder to build it again")
+    if not is_record(files):
+        raise _damaged(manifest)
+    return files
+
+
+def _damaged(manifest: Path) -> StorageError:
+    return StorageError(f"{manifest} is damaged; remove its folder to build it again")
 
 
 def files_below(stage: Path, below: str) -> Files:
@@ -76,18 +80,15 @@ def content(stage: Path, below: str) -> str:
     return str(read_manifest(manifest)["digest"]) if manifest.exists() else str(stage)
 
 
-def _is_entry(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() >= {"bytes", "digest"}
+def is_record(value: Any) -> TypeGuard[Files]:
+    """Returns whether a JSON value is what `record` returns."""
+    return isinstance(value, dict) and all(
+        isinstance(entry, dict) and entry.keys() >= {"bytes", "digest"} for entry in value.values()
+    )
 
 
-def damage(folder: Path, files: Files, *, digests: bool = True) -> str | None:
-    """Returns what is wrong with files that were recorded, as the beginning of a sentence, or None.
-
-    Args:
-        folder: Where they are.
-        files: What `record` returned, or a part of it.
-        digests: Whether their bytes are read; their sizes alone tell what is missing or was cut short.
-    """
+def damage(folder: Path, files: Files) -> str | None:
+    """Returns what is wrong with files in a folder that were recorded, as a sentence begins, or None."""
     for name, entry in files.items():
         path = folder / name
         try:
@@ -96,7 +97,7 @@ def damage(folder: Path, files: Files, *, digests: bool = True) -> str | None:
                 return f"{path} is missing"
             if size != entry["bytes"]:
                 return f"{path} was altered or cut short: it has {size:,} bytes instead of {entry['bytes']:,}"
-            if digests and digest_file(path) != entry["digest"]:
+            if digest_file(path) != entry["digest"]:
                 return f"{path} was altered: it does not have the digest that was recorded"
         except OSError as error:
             return f"{path} cannot be read ({error.strerror or error})"

@@ -1,5 +1,6 @@
 """How long work shows itself: one bar on a terminal, a line now and then in a log file."""
 
+import functools
 import os
 import time
 from collections.abc import Iterator
@@ -69,6 +70,12 @@ class _LogBar:
             self._last = time.monotonic()
             share = f" {completed / self._total:4.0%}" if self._total else f" {completed:,.0f}"
             console.print(f"{self._name}{share} {note}", highlight=False, soft_wrap=True)
+
+
+@functools.cache
+def note(sentence: str) -> None:
+    """Says something that the user should know, beside what is done, and once."""
+    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -104,15 +104,10 @@ class StageDir:
         """Returns what is recorded of the files of a finished stage; None by an older version."""
         return recorded(self.manifest_path)
 
-    def damage(self, below: str = "", *, digests: bool = True) -> str | None:
-        """Returns what is wrong with what a finished stage saved, as the beginning of a sentence, or None.
-
-        Args:
-            below: A folder of the stage, if the files in it alone are meant.
-            digests: Whether bytes are compared too, or sizes alone.
-        """
+    def damage(self, below: str = "") -> str | None:
+        """Returns what is wrong with what a finished stage saved, or below a folder of it, or None."""
         chosen = files_below(self.path, below) if below else self.files()
-        return damage(self.path, chosen or {}, digests=digests)
+        return damage(self.path, chosen or {})
 
     def require_whole(self, remedy: str, below: str = "") -> None:
         """Raises StorageError with a remedy where a finished stage does not hold what was saved."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lilliput.errors import StorageError
-from lilliput.files import read_json
-from lilliput.folders import content, damage, files_below, read_manifest
+from lilliput.errors import ConfigError, StorageError
+from lilliput.files import parse_json, read_json
+from lilliput.folders import content, damage, files_below, is_record, read_manifest
 from lilliput.locks import locked
 from lilliput.names import folder_name
 from lilliput.stored import intact, require_fields
@@ -33,6 +33,15 @@ class RunDir:
         """Keeps other processes from building and training in the run while the block runs."""
         with locked(self.path / ".lock", self.path):
             yield
+
+    def __post_init__(self) -> None:
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"the name of {self.path} is not Unicode, which not all libraries take; rename the folder, "
+                "or choose another one"
+            ) from error
 
     @property
     def corpus(self) -> Path:
@@ -66,10 +75,8 @@ class RunDir:
 
     def require_student(self) -> None:
         """Raises StorageError where the finished student is not what was put there."""
-        if not self.summary.exists():
-            return
-        files = read_summary(self.summary).get("student_files")
-        if files and (fault := damage(self.student, files)) is not None:
+        files = _summary(self.summary).get("student_files")
+        if is_record(files) and (fault := damage(self.student, files)) is not None:
             raise StorageError(
                 f"no student could be loaded from {self.student}: {fault}; run the same `lilliput compress` "
                 "again, which puts it in its place anew"
@@ -149,3 +156,12 @@ def _began_with(stage: Path) -> str | None:
         return None
     found: str | None = read_manifest(manifest)["made_from"].get("earlier_teacher")
     return found
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    """Returns what a run recorded of itself; nothing where that is missing or damaged."""
+    try:
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

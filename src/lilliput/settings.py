@@ -82,7 +82,8 @@ def assign(values: dict[str, Any], key: str, text: str) -> None:
     node: Any = values
     for depth, part in enumerate(parents):
         if isinstance(node, (list, tuple)):
-            node = {stage["name"]: stage for stage in node}
+            tables = (stage for stage in node if isinstance(stage, dict))
+            node = {stage["name"]: stage for stage in tables if isinstance(stage.get("name"), str)}
         if not isinstance(node, dict) or part not in node:
             known = node if isinstance(node, dict) else ()
             raise ConfigError(f"unknown setting '{'.'.join(parents[: depth + 1])}'; {nearest(part, known)}")

@@ -8,24 +8,19 @@ import contextlib
 import glob
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lilliput import progress
 from lilliput.errors import InputError, nearest
 from lilliput.files import digest_file
-from lilliput.formats import (
-    COMPRESSED,
-    EXPECTED,
-    PLAIN,
-    TABLES,
-    documents_of,
-    encoded,
-    kind_of,
-    no_column,
-    reading,
-)
+from lilliput.formats import documents_of, encoded
+from lilliput.tables import no_column
+from lilliput.text_folders import files_below, files_matching
+from lilliput.unpacking import COMPRESSED, EXPECTED, PLAIN, TABLES, kind_of, reading
 
 BREAK = b"\xff"
 """Ends every document in a block; this byte occurs in no UTF-8 text."""
@@ -59,7 +54,7 @@ def find_sources(names: Sequence[str]) -> list[Source]:
 
     A name is a file, a folder (all files with a known ending or none, sorted), a pattern with `*`, `**`,
     `?` or `[]`, or a data set on the hub: `owner/name`, `owner/name:config` or `owner/name:config:split`.
-    Raises InputError when a name stands for nothing.
+    Raises InputError when a name stands for nothing, or something that it stands for cannot be read.
     """
     if not names:
         raise InputError(f"no text was named; {EXPECTED}, or a data set as owner/name")
@@ -68,20 +63,54 @@ def find_sources(names: Sequence[str]) -> list[Source]:
 
 def _find(name: str) -> list[Source]:
     path = Path(name).expanduser()
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        inside = sorted(item for item in path.rglob("*") if item.is_file())
-        files = [item for item in inside if _is_text_or_table(item, path)]
-        if not files:
-            found = f"{len(inside)} other files" if inside else "nothing"
-            raise InputError(f"folder {name} holds no text that can be read but {found}; {EXPECTED}")
-        return list(files)
-    if glob.has_magic(name):
-        matches = sorted(Path(item) for item in glob.glob(str(path), recursive=True))
-        if not any(item.is_file() for item in matches):
-            raise InputError(f"no file matches the pattern '{name}' (from folder {Path.cwd()}); {EXPECTED}")
-        return [item for item in matches if item.is_file()]
+    with reading(path):
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            return list(_inside(name, path))
+        if path.exists():
+            raise InputError(f"{name} is no file that can be read twice; write its text to one")
+        if glob.has_magic(name):
+            matches = files_matching(path)
+            if not matches:
+                raise InputError(
+                    f"no file matches the pattern '{name}' (from folder {Path.cwd()}); {EXPECTED}"
+                )
+            return list(_readable(matches))
+        return [_data_set(name, path)]
+
+
+def _inside(name: str, folder: Path) -> list[Path]:
+    """Returns the files of a folder that are to be read, and says how many others it has."""
+    found = files_below(folder)
+    files = [item for item in found if _is_text_or_table(item)]
+    if not files:
+        others = f"{len(found):,} other files" if found else "nothing"
+        raise InputError(f"folder {name} holds no text that can be read but {others}; {EXPECTED}")
+    if len(files) < len(found):
+        apart = set(files)
+        kinds = Counter(kind_of(item) or "no ending" for item in found if item not in apart)
+        listed = ", ".join(f"{kind}: {count:,}" for kind, count in kinds.most_common(5))
+        progress.note(
+            f"folder {name}: {len(files):,} files are read, {len(found) - len(files):,} of other kinds left "
+            f"out ({listed}); {EXPECTED}"
+        )
+    return _readable(files)
+
+
+def _readable(files: list[Path]) -> list[Path]:
+    """Returns the same files; raises InputError where one is a link to nothing, a pipe or a device."""
+    if lost := [item for item in files if not item.is_file()]:
+        what = (
+            "a link to nothing"
+            if lost[0].is_symlink() and not lost[0].exists()
+            else "no file but a pipe or device"
+        )
+        raise InputError(f"{lost[0]} is {what}; mend it or leave it out")
+    return files
+
+
+def _data_set(name: str, path: Path) -> DataSet:
     data_set = _DATA_SET.fullmatch(name)
     is_path = path.suffix in COMPRESSED + TABLES + PLAIN or path.parent.is_dir()
     if data_set is None or is_path:
@@ -91,18 +120,18 @@ def _find(name: str) -> list[Source]:
         raise InputError(
             f"there is no file or folder {name}{hint}; a data set on the hub is written owner/name"
         )
-    config, split = data_set["config"], data_set["split"] or "train"
-    return [DataSet(data_set["name"], config, split)]
+    return DataSet(data_set["name"], data_set["config"], data_set["split"] or "train")
 
 
-def _is_text_or_table(path: Path, folder: Path) -> bool:
-    """Whether a file found in a folder is to be read: not hidden, with a known ending or none."""
-    if any(part.startswith(".") for part in path.relative_to(folder).parts):
-        return False
-    if path.suffix == "":
-        with reading(path), path.open("rb") as file:
+def _is_text_or_table(path: Path) -> bool:
+    """Whether a file found in a folder is to be read: with a known ending, or text without one."""
+    if path.suffix != "":
+        return kind_of(path) in TABLES + PLAIN
+    with reading(path):
+        if not path.is_file():
+            return path.is_symlink()
+        with path.open("rb") as file:
             return b"\0" not in file.read(4096)
-    return kind_of(path) in TABLES + PLAIN
 
 
 def pinned(source: Source, recorded: Sequence[Mapping[str, Any]]) -> Source:
@@ -155,7 +184,7 @@ class Reader:
     def total(self) -> int | None:
         """Bytes of all files; None if there is a data set, whose size is not known."""
         sources = list(itertools.chain.from_iterable(self._units.values()))
-        sizes = [source.stat().st_size for source in sources if isinstance(source, Path)]
+        sizes = [_size(source) for source in sources if isinstance(source, Path)]
         return sum(sizes) if len(sizes) == len(sources) else None
 
     @property
@@ -185,7 +214,12 @@ class Reader:
                 self._file = file
                 yield from documents_of(source, file, self._column)
                 self._file = None
-            self._finished += source.stat().st_size
+            self._finished += _size(source)
+
+
+def _size(path: Path) -> int:
+    with reading(path):
+        return path.stat().st_size
 
 
 def _units(sources: Sequence[Source]) -> Iterator[list[Source]]:
@@ -194,7 +228,7 @@ def _units(sources: Sequence[Source]) -> Iterator[list[Source]]:
     size = 0
     for source in sources:
         unit.append(source)
-        size += source.stat().st_size if isinstance(source, Path) else UNIT_BYTES
+        size += _size(source) if isinstance(source, Path) else UNIT_BYTES
         if size >= UNIT_BYTES:
             yield unit
             unit, size = [], 0
@@ -228,7 +262,7 @@ def _streamed(source: DataSet, column: str) -> Iterator[bytes]:
         )
         for batch in stream.iter(batch_size=1024):
             if column not in batch:
-                raise no_column(str(source), column, batch)
+                raise no_column(str(source), column, list(batch))
             for text in batch[column]:
                 row += 1
                 yield encoded(text, f"row {row:,} of {source}", column)

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 from lilliput.config import LexiconConfig
 from lilliput.corpus import build_corpus
 from lilliput.files import writing
+from lilliput.folders import not_ours
 from lilliput.lexicon import build_lexicon
 from lilliput.run import RunDir
 
@@ -25,8 +26,11 @@ def build_world(teacher: Tokenizer, lexicon: LexiconConfig, out: Path) -> RunDir
     """
     run = RunDir(out)
     text = out / "text.txt"
+    content = made_up_text(teacher, _WORDS).encode()
+    if text.exists() and not run.corpus.exists() and text.read_bytes() != content:
+        raise not_ours(out, [text.name])
     with writing(text) as file:
-        file.write(made_up_text(teacher, _WORDS).encode())
+        file.write(content)
     corpus = build_corpus([str(text)], teacher, run.corpus, workers=1, overwrite=True)
     build_lexicon(corpus, teacher, lexicon, run.lexicon, overwrite=True)
     return run

@@ -8,6 +8,7 @@ import tyro
 from lilliput.cli.options import Corpus, Settings, pairs_of, show
 from lilliput.errors import ConfigError, StorageError
 from lilliput.run import RunDir
+from lilliput.tasks.task import Kind
 
 
 def finetune(
@@ -19,6 +20,7 @@ def finetune(
     pair: str | None = None,
     label: str | None = None,
     tags: str | None = None,
+    kind: Kind | None = None,
     out: Path | None = None,
     teacher: str | None = None,
     unlabelled: Corpus = (),
@@ -38,10 +40,11 @@ def finetune(
             data/sst2_dev.parquet. With --train, the name to report.
         train: Labelled examples: .csv, .tsv, .jsonl, .parquet, or CoNLL columns (.conll).
         dev: Examples to be scored on; without it a tenth of those to train on.
-        text: Column of the texts, or of their words where these have tags.
+        text: Column of the texts, or of their words where these have tags; of CoNLL columns its number.
         pair: Column of the second texts.
         label: Column of the classes or scores.
-        tags: Column of the words' tags.
+        tags: Column of the words' tags; of CoNLL columns its number.
+        kind: What is predicted, where the columns do not say: classification, regression, tagging or joint.
         out: The run's folder; by default MODEL, if that is one.
         teacher: Run or folder with a teacher fine-tuned for the same task, from whose scores is learnt too.
         unlabelled: Texts that the teacher labels, as `compress` takes them.
@@ -62,7 +65,7 @@ def finetune(
         raise ConfigError(
             f"'{model}' is no run with a finished student, so name a folder for the result: --out"
         )
-    data = load_task(task, train=train, dev=dev, text=text, pair=pair, label=label, tags=tags)
+    data = load_task(task, train=train, dev=dev, text=text, pair=pair, label=label, tags=tags, kind=kind)
     show(preview(data))
     found = run_finetuning(
         model,

@@ -26,7 +26,7 @@ from lilliput.finetuning.results import PREDICTIONS, Finetuned, write_prediction
 from lilliput.finetuning.targets import find_teacher, in_order, teacher_targets
 from lilliput.finetuning.texts import more_texts, texts_from
 from lilliput.finetuning.words import shortened, text_words
-from lilliput.folders import damage, record as recorded_of, replacing
+from lilliput.folders import damage, is_record, record as recorded_of, replacing
 from lilliput.models.pretrained import longest_input
 from lilliput.models.student import parameter_count
 from lilliput.models.task_model import TaskModel, find_head, load_encoder, load_task_model, save_task_model
@@ -265,7 +265,8 @@ def _is_whole(place: Path) -> bool:
     """Returns whether the folder of a seed holds what was saved; one that is damaged is trained again."""
     if not (place / _FILES).exists():
         return False
-    fault = damage(place, read_json(place / _FILES))
+    files = read_json(place / _FILES)
+    fault = damage(place, files) if is_record(files) else f"{place / _FILES} was altered"
     if fault is not None:
         console.print(f"{fault}; this seed is trained again", highlight=False, markup=False, soft_wrap=True)
     return fault is None

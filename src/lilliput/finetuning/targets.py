@@ -15,7 +15,7 @@ from lilliput.files import digest_file, digest_folder, digest_value, read_json, 
 from lilliput.finetuning.encoded import encode, task_tokenizer
 from lilliput.finetuning.fit import predict_rest
 from lilliput.finetuning.lesson import Floats, States
-from lilliput.folders import clear_leftovers, damage
+from lilliput.folders import clear_leftovers, damage, is_record
 from lilliput.locks import beside, locked
 from lilliput.models.pretrained import longest_input
 from lilliput.models.task_model import is_of_text, load_task, load_task_model
@@ -128,7 +128,10 @@ def _fault(path: Path) -> str | None:
     """Returns what is wrong with a finished array, or None; an older version recorded nothing of it."""
     if not path.exists():
         return f"{path} is missing"
-    return damage(path.parent, read_json(_record(path))) if _record(path).exists() else None
+    if not _record(path).exists():
+        return None
+    files = read_json(_record(path))
+    return damage(path.parent, files) if is_record(files) else f"{_record(path)} was altered"
 
 
 def _begun(path: Path, shape: tuple[int, int], dtype: str) -> npt.NDArray[Any]:

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Encoding as Pieces, Tokenizer
 
-from lilliput.errors import BundleError, InputError, LilliputError, bounded, first_line
+from lilliput.errors import BundleError, InputError, LilliputError, bounded, first_line, printable
 from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
 from lilliput.inference.format import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
 from lilliput.inference.graph_size import check_sizes
@@ -256,7 +256,9 @@ def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceS
     options.enable_mem_pattern = False  # it keeps a plan of memory for every shape it has seen
     # Weights in other files were not checked, so they are looked for where no file can be: below a file.
     options.add_session_config_entry("session.load_model_format", "ONNX")  # the one that was checked
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", printable(str(path))
+    )
     options.log_severity_level = 4  # errors are raised; they need not be printed too
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -19,8 +19,8 @@ MOST_BYTES = 1 << 26
 MOST_PIECES = 1_000_000
 """Pieces, and ids."""
 MOST_ADDED, MOST_ADDED_CHARACTERS = 10_000, 100_000
-"""Pieces that are taken whole wherever they stand in a text, and characters of all of them. To be ready to look
-for 200,000 takes three seconds, for ten millions three minutes and 2 GB."""
+"""Pieces that are taken whole wherever they stand in a text, and characters of all of them: to get ready to
+look for 200,000 takes three seconds, for ten millions three minutes and 2 GB."""
 _LONGEST_PIECE, _LONGEST_WORD, _LONGEST_PREFIX = 1_000, 250, 8
 """Characters. To cut a word takes the cube of its length: BERT's longest has 100."""
 

@@ -132,8 +132,8 @@ class Teacher(nn.Module):
             teacher.load_state_dict(tensors, strict=False)
         except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
             raise StorageError(
-                f"{folder / _SECOND_FILE} cannot be read ({first_line(error)}); train the teacher again: the same "
-                "command makes anew what is damaged"
+                f"{folder / _SECOND_FILE} cannot be read ({first_line(error)}); train the teacher again: the "
+                "same command makes anew what is damaged"
             ) from error
         return teacher
 

@@ -15,9 +15,10 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from lilliput.benchmark.world import made_up_text
 from lilliput.errors import InputError
 from lilliput.files import writing
-from lilliput.formats import documents_of, kind_of, reading
+from lilliput.formats import documents_of
 from lilliput.inference.tokenizer_file import SPECIAL
 from lilliput.sources import DataSet, find_sources
+from lilliput.unpacking import kind_of, reading
 
 _SOURCES = 8
 """Files looked into at most, evenly spaced."""

@@ -1,9 +1,13 @@
 """Which columns of a table hold texts, labels and tags: those with usual names, or those named."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lilliput.errors import InputError, nearest
-from lilliput.tasks.tables import Table
+from lilliput.errors import InputError
+from lilliput.tables import like_data, listed, nearest_of
+from lilliput.tasks.conll import is_word_lines
+from lilliput.tasks.tables import Source
+from lilliput.tasks.task import Kind
 
 PAIRS = (
     ("text", "text_pair"),
@@ -18,6 +22,8 @@ TEXTS = ("text", "sentence", "sentence1", "premise", "question", "question1", "s
 WORDS = ("tokens", "words")
 TAGS = ("tags", "ner_tags", "slots")
 LABELS = ("label", "gold_label", "intent", "class", "category", "score")
+SEVERAL = "labels"
+"""Usual name of a column with a tag for each word or, which is not supported, several classes of a text."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +39,29 @@ class Columns:
         named = {"text": self.text, "pair": self.pair, "label": self.label, "tags": self.tags}
         return ", ".join(f"{role} from '{column}'" for role, column in named.items() if column)
 
+    @property
+    def names(self) -> list[str]:
+        """The columns that there are."""
+        return [name for name in (self.text, self.pair, self.label, self.tags) if name is not None]
 
-def recognise(table: Table, named: Columns) -> Columns:
+
+def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Columns:
     """Returns the columns named, and for those not named the ones with a usual name, capitals or not.
 
-    Where the text is named and no pair, there is none. Raises InputError where no text, or neither labels
-    nor tags, can be found.
+    Where the text is named and no pair, there is none; where the kind of the task is named, neither are
+    columns that it has no use for. Raises InputError where no text, or neither labels nor tags, can be found.
     """
     check_columns(table, named)
-    tags = named.tags or _first(table, TAGS)
+    for column, what, kinds in (
+        (named.label, "--label", ("classification", "regression", "joint")),
+        (named.tags, "--tags", ("tagging", "joint")),
+    ):
+        if column is not None and kind is not None and kind not in kinds:
+            raise InputError(f"a task of the kind {kind} has no {what}; leave it out, or name another --kind")
+    tags = named.tags
+    if tags is None and kind not in ("classification", "regression"):
+        tags = _first(table, TAGS, "--tags") or _tags_called_labels(table)
+        tags = None if tags in (named.text, named.label) else tags
     if tags is not None and named.pair is not None:
         raise InputError(
             f"column '{named.pair}' was named for a pair, but column '{tags}' of {table.name} has tags, "
@@ -49,45 +69,71 @@ def recognise(table: Table, named: Columns) -> Columns:
         )
     text, pair = named.text, named.pair
     if text is None and pair is None and tags is None:
-        both = [(_first(table, (first,)), _first(table, (second,))) for first, second in PAIRS]
+        both = [
+            (_first(table, (first,), "--text"), _first(table, (second,), "--pair")) for first, second in PAIRS
+        ]
         text, pair = next((names for names in both if None not in names), (None, None))
     usual = (*WORDS, *TEXTS) if tags else (*TEXTS, *WORDS)
-    text = text or _first(table, [name for name in usual if name != pair])
+    text = text or _first(table, [name for name in usual if name != pair], "--text")
     if text is None:
         raise _unknown(table, "the text", "--text", usual)
-    label = named.label or usual_label(table)
+    label = named.label or (usual_label(table, tags) if kind != "tagging" else None)
+    if tags is None and kind in ("tagging", "joint"):
+        raise _unknown(table, "tags", "--tags", TAGS)
+    if label is None and kind in ("classification", "regression", "joint"):
+        raise _unknown(table, "a label", "--label", LABELS)
     if label is None and tags is None:
         raise _unknown(table, "a label or tags", "--label or --tags", (*LABELS, *TAGS))
     return Columns(text, pair, label, tags)
 
 
-def usual_label(table: Table) -> str | None:
+def usual_label(table: Source, tags: str | None = None) -> str | None:
     """Returns the column that would be taken for the label if none were named."""
-    return _first(table, LABELS)
+    several = [SEVERAL] if tags is None or tags.lower() != SEVERAL else []
+    return _first(table, [*LABELS, *several], "--label")
 
 
-def check_columns(table: Table, columns: Columns) -> None:
+def check_columns(table: Source, columns: Columns) -> None:
     """Raises InputError where a table lacks one of the columns."""
-    for name in (columns.text, columns.pair, columns.label, columns.tags):
-        if name is not None and name not in table.columns:
+    for name in columns.names:
+        if name not in table.names:
             raise InputError(
                 f"{table.name} has no column '{name}' but {_listed(table)}; train and dev need columns of "
-                f"the same names; {nearest(name, table.columns)}"
+                f"the same names; {nearest_of(name, table.names)}"
             )
 
 
-def _first(table: Table, names: tuple[str, ...] | list[str]) -> str | None:
-    """Returns the column with the first of the names that is there."""
-    lower = {column.lower(): column for column in reversed(list(table.columns))}
-    return next((lower[name] for name in names if name in lower), None)
+def _tags_called_labels(table: Source) -> str | None:
+    """Returns the column `labels` where there are words for which it can hold tags."""
+    return _first(table, (SEVERAL,), "--tags") if _first(table, WORDS, "--text") else None
 
 
-def _listed(table: Table) -> str:
-    return ", ".join(f"'{name}'" for name in table.columns) or "none at all"
+def _first(table: Source, names: Sequence[str], option: str) -> str | None:
+    """Returns the column with the first of the names that is there; raises InputError where two have it."""
+    for name in names:
+        found = [column for column in dict.fromkeys(table.names) if column.lower() == name]
+        if len(found) > 1:
+            raise InputError(
+                f"{table.name} has the columns {' and '.join(map(repr, found))}, which could both be meant; "
+                f"name one with {option}"
+            )
+        if found:
+            return found[0]
+    return None
 
 
-def _unknown(table: Table, what: str, option: str, usual: tuple[str, ...]) -> InputError:
+def _listed(table: Source) -> str:
+    return listed([f"'{name}'" for name in table.names])
+
+
+def _unknown(table: Source, what: str, option: str, usual: Sequence[str]) -> InputError:
+    if is_word_lines(table.names):
+        return InputError(
+            f"{table.name} begins like a file with a word and its tag in each line, not with names of "
+            "columns; give it a name that ends in .conll, or write a first line with the names"
+        )
     return InputError(
         f"no column of {table.name} is known to hold {what}: it has {_listed(table)}, usual names are "
         f"{', '.join(usual)}; name it with {option}, or write a first line with the names of the columns"
+        f"{like_data(table.names)}"
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lilliput.errors import InputError
-from lilliput.tasks.tables import Table
+from lilliput.tasks.tables import Source, Table
 from lilliput.tasks.task import Kind
 
 _GLUE = "nyu-mll/glue"
@@ -77,25 +77,30 @@ KNOWN = {
 """The known tasks by name."""
 
 
-def read_data_set(known: Known, split: str) -> Table:
-    """Returns one split of a known task from the hub, numbers of classes turned into the hub's names."""
+def find_data_set(known: Known, split: str) -> Source:
+    """Returns one split of a known task on the hub, where numbers of classes become the hub's names."""
     import datasets
 
     name = ":".join(part for part in (known.data_set, known.config, split) if part)
     try:
         data_set = datasets.load_dataset(known.data_set, known.config, split=split, revision=known.revision)
-        columns, features = data_set[:], data_set.features
     except Exception as error:  # the library raises many kinds, bare ones among them
         raise InputError(
             f"data set {name} cannot be read ({' '.join(str(error).split())}); check the network, or give "
             "files with --train and --dev"
         ) from error
-    table = Table(f"data set {name}", columns, range(1, len(data_set) + 1), "row")
-    for column, feature in features.items():
-        inner = feature.feature if isinstance(feature, datasets.List) else feature
-        if isinstance(inner, datasets.ClassLabel):
-            table = table.named(column, inner.names)
-    return table
+
+    def read(columns: Sequence[str]) -> Table:
+        values = data_set.select_columns(list(columns))[:]
+        table = Table(f"data set {name}", values, range(1, len(data_set) + 1), "row")
+        for column in columns:
+            feature = data_set.features[column]
+            inner = feature.feature if isinstance(feature, datasets.List) else feature
+            if isinstance(inner, datasets.ClassLabel):
+                table = table.named(column, inner.names)
+        return table
+
+    return Source(f"data set {name}", data_set.column_names, read)
 
 
 def numbers_named(table: Table, known: Known, label: str | None, tags: str | None) -> Table:

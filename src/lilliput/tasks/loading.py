@@ -4,23 +4,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lilliput.errors import InputError, nearest
-from lilliput.formats import COMPRESSED, kind_of
 from lilliput.names import folder_name
+from lilliput.tables import listed
 from lilliput.tasks.columns import Columns, check_columns, recognise, usual_label
-from lilliput.tasks.examples import classes_in, default_metric, examples_of, kind_in
-from lilliput.tasks.known import KNOWN, Known, numbers_named, read_data_set, without_empty
-from lilliput.tasks.splits import check_seen, check_varied, hold_out, overlap, some
-from lilliput.tasks.tables import ENDINGS, EXPECTED, Table, read_table
+from lilliput.tasks.examples import examples_of
+from lilliput.tasks.known import KNOWN, Known, find_data_set, numbers_named, without_empty
+from lilliput.tasks.labels import classes_in, default_metric, kind_in, missing_looking
+from lilliput.tasks.lists import check_named, with_lists
+from lilliput.tasks.splits import check_seen, check_varied, doubts, hold_out, overlap, some
+from lilliput.tasks.tables import ENDINGS, EXPECTED, Source, Table, find_table
 from lilliput.tasks.tagged import tag_reading, tags_in
-from lilliput.tasks.task import Task, TaskData
+from lilliput.tasks.task import Kind, Task, TaskData
+from lilliput.unpacking import COMPRESSED, kind_of, reading
 
 _OTHER_NAME = "name the files with --train and --dev, and the task in one plain word with --task"
 _TRAIN = ("train",)
 _DEV = ("dev", "validation", "valid")
+_WORD_LINES = Columns("words", tags="tags")
+"""The columns of files with a word a line that are taken where none are named."""
 
 
 @dataclass(frozen=True)
-class _Source:
+class _Place:
     """Where a task is read from: files, or else the hub."""
 
     name: str
@@ -38,6 +43,7 @@ def load_task(
     pair: str | None = None,
     label: str | None = None,
     tags: str | None = None,
+    kind: Kind | None = None,
 ) -> TaskData:
     """Returns a task with its examples, read from the hub or from files.
 
@@ -48,36 +54,40 @@ def load_task(
         train: A file of examples to learn from (`tables.ENDINGS`).
         dev: A file of examples to be scored on; without it a tenth of train is held out.
         text: The column that holds the text, or its words; by default one with a usual name (`columns`).
+            Columns of files with a word a line have numbers from 1, those of CoNLL-U also names (form, xpos).
         pair: The column that holds the second text.
         label: The column that holds the class or the score.
         tags: The column that holds a tag for each word.
+        kind: What is to be predicted, where that is not what the columns look like.
 
     Raises:
         InputError: Something is missing or cannot be used; says where and what to do.
     """
-    source = _find(name, train, dev)
-    folder_name(source.name, "a task's name", _OTHER_NAME)
-    read, read_dev = _tables(source)
-    columns = recognise(read, Columns(text, pair, label, tags))
-    known, task_name = source.known, source.name
-    if known and label not in (None, usual_label(read) or label):
+    place = _find(name, train, dev)
+    folder_name(place.name, "a task's name", _OTHER_NAME)
+    source, dev_source = _sources(place)
+    columns = recognise(source, Columns(text, pair, label, tags), kind)
+    known, task_name = place.known, place.name
+    if known and label not in (None, usual_label(source) or label):
         known, task_name = None, f"{task_name}_{label}"  # another question about the same texts
         folder_name(task_name, "the name of a task and its label", _OTHER_NAME)
     if known:
-        columns = _needed(task_name, known, read, columns)
-    read, notes = _prepared(read, columns, known, source)
+        columns = _needed(task_name, known, source, columns, kind)
+    read, notes = _prepared(source, columns, known, place)
     reading = tag_reading(read, columns.tags) if columns.tags else None
     read = reading.read(read) if reading else read
-    task = _task(task_name, known, read, columns)
+    task, guessed = _task(task_name, known, read, columns, kind)
     examples = examples_of(task, read, columns)
     check_varied(task, examples, read)
-    origin = f"{read.name} ({columns}{f'; {reading}' if reading and reading.is_turned else ''})"
-    if read_dev is None:
+    notes += [*guessed, *doubts(task, examples, read, columns)]
+    turned = f"; {reading}" if reading and reading.is_turned else ""
+    origin = f"{read.name} ({_read_as(source, columns)}{turned})"
+    if dev_source is None:
         kept, held = hold_out(task, examples, read)
         origin += f", {len(held):,} of its {len(read):,} examples held out to be scored on"
         return TaskData(task, some(examples, kept), some(examples, held), origin, tuple(notes))
-    check_columns(read_dev, columns)
-    read_dev, more_notes = _prepared(read_dev, columns, known, source)
+    check_columns(dev_source, columns)
+    read_dev, more_notes = _prepared(dev_source, columns, known, place)
     read_dev = reading.read(read_dev) if reading else read_dev
     dev_examples = examples_of(task, read_dev, columns)
     check_seen(task, examples, dev_examples, read, read_dev)
@@ -86,28 +96,47 @@ def load_task(
     return TaskData(task, examples, dev_examples, f"{origin} and {read_dev.name}", tuple(notes))
 
 
-def _tables(source: _Source) -> tuple[Table, Table | None]:
-    if source.train is not None:
-        return read_table(source.train), read_table(source.dev) if source.dev else None
-    assert source.known is not None
-    dev = source.known.dev
-    return read_data_set(source.known, "train"), read_data_set(source.known, dev) if dev else None
+def _read_as(source: Source, columns: Columns) -> str:
+    """Returns what was taken for what."""
+    if not source.note:
+        return str(columns)
+    return source.note if columns == _WORD_LINES else f"{columns}; where none are named, {source.note}"
+
+
+def _sources(place: _Place) -> tuple[Source, Source | None]:
+    if place.train is not None:
+        return find_table(place.train), find_table(place.dev) if place.dev else None
+    assert place.known is not None
+    dev = place.known.dev
+    return find_data_set(place.known, "train"), find_data_set(place.known, dev) if dev else None
 
 
 def _prepared(
-    table: Table, columns: Columns, known: Known | None, source: _Source
+    source: Source, columns: Columns, known: Known | None, place: _Place
 ) -> tuple[Table, list[str]]:
-    """Returns a table ready for its examples: names instead of numbers, from the hub no empty texts."""
+    """Returns a table ready for its examples, and warnings: lists that were text, names instead of numbers.
+
+    Of a table from the hub rows without text are left out.
+    """
+    table, notes = with_lists(source.read(columns.names), columns)
     if known is not None:
         table = numbers_named(table, known, columns.label, columns.tags)
-    if source.train is not None:
-        return table, []
+    if columns.tags == "tags":
+        notes += source.warnings
+    if columns.tags is not None:
+        check_named(table, columns.tags)
+    if place.train is not None:
+        return table, notes
     table, note = without_empty(table, [name for name in (columns.text, columns.pair) if name])
-    return table, [note] if note else []
+    return table, [*notes, *([note] if note else [])]
 
 
-def _needed(name: str, known: Known, table: Table, columns: Columns) -> Columns:
+def _needed(name: str, known: Known, table: Source, columns: Columns, kind: Kind | None) -> Columns:
     """Returns the columns that a known task needs; raises InputError where one is not there."""
+    if kind not in (None, known.kind):
+        raise InputError(
+            f"task '{name}' is one of {known.kind}, not {kind}; leave out --kind, or call the task otherwise"
+        )
     has_tags, has_label = known.kind in ("tagging", "joint"), known.kind != "tagging"
     for needed, column, what in (
         (known.pairs, columns.pair, "second texts"),
@@ -117,7 +146,7 @@ def _needed(name: str, known: Known, table: Table, columns: Columns) -> Columns:
         if needed and column is None:
             raise InputError(
                 f"{table.name} has no column known to hold {what}, which task '{name}' needs, but "
-                f"{', '.join(table.columns)}; name the column, or the files otherwise if of another task"
+                f"{listed(table.names)}; name the column, or the files otherwise if of another task"
             )
     return Columns(
         columns.text,
@@ -127,24 +156,31 @@ def _needed(name: str, known: Known, table: Table, columns: Columns) -> Columns:
     )
 
 
-def _task(name: str, known: Known | None, table: Table, columns: Columns) -> Task:
-    kind = known.kind if known else kind_in(table, columns)
+def _task(
+    name: str, known: Known | None, table: Table, columns: Columns, wanted: Kind | None
+) -> tuple[Task, list[str]]:
+    """Returns the task, and warnings about what was guessed of it."""
+    kind, guessed = (known.kind, None) if known else (wanted, None) if wanted else kind_in(table, columns)
+    notes = [guessed] if guessed else []
     classes, tags = (known.classes, known.tags) if known else ((), ())
     if not classes and columns.label is not None and kind != "regression":
-        classes = classes_in(table, columns.label)
+        classes = classes_in(table, columns.label, mixed=wanted is not None)
+        notes += filter(None, [missing_looking(table, columns.label)])
     if not tags and columns.tags is not None:
         tags = tags_in(table, columns.tags)
     metric = known.metrics[0] if known else default_metric(kind, tags)
     positive = known.positive if known else None
-    return Task(name, kind, columns.pair is not None, classes, tags, metric, positive)
+    return Task(name, kind, columns.pair is not None, classes, tags, metric, positive), notes
 
 
-def _find(name: str | None, train: str | None, dev: str | None) -> _Source:
+def _find(name: str | None, train: str | None, dev: str | None) -> _Place:
     dev_path = Path(dev).expanduser() if dev is not None else None
     if train is not None:
         path = Path(train).expanduser()
         known = _known_name(name) if name else None
-        return _Source(known or name or _name_of(path), KNOWN.get(known or ""), path, dev_path)
+        return _Place(
+            known or (_name_of(path) if name is None else name), KNOWN.get(known or ""), path, dev_path
+        )
     if dev_path is not None:
         raise InputError(
             f"{dev} was named to be scored on, but nothing to learn from; name that with --train"
@@ -155,12 +191,14 @@ def _find(name: str | None, train: str | None, dev: str | None) -> _Source:
             "--dev"
         )
     if known := _known_name(name):
-        return _Source(known, KNOWN[known])
+        return _Place(known, KNOWN[known])
+    if not name.strip():
+        raise InputError(f"the task's name {name!a} is empty; {_OTHER_NAME}")
     path = Path(name).expanduser()
-    return _Source(_name_of(path), None, path) if path.is_file() else _local(name, path)
+    return _Place(_name_of(path), None, path) if path.is_file() else _local(name, path)
 
 
-def _local(name: str, path: Path) -> _Source:
+def _local(name: str, path: Path) -> _Place:
     """Returns the files that a stem or a folder stands for."""
     folder, prefixes = (path, [""]) if path.is_dir() else (path.parent, [path.name + mark for mark in "_-."])
     train = _one_of(folder, [prefix + part for prefix in prefixes for part in _TRAIN])
@@ -172,7 +210,7 @@ def _local(name: str, path: Path) -> _Source:
         )
     dev = _one_of(folder, [prefix + part for prefix in prefixes for part in _DEV])
     known = _known_name(path.resolve().name)
-    return _Source(known or path.resolve().name, KNOWN.get(known or ""), train, dev)
+    return _Place(known or path.resolve().name, KNOWN.get(known or ""), train, dev)
 
 
 def _known_name(name: str) -> str | None:
@@ -183,7 +221,8 @@ def _known_name(name: str) -> str | None:
 
 def _one_of(folder: Path, names: list[str]) -> Path | None:
     """Returns the file that has one of the names and an ending that can be read."""
-    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    with reading(folder):
+        inside = sorted(folder.iterdir()) if folder.is_dir() else []
     found = [item for item in inside if kind_of(item) in ENDINGS and _bare(item) in names and item.is_file()]
     if len(found) > 1:
         raise InputError(

@@ -5,10 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lilliput.errors import InputError
+from lilliput.tasks.columns import Columns
 from lilliput.tasks.tables import Table
 from lilliput.tasks.task import Examples, Labels, Task, spelled
 
 _HELD_OUT = 0.1
+_SINGLE = 5
+"""So many examples, each with a class of its own, are no small set of examples but names or free text."""
 
 
 def hold_out(task: Task, examples: Examples, table: Table) -> tuple[list[int], list[int]]:
@@ -66,7 +69,10 @@ def overlap(train: Examples, dev: Examples, train_table: Table, dev_table: Table
 
 
 def check_varied(task: Task, examples: Examples, table: Table) -> None:
-    """Raises InputError where there is nothing to learn: one class, one score, or no tag but O."""
+    """Raises InputError where there is nothing to learn: one text, one class, one score, or no tag but O.
+
+    Nor is there where every text has a class of its own.
+    """
     assert examples.labels is not None
     values = set(examples.labels.values)
     if len(values) == 1:
@@ -76,11 +82,40 @@ def check_varied(task: Task, examples: Examples, table: Table) -> None:
             f"all {len(examples):,} examples of {table.name} have {what}, so there is nothing to learn; add "
             "examples of others, or name another column with --label"
         )
+    if task.classes and len(values) == len(examples) >= _SINGLE:
+        raise InputError(
+            f"each of the {len(examples):,} examples of {table.name} has a class of its own, so none can be "
+            "learnt; name another column with --label, or say --kind regression if it holds scores"
+        )
+    if len(set(examples.texts)) == 1 and len(examples) > 2 and not (examples.pairs or task.tags):
+        raise InputError(
+            f"all {len(examples):,} examples of {table.name} have the same text, so there is nothing to "
+            "learn; name another column with --text"
+        )
     if task.tags and not any(tag != task.tags.index("O") for tags in examples.labels.tags for tag in tags):
         raise InputError(
             f"no word of {table.name} has a tag other than O, so there is nothing to learn; add examples "
             "that have, or name another column with --tags"
         )
+
+
+def doubts(task: Task, examples: Examples, table: Table, columns: Columns) -> list[str]:
+    """Returns warnings about columns that may be the wrong ones: the same text in all, classes of one."""
+    assert examples.labels is not None
+    found = []
+    for texts, column in ((examples.texts, columns.text), (examples.pairs, columns.pair)):
+        if examples.pairs and len(set(texts)) == 1 and len(texts) > 2:
+            found.append(
+                f"column '{column}' of {table.name} has the same text in all {len(texts):,} examples"
+            )
+    counts = Counter(examples.labels.values) if task.classes else Counter[float]()
+    once = sum(count == 1 for count in counts.values())
+    if len(counts) > _SINGLE and 2 * once > len(counts):
+        found.append(
+            f"{once:,} of the {len(counts):,} classes in column '{columns.label}' of {table.name} have one "
+            "example each, and cannot be scored on another; is that the column of the classes?"
+        )
+    return found
 
 
 def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> None:

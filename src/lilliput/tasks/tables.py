@@ -1,25 +1,27 @@
 """Labelled tables: .csv, .tsv, .jsonl, .parquet and CoNLL columns -> columns, and where each row stands."""
 
-import csv
-import json
+import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any
 
 from lilliput.errors import InputError, nearest
-from lilliput.formats import COMPRESSED, TABLES, kind_of, lines_of, reading
+from lilliput.parquet import parquet_classes
+from lilliput.tables import columns_of, rows_of, unit_of
+from lilliput.tasks.conll import ENDINGS as WORD_COLUMNS, WordLines, read_words
+from lilliput.unpacking import COMPRESSED, SPACES, TABLES, kind_of, reading
 
-WORD_COLUMNS = (".conll", ".bio", ".iob")
-"""Endings of files with a word a line, its tag last, and blank lines between sentences."""
 ENDINGS = TABLES + WORD_COLUMNS
 EXPECTED = (
     f"expected is a file that ends in {', '.join(ENDINGS)}, all but .parquet also compressed "
     f"({', '.join(COMPRESSED)})"
 )
-_QUOTED = re.compile(r'"([^"]|"")*"')
+TABLE_BYTES = 2 << 30
+"""What the columns of a table that are read may take in memory."""
+_WHOLE = re.compile(r"(0|[1-9]\d*)(\.0+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -34,154 +36,133 @@ class Table:
     """For each row the number of its line, the first if it has several, or of its row."""
     unit: str = "line"
     """What the numbers count."""
-    word_lines: bool = False
-    """Whether each word of a row has a line of its own."""
+    word_numbers: Sequence[Sequence[int]] = ()
+    """For each row the number of each word's line, where words have lines of their own."""
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def where(self, row: int, word: int = 0) -> str:
         """Returns where a row stands, for messages, and where its word does if that is elsewhere."""
-        return f"{self.unit} {self.numbers[row] + word * self.word_lines:,} of {self.name}"
+        number = self.word_numbers[row][word] if self.word_numbers else self.numbers[row]
+        return f"{self.unit} {number:,} of {self.name}"
 
     def only(self, rows: Sequence[int]) -> "Table":
         """Returns some of the rows."""
         columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
-        return replace(self, columns=columns, numbers=[self.numbers[row] for row in rows])
+        numbers = [self.numbers[row] for row in rows]
+        words = [self.word_numbers[row] for row in rows] if self.word_numbers else ()
+        return replace(self, columns=columns, numbers=numbers, word_numbers=words)
 
     def named(self, column: str, names: Sequence[str]) -> "Table":
-        """Returns the table with names instead of their indices in one column; other values stay."""
-        by_digits = {str(index): name for index, name in enumerate(names)}
+        """Returns the table with names instead of their indices in one column; other values stay.
+
+        An index of -1, by which data sets say that nobody knows the class, becomes None.
+        """
 
         def name_of(value: Any) -> Any:
             if isinstance(value, list):
                 return [name_of(item) for item in value]
-            return by_digits.get(str(value).strip(), value) if type(value) in (int, str) else value
+            if type(value) is int and value == -1:
+                return None
+            whole = _WHOLE.fullmatch(str(value).strip(SPACES)) if type(value) in (int, float, str) else None
+            index = int(whole[1]) if whole and len(whole[1]) < 9 else len(names)
+            return names[index] if index < len(names) else value
 
-        return replace(
-            self, columns={**self.columns, column: [name_of(item) for item in self.columns[column]]}
-        )
+        return self.with_column(column, [name_of(item) for item in self.columns[column]])
+
+    def with_column(self, column: str, values: Sequence[Any]) -> "Table":
+        """Returns the table with other values in one column."""
+        return replace(self, columns={**self.columns, column: values})
 
 
-def read_table(path: Path) -> Table:
-    """Returns what a file holds; raises InputError with line and remedy where it cannot be read."""
+@dataclass(frozen=True)
+class Source:
+    """A table whose columns are known and not read yet."""
+
+    name: str
+    """The file or data set."""
+    names: Sequence[str]
+    """Its columns."""
+    read: Callable[[Sequence[str]], Table]
+    """Returns the table with some of the columns."""
+    note: str = ""
+    """What its reader took for what, where that is not plain; empty if it is."""
+    warnings: tuple[str, ...] = ()
+    """What is to be known where the columns are those that its reader took."""
+
+
+def find_table(path: Path) -> Source:
+    """Returns the table in a file; raises InputError with line and remedy where it cannot be read."""
     kind = kind_of(path)
-    if not path.is_file():
-        siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = f"; {nearest(path.name, siblings)}" if siblings else ""
-        raise InputError(f"there is no file {path}{hint}")
-    if kind not in ENDINGS:
-        raise InputError(f"{path} is of no format that is known to hold labelled texts; {EXPECTED}")
+    with reading(path):
+        if not path.is_file():
+            siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+            hint = f"; {nearest(path.name, siblings)}" if siblings else ""
+            raise InputError(f"there is no file {path}{hint}")
+        if kind not in ENDINGS:
+            raise InputError(f"{path} is of no format that is known to hold labelled texts; {EXPECTED}")
+        if kind in WORD_COLUMNS:
+            return _of_words(read_words(path, TABLE_BYTES))
+        with path.open("rb") as file:
+            names = columns_of(path, file)
+    if not names:
+        raise _empty(path)
+    return Source(str(path), names, lambda columns: _read(path, columns))
+
+
+def _of_words(found: WordLines) -> Source:
+    def read(columns: Sequence[str]) -> Table:
+        values = {column: found.column(column) for column in columns}
+        return Table(found.name, values, [numbers[0] for numbers in found.numbers], "line", found.numbers)
+
+    return Source(found.name, found.names, read, found.note, found.warnings)
+
+
+def _read(path: Path, columns: Sequence[str]) -> Table:
+    wanted = list(dict.fromkeys(columns))
+    values: list[list[Any]] = [[] for _ in wanted]
+    numbers: list[int] = []
+    taken = 0
     with reading(path), path.open("rb") as file:
-        table = _parquet(path, file) if kind == ".parquet" else _from_lines(path, kind, lines_of(path, file))
-    if not len(table):
-        raise InputError(f"{path} holds no examples; expected is at least one row below the column names")
+        for number, row in rows_of(path, file, wanted, complete=False):
+            numbers.append(number)
+            for column, value in zip(values, row, strict=True):
+                column.append(value)
+                taken += sys.getsizeof(value) + 8
+                if isinstance(value, (list, dict)):
+                    taken += _size_of_items(value, f"{unit_of(path)} {number:,} of {path}")
+            if taken > TABLE_BYTES:
+                raise InputError(
+                    f"up to {unit_of(path)} {number:,} of {path} columns {', '.join(wanted)} take more than "
+                    f"{TABLE_BYTES >> 30} GB of memory, the most that is kept of labelled examples; name a "
+                    "file with fewer of them"
+                )
+    if not numbers:
+        raise _empty(path)
+    table = Table(str(path), dict(zip(wanted, values, strict=True)), numbers, unit_of(path))
+    if kind_of(path) == ".parquet":
+        with reading(path), path.open("rb") as file:
+            classes = parquet_classes(path, file)
+        for name in classes.keys() & table.columns.keys():
+            table = table.named(name, classes[name])
     return table
 
 
-def _from_lines(path: Path, kind: str, lines: Iterable[str]) -> Table:
-    if kind == ".csv":
-        return _separated(path, list(lines), ",")
-    if kind == ".tsv":
-        return _separated(path, list(lines), "\t")
-    return _word_columns(path, lines) if kind in WORD_COLUMNS else _json_lines(path, lines)
+def _empty(path: Path) -> InputError:
+    return InputError(f"{path} holds no examples; expected is at least one row below the column names")
 
 
-def _separated(path: Path, lines: list[str], delimiter: str) -> Table:
-    csv.field_size_limit(sys.maxsize)  # the default of 128 KB is less than a long text
-    bare = delimiter == "\t" and _quotes_nothing(lines)
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if bare else csv.QUOTE_MINIMAL
-    reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter, quoting=quoting, strict=True)
-    rows: list[list[str]] = []
-    numbers: list[int] = []
-    begun = 1
-    try:
-        for row in reader:
-            if row and rows and len(row) != len(rows[0]):
-                raise InputError(
-                    f"line {begun:,} of {path} has {len(row)} fields, expected are {len(rows[0])} as in its "
-                    f"first line; put fields that hold {delimiter!r} or line ends in double quotes"
-                )
-            if row:
-                rows.append(row)
-                numbers.append(begun)
-            begun = reader.line_num + 1
-    except csv.Error as error:
+def is_missing(value: object) -> bool:
+    """Whether a value is None or NaN, by which tables say that it is missing."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _size_of_items(value: list[Any] | dict[str, Any], where: str) -> int:
+    """Returns about how many bytes the items of a list take; raises InputError where they have items."""
+    if isinstance(value, dict) or any(isinstance(item, (list, dict)) for item in value):
         raise InputError(
-            f"the row that begins in line {begun:,} of {path} is malformed ({error}); expected are fields "
-            f"separated by {delimiter!r}, those with quotes in double quotes and their quotes doubled"
-        ) from error
-    header = [name.strip() for name in rows[0]] if rows else []
-    if twice := [name for name in header if header.count(name) > 1]:
-        raise InputError(f"{path} has two columns with the name '{twice[0]}'; give each its own")
-    columns = {name: [row[index] for row in rows[1:]] for index, name in enumerate(header)}
-    return Table(str(path), columns, numbers[1:])
-
-
-def _quotes_nothing(lines: list[str]) -> bool:
-    """Whether quotes in a .tsv are part of its texts, as in those of GLUE, and no line end is quoted."""
-    rows = [line.rstrip("\r").split("\t") for line in lines if line.strip()]
-    if any(len(row) != len(rows[0]) for row in rows):
-        return False
-    return any(field.startswith('"') and not _QUOTED.fullmatch(field) for row in rows for field in row)
-
-
-def _json_lines(path: Path, lines: Iterable[str]) -> Table:
-    rows: list[dict[str, Any]] = []
-    numbers = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(
-                f"line {number:,} of {path} is not valid JSON ({error}); expected is one object a line"
-            ) from error
-        if not isinstance(row, dict):
-            raise InputError(
-                f"line {number:,} of {path} is not a JSON object but a {type(row).__name__}; expected is one "
-                "object a line"
-            )
-        rows.append(row)
-        numbers.append(number)
-    names = dict.fromkeys(name for row in rows for name in row)
-    return Table(str(path), {name: [row.get(name) for row in rows] for name in names}, numbers)
-
-
-def _parquet(path: Path, file: BinaryIO) -> Table:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(file)
-        columns = {name: table.column(index).to_pylist() for index, name in enumerate(table.column_names)}
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a whole parquet file ({error}); fetch or write it again") from error
-    return Table(str(path), columns, range(1, table.num_rows + 1), "row")
-
-
-def _word_columns(path: Path, lines: Iterable[str]) -> Table:
-    sentences: list[list[list[str]]] = [[]]
-    numbers: list[int] = []
-    width = 0
-    for number, line in enumerate(lines, start=1):
-        fields = line.strip("\r\n").split("\t") if "\t" in line else line.split()
-        if not any(field.strip() for field in fields) or fields[0] == "-DOCSTART-":
-            if sentences[-1]:
-                sentences.append([])
-            continue
-        width = width or len(fields)
-        if len(fields) != width or width < 2:
-            raise InputError(
-                f"line {number:,} of {path} has {len(fields)} columns, expected are "
-                f"{width if width > 1 else 'at least 2'}: a word, its tag last, and blank lines between "
-                "sentences"
-            )
-        if not sentences[-1]:
-            numbers.append(number)
-        sentences[-1].append(fields)
-    sentences = [sentence for sentence in sentences if sentence]
-    words = [[fields[0] for fields in sentence] for sentence in sentences]
-    tags = [[fields[-1].strip() for fields in sentence] for sentence in sentences]
-    return Table(str(path), {"words": words, "tags": tags}, numbers, word_lines=True)
+            f"{where} holds values within values, expected is text, a number, or a list of words or tags; "
+            "name another column"
+        )
+    return sum(map(sys.getsizeof, value))

@@ -10,8 +10,9 @@ from typing import Any
 
 from lilliput.errors import InputError
 from lilliput.inference.tags import FAMILIES, Notation, with_inner
-from lilliput.tasks.tables import Table
+from lilliput.tasks.tables import Table, is_missing
 from lilliput.tasks.task import Labels, Task, TaskData
+from lilliput.unpacking import words_in
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
 _ALIKE = (
@@ -23,8 +24,6 @@ _EXPECTED = (
     "expected are names alone, as in NOUN VERB, or else O and tags of a letter and a name: B-PER for the "
     "first word of a span and I-PER for its others, or the same as IOB1, BIOES, BILOU or BMES"
 )
-_LIST = re.compile(r"\s*\[\s*['\"\d].*\]\s*", re.DOTALL)
-"""What a list of Python or JSON looks like as text."""
 _AS_LEARNT = ("IOB2", "plain")
 """Notations whose tags stay as they are."""
 _LISTED = 5
@@ -120,16 +119,9 @@ def bio_tags(task: Task, tags: Sequence[str]) -> list[str]:
 def tag_row(table: Table, row: int, column: str) -> list[Any]:
     """Returns the tags of a row as they stand there."""
     value = table.columns[column][row]
-    if value is None:
+    if is_missing(value):
         raise InputError(f"{table.where(row)} has no tags in column '{column}'; add them or leave it out")
-    if isinstance(value, list):
-        return value
-    if _LIST.fullmatch(str(value)):
-        raise InputError(
-            f"{table.where(row)} has a list that is written as text in column '{column}' "
-            f"({str(value)[:40]!r}); write words and tags with spaces between them, or as lists in .jsonl"
-        )
-    return str(value).split()
+    return value if isinstance(value, list) else words_in(str(value))
 
 
 def _rows(table: Table, column: str) -> Iterator[list[str]]:

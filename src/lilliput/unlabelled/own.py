@@ -6,11 +6,11 @@ from itertools import islice
 from pathlib import Path
 
 from lilliput.errors import InputError
-from lilliput.formats import TABLES, kind_of
 from lilliput.progress import bar
 from lilliput.sources import Reader, Source, find_sources
+from lilliput.unpacking import TABLES, kind_of, words_in
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_SENTENCE_END = re.compile(r"(?<=[.!?]) +")
 
 
 def read_texts(
@@ -51,7 +51,7 @@ def _texts(source: Source, column: str) -> Iterator[str]:
     for document in Reader([source], column).documents():
         text = document.decode()
         for part in text.split("\n") if is_plain else [text]:
-            yield " ".join(part.split())
+            yield " ".join(words_in(part))
 
 
 def _cut(text: str, longest: int) -> Iterator[str]:

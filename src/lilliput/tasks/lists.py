@@ -1,0 +1,91 @@
+"""Lists that are written as text, as in a .csv that pandas wrote of lists, and tags that are numbers."""
+
+import ast
+import re
+import warnings
+from typing import Any
+
+from lilliput.errors import InputError
+from lilliput.files import parse_json
+from lilliput.tasks.columns import Columns
+from lilliput.tasks.tables import Table
+from lilliput.unpacking import SPACES, words_in
+
+_LONGEST = 1 << 20
+"""Python's lists are read to so many characters, as its parser takes hundreds of bytes for each."""
+_NO_COMMA = re.compile(r"""['"]\s+['"]""")
+"""Between the items of an array as numpy writes it; Python would join them to one."""
+
+
+def list_in(text: str) -> list[Any] | None:
+    """Returns the list that a text is as JSON or Python writes it; None if it is none.
+
+    >>> list_in("['a', 'b']"), list_in('["a"]'), list_in("[sic]"), list_in("['a' 'b']")
+    (['a', 'b'], ['a'], None, None)
+    """
+    if not _is_like(text):
+        return None
+    found: Any = None
+    try:
+        found = parse_json(text.strip(SPACES))
+    except ValueError:
+        if len(text) > _LONGEST or _NO_COMMA.search(text):
+            return None
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of odd backslashes
+                found = ast.literal_eval(text.strip(SPACES))
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return None
+    return found if isinstance(found, list) else None
+
+
+def with_lists(table: Table, columns: Columns) -> tuple[Table, list[str]]:
+    """Returns a table with lists in the columns of texts and tags where all are lists written as text.
+
+    With it come warnings that say so. Raises InputError where words or tags look like that and are none.
+    """
+    notes = []
+    for column in (columns.text, columns.pair, columns.tags):
+        values = table.columns[column] if column is not None else ()
+        if column is None or not all(isinstance(value, str) and _is_like(value) for value in values):
+            continue
+        lists = [list_in(value) for value in values]
+        wrong = [row for row, items in enumerate(lists) if not _are_words(items, column == columns.tags)]
+        if not wrong:
+            table = table.with_column(column, lists)
+            notes.append(f"column '{column}' of {table.name} has lists written as text, and is read as lists")
+        elif columns.tags is not None:
+            raise InputError(
+                f"{table.where(wrong[0])} has {values[wrong[0]][:60]!r} in column '{column}', which looks "
+                "like a list and is none as JSON or Python writes it; separate words and tags by spaces, or "
+                "write lists to a .jsonl"
+            )
+    return table, notes
+
+
+def check_named(table: Table, column: str) -> None:
+    """Raises InputError where tags are numbers, whose names the file does not say."""
+    numbers = (
+        (row, index, tag)
+        for row, value in enumerate(table.columns[column])
+        for index, tag in enumerate(value if isinstance(value, list) else words_in(str(value)))
+        if isinstance(tag, int) or (isinstance(tag, str) and tag.isdecimal())
+    )
+    if (first := next(numbers, None)) is not None:
+        row, index, tag = first
+        raise InputError(
+            f"{table.where(row, index)} has {tag} for a tag in column '{column}', and nothing says which tag "
+            "has that number; write names such as B-city, or save the data set with the names of its classes "
+            "(a .parquet of the library datasets holds them)"
+        )
+
+
+def _is_like(text: str) -> bool:
+    text = text.strip(SPACES)
+    return text.startswith("[") and text.endswith("]")
+
+
+def _are_words(items: list[Any] | None, may_be_numbers: bool) -> bool:
+    return items is not None and all(
+        isinstance(item, (str, int) if may_be_numbers else str) for item in items
+    )
