@@ -211,13 +211,6 @@ def test_tags_without_one_reading_are_named(case: str, write: Write) -> None:
         load_task(train=path, dev=path)
 
 
-@pytest.mark.parametrize("tags", ["['O', 'B-x']", '["O", "B-x"]', "[0, 1]"])
-def test_a_list_of_tags_written_as_text_is_named(tags: str, write: Write) -> None:
-    path = write("x.tsv", f"text\ttags\na b\t{tags}\n")
-    with pytest.raises(InputError, match=r"line 2 of .* a list that is written as text in column 'tags'"):
-        load_task(train=path, dev=path)
-
-
 # Kinds and columns
 
 

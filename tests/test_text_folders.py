@@ -151,4 +151,4 @@ def test_a_name_that_is_too_long_is_a_sentence(name: str, folder: Path) -> None:
     with pytest.raises(InputError, match="File name too long"):
         find_sources([str(folder / name)])
     with pytest.raises(InputError, match="File name too long"):
-        load_task(train=str(folder / name))
+        load_task("x", train=str(folder / name))
