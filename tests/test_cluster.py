@@ -289,9 +289,9 @@ def test_a_cluster_without_cores_is_refused(
 
 def test_files_of_other_machines_that_are_not_seen_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.npy").touch()
-    corpus._require_seen(tmp_path, ["a.npy"])
+    corpus.require_seen(tmp_path, ["a.npy"])
     with pytest.raises(StorageError, match=r"b\.npy was written by another machine .*run the same command"):
-        corpus._require_seen(tmp_path, ["a.npy", "b.npy"])
+        corpus.require_seen(tmp_path, ["a.npy", "b.npy"])
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])

@@ -447,9 +447,9 @@ def test_a_stage_is_found_by_name_or_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": "1e308"}, "epochs must lie in (0, 10,000], found 1e+308"),
+        ({"epochs": "1e308"}, "epochs must lie in (0, 1,000,000], found 1e+308"),
         ({"evaluations": "1000000"}, "evaluations must be a whole number from 1 to 10,000"),
-        ({"epochs": "0"}, "epochs must lie in (0, 10,000], found 0"),
+        ({"epochs": "0"}, "epochs must lie in (0, 1,000,000], found 0"),
         ({"rate": "-1"}, "rate must lie in (0, 10], found -1"),
         ({"warm_up": "1"}, "warm_up must lie in [0, 1), found 1"),
         ({"dropout": "1"}, "dropout must lie in [0, 1), found 1"),

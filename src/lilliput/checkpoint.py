@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lilliput.errors import StorageError
+from lilliput.config import MOST_MINUTES
+from lilliput.errors import StorageError, bounded
 from lilliput.files import digest_file, digest_value, not_written, sync, write_json, writing
 from lilliput.settings import require
 from lilliput.stored import intact, stored
@@ -69,6 +70,12 @@ class _State:
 
 def _digest(state: _State) -> str:
     return digest_value(dataclasses.asdict(state) | {"digest": ""})
+
+
+def minutes_between(checkpoints: float) -> float:
+    """Returns the minutes between checkpoints as a number; raises ConfigError where they are none."""
+    minutes: float = bounded("minutes between checkpoints", checkpoints, 0.0, MOST_MINUTES, 0.0)
+    return minutes
 
 
 def save_checkpoint(

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
 from lilliput import errors, run
-from lilliput.errors import ConfigError, InputError, LaunchError, LilliputError, StorageError
+from lilliput.errors import ConfigError, InputError, LaunchError, LilliputError, StorageError, bounded
 from lilliput.files import writing
 
 _Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
 
+_TASKS_AT_MOST = 65_536
 _ATTEMPTS = 4
 """How often a task may end with its process."""
 _JOIN_SECONDS = 10.0
@@ -91,6 +92,7 @@ def joined(address: str, workers: int | None, files: Sequence[Path], out: Path) 
         LaunchError: A machine has other software or cannot work.
         StorageError: A machine does not share the storage of `out`, or cannot write there.
     """
+    workers = None if workers is None else bounded("workers", workers, 1, _TASKS_AT_MOST)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would be sent where Ray is started
     try:
         import ray.data

@@ -11,7 +11,8 @@ from typing import Any
 from transformers.utils.hub import cached_file
 
 from lilliput.benchmark.memory import peak_memory
-from lilliput.config import LexiconConfig, Recipe, minutes_between
+from lilliput.checkpoint import minutes_between
+from lilliput.config import LexiconConfig, Recipe
 from lilliput.corpus import Corpus, build_corpus, is_built as corpus_is_built
 from lilliput.errors import ConfigError, StorageError, bounded
 from lilliput.evaluation import Quality, evaluate_masked_lm, evaluation_source

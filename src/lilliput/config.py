@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from lilliput.errors import ConfigError, bounded, nearest
+from lilliput.errors import ConfigError, nearest
 from lilliput.files import parse_json
 from lilliput.names import folder_name
 from lilliput.settings import Within, assign, build, check_bounds, require
@@ -213,12 +213,6 @@ class Budget:
             "a budget is either budget.words or budget.minutes",
         )
         check_bounds(self, "budget.")
-
-
-def minutes_between(checkpoints: float) -> float:
-    """Returns the minutes between checkpoints as a number; raises ConfigError where they are none."""
-    minutes: float = bounded("minutes between checkpoints", checkpoints, 0.0, MOST_MINUTES, 0.0)
-    return minutes
 
 
 @dataclass(frozen=True)

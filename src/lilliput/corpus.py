@@ -9,7 +9,7 @@ goes on. The machines of a `cluster` read the text themselves, each its units of
 import functools
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from lilliput.parts import (
     START,
     merges,
     read_types,
+    require_seen,
     text_of,
     write_merged,
     write_part,
@@ -55,13 +56,12 @@ _Ids = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class _Results:
-    """What the manifest of a corpus says of it."""
+    """What the manifest of a corpus says of it: its figures, and the bytes of each file."""
 
     words: int
     documents: int
     word_types: int
     files: dict[str, int]
-    """Bytes of each file."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,9 @@ def build_corpus(
         LaunchError: The cluster failed; what was built before it is kept.
     """
     found = find_sources(sources)
-    sharing: AbstractContextManager[Workers | Cluster] = Workers(worker_count(workers))
-    if ray is not None:  # its machines have other working directories
+    if ray is None:
+        sharing: AbstractContextManager[Workers | Cluster] = Workers(worker_count(workers))
+    else:  # its machines have other working directories
         out = out.absolute()
         found = [source.absolute() if isinstance(source, Path) else source for source in found]
         sharing = joined(ray, workers, [source for source in found if isinstance(source, Path)], out)
@@ -245,16 +246,7 @@ def _counted_apart(
         position += unit.total or 0
         names += written
         yield count, position
-    _require_seen(folder, names)
-
-
-def _require_seen(folder: Path, names: Iterable[str]) -> None:
-    """Raises StorageError where this machine does not see yet what others wrote."""
-    if unseen := sorted(set(names) - {path.name for path in folder.iterdir()}):
-        raise StorageError(
-            f"{folder / unseen[0]} was written by another machine and is not seen on this one; wait a "
-            "minute, then run the same command again: what is finished is kept"
-        )
+    require_seen(folder, names)
 
 
 def _parts(out: Path) -> list[Path]:
@@ -294,7 +286,7 @@ def _merged(out: Path, workers: Workers | Cluster) -> Path:
         for _ in shared if len(tasks) > 1 else itertools.starmap(write_merged, tasks):
             pass
         paths, level = [path for _, path in tasks], level + 1
-        _require_seen(folder, (path.name for path in paths))
+        require_seen(folder, (path.name for path in paths))
     return paths[0]
 
 
@@ -312,7 +304,7 @@ def _renumber(out: Path, workers: Workers | Cluster) -> None:
     with progress.bar("word ids", len(missing)) as shown:
         for done, _ in enumerate(workers.in_order(write_shard, iter(missing)), start=1):
             shown.update(done)
-    _require_seen(out / "shards", (shard.name for shard in shards))
+    require_seen(out / "shards", (shard.name for shard in shards))
 
 
 def _finish(stage: StageDir) -> None:

@@ -5,13 +5,14 @@ All of it works from arguments and files, so in any process of any machine.
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lilliput.errors import StorageError
 from lilliput.files import writing
 from lilliput.sources import BREAK, Reader
 from lilliput.stored import intact, stored_array
@@ -58,6 +59,15 @@ def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, Any]:
     ids, types = splitter.split(BREAK + block, SPECIAL_WORDS)
     is_end = ids == END
     return ids[1:][~(is_end[1:] & is_end[:-1])], types
+
+
+def require_seen(folder: Path, names: Iterable[str]) -> None:
+    """Raises StorageError where this machine does not see yet what others wrote."""
+    if unseen := sorted(set(names) - {path.name for path in folder.iterdir()}):
+        raise StorageError(
+            f"{folder / unseen[0]} was written by another machine and is not seen on this one; wait a "
+            "minute, then run the same command again: what is finished is kept"
+        )
 
 
 def merges(paths: Sequence[Path], folder: Path, level: int) -> list[tuple[Sequence[Path], Path]]:

@@ -18,8 +18,8 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors import SafetensorError
 
 from lilliput.batches import Batch, BatchSource
-from lilliput.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
-from lilliput.config import BatchConfig, Recipe, StageConfig, minutes_between
+from lilliput.checkpoint import Position, checkpoints, load_checkpoint, minutes_between, save_checkpoint
+from lilliput.config import BatchConfig, Recipe, StageConfig
 from lilliput.errors import ConfigError, Interrupted, StorageError
 from lilliput.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.lexicon import Lexicon

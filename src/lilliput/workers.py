@@ -141,7 +141,9 @@ def _work(pipe: Connection) -> None:
 
 def worker_count(workers: int | None) -> int:
     """Returns how many processes are meant: those that are asked for, or else one per core."""
-    count: int = bounded("workers", os.cpu_count() or 1 if workers is None else workers, 1, WORKERS_AT_MOST)
+    if workers is None:
+        return min(os.cpu_count() or 1, WORKERS_AT_MOST)
+    count: int = bounded("workers", workers, 1, WORKERS_AT_MOST)
     return count
 
 

@@ -36,7 +36,7 @@ class DistillationConfig:
 class FinetuningConfig:
     """How an encoder learns a task."""
 
-    epochs: Annotated[float, Within(0.0, 10_000.0, (0.0,))] = 5.0
+    epochs: Annotated[float, Within(0.0, 1e6, (0.0,))] = 5.0
     """Passes over all examples at most; training ends before where the dev metric no longer rises."""
     rows: Annotated[int, Within(1, 100_000)] = 32
     """Examples per step."""

@@ -48,5 +48,5 @@ def own_sources(names: Sequence[str], folder: StageDir) -> list[Source]:
         return []
     paths = [path for path in (folder.manifest_path, folder.begun_path) if path.exists()]
     before = read_manifest(paths[0])["made_from"].get("unlabelled", []) if paths else []
-    known = [source for source in before if isinstance(source, dict)]
+    known = [source for source in before if isinstance(source, dict)] if isinstance(before, list) else []
     return [pinned(source, known) for source in find_sources(names)]

@@ -11,7 +11,8 @@ import torch
 from accelerate import PartialState
 from transformers import BertConfig
 
-from lilliput.config import MOST_WORDS, Recipe, minutes_between
+from lilliput.checkpoint import minutes_between
+from lilliput.config import MOST_WORDS, Recipe
 from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
 from lilliput.cost import SHAPES, BertShape
 from lilliput.errors import StorageError, bounded, first_line
