@@ -18,7 +18,7 @@ import pytest
 import zstandard
 from hypothesis import given, strategies as st
 
-from lilliput import tables, unpacking
+from lilliput import separated, unpacking
 from lilliput.errors import InputError
 from lilliput.sources import Reader
 from lilliput.tables import columns_of, rows_of
@@ -115,7 +115,7 @@ def test_lines_without_quoting_are_all_read_if_one_cannot_be_quoted(
 def test_marks_are_told_apart_a_part_of_a_long_file_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "_AHEAD", 30)
+    monkeypatch.setattr(separated, "_AHEAD", 30)
     lines = ['"plain"\tx', "b\ty"] * 20 + ['" odd\tx', 'end "\ty'] * 3
     path = written(tmp_path / "x.tsv", "\n".join(["text\tlabel", *lines]))
     texts = texts_of_corpus(path)
@@ -186,7 +186,7 @@ def test_a_row_that_is_too_long_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unpacking, "LINE_BYTES", 64)
-    monkeypatch.setattr(tables, "LINE_BYTES", 64)
+    monkeypatch.setattr(separated, "LINE_BYTES", 64)
     with pytest.raises(
         InputError, match=r"line [12] of .*(longer than|larger than field limit)|has 1 fields"
     ):

@@ -1,6 +1,7 @@
 """Folders and patterns hold all their files, or it is said what is missing."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -133,16 +134,17 @@ def test_hidden_files_only_match_what_is_hidden(folder: Path) -> None:
     assert names(f"{folder}/.git/*", folder) == [".git/x.txt"]
 
 
-def test_folders_may_be_nested_a_thousand_deep(tmp_path: Path) -> None:
-    place = tmp_path / "deep"
-    place.mkdir()
-    os.chdir(place)
-    for _ in range(1200):
-        os.mkdir("d")
-        os.chdir("d")
-    Path("x.txt").write_text("a")
-    os.chdir(tmp_path)
-    (found,) = find_sources(["deep"])
+def test_folders_may_be_nested_a_thousand_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(
+        "mkdir deep && cd deep && for i in $(seq 1200); do mkdir d && cd -P d; done; echo a > x.txt",
+        shell=True,
+        check=True,
+    )
+    try:
+        (found,) = find_sources(["deep"])
+    finally:
+        subprocess.run(["rm", "-rf", "deep"], check=True)  # pytest's own way is recursive
     assert str(found).endswith("d/x.txt")
 
 
@@ -151,4 +153,4 @@ def test_a_name_that_is_too_long_is_a_sentence(name: str, folder: Path) -> None:
     with pytest.raises(InputError, match="File name too long"):
         find_sources([str(folder / name)])
     with pytest.raises(InputError, match="File name too long"):
-        load_task(train=str(folder / name))
+        load_task("x", train=str(folder / name))

@@ -126,7 +126,7 @@ LONG = {
 def test_memory_is_bounded_whatever_a_file_unpacks_to(name: str, tmp_path: Path) -> None:
     begin, end, expected = LONG[name]
     path = tmp_path / name
-    path.write_bytes(COMPRESS[path.suffix](begin + MEGABYTE * 400 + end))
+    path.write_bytes(COMPRESS[path.suffix](begin + MEGABYTE * 250 + end))
     assert path.stat().st_size < 500_000
     said, megabytes = read_apart(path, "task" if "conll" in name else "corpus")
     assert re.search(expected, said)

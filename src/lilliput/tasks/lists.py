@@ -1,4 +1,4 @@
-"""Lists that are written as text, as in a .csv that pandas wrote of lists, and tags that are numbers."""
+"""Lists that are written as text, as pandas writes them to a .csv -> lists."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from lilliput.errors import InputError
 from lilliput.files import parse_json
 from lilliput.tasks.columns import Columns
 from lilliput.tasks.tables import Table
-from lilliput.unpacking import SPACES, words_in
+from lilliput.unpacking import SPACES
 
 _LONGEST = 1 << 20
 """Python's lists are read to so many characters, as its parser takes hundreds of bytes for each."""
@@ -61,23 +61,6 @@ def with_lists(table: Table, columns: Columns) -> tuple[Table, list[str]]:
                 "write lists to a .jsonl"
             )
     return table, notes
-
-
-def check_named(table: Table, column: str) -> None:
-    """Raises InputError where tags are numbers, whose names the file does not say."""
-    numbers = (
-        (row, index, tag)
-        for row, value in enumerate(table.columns[column])
-        for index, tag in enumerate(value if isinstance(value, list) else words_in(str(value)))
-        if isinstance(tag, int) or (isinstance(tag, str) and tag.isdecimal())
-    )
-    if (first := next(numbers, None)) is not None:
-        row, index, tag = first
-        raise InputError(
-            f"{table.where(row, index)} has {tag} for a tag in column '{column}', and nothing says which tag "
-            "has that number; write names such as B-city, or save the data set with the names of its classes "
-            "(a .parquet of the library datasets holds them)"
-        )
 
 
 def _is_like(text: str) -> bool:

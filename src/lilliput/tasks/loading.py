@@ -10,7 +10,7 @@ from lilliput.tasks.columns import Columns, check_columns, recognise, usual_labe
 from lilliput.tasks.examples import examples_of
 from lilliput.tasks.known import KNOWN, Known, find_data_set, numbers_named, without_empty
 from lilliput.tasks.labels import classes_in, default_metric, kind_in, missing_looking
-from lilliput.tasks.lists import check_named, with_lists
+from lilliput.tasks.lists import with_lists
 from lilliput.tasks.splits import check_seen, check_varied, doubts, hold_out, overlap, some
 from lilliput.tasks.tables import ENDINGS, EXPECTED, Source, Table, find_table
 from lilliput.tasks.tagged import tag_reading, tags_in
@@ -123,8 +123,6 @@ def _prepared(
         table = numbers_named(table, known, columns.label, columns.tags)
     if columns.tags == "tags":
         notes += source.warnings
-    if columns.tags is not None:
-        check_named(table, columns.tags)
     if place.train is not None:
         return table, notes
     table, note = without_empty(table, [name for name in (columns.text, columns.pair) if name])

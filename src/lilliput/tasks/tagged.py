@@ -12,7 +12,7 @@ from lilliput.errors import InputError
 from lilliput.inference.tags import FAMILIES, Notation, with_inner
 from lilliput.tasks.tables import Table, is_missing
 from lilliput.tasks.task import Labels, Task, TaskData
-from lilliput.unpacking import words_in
+from lilliput.unpacking import SPACES, words_in
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
 _ALIKE = (
@@ -129,12 +129,12 @@ def _rows(table: Table, column: str) -> Iterator[list[str]]:
     for row in range(len(table)):
         tags = tag_row(table, row, column)
         for index, tag in enumerate(tags):
-            if not isinstance(tag, str) or not tag.strip() or _NUMBER.fullmatch(tag.strip()):
+            if not isinstance(tag, str) or not tag.strip() or _NUMBER.fullmatch(tag.strip(SPACES)):
                 raise InputError(
                     f"{table.where(row, index)} has {tag!r} for a tag in column '{column}', where tags have "
                     f"names; {_EXPECTED}; write the names in the place of their numbers"
                 )
-        yield [tag.strip() for tag in tags]
+        yield [tag.strip(SPACES) for tag in tags]
 
 
 def _odd(tags: set[str], notation: Notation) -> set[str]:
