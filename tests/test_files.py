@@ -163,3 +163,10 @@ def test_a_folders_digest_is_that_of_names_and_bytes_of_its_files(tmp_path: Path
     (tmp_path / "a").write_text("2")
     assert digest_folder(tmp_path) != digest
     assert len(digest_file(tmp_path / "a")) == 32
+
+
+def test_names_that_are_not_unicode_come_back_from_json(tmp_path: Path) -> None:
+    value = {"caf\udcff": "\ud800 é \u2028"}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert digest_value(value) == digest_value(dict(value))

@@ -515,9 +515,8 @@ def test_a_student_larger_than_its_teacher_is_refused(
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(run: RunDir, world: World) -> None:
-    recipe = recipe_of().replace(
-        {"stages.dual.optimizer.student_rate": "1e30", "stages.dual.optimizer.warm_up": "0"}
-    )
+    changes = {"student_rate": "10", "weight_decay": "100", "warm_up": "0"}
+    recipe = recipe_of().replace({f"stages.dual.optimizer.{name}": value for name, value in changes.items()})
     with pytest.raises(TrainingError, match=r"(is|gradients of .*) (nan|inf) at step \d"):
         train(run, recipe, "dual", world.teacher)
     assert not (run.training("dual") / "manifest.json").exists()
