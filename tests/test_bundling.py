@@ -301,7 +301,8 @@ def test_a_task_of_a_bundle_is_one_name(tuned: Path, tmp_path: Path, task: str) 
 def test_a_card_does_not_tell_of_a_run_that_was_made_anew(world: World, tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     shutil.copytree(world.headless, run.student)
-    summary = {"teacher": "the-teacher", "recipe": {"name": "r"}, "teacher_parameters": 7, "words": 9}
+    recipe = {"name": "r", "stages": []}
+    summary = {"teacher": "the-teacher", "recipe": recipe, "teacher_parameters": 7, "words": 9}
     run.summary.write_text(json.dumps(summary))
     data = TaskData(REGRESSION, examples_of(REGRESSION, 16, 1), examples_of(REGRESSION, 8, 2))
     finetune(str(run.path), data, run, FinetuningConfig(epochs=0.1, rate=1e-3))

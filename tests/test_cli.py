@@ -316,7 +316,7 @@ def test_a_teacher_without_fast_tokenizer(
 
 
 def test_no_such_teacher(refused: Refused, compress: Any, tmp_path: Path) -> None:
-    assert "supported are" in refused(*compress(teacher=tmp_path / "nobody"))
+    assert "name the folder of a checkpoint" in refused(*compress(teacher=tmp_path / "nobody"))
 
 
 @pytest.mark.parametrize("kept", [0, 100])

@@ -19,7 +19,13 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 PYTHONS_OWN = {
     "__init__": {"AttributeError"},  # what `__getattr__` must raise
     "files": {"ValueError"},  # what `parse_json` raises is what Python's own reader raises
-    "pages": {"IndexError", "ValueError"},  # become InputErrors one call up, as does
+    "folders": {"OSError"},  # of a call that Python lacks; becomes a StorageError one call up, as do
+    "graph_size": {"ValueError"},
+    "onnx_file": {"ValueError"},
+    "pages": {"IndexError", "ValueError"},
+    "tokenizer": {"ValueError"},
+    "tokenizer_file": {"ValueError"},
+    "tokenizer_settings": {"ValueError"},
     "unpacking": {"EOFError"},
 }
 NAMES = st.lists(st.text("abcdefghij_", min_size=1, max_size=8), min_size=1, max_size=6, unique=True)

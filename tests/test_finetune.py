@@ -434,7 +434,7 @@ def test_altered_substitutions_are_a_sentence(
     texts_module.more_texts(data, config, run, (), run.targets)
     (place,) = run.targets.glob("*.json")
     place.write_text(place.read_text().replace("the", "a", 1))
-    with pytest.raises(StorageError, match="was altered; remove it to make it again"):
+    with pytest.raises(StorageError, match=r"was altered; remove .* to make it again"):
         texts_module.more_texts(data, config, run, (), run.targets)
     place.unlink()
     assert texts_module.more_texts(data, config, run, (), run.targets)

@@ -477,7 +477,7 @@ def test_positions_that_the_table_has_not_are_refused_before_a_long_text_comes(t
 
 @pytest.mark.parametrize("threads", [0, -1, 100_000, 1.5, "2", True, None])
 def test_threads_have_bounds(tiny: Tiny, threads: Any) -> None:
-    with pytest.raises(ConfigError, match="from 1 to 1,024, not"):
+    with pytest.raises(ConfigError, match="from 1 to 1,024, found"):
         lilliput.load(tiny.folder, threads)
 
 

@@ -385,7 +385,9 @@ def test_a_head_with_a_table_of_its_own_teaches_nothing(copy: Path) -> None:
 
 def test_a_damaged_student_is_a_sentence(copy: Path) -> None:
     (copy / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(StorageError, match=r"no student could be loaded .* train its stage again"):
+    with pytest.raises(
+        StorageError, match=r"no student could be loaded .* run the command that made it again"
+    ):
         load_student(copy)
 
 

@@ -69,16 +69,16 @@ def test_lines_without_an_answer_are_named_and_the_others_answered(run: Run, tin
     given = b"good film\n\n \t\nbad \xff film\r\ngood film\r\n\x00\n"
     code, out, errors = run(tiny.folder, given)
     assert code == 1
-    assert len(out) == 3
-    assert (out[0], out[1]) == (out[2], "")
-    (error,) = errors
-    assert error.startswith(f"lilliput: line 2 {NO_NUMBER}; export the bundle again")
+    assert [bool(line) for line in out] == [True, False, False, False, True, False]
+    assert out[0] == out[4]
+    assert [error.split(";")[0] for error in errors] == [
+        "lilliput: line 2 is empty",
+        "lilliput: line 3 is empty",
+        "lilliput: line 4 is not UTF-8 (byte 5 is 0xff)",
+        "lilliput: line 6 has no words, only characters without a meaning",
+    ]
     _, objects, _ = run(tiny.folder, given, "--json")
-    good, bad, again = (json.loads(line, parse_constant=pytest.fail) for line in objects)
-    assert list(bad) == ["error"]
-    assert good == again
-    with pytest.raises(BundleError, match=re.escape(f"text 2 {NO_NUMBER}")):
-        list(load(tiny.folder).stream(given.decode().splitlines()))
+    assert ["error" in json.loads(line) for line in objects] == [not line for line in out]
 
 
 def without_numbers(folder: Path, kind: str, piece: str) -> Tiny:
@@ -92,6 +92,23 @@ def without_numbers(folder: Path, kind: str, piece: str) -> Tiny:
     onnx.save(model, folder / "model.onnx")
     sign(folder)
     return tiny
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "joint", "encode"])
+def test_scores_that_are_no_numbers_are_an_error_of_their_line(run: Run, tmp_path: Path, kind: str) -> None:
+    made, given = without_numbers(tmp_path / "b", kind, "jazz"), b"good film\njazz film\ngood film\n"
+    code, out, errors = run(made.folder, given)
+    assert code == 1
+    assert len(out) == 3
+    assert (out[0], out[1]) == (out[2], "")
+    (error,) = errors
+    assert error.startswith(f"lilliput: line 2 {NO_NUMBER}; export the bundle again")
+    _, objects, _ = run(made.folder, given, "--json")
+    good, bad, again = (json.loads(line, parse_constant=pytest.fail) for line in objects)
+    assert list(bad) == ["error"]
+    assert good == again
+    with pytest.raises(BundleError, match=re.escape(f"text 2 {NO_NUMBER}")):
+        list(load(made.folder).stream(given.decode().splitlines()))
 
 
 @pytest.mark.parametrize(

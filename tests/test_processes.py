@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from lilliput.config import (
     StageConfig,
     StudentConfig,
 )
+from lilliput.ending import ended as exit_code_of
 from lilliput.errors import Followed, Interrupted, LaunchError, TrainingError
 from lilliput.processes import ALONE, connected
 from lilliput.recipes import tiny
@@ -446,6 +448,10 @@ def test_the_how_tos_command_stops_and_goes_on(world: World, tmp_path: Path) -> 
     assert AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "student").config.hidden_size == 16
 
 
+def raised(error: Exception) -> None:
+    raise error
+
+
 def test_of_several_processes_one_speaks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -458,9 +464,9 @@ def test_of_several_processes_one_speaks(
     cli.main()
     options.show("a result")
     for said_by_main in (Interrupted("stopped"), TrainingError("nan"), Followed("no room")):
-        cli._refuse(said_by_main, "red")
+        assert exit_code_of(partial(raised, said_by_main)) != 0
     assert capsys.readouterr() == ("", "")
-    cli._refuse(LaunchError("another process ended"), "red")
+    assert exit_code_of(partial(raised, LaunchError("another process ended"))) != 0
     assert capsys.readouterr().err == "lilliput, process 3: another process ended\n"
 
 

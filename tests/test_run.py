@@ -287,7 +287,9 @@ def test_of_teachers_apart_that_of_the_recipe_counts_or_none(tmp_path: Path) -> 
     trained(made, "new")
     with pytest.raises(StorageError, match=r"of which none began with the other \(new, old\); remove"):
         made.trained_teacher()
-    made.summary.write_text(json.dumps({"recipe": {"stages": [{"name": "old"}, {"name": "student"}]}}))
+    recipe = {"name": "r", "stages": [{"name": "old"}, {"name": "student"}]}
+    summary = {"teacher": "t", "recipe": recipe, "teacher_parameters": 7, "words": 9}
+    made.summary.write_text(json.dumps(summary))
     assert made.trained_teacher() == made.training("old") / "teacher"
 
 

@@ -199,7 +199,7 @@ MIXED = {
     "other marks": ("a|B_x b|I_x c|O", "'B_x', 'I_x' have no reading"),
     "letters behind": ("a|x-B b|x-I c|O", "'x-B', 'x-I' have no reading"),
     "another outside": ("a|B-x b|I-x c|o", "'o' has no reading"),
-    "numbers": ("a|3 b|O", "has 3 for a tag .* write names such as B-city"),
+    "numbers": ("a|3 b|O", "has '3' for a tag .* write the names in the place of their numbers"),
     "numbers with a point": ("a|3.0 b|O", "has '3.0' for a tag .* where tags have names"),
 }
 

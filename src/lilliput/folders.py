@@ -51,7 +51,8 @@ def record(folder: Path, leave_out: Iterable[str] = ()) -> dict[str, dict[str, A
 
 def recorded(manifest: Path) -> Files | None:
     """Returns what a stage's manifest says of its files; None where an older version did not say."""
-    files = read_manifest(manifest).get("files")
+    found = read_json(manifest)
+    files = found.get("files") if isinstance(found, dict) and "made_from" in found else None
     if files is None:
         return None
     if not is_record(files):

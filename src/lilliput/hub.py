@@ -31,7 +31,8 @@ def checkpoint_folder(name: str, *patterns: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except Exception as error:  # the hub's failures are of many kinds
         raise ModelError(
-            f"'{name}' is not a folder here, and nothing of that name came from the hub ({first_line(error)})"
+            f"'{name}' is not a folder here, and nothing of that name came from the hub "
+            f"({first_line(error)}); name the folder of a checkpoint, or check the name and the network"
         ) from error
 
 
