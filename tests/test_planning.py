@@ -370,7 +370,7 @@ def test_time_that_others_have_is_told_apart() -> None:
     assert watch.taken > 0.2 / (0.2 + 10 * worked + 1)
     on_gpu = Stopwatch(torch.device("cuda"))
     assert on_gpu.time(wait) >= 0.2
-    assert on_gpu.taken == 0
+    assert on_gpu.taken < 0.01
 
 
 def test_what_others_take_makes_everything_longer() -> None:
@@ -510,7 +510,8 @@ def test_a_run_that_has_begun_is_not_measured_again(
     (out / "summary.json").unlink()
     again = compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
     said = capsys.readouterr().err
-    assert again.estimate == first.estimate == json.loads((out / "summary.json").read_text())["estimate"]
+    recorded = json.loads((out / "summary.json").read_text())["estimate"]
+    assert json.loads(json.dumps([again.estimate, first.estimate])) == [recorded, recorded]
     assert "Expected on" not in said
     assert "not known" not in said
     shutil.rmtree(out / "estimate")

@@ -83,7 +83,6 @@ def train(
     if done is not None:
         return done
     parts = processes.on_main(_parts_each, config.batch, processes.count)
-    keep_freed_memory()
     give_back_memory()  # what the stage before had
     saved = folder.path / "checkpoints"
     with processes.together():
@@ -92,7 +91,7 @@ def train(
         source = data.source(config, seed)
         fit = processes.is_main and (folder.other() is not None or not checkpoints(saved))
         trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
-    give_back_memory()  # what making the models took
+    keep_freed_memory()
     stepper = Stepper(trainees, config.optimizer, _accelerator(), processes)
     held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
     # Only now, so that a refusal of the inputs leaves nothing behind and takes nothing away.
@@ -166,6 +165,7 @@ class _Loop:
         with signals() as asked, _events(folder_of_events, position.step) as events:
             if position.step == 0:
                 self._log(position, self._evaluate("held_out", ROWS), events)
+                keep_freed_memory()
             with bar(f"Training {self._config.name}", 1.0, counted=False) as progress:
                 while (done := self._done(position)) < 1:
                     position, values, stop = self._step(position, done, started, asked)
@@ -176,7 +176,7 @@ class _Loop:
                         self._processes.on_main(
                             save_checkpoint, folder, self._stepper.trainees, self._stepper.optimizer, position
                         )
-                        give_back_memory()
+                        keep_freed_memory()
                         saved = position.seconds
                     if stop:
                         raise Interrupted(
