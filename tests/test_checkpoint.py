@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_optimizer import Lamb, Muon
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from conftest import full_disk
-from lilliput.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
+from lilliput.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint, write_tensors
 from lilliput.errors import StorageError
 
 OPTIMIZERS = ["adamw", "lamb", "muon"]
@@ -72,6 +73,27 @@ def test_training_goes_on_bit_by_bit(tmp_path: Path, name: str) -> None:
     assert [group["peak"] for group in again.param_groups] == [0.1, 0.2]
     take_steps(other, again, 3, 3)
     assert equal(tensors(made), tensors(other))
+
+
+def test_tensors_are_written_as_safetensors_reads_them(tmp_path: Path) -> None:
+    table = torch.randn(3, 5)
+    tensors = {
+        "flag": torch.tensor([True, False, True]),
+        "half": torch.randn(7).bfloat16(),
+        "nothing": torch.empty(0, 4),
+        "number": torch.tensor(3.0),
+        "table": table,
+        "tied": table,
+        "turned": table.T,
+        "whole": torch.arange(5),
+        "ä": torch.zeros(1, dtype=torch.uint8),
+    }
+    with (tmp_path / "file").open("wb") as file:
+        write_tensors(file, tensors)
+    found = load_file(tmp_path / "file")
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert all(found[name].dtype == tensor.dtype for name, tensor in tensors.items())
 
 
 def test_without_a_checkpoint_nothing_is_changed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -27,7 +28,7 @@ from lilliput.checkpoint import Position, save_checkpoint
 from lilliput.compression import compress
 from lilliput.config import Budget, LexiconConfig, ObjectiveWeights, OptimizerConfig
 from lilliput.cost import BertShape
-from lilliput.errors import ConfigError, InputError
+from lilliput.errors import ConfigError, InputError, StorageError
 from lilliput.lexicon import Lexicon
 from lilliput.models.teacher import load_teacher_config
 from lilliput.planning import gpus, plan as planning, probes, scratch
@@ -199,10 +200,18 @@ def test_memory_grows_with_everything_in_it(world: World) -> None:
     text = TextSize(1000, 100)
     assert dual.trained > teacher.trained + alone.trained, "the projections too"
     assert alone.parameters == alone.trained == student.parameters
-    assert teacher.process_bytes(0, text, 1e6) - teacher.process_bytes(0, text, 0) == 2_000_000
-    assert teacher.process_bytes(10, text, 0) - teacher.process_bytes(0, text, 0) == 10
+    none = teacher.process_bytes(0, text, 0, 64)
+    assert teacher.process_bytes(0, text, 1e6, 64) - none == pytest.approx(2_280_000), "measured"
+    assert teacher.process_bytes(0, text, 1e6, 128) - none == pytest.approx(2_560_000)
+    assert teacher.process_bytes(0, text, 1e6, 10**9) == teacher.process_bytes(0, text, 1e6, 10**4)
+    assert teacher.process_bytes(0, text, 1e6, 0) < teacher.process_bytes(0, text, 1e6, 64)
+    assert teacher.process_bytes(10, text, 0, 64) - none == 10
+    tables = 4 * shape.vocabulary * shape.width
+    assert none == teacher.gpu_bytes(0) + text.memory_bytes + tables, "a gradient from the input, and one"
+    assert dual.process_bytes(0, text, 0, 1, True) > dual.process_bytes(0, text, 0, 1), "the warm start"
+    assert dual.process_bytes(0, text, 1e9, 1, True) == dual.process_bytes(0, text, 1e9, 1), "is less"
     more = TextSize(2000, 100)
-    assert teacher.process_bytes(0, more, 0) - teacher.process_bytes(0, text, 0) >= 4 * 1000
+    assert teacher.process_bytes(0, more, 0, 64) - none >= 4 * 1000
     assert teacher.gpu_bytes(0) == 16 * teacher.trained
     frozen = dataclasses.replace(recipe.stages[0], objectives=ObjectiveWeights(soft_labels=1.0))
     reading = Footprint(frozen, shape, student, False)
@@ -223,7 +232,7 @@ def estimated(budget: Budget, stage: str = "student", checkpoint_seconds: float 
         pace=PACE,
         checkpoint_seconds=checkpoint_seconds,
         checkpoint_minutes=5.0,
-        memory_bytes=7,
+        memory_bytes=lambda steps: 7 * steps,
     )
 
 
@@ -234,7 +243,7 @@ def test_words_take_time() -> None:
     assert found.words_per_second == 200
     assert found.seconds == pytest.approx(150 + 512 * 0.001 + 9 * 128 * 0.001)
     assert found.other_seconds == pytest.approx(512 * 0.001)
-    assert found.memory_bytes == 7
+    assert found.memory_bytes == 7 * 300
 
 
 def test_time_takes_words() -> None:
@@ -361,7 +370,7 @@ def test_time_that_others_have_is_told_apart() -> None:
     assert watch.taken > 0.2 / (0.2 + 10 * worked + 1)
     on_gpu = Stopwatch(torch.device("cuda"))
     assert on_gpu.time(wait) >= 0.2
-    assert on_gpu.taken == 0
+    assert on_gpu.taken < 0.01
 
 
 def test_what_others_take_makes_everything_longer() -> None:
@@ -489,6 +498,152 @@ def test_compress_says_what_it_expects_and_how_far_that_was_off(
     memory = max(stage["memory_bytes"] for stage in stages)
     assert f"{memory / summary.memory_bytes - 1:+.0%}" in lines["memory, expected"]
     assert 2e8 < summary.memory_bytes < 2e10
+
+
+def test_a_run_that_has_begun_is_not_measured_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    first = compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
+    assert "Expected on" in capsys.readouterr().err
+    monkeypatch.setattr(planning, "StageProbe", None)
+    (out / "summary.json").unlink()
+    again = compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
+    said = capsys.readouterr().err
+    recorded = json.loads((out / "summary.json").read_text())["estimate"]
+    assert json.loads(json.dumps([again.estimate, first.estimate])) == [recorded, recorded]
+    assert "Expected on" not in said
+    assert "not known" not in said
+    shutil.rmtree(out / "estimate")
+    (out / "summary.json").unlink()
+    assert compress(world.teacher, [str(world.text)], out, tiny(), workers=1).estimate is None
+    assert not (out / "estimate").exists()
+
+
+def test_a_run_that_is_to_be_trained_anew_is_measured(world: World, run: RunDir) -> None:
+    (run.training("teacher")).mkdir(parents=True)
+    begun = {"format": 1, "digest": "of something else", "made_from": {}}
+    (run.training("teacher") / "begun.json").write_text(json.dumps(begun), encoding="utf-8")
+    assert expectation.announce(run, tiny(), world.teacher, 5.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StorageError("the disk is full\nand more"), "the disk is full"),
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "can't allocate memory"),
+        (ValueError("[/b] is no markup"), "[/b] is no markup"),
+    ],
+)
+def test_a_run_trains_where_nothing_can_be_measured(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    said: str,
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(planning, "StageProbe", fail)
+    summary = compress(world.teacher, [str(world.text)], tmp_path / "run", tiny(), workers=1)
+    assert summary.estimate is None
+    assert summary.words >= 6000
+    found = " ".join(capsys.readouterr().err.split())
+    assert f"is not known, as measuring it failed ({said}" in found
+    assert "it goes on without" in found
+
+
+def test_a_full_disk_leaves_the_time_for_checkpoints_out(
+    world: World, run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise StorageError("estimate/trial cannot be written: No space left on device")
+
+    monkeypatch.setattr(probes, "save_checkpoint", full)
+    found = expectation.announce(run, tiny(), world.teacher, 5.0)
+    assert found is not None
+    assert "checkpoints is left out: estimate/trial cannot be written: No space left" in found.notes[0]
+    assert [path.name for path in run.estimate.iterdir()] == ["manifest.json"]
+
+
+def test_what_a_killed_estimate_left_is_removed_by_the_next(world: World, run: RunDir) -> None:
+    """A kill came while the disk was measured."""
+    (run.estimate / "trial" / ".step-00000000.partial").mkdir(parents=True)
+    (run.estimate / "trial" / ".step-00000000.partial" / ".weights.safetensors.1.partial").write_bytes(b"x")
+    before = {path.name for path in run.path.iterdir()}
+    assert expectation.announce(run, tiny(), world.teacher, 5.0) is not None
+    assert [path.name for path in run.estimate.iterdir()] == ["manifest.json"]
+    assert {path.name for path in run.path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [
+        (
+            0.45,
+            "took 45% of the processor while this was measured; without them it is 1.8 times",
+        ),
+        (0.01, "no other program took the processor while this was measured"),
+    ],
+)
+def test_the_estimate_says_how_busy_the_machine_was(
+    world: World, run: RunDir, taken: float, said: str
+) -> None:
+    found = expect(run, tiny(), world.teacher, 5.0)
+    assert found is not None
+    assert found.taken is not None
+    assert 0 <= found.taken < 1
+    table = " ".join(shown(render(dataclasses.replace(found, taken=taken))).split())
+    assert said in table
+    assert "processor" not in shown(render(dataclasses.replace(found, taken=None)))
+
+
+# Temporary folders
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's folder for temporary files."""
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def left_behind(folder: Path, minutes: int) -> Path:
+    left = folder / f"kind-{minutes}"
+    (left / "corpus").mkdir(parents=True)
+    (left / "lock").touch()
+    then = time.time() - 60 * minutes
+    os.utime(left, (then, then))
+    return left
+
+
+def test_a_temporary_folder_that_a_kill_left_is_removed_by_the_next(temporary: Path) -> None:
+    old, new, other = left_behind(temporary, 10), left_behind(temporary, 0), temporary / "another-kind"
+    other.mkdir()
+    with scratch.scratch_folder("kind") as folder:
+        assert folder.is_dir()
+        assert not old.exists()
+        assert new.exists(), "its process may be about to lock it"
+    assert not folder.exists()
+    assert other.exists()
+
+
+def test_a_temporary_folder_in_use_is_left(temporary: Path) -> None:
+    with scratch.scratch_folder("kind") as first:
+        os.utime(first, (0, 0))
+        with scratch.scratch_folder("kind"):
+            assert first.is_dir()
+
+
+def test_a_temporary_folder_that_cannot_be_made_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(StorageError, match=r"no temporary folder can be made: No such file.*set TMPDIR"):
+        scratch.scratch_folder("kind").__enter__()
 
 
 # The how-to

@@ -155,7 +155,7 @@ def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
             "shape": list(tensor.shape),
             "data_offsets": [start, end],
         }
-    text = json.dumps(header).encode()
+    text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for _, tensor in ordered:

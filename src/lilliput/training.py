@@ -110,7 +110,6 @@ def _train(
     processes = launch()
     processes.on_main(check_sources, run, recipe, config)
     parts = processes.on_main(_parts_each, config.batch, processes.count)
-    keep_freed_memory()
     give_back_memory()  # what the stage before had
     saved = folder.path / "checkpoints"
     with processes.together():
@@ -120,7 +119,7 @@ def _train(
         anew = folder.other() is not None or folder.manifest_path.exists()  # begin removes it
         fit = processes.is_main and (anew or not checkpoints(saved))
         trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
-    give_back_memory()  # what making the models took
+    keep_freed_memory()
     stepper = Stepper(trainees, config.optimizer, _accelerator(), processes)
     held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
     # Only now, so that a refusal of the inputs leaves nothing behind and takes nothing away.
@@ -201,6 +200,7 @@ class _Loop:
         with signals() as asked, _events(folder_of_events, position.step) as events:
             if position.step == 0:
                 self._log(position, self._evaluate("held_out", ROWS), events)
+                keep_freed_memory()
             with bar(f"Training {self._config.name}", 1.0, counted=False) as progress:
                 while (done := self._done(position)) < 1:
                     position, values, stop = self._step(position, done, started, asked)
@@ -211,7 +211,7 @@ class _Loop:
                         self._processes.on_main(
                             save_checkpoint, folder, self._stepper.trainees, self._stepper.optimizer, position
                         )
-                        give_back_memory()
+                        keep_freed_memory()
                         saved = position.seconds
                     if stop:
                         raise Interrupted(

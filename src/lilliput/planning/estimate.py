@@ -1,6 +1,7 @@
 """What a run is expected to take, the arithmetic of a stage, and how it is shown."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -71,7 +72,7 @@ def estimate_stage(
     pace: Pace,
     checkpoint_seconds: float,
     checkpoint_minutes: float,
-    memory_bytes: int,
+    memory_bytes: Callable[[int], int],
 ) -> StageEstimate:
     """Returns what a stage takes: its steps, and the evaluations and checkpoints among them.
 
@@ -82,7 +83,7 @@ def estimate_stage(
         pace: How fast it goes.
         checkpoint_seconds: Time for one checkpoint.
         checkpoint_minutes: Minutes between checkpoints.
-        memory_bytes: Its memory.
+        memory_bytes: Gives its memory for a number of steps.
     """
     weights, budget = stage.objectives, stage_budget(recipe, stage)
     student = pace.row_seconds["student"] if weights.trains_student else 0.0
@@ -98,13 +99,14 @@ def estimate_stage(
     else:
         seconds = 60 * budget["minutes"]
         steps = math.ceil((seconds * (1 - checkpoint_seconds / interval) - fixed) / pace.step_seconds)
+    steps = max(steps, 1)
     return StageEstimate(
         name=stage.name,
-        words=round(max(steps, 1) * step_words),
+        words=round(steps * step_words),
         words_per_second=step_words / pace.step_seconds,
         seconds=seconds,
         other_seconds=warm_start + evaluation + checkpoint_seconds,
-        memory_bytes=memory_bytes,
+        memory_bytes=memory_bytes(steps),
     )
 
 

@@ -1,6 +1,7 @@
 """The plan of a run that is to be, and what to expect of one that is about to train."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from lilliput.planning.estimate import Estimate, estimate_stage, size
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.gpus import Gpu, find_gpu, gpu_pace
 from lilliput.planning.probes import (
+    PROBE_STEPS,
     Load,
     Pace,
     Preparation,
@@ -30,6 +32,7 @@ from lilliput.planning.probes import (
     Stopwatch,
     measure_preparation,
     measure_writing,
+    starts_warm,
 )
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
 from lilliput.planning.scratch import scratch_folder
@@ -181,7 +184,7 @@ def estimate_training(
             pace=pace.stretched(stretch),
             checkpoint_seconds=footprint.checkpoint_bytes / bytes_per_second,
             checkpoint_minutes=checkpoint_minutes,
-            memory_bytes=machine.needed(footprint, load, text),
+            memory_bytes=functools.partial(machine.needed, recipe, footprint, text, load.kept_bytes),
         )
         for footprint, (load, pace) in zip(footprints, probed, strict=True)
     )
@@ -210,8 +213,10 @@ def _probed(
     load = probe.load(machine.dtype)
     if machine.gpu is not None:
         return load, gpu_pace(machine.gpu, footprint, load)
-    fixed = machine.needed(footprint, dataclasses.replace(load, kept_bytes=0.0), text)
-    room = (machine.memory - fixed) / max(machine.needed(footprint, load, text) - fixed, 1)
+    fixed, needed = (
+        machine.needed(recipe, footprint, text, kept, PROBE_STEPS) for kept in (0.0, load.kept_bytes)
+    )
+    room = (machine.memory - fixed) / max(needed - fixed, 1)
     pace = probe.pace(machine.watch, int(room * load.batch.rows) if room < 1 else None)
     del probe
     give_back_memory()
@@ -242,11 +247,14 @@ class _Machine:
     gpu: Gpu | None = None
     """The GPU, if it is not here."""
 
-    def needed(self, footprint: Footprint, load: Load, text: TextSize) -> int:
-        """Returns the bytes of memory that a stage takes."""
+    def needed(
+        self, recipe: Recipe, footprint: Footprint, text: TextSize, kept_bytes: float, steps: int
+    ) -> int:
+        """Returns the bytes of memory that so many steps of a stage take."""
         if self.libraries is None:
-            return footprint.gpu_bytes(load.kept_bytes)
-        return footprint.process_bytes(self.libraries, text, load.kept_bytes)
+            return footprint.gpu_bytes(kept_bytes)
+        warm = starts_warm(recipe, footprint.stage)
+        return footprint.process_bytes(self.libraries, text, kept_bytes, steps, warm)
 
 
 def _machine(gpu: Gpu | None) -> _Machine:

@@ -43,7 +43,7 @@ from lilliput.workers import keep_freed_memory
 
 _SECONDS_PER_STEP = 8.0
 """Rows are left out of a step that would take longer if all took as long as a step of a single one."""
-_SECONDS_OF_STEPS, _STEPS_AT_LEAST, _STEPS_AT_MOST = 4.0, 3, 8
+_SECONDS_OF_STEPS, _STEPS_AT_LEAST, PROBE_STEPS = 4.0, 3, 8
 _SECONDS_OF_READING, _READINGS_AT_LEAST, _READINGS_AT_MOST = 1.0, 3, 8
 _TRIAL_BYTES = 16_000_000
 WARM_START_ROWS = 128 * 3.6
@@ -145,19 +145,21 @@ class StageProbe:
         return Load(part.words * batch.accumulation, BatchShape.of(part), kept)
 
     def _kept(self, rows: int, dtype: torch.dtype) -> int:
-        """Returns the bytes that a forward pass keeps for the backward pass."""
-        own = {parameter.untyped_storage().data_ptr() for parameter in self._models.parameters()}
-        kept: dict[int, int] = {}
+        """Returns the bytes that a forward pass keeps for the backward pass.
 
-        def keep(tensor: Tensor) -> Tensor:
+        Only memory is kept here: a step that keeps what it has itself made holds itself, for ever.
+        """
+        own = {parameter.untyped_storage().data_ptr() for parameter in self._models.parameters()}
+        kept: dict[int, torch.UntypedStorage] = {}
+
+        def keep(tensor: Tensor) -> None:
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
+                kept[storage.data_ptr()] = storage
 
-        with saved_tensors_hooks(keep, lambda tensor: tensor):
+        with saved_tensors_hooks(keep, _never_unpacked):
             self._models(self._source(rows).batch(0), dtype, True)
-        return sum(kept.values())
+        return sum(storage.nbytes() for storage in kept.values())
 
     def _source(self, rows: int) -> BatchSource:
         """Returns the stage's batches with other rows."""
@@ -189,7 +191,7 @@ class StageProbe:
             return _median(
                 lambda: stepper.step(next(batches), next(numbers), 0.5),
                 watch,
-                (_STEPS_AT_LEAST, _STEPS_AT_MOST, _SECONDS_OF_STEPS),
+                (_STEPS_AT_LEAST, PROBE_STEPS, _SECONDS_OF_STEPS),
             )
 
     def _row_seconds(self, dtype: torch.dtype, watch: Stopwatch) -> dict[str, float]:
@@ -202,6 +204,10 @@ class StageProbe:
                 limits = _READINGS_AT_LEAST, _READINGS_AT_MOST, _SECONDS_OF_READING
                 found[name] = _median(read, watch, limits) / source.config.rows
         return found
+
+
+def _never_unpacked(_: None) -> Tensor:
+    raise AssertionError("nothing goes backward here")
 
 
 def _evaluate(source: BatchSource, dtype: torch.dtype, reader: dict[str, Any]) -> None:
