@@ -31,7 +31,7 @@ from lilliput.cost import BertShape
 from lilliput.errors import ConfigError, InputError, StorageError
 from lilliput.lexicon import Lexicon
 from lilliput.models.teacher import load_teacher_config
-from lilliput.planning import gpus, plan as planning, probes, scratch
+from lilliput.planning import expectation, gpus, plan as planning, probes, scratch
 from lilliput.planning.estimate import StageEstimate, estimate_stage, render
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.gpus import GPUS, Gpu, find_gpu, gpu_pace
@@ -532,7 +532,7 @@ def test_a_run_that_is_to_be_trained_anew_is_measured(world: World, run: RunDir)
     [
         (StorageError("the disk is full\nand more"), "the disk is full"),
         (MemoryError(), "MemoryError"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "can't allocate memory"),
+        (RuntimeError("can't allocate memory"), "can't allocate memory"),
         (ValueError("[/b] is no markup"), "[/b] is no markup"),
     ],
 )
