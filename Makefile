@@ -12,8 +12,11 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
-test: .venv/.installed ## Run the tests
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: .venv/.installed ## Run the tests, all but the slow ones
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow'
+
+test-slow: .venv/.installed ## Run the slow tests
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 fuzz: .venv/.installed ## Run the property tests alone, EXAMPLES=2000 random examples of each (slow)
 	LILLIPUT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n auto --dist loadfile -m hypothesis
@@ -68,5 +71,5 @@ distclean: clean ## Remove .venv too
 	$(INSTALL) --editable '.[demo]'
 	@touch $@
 
-.PHONY: help test fuzz demo web lint format clean distclean
+.PHONY: help test test-slow fuzz demo web lint format clean distclean
 .DEFAULT_GOAL := help

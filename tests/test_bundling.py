@@ -267,6 +267,7 @@ def test_a_bundle_stays_where_the_next_one_fails(
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_write_one_bundle(tuned: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -208,6 +208,7 @@ def test_recipes_are_listed(run: Run) -> None:
 # The way of the data
 
 
+@pytest.mark.slow
 def test_stage_by_stage_is_the_same_as_all_at_once(world: World, run: Run, tmp_path: Path) -> None:
     once, steps = tmp_path / "once", RunDir(tmp_path / "steps")
     teacher, text = world.teacher, world.text
@@ -489,6 +490,7 @@ def test_a_loss_that_is_not_finite(refused: Refused, compress: Any) -> None:
     assert re.search(r"is (nan|inf) at step \d+.*Lower the learning rate", refused(*compress(*settings)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [10, 5_000, 20_000, 60_000, 150_000])
 def test_a_full_disk_at_any_time(run: Run, compress: Any, finished: Path, tmp_path: Path, size: int) -> None:
     """Wherever it strikes, from corpus to a stage's end, the next call ends as if it had not."""

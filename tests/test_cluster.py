@@ -131,6 +131,7 @@ def reference(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 # The result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "victims", [{}, {"write_part": "000001-000002.npy", "write_shard": "00004.npy"}], ids=["none", "both"]
 )
@@ -160,6 +161,7 @@ def test_results_come_in_the_order_of_the_tasks(killers: Path, tmp_path: Path) -
         assert list(joined.in_order(square, iter([]))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "victim", "folder"),
     [("write_part", "000001-000002.npy", "parts"), ("write_shard", "00004.npy", "shards")],

@@ -454,6 +454,7 @@ print(scores.sum(), states.sum())
 """
 
 
+@pytest.mark.slow
 def test_two_that_share_what_a_teacher_says_take_turns(
     taught: tuple[RunDir, Finetuned], tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_the_summary_tells_true_sizes(world: World, finished: tuple[RunDir, Summ
     assert summary.teacher == world.teacher
 
 
+@pytest.mark.slow
 def test_the_bytes_of_a_sharded_teacher_are_those_of_all_shards(world: World, tmp_path: Path) -> None:
     sharded = tmp_path / "teacher"
     AutoModelForMaskedLM.from_pretrained(world.teacher).save_pretrained(sharded, max_shard_size="50KB")
@@ -367,6 +368,7 @@ def test_a_finished_student_may_have_files_of_others_beside_it(world: World, cop
 # Two at once
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_work_on_one_run(world: World, copy: RunDir) -> None:
     shutil.rmtree(copy.training("student"))
     command = [sys.executable, "-m", "lilliput"]
@@ -431,6 +433,7 @@ def test_changed_settings_are_noticed(
     assert files(copy.path / "training") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "kept"),
     [
@@ -463,6 +466,7 @@ def test_a_changed_teacher_is_noticed(world: World, copy: RunDir) -> None:
         compress(world.headless, [str(world.text)], copy.path, tiny(), workers=1)
 
 
+@pytest.mark.slow
 def test_separate_held_out_text(world: World, tmp_path: Path, shrunken: Shrink) -> None:
     single = tmp_path / "single.txt"  # of which nothing could be held out
     text = small_text(5, 150, odd=False).replace("\n\n", " ")
@@ -476,6 +480,7 @@ def test_separate_held_out_text(world: World, tmp_path: Path, shrunken: Shrink) 
         compress(world.teacher, [str(single)], out, recipe, workers=1)
 
 
+@pytest.mark.slow
 def test_held_out_text_cannot_be_added_later(world: World, copy: RunDir) -> None:
     text, other = [str(world.text)], [str(world.other_text)]
     before = files(copy.path)
@@ -503,6 +508,7 @@ def test_a_recipe_without_student_is_refused_before_it_costs_anything(
 # Every recipe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["teacher", "headless"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_shrunken(

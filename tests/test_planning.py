@@ -176,6 +176,7 @@ def test_files_are_as_large_as_counted(
     assert 0 <= found - counted < 40_000, "names of tensors"
 
 
+@pytest.mark.slow
 def test_the_disk_holds_what_a_run_leaves(world: World, tmp_path: Path) -> None:
     out = tmp_path / "run"
     summary = compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
@@ -472,6 +473,7 @@ def test_a_run_is_measured_once(world: World, run: RunDir, monkeypatch: pytest.M
         expect(run, tiny(), world.teacher, 5.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "open_end"),
     [("budget.words=900", "minutes of training"), ("budget.minutes=0.02", "words read")],
@@ -649,6 +651,7 @@ def test_a_temporary_folder_that_cannot_be_made_is_a_sentence(
 # The how-to
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_how_to(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -414,6 +414,7 @@ HOW_TO = (Path(__file__).parent.parent / "docs" / "how-to" / "eight-gpus.md").re
 (TORCHRUN,) = re.findall(r"^torchrun .+", HOW_TO, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_how_tos_command_stops_and_goes_on(world: World, tmp_path: Path) -> None:
     real = {
         "nproc_per_node 8": "nproc_per_node 2",

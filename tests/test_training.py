@@ -264,6 +264,7 @@ def signal_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     assert handlers == [refuse, refuse], "the run must put back what handled signals before"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "overwrite"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_a_signal_saves_and_the_run_goes_on(
     run: RunDir, whole: RunDir, world: World, signal_at: Any, number: signal.Signals, overwrite: bool
@@ -355,6 +356,7 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(
     assert_same(run, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "method"), [(training, "save_student"), (Teacher, "save"), (MetricsLog, "append")], ids=str
 )
@@ -376,6 +378,7 @@ def test_a_full_disk_at_the_end_loses_nothing(
     assert_same(run, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "method"),
     [(training._Loop, "_evaluate"), (training, "save_student"), (Teacher, "save")],
