@@ -21,6 +21,7 @@ PYTHONS_OWN = {
     "files": {"ValueError"},  # what `parse_json` raises is what Python's own reader raises
     "folders": {"OSError"},  # of a call that Python lacks; becomes a StorageError one call up, as do
     "graph_size": {"ValueError"},
+    "locks": {"AssertionError"},  # where nothing can come to
     "onnx_file": {"ValueError"},
     "pages": {"IndexError", "ValueError"},
     "tokenizer": {"ValueError"},
