@@ -19,11 +19,12 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 PYTHONS_OWN = {
     "__init__": {"AttributeError"},  # what `__getattr__` must raise
     "files": {"ValueError"},  # what `parse_json` raises is what Python's own reader raises
-    "folders": {"OSError"},  # of a call that Python lacks; becomes a StorageError one call up, as do
+    "folders": {"OSError"},  # of a call that Python lacks; becomes a StorageError one call up; these become ours there too
     "graph_size": {"ValueError"},
-    "locks": {"AssertionError"},  # where nothing can come to
+    "locks": {"AssertionError"},  # behind a loop whose last turn raises
     "onnx_file": {"ValueError"},
     "pages": {"IndexError", "ValueError"},
+    "probes": {"AssertionError"},  # in a function that is never called
     "tokenizer": {"ValueError"},
     "tokenizer_file": {"ValueError"},
     "tokenizer_settings": {"ValueError"},

@@ -103,7 +103,7 @@ def _acquired(place: Path, of: Path, holder: Path, wait: bool) -> "BaseFileLock 
                 markup=False,
             )
             return None
-    assert False, "the last time raises"  # noqa: B011, PT015
+    raise AssertionError("the last time raises")
 
 
 def _release(lock: "BaseFileLock | None", place: Path, holder: Path, made: list[Path]) -> None:
