@@ -532,7 +532,7 @@ def test_a_run_that_is_to_be_trained_anew_is_measured(world: World, run: RunDir)
     [
         (StorageError("the disk is full\nand more"), "the disk is full"),
         (MemoryError(), "MemoryError"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "can't allocate memory"),
+        (RuntimeError("can't allocate memory"), "can't allocate memory"),
         (ValueError("[/b] is no markup"), "[/b] is no markup"),
     ],
 )
