@@ -302,11 +302,12 @@ def test_a_long_step_is_extrapolated_from_a_shorter_one(
         {"stages.student.batch": json.dumps({"rows": 256, "length": 32, "accumulation": accumulation})}
     )
     probe = StageProbe(run, recipe, recipe.stage("student"), shape_of(world))
-    asked = []
+    asked: list[int] = []
+    delays: list[float] = []
 
     def step(self: StageProbe, stepper: Stepper, rows: int, watch: Stopwatch) -> float:
         asked.append(rows)
-        return 0.05 + 0.05 * rows
+        return 0.05 + 0.05 * rows + (delays.pop() if delays else 0.0)
 
     monkeypatch.setattr(StageProbe, "_median_step", step)
     assert probe.pace(STOPWATCH).step_seconds == pytest.approx(0.05 + 0.05 * 256)
@@ -314,6 +315,10 @@ def test_a_long_step_is_extrapolated_from_a_shorter_one(
     asked.clear()
     assert probe.pace(STOPWATCH, most_rows=5).step_seconds == pytest.approx(0.05 + 0.05 * 256)
     assert asked == [1, 5], "as many as there is memory for"
+    asked.clear()
+    delays.append(9.0)
+    probe.pace(STOPWATCH)
+    assert asked == [1, 2, min(106, 256 // accumulation)], "one row took long, two did not"
 
 
 def test_a_probe_times_real_steps(world: World, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

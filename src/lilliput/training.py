@@ -200,7 +200,6 @@ class _Loop:
         with signals() as asked, _events(folder_of_events, position.step) as events:
             if position.step == 0:
                 self._log(position, self._evaluate("held_out", ROWS), events)
-                keep_freed_memory()
             with bar(f"Training {self._config.name}", 1.0, counted=False) as progress:
                 while (done := self._done(position)) < 1:
                     position, values, stop = self._step(position, done, started, asked)
@@ -273,17 +272,20 @@ class _Loop:
     def _evaluate(self, name: str, rows: int) -> Values:
         """Evaluates what is trained; the teacher, which costs most, only at the beginning and the end."""
         trainees = self._stepper.trainees
-        found = evaluate_masked_lm(
-            self._held_out,
-            teacher=trainees.teacher if trainees.weights.trains_teacher and name == "held_out" else None,
-            student=trainees.student,
-            dtype=self._stepper.dtype,
-            rows=rows,
-            processes=self._processes,
+        found = dict(
+            evaluate_masked_lm(
+                self._held_out,
+                teacher=trainees.teacher if trainees.weights.trains_teacher and name == "held_out" else None,
+                student=trainees.student,
+                dtype=self._stepper.dtype,
+                rows=rows,
+                processes=self._processes,
+            )
         )
+        keep_freed_memory()
         return {
             f"{name}/{model}/{key}": value
-            for model, quality in found
+            for model, quality in found.items()
             for key, value in dataclasses.asdict(quality).items()
         }
 

@@ -175,13 +175,16 @@ class StageProbe:
         """
         keep_freed_memory()
         stepper = Stepper(self._models, self._stage.optimizer, Accelerator())
-        one = self._median_step(stepper, 1, watch)
-        whole = self._stage.batch.rows
+        one = seconds = self._median_step(stepper, 1, watch)
+        rows, whole = 1, self._stage.batch.rows
         part = -(-whole // self._stage.batch.accumulation)
-        rows = min(max(2, int(_SECONDS_PER_STEP / one)), part, max(2, most_rows or part))
-        seconds = self._median_step(stepper, rows, watch)
+        most = min(part, max(2, most_rows or part))
+        # More than once, as a busy machine can make the step of one row look long.
+        while rows < most and (rows == 1 or 2 * seconds < _SECONDS_PER_STEP):
+            rows = min(max(2, int(rows * _SECONDS_PER_STEP / seconds)), most)
+            seconds = self._median_step(stepper, rows, watch)
         if rows < whole:
-            seconds += (whole - rows) * (seconds - one) / (rows - 1)
+            seconds += (whole - rows) * max(seconds - one, 0.0) / max(rows - 1, 1)
         return Pace(seconds, self._row_seconds(stepper.dtype, watch))
 
     def _median_step(self, stepper: Stepper, rows: int, watch: Stopwatch) -> float:
