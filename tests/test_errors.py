@@ -19,7 +19,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 PYTHONS_OWN = {
     "__init__": {"AttributeError"},  # what `__getattr__` must raise
     "files": {"ValueError"},  # what `parse_json` raises is what Python's own reader raises
-    "folders": {"OSError"},  # of a call that Python lacks; becomes a StorageError one call up; these become ours there too
+    "folders": {"OSError"},  # becomes a StorageError one call up, as others below
     "graph_size": {"ValueError"},
     "locks": {"AssertionError"},  # behind a loop whose last turn raises
     "onnx_file": {"ValueError"},
