@@ -27,7 +27,7 @@ from lilliput.inference.lines import as_text
 from lilliput.models.student import save_student
 from lilliput.models.task_model import labels_of, save_task_model
 from lilliput.tasks.task import Task
-from lilliput.tokenizer import student_tokenizer
+from lilliput.tokenizer import complete
 
 WEB = Path(__file__).parent.parent / "web"
 SENTENCES = (Path(__file__).parent / "sentences.txt").read_text(encoding="utf-8").splitlines()
@@ -95,7 +95,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with bundles of every kind, each with what Python answers to the sentences."""
     folder, checkpoints = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp("checkpoints")
     words = teacher_tokenizer((WEB.parent / "README.md").read_text(encoding="utf-8"))
-    tokenizer = student_tokenizer(words, words.get_vocab())
+    tokenizer = complete(words)
     for name in NAMES:
         save_checkpoint(name, checkpoints / name, tokenizer)
     tokenizer.enable_truncation(POSITIONS)

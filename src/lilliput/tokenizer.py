@@ -97,11 +97,8 @@ def student_tokenizer(teacher: Tokenizer, vocabulary: dict[str, int]) -> Tokeniz
     """Returns a tokenizer with the teacher's words and the student's pieces.
 
     Args:
-        teacher: The tokenizer whose normaliser and pre-tokeniser are taken over, and the way in which it
-        takes
-            pieces whole.
-        vocabulary: Piece to id, the five special pieces included. Pieces that the teacher takes whole come
-        last.
+        teacher: Its normaliser, its pre-tokeniser and the way in which it takes pieces whole are taken over.
+        vocabulary: Piece to id, the five special pieces included; what the teacher takes whole comes last.
     """
     layout = json.loads(teacher.to_str())
     added = sorted(layout["added_tokens"], key=lambda token: token["id"])
