@@ -368,6 +368,13 @@ def test_a_finished_student_may_have_files_of_others_beside_it(world: World, cop
 # Two at once
 
 
+def test_a_summary_that_lacks_something_is_written_anew(world: World, copy: RunDir) -> None:
+    whole = json.loads(copy.summary.read_text())
+    copy.summary.write_text(json.dumps(whole | {"recipe": {}}))
+    compress(world.teacher, [str(world.text)], copy.path, tiny(), workers=1)
+    assert json.loads(copy.summary.read_text())["recipe"] == whole["recipe"]
+
+
 @pytest.mark.slow
 def test_two_processes_do_not_work_on_one_run(world: World, copy: RunDir) -> None:
     shutil.rmtree(copy.training("student"))

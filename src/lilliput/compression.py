@@ -29,9 +29,9 @@ from lilliput.processes import launch
 from lilliput.progress import console
 from lilliput.rows import cut_rows
 from lilliput.run import RunDir, StageDir
-from lilliput.rundir import read_summary
+from lilliput.rundir import summary_there
 from lilliput.stages import Data, check_student, stage_inputs
-from lilliput.summary import Summary, is_summary, stage_line
+from lilliput.summary import Summary, stage_line
 from lilliput.tokenizer import load_tokenizer
 from lilliput.training import train
 
@@ -116,9 +116,9 @@ def _finished(
     parts = [StageDir(folder, {}) for folder in folders]
     if any(part.leftovers() or not part.manifest_path.exists() for part in parts):
         return None
-    if bool(held_out) != run.held_out("lexicon").exists() or not is_summary(run.summary):
+    if bool(held_out) != run.held_out("lexicon").exists():
         return None
-    done = read_summary(run.summary)
+    done = summary_there(run.summary)  # a damaged one is written anew
     fields = {field.name for field in dataclasses.fields(Summary)}
     if not fields - {"student_files"} <= done.keys() <= fields:  # of another version
         return None
@@ -239,9 +239,8 @@ def evaluate(
 
 def _indexed(run: RunDir, text: Sequence[str], text_column: str) -> tuple[Corpus, Lexicon]:
     """Returns the corpus and the lexicon of a text to evaluate on, kept beside the run."""
-    folder = run.evaluation(
-        digest_value([*text, text_column])
-    )  # a place: what it holds is known by its digests
+    # Names give a place alone; what lies there is known by its digests.
+    folder = run.evaluation(digest_value([*text, text_column]))
     trained_on = Lexicon.open(run.lexicon)
     tokenizer = trained_on.teacher_tokenizer()
     given = LexiconConfig(tokenizer=str(trained_on.tokenizer_folder))

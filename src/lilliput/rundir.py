@@ -75,7 +75,7 @@ class RunDir:
 
     def require_student(self) -> None:
         """Raises StorageError where the finished student is not what was put there."""
-        files = _summary(self.summary).get("student_files")
+        files = summary_there(self.summary).get("student_files")
         if is_record(files) and (fault := damage(self.student, files)) is not None:
             raise StorageError(
                 f"no student could be loaded from {self.student}: {fault}; run the same `lilliput compress` "
@@ -158,7 +158,7 @@ def _began_with(stage: Path) -> str | None:
     return found
 
 
-def _summary(path: Path) -> dict[str, Any]:
+def summary_there(path: Path) -> dict[str, Any]:
     """Returns what a run recorded of itself; nothing where that is missing or damaged."""
     try:
         found = parse_json(path.read_bytes())

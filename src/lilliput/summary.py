@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from lilliput.files import parse_json
 from lilliput.planning.estimate import Estimate, size
+from lilliput.rundir import summary_there
 from lilliput.settings import build
 
 BERT_BASE_PARAMETERS, BERT_BASE_BYTES = 109_500_000, 438_000_000
@@ -51,11 +51,7 @@ class Summary:
 
 def is_summary(path: Path) -> bool:
     """Returns whether a file is there and is the summary of a run."""
-    try:
-        found = parse_json(path.read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and found.keys() >= {"recipe", "teacher", "student_parameters", "stages"}
+    return summary_there(path).keys() >= {"recipe", "teacher", "student_parameters", "stages"}
 
 
 def stage_line(name: str, results: dict[str, Any]) -> str:
