@@ -11,6 +11,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from lilliput.common.files import write_json
 from lilliput.compression import prepare
 from lilliput.config import (
     BatchConfig,
@@ -22,10 +23,9 @@ from lilliput.config import (
     StartConfig,
     StudentConfig,
 )
-from lilliput.files import write_json
 from lilliput.recipes import lilliput
 from lilliput.run import RunDir
-from lilliput.training import train
+from lilliput.training.loop import train
 
 DUAL = ObjectiveWeights(teacher_masked_lm=1.0, student_masked_lm=1.0)
 SOFT = dataclasses.replace(DUAL, student_masked_lm=0.5, soft_labels=0.5)

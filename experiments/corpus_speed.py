@@ -34,12 +34,12 @@ from statistics import median
 from types import ModuleType
 from typing import Any
 
-from lilliput.benchmark.machine import describe_machine
+from lilliput.common.files import write_json
+from lilliput.common.machine import describe_machine
 from lilliput.config import LexiconConfig
-from lilliput.corpus import build_corpus
-from lilliput.files import write_json
-from lilliput.lexicon import build_lexicon
-from lilliput.tokenizer import load_tokenizer
+from lilliput.pieces.lexicon import build_lexicon
+from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.text.corpus import build_corpus
 
 Sample = dict[str, float]
 

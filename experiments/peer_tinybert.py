@@ -21,8 +21,8 @@ from peer_ways import SHAPE, Clock, Setting, count_words
 from safetensors.torch import load_file
 from transformers import BertConfig
 
-from lilliput.files import write_json
-from lilliput.tokenizer import load_tokenizer
+from lilliput.common.files import write_json
+from lilliput.pieces.teacher_tokenizer import load_tokenizer
 
 
 def tinybert_module(setting: Setting, name: str) -> ModuleType:

@@ -20,16 +20,16 @@ from transformers import (
     TrainingArguments,
 )
 
-from lilliput.batches import BatchSource
 from lilliput.config import BatchConfig, LexiconConfig, ObjectiveWeights, OptimizerConfig, StudentConfig
-from lilliput.corpus import build_corpus
-from lilliput.lexicon import Lexicon, build_lexicon
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import build_teacher, load_masked_lm
+from lilliput.pieces.lexicon import Lexicon, build_lexicon
+from lilliput.pieces.teacher_tokenizer import load_tokenizer, spell
 from lilliput.run import RunDir
-from lilliput.stages import Data
-from lilliput.step import Stepper, Trainees
-from lilliput.tokenizer import load_tokenizer, spell
+from lilliput.text.corpus import build_corpus
+from lilliput.training.batches import BatchSource
+from lilliput.training.data import Data
+from lilliput.training.step import Stepper, Trainees
 
 SHAPE = StudentConfig(heads=12)
 WARM_UP = 3

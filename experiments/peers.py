@@ -48,11 +48,11 @@ from peer_ways import (
     trainer_steps,
 )
 
-from lilliput.benchmark.machine import describe_machine
-from lilliput.benchmark.memory import peak_memory
-from lilliput.files import write_json
-from lilliput.sources import Reader, find_sources
-from lilliput.workers import end_with_parent, keep_freed_memory
+from lilliput.common.files import write_json
+from lilliput.common.machine import describe_machine
+from lilliput.common.memory import peak_memory
+from lilliput.common.workers import end_with_parent, keep_freed_memory
+from lilliput.text.sources import Reader, find_sources
 
 TINYBERT = "TinyBERT"
 WAYS = {

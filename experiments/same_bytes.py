@@ -4,8 +4,8 @@
     python experiments/same_bytes.py OUT2 > after.json     # with the version after, on the same machine
     diff before.json after.json
 
-Only commands that users type are run, so that the script outlives moves of the code. Times, paths, versions and
-what depends on them are left out; all else that is in a JSON file counts.
+Only commands that users type are run, so that the script outlives moves of the code. Times, paths, versions
+and what depends on them are left out; all else that is in a JSON file counts.
 """
 
 import hashlib
@@ -34,7 +34,8 @@ VOLATILE = (
 """A key of a JSON file that has one of these in its name says something of the machine or the moment."""
 COMMANDS = {
     "tiny": "compress {teacher} --corpus {text} --recipe tiny --workers 1 --out {out}/tiny",
-    "ours": "compress {teacher} --corpus {text} --held-out {other} --workers 1 --words 4000 --out {out}/ours {small}",
+    "ours": "compress {teacher} --corpus {text} --held-out {other} --workers 1 --words 4000"
+    " --out {out}/ours {small}",
     "mixed": "compress {teacher} --corpus {text} --recipe mixed_vocabulary --workers 1 --words 4000"
     " --out {out}/mixed {small} --set student.width=16",
     "objectives": "compress {teacher} --corpus {text} --recipe {recipe} --workers 1 --out {out}/objectives",
@@ -61,7 +62,7 @@ COMMANDS = {
     "recipes": "recipes lilliput",
 }
 ASKED = {
-    "student": "the b[MASK]\nevery one\n",
+    "student": "the b[MASK]\nevery [MASK]\n",
     "encode": "a word and another\n",
     "topics": "the cat sat\n\nmy 2,000 words don't end\n",
     "pairs": "one text\tanother text\n",
@@ -190,7 +191,7 @@ def write_world(folder: Path) -> dict[str, str]:
     )
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape)
+            parameter.add_(0.1 * torch.randn(parameter.shape))
     model.save_pretrained(folder / "teacher")
     tokenizer.save(str(folder / "teacher" / "tokenizer.json"))
     (folder / "objectives.json").write_text(json.dumps(OBJECTIVES), encoding="utf-8")

@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from lilliput.benchmark.machine import describe_machine
-from lilliput.benchmark.ours import Ours
-from lilliput.benchmark.subject import Subject
-from lilliput.benchmark.training import benchmark_recipe
+from benchmarks.ours import Ours
+from benchmarks.stage import Subject
+from benchmarks.training import benchmark_recipe
+from lilliput.common.files import write_json
+from lilliput.common.machine import describe_machine
 from lilliput.config import ObjectiveWeights
-from lilliput.files import write_json
 from lilliput.run import RunDir
 
 WAYS = {

@@ -14,16 +14,16 @@ from pathlib import Path
 
 from transformers import BertModel
 
-from lilliput.comparison import compare, markdown
+from lilliput.common.files import read_json
+from lilliput.comparison.runs import compare, markdown
 from lilliput.config import Recipe
-from lilliput.files import read_json
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
 from lilliput.finetuning.finetune import finetune
 from lilliput.models.student import random_student, save_student, student_config
+from lilliput.pieces.teacher_tokenizer import load_tokenizer, save_tokenizer
 from lilliput.run import RunDir
-from lilliput.stages import Data, first_models
 from lilliput.tasks.loading import load_task
-from lilliput.tokenizer import load_tokenizer, save_tokenizer
+from lilliput.training.data import Data, first_models
 
 TEACHER_EPOCHS = {"sst2": 1, "mrpc": 3, "stsb": 4, "sick": 3, "snips": 7}
 EPOCHS = {"sst2": 1, "mrpc": 4, "stsb": 4, "sick": 4, "snips": 4}

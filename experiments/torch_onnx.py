@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
-from lilliput.models.task_model import load_task, load_task_model
+from lilliput.finetuning.model import load_task, load_task_model
 
 
 class Classes(torch.nn.Module):

@@ -18,12 +18,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from lilliput import recipes
-from lilliput.batches import BatchSource
 from lilliput.config import BatchConfig, LexiconConfig, Recipe
-from lilliput.corpus import Corpus, build_corpus
-from lilliput.lexicon import Lexicon, build_lexicon
-from lilliput.rows import Rows, cut_rows
-from lilliput.tokenizer import load_tokenizer, spell
+from lilliput.pieces.lexicon import Lexicon, build_lexicon
+from lilliput.pieces.teacher_tokenizer import load_tokenizer, spell
+from lilliput.text.corpus import Corpus, build_corpus
+from lilliput.training.batches import BatchSource
+from lilliput.training.rows import Rows, cut_rows
 
 # `make fuzz` asks for thousands of examples, other ones each time; without that they are the same every time.
 _EXAMPLES = os.environ.get("LILLIPUT_EXAMPLES")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from lilliput.common.settings import build
 from lilliput.config import (
     BatchConfig,
     Budget,
@@ -22,7 +23,6 @@ from lilliput.config import (
 from lilliput.errors import ConfigError
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.recipes import RECIPES, lilliput, tiny
-from lilliput.settings import build
 
 STUDENT_ALONE = ObjectiveWeights(student_masked_lm=1.0)
 

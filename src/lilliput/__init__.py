@@ -25,52 +25,48 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lilliput.benchmark.bundle import benchmark_bundle as benchmark_bundle
-    from lilliput.benchmark.corpus import benchmark_corpus as benchmark_corpus
-    from lilliput.benchmark.training import benchmark_training as benchmark_training
-    from lilliput.bundling import bundle as bundle
-    from lilliput.comparison import compare as compare
+    from lilliput.comparison.bundles import benchmark_bundle as benchmark_bundle
+    from lilliput.comparison.runs import compare as compare
     from lilliput.compression import compress as compress, evaluate as evaluate
     from lilliput.config import Recipe as Recipe
-    from lilliput.corpus import Corpus as Corpus, build_corpus as build_corpus
     from lilliput.errors import LilliputError as LilliputError
+    from lilliput.export.bundling import bundle as bundle
     from lilliput.finetuning.config import FinetuningConfig as FinetuningConfig
     from lilliput.finetuning.finetune import finetune as finetune
     from lilliput.inference.bundle import Bundle as Bundle, load as load
-    from lilliput.lexicon import Lexicon as Lexicon, build_lexicon as build_lexicon
+    from lilliput.pieces.lexicon import Lexicon as Lexicon, build_lexicon as build_lexicon
+    from lilliput.pieces.sizes import vocabulary as vocabulary
+    from lilliput.pieces.teacher_tokenizer import load_tokenizer as load_tokenizer
     from lilliput.planning.plan import plan as plan
     from lilliput.recipes import find_recipe as find_recipe
     from lilliput.run import RunDir as RunDir
     from lilliput.tasks.loading import load_task as load_task
-    from lilliput.tokenizer import load_tokenizer as load_tokenizer
-    from lilliput.training import train as train
-    from lilliput.vocabularies import vocabulary as vocabulary
+    from lilliput.text.corpus import Corpus as Corpus, build_corpus as build_corpus
+    from lilliput.training.loop import train as train
 
 _HOMES = {
     "load": "lilliput.inference.bundle",
     "Bundle": "lilliput.inference.bundle",
     "compress": "lilliput.compression",
     "evaluate": "lilliput.compression",
-    "train": "lilliput.training",
-    "build_corpus": "lilliput.corpus",
-    "build_lexicon": "lilliput.lexicon",
-    "vocabulary": "lilliput.vocabularies",
+    "train": "lilliput.training.loop",
+    "build_corpus": "lilliput.text.corpus",
+    "build_lexicon": "lilliput.pieces.lexicon",
+    "vocabulary": "lilliput.pieces.sizes",
     "load_task": "lilliput.tasks.loading",
     "finetune": "lilliput.finetuning.finetune",
-    "compare": "lilliput.comparison",
-    "bundle": "lilliput.bundling",
+    "compare": "lilliput.comparison.runs",
+    "bundle": "lilliput.export.bundling",
     "plan": "lilliput.planning.plan",
-    "benchmark_bundle": "lilliput.benchmark.bundle",
-    "benchmark_training": "lilliput.benchmark.training",
-    "benchmark_corpus": "lilliput.benchmark.corpus",
+    "benchmark_bundle": "lilliput.comparison.bundles",
     "Recipe": "lilliput.config",
     "FinetuningConfig": "lilliput.finetuning.config",
     "RunDir": "lilliput.run",
     "find_recipe": "lilliput.recipes",
     "LilliputError": "lilliput.errors",
-    "Corpus": "lilliput.corpus",
-    "Lexicon": "lilliput.lexicon",
-    "load_tokenizer": "lilliput.tokenizer",
+    "Corpus": "lilliput.text.corpus",
+    "Lexicon": "lilliput.pieces.lexicon",
+    "load_tokenizer": "lilliput.pieces.teacher_tokenizer",
 }
 """Where each public name is found."""
 

@@ -4,7 +4,7 @@ import gc
 import sys
 from pathlib import Path
 
-from lilliput.ending import ended
+from lilliput.common.ending import ended
 
 
 def main() -> None:

@@ -10,30 +10,30 @@ from typing import Any
 
 from transformers.utils.hub import cached_file
 
-from lilliput.benchmark.memory import peak_memory
-from lilliput.checkpoint import minutes_between
+from lilliput.common.files import digest_value, write_json
+from lilliput.common.folders import clear_removed
+from lilliput.common.locks import beside, locked
+from lilliput.common.memory import peak_memory
+from lilliput.common.progress import console
+from lilliput.common.stage_dir import StageDir
 from lilliput.config import LexiconConfig, Recipe
-from lilliput.corpus import Corpus, build_corpus, is_built as corpus_is_built
 from lilliput.errors import ConfigError, StorageError, bounded
-from lilliput.evaluation import Quality, evaluate_masked_lm, evaluation_source
-from lilliput.files import digest_value, write_json
-from lilliput.folders import clear_removed
-from lilliput.lexicon import Lexicon, build_lexicon, is_built as lexicon_is_built
-from lilliput.locks import beside, locked
 from lilliput.models.student import load_student, parameter_count
 from lilliput.models.teacher import Teacher, load_masked_lm, load_teacher_config
+from lilliput.pieces.lexicon import Lexicon, build_lexicon, is_built as lexicon_is_built
+from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.placing import check_ours, has_student, place_student
 from lilliput.planning.estimate import Estimate
 from lilliput.planning.expectation import announce
-from lilliput.processes import launch
-from lilliput.progress import console
-from lilliput.rows import cut_rows
-from lilliput.run import RunDir, StageDir
-from lilliput.rundir import summary_there
-from lilliput.stages import Data, check_student, stage_inputs
+from lilliput.run import RunDir, summary_there
 from lilliput.summary import Summary, stage_line
-from lilliput.tokenizer import load_tokenizer
-from lilliput.training import train
+from lilliput.text.corpus import Corpus, build_corpus, is_built as corpus_is_built
+from lilliput.training.checkpoint import minutes_between
+from lilliput.training.data import Data, check_student, stage_inputs
+from lilliput.training.evaluation import Quality, evaluate_masked_lm, evaluation_source
+from lilliput.training.loop import train
+from lilliput.training.processes import launch
+from lilliput.training.rows import cut_rows
 
 _MOST_ROWS = 10_000_000
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from lilliput.common.files import parse_json
+from lilliput.common.names import folder_name
+from lilliput.common.settings import Within, assign, build, check_bounds, require
 from lilliput.errors import ConfigError, nearest
-from lilliput.files import parse_json
-from lilliput.names import folder_name
-from lilliput.settings import Within, assign, build, check_bounds, require
 
 LEAST_PIECES, MOST_PIECES = 100, 1_000_000
 """Of a student's vocabulary."""

@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from lilliput.common.folders import not_ours, record, replacing, strangers
+from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe
 from lilliput.errors import StorageError
-from lilliput.folders import not_ours, record, replacing, strangers
-from lilliput.run import TRAIN_AGAIN, RunDir, StageDir
+from lilliput.run import TRAIN_AGAIN, RunDir
 from lilliput.summary import is_summary
 
 _FILES = (

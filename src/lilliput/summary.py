@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from lilliput.common.settings import build
 from lilliput.planning.estimate import Estimate, size
-from lilliput.rundir import summary_there
-from lilliput.settings import build
+from lilliput.run import summary_there
 
 BERT_BASE_PARAMETERS, BERT_BASE_BYTES = 109_500_000, 438_000_000
 """What everyone compares with: BERT_BASE uncased without heads, as float32."""

@@ -22,9 +22,9 @@ from lilliput.cli.making import (
 from lilliput.cli.measuring import benchmark, plan
 from lilliput.cli.running import bundle, run
 from lilliput.cli.tasks import evaluate, finetune
-from lilliput.ending import ended
+from lilliput.common.ending import ended
+from lilliput.common.progress import is_main
 from lilliput.errors import extra_named
-from lilliput.progress import is_main
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "compress": compress,

@@ -33,8 +33,8 @@ def build_corpus(
             local for Ray on this machine alone.
         overwrite: Make anew what was made from other inputs.
     """
-    from lilliput.corpus import build_corpus as build
-    from lilliput.tokenizer import load_tokenizer
+    from lilliput.pieces.teacher_tokenizer import load_tokenizer
+    from lilliput.text.corpus import build_corpus as build
 
     run = RunDir(out)
     with run.locked():
@@ -65,9 +65,9 @@ def build_lexicon(
         set_: Settings to change, such as lexicon.size=2000.
         overwrite: Make anew what was made from other inputs.
     """
-    from lilliput.corpus import Corpus
-    from lilliput.lexicon import build_lexicon as build
-    from lilliput.tokenizer import load_tokenizer
+    from lilliput.pieces.lexicon import build_lexicon as build
+    from lilliput.pieces.teacher_tokenizer import load_tokenizer
+    from lilliput.text.corpus import Corpus
 
     run, chosen = RunDir(out), recipe_of(recipe, set_)
     with run.locked():
@@ -92,9 +92,9 @@ def vocabulary(
         width: The student's width, for the size of its embeddings.
         overwrite: Make anew what was made from other inputs.
     """
-    from lilliput.corpus import Corpus
-    from lilliput.tokenizer import load_tokenizer
-    from lilliput.vocabularies import render, vocabulary as compare
+    from lilliput.pieces.sizes import render, vocabulary as compare
+    from lilliput.pieces.teacher_tokenizer import load_tokenizer
+    from lilliput.text.corpus import Corpus
 
     try:
         numbers = [int(size) for size in sizes.split(",")]
@@ -132,7 +132,7 @@ def train(
         checkpoint_minutes: Minutes between checkpoints.
         overwrite: Make anew what was made from other inputs.
     """
-    from lilliput.training import train as run_stage
+    from lilliput.training.loop import train as run_stage
 
     results = run_stage(
         RunDir(out),

@@ -83,8 +83,8 @@ def benchmark_training(
         stages: Names of the stages to measure; by default all.
         rounds: Times everything is measured.
     """
-    from lilliput.benchmark.training import benchmark_recipe, benchmark_training as measure
-    from lilliput.benchmark.training_report import render
+    from benchmarks.training import benchmark_recipe, benchmark_training as measure
+    from benchmarks.training_report import render
 
     chosen = changed(benchmark_recipe(), set_) if recipe is None else recipe_of(recipe, set_)
     show(render(measure(teacher, out, chosen, run=run, shape=shape, stages=stages, rounds=rounds)))
@@ -111,7 +111,7 @@ def benchmark_corpus(
         workers: Numbers of processes to try; by default 1, and as many as there are cores.
         rounds: Times everything is measured.
     """
-    from lilliput.benchmark.corpus import benchmark_corpus as measure, render
+    from benchmarks.corpus import benchmark_corpus as measure, render
 
     report = measure(teacher, corpus, out, text_column=text_column, workers=workers, rounds=rounds)
     show(render(report))
@@ -139,8 +139,8 @@ def benchmark_bundle(
         threads: Numbers of threads.
         rounds: Times everything is measured.
     """
-    from lilliput.benchmark.bundle import benchmark_bundle as measure
-    from lilliput.benchmark.bundle_report import render
+    from lilliput.comparison.bundle_report import render
+    from lilliput.comparison.bundles import benchmark_bundle as measure
     from lilliput.tasks.loading import load_task
 
     report = measure(models, load_task(task), out, teacher=teacher, threads=threads, rounds=rounds)

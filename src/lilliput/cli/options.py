@@ -4,10 +4,10 @@ from typing import Annotated
 
 import tyro
 
+from lilliput.common.ending import printing
+from lilliput.common.progress import Plain, is_main
 from lilliput.config import Recipe
-from lilliput.ending import printing
 from lilliput.errors import ConfigError
-from lilliput.progress import Plain, is_main
 
 Teacher = Annotated[str, tyro.conf.Positional]
 Corpus = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT")]

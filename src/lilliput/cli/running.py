@@ -52,7 +52,7 @@ def bundle(
         executorch: Add model.pte, the same model for ExecuTorch on phones; this takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
     """
-    from lilliput.bundling import bundle as make
+    from lilliput.export.bundling import bundle as make
     from lilliput.tasks.metrics import of_all
 
     made = make(

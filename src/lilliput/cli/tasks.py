@@ -124,7 +124,7 @@ def evaluate(
                     f"{quality.pieces:,} pieces masked)"
                 )
     if with_tasks:
-        from lilliput.comparison import compare, render
+        from lilliput.comparison.runs import compare, render
 
         place = with_tasks[0] / "comparison" if out is None else out
         show(render(compare(with_tasks, place, teacher=teacher)))

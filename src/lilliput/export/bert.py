@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from lilliput.export.graph import Graph, Value
 from lilliput.inference.format import Kind
-from lilliput.quantization import Grid, QuantizationPlan, grid_of
+from lilliput.models.quantization import Grid, QuantizationPlan, grid_of
 
 Parameters = Mapping[str, NDArray[np.float32]]
 """Parameters by the names that transformers gives them."""

@@ -9,16 +9,16 @@ from typing import Literal
 
 from tokenizers import Tokenizer
 
+from lilliput.common.files import writing
+from lilliput.common.folders import not_ours
 from lilliput.errors import StorageError
 from lilliput.export.bert import bert_model
 from lilliput.export.graph import OPSET
 from lilliput.export.parity import SENTENCES, Parity, compare
 from lilliput.export.source import Source, load_source
-from lilliput.files import writing
-from lilliput.folders import not_ours
 from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, Kind, is_config
 from lilliput.models.pretrained import longest_input
-from lilliput.quantization import find_plan
+from lilliput.models.quantization import find_plan
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
-from lilliput.quantization import Grid, packed, quantize
+from lilliput.models.quantization import Grid, packed, quantize
 
 OPSET = 23
 """The first with `Attention`; onnxruntime has it since 1.23."""

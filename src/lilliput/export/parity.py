@@ -19,9 +19,9 @@ from torch.nn.utils import parametrize
 
 from lilliput.errors import ModelError
 from lilliput.export.source import Source
-from lilliput.fake_quantization import quantization_aware
+from lilliput.models.fake_quantization import quantization_aware
 from lilliput.models.pretrained import longest_input
-from lilliput.quantization import QuantizationPlan
+from lilliput.models.quantization import QuantizationPlan
 
 LARGEST_DIFFERENCE = 1e-4
 """How far a score may lie from torch's with the same weights: this, or this share of a spread above one."""

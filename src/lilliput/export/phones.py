@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lilliput.common.files import writing
 from lilliput.export.forward import Forward
 from lilliput.export.parity import SENTENCES, Parity, compare_program
 from lilliput.export.program import Program, by_text, check, lower
 from lilliput.export.source import load_source
-from lilliput.fake_quantization import quantization_aware
-from lilliput.files import writing
 from lilliput.inference.bundle import INPUTS, Bundle
 from lilliput.inference.format import PROGRAM, read_bundle
+from lilliput.models.fake_quantization import quantization_aware
 from lilliput.models.pretrained import longest_input
-from lilliput.quantization import find_plan
+from lilliput.models.quantization import find_plan
 
 
 def export_program(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lilliput.errors import ConfigError, ExtraError
 from lilliput.export.forward import Forward
-from lilliput.quantization import PLANS, QuantizationPlan, find_plan, grid_of
+from lilliput.models.quantization import PLANS, QuantizationPlan, find_plan, grid_of
 
 _GROUP = 32
 """Columns that share a scale in XNNPACK's linear layers of four bits."""

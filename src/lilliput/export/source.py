@@ -13,12 +13,12 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from lilliput.errors import ConfigError, ModelError
 from lilliput.export.bert import Shape
+from lilliput.finetuning.model import TaskModel, load_task_model
 from lilliput.inference.format import Kind
 from lilliput.models.pretrained import load_weights
-from lilliput.models.task_model import TaskModel, load_task_model
 from lilliput.models.teacher import load_masked_lm, load_teacher_config
+from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer
 from lilliput.tasks.task import Task
-from lilliput.tokenizer import complete, load_tokenizer
 
 _PLAIN = Task(name="", kind="classification")
 """Stands for no task: neither pairs nor classes nor tags."""

@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from lilliput.quantization import QuantizationPlan, find_plan
-from lilliput.settings import Within, assign, build, check_bounds
+from lilliput.common.settings import Within, assign, build, check_bounds
+from lilliput.models.quantization import QuantizationPlan, find_plan
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from lilliput.finetuning.words import all_words, encodings, shortened, text_labels, words_in
+from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer, special_pieces
 from lilliput.tasks.task import Examples, Labels, Task, Text
-from lilliput.tokenizer import complete, load_tokenizer, special_pieces
 
 Ints = npt.NDArray[np.int64]
 _SORTED_TOGETHER = 64

@@ -12,34 +12,35 @@ import numpy as np
 from accelerate import Accelerator
 from tokenizers import Tokenizer
 
+from lilliput.common.files import read_json, write_json
+from lilliput.common.folders import damage, is_record, record as recorded_of, replacing
+from lilliput.common.progress import bar, console
+from lilliput.common.settings import require
+from lilliput.common.stage_dir import StageDir
+from lilliput.common.stored import intact, stored
+from lilliput.common.workers import keep_freed_memory
 from lilliput.config import MOST_MINUTES
 from lilliput.errors import ConfigError, InputError, StorageError, bounded
-from lilliput.fake_quantization import quantization_aware
-from lilliput.files import read_json, write_json
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, encode, label_array, labels_from, task_tokenizer
 from lilliput.finetuning.fit import Fitted, fit, predict
 from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_encoder
 from lilliput.finetuning.lesson import Exam, Lesson
+from lilliput.finetuning.model import TaskModel, find_head, load_encoder, load_task_model, save_task_model
 from lilliput.finetuning.rates import suitable_rate
 from lilliput.finetuning.results import PREDICTIONS, Finetuned, write_predictions
 from lilliput.finetuning.targets import find_teacher, in_order, teacher_targets
 from lilliput.finetuning.texts import more_texts, texts_from
 from lilliput.finetuning.words import shortened, text_words
-from lilliput.folders import damage, is_record, record as recorded_of, replacing
+from lilliput.models.fake_quantization import quantization_aware
 from lilliput.models.pretrained import longest_input
 from lilliput.models.student import parameter_count
-from lilliput.models.task_model import TaskModel, find_head, load_encoder, load_task_model, save_task_model
 from lilliput.models.teacher import load_teacher_config
-from lilliput.progress import bar, console
-from lilliput.run import RunDir, StageDir
-from lilliput.settings import require
-from lilliput.stages import checkpoint_digest
-from lilliput.stored import intact, stored
+from lilliput.run import RunDir
 from lilliput.tasks.metrics import of_all
 from lilliput.tasks.tagged import in_bio
 from lilliput.tasks.task import Examples, Task, TaskData
-from lilliput.workers import keep_freed_memory
+from lilliput.training.data import checkpoint_digest
 
 _MOST_SEEDS = 1000
 

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from lilliput.common.progress import Bar
 from lilliput.errors import Interrupted, TrainingError
-from lilliput.fake_quantization import quantization_aware
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
 from lilliput.finetuning.lesson import Exam, Floats, Lesson, States
-from lilliput.models.task_model import TaskModel, task_scores
-from lilliput.objectives import classification, hidden_states, relations, soft_labels, squared_error
-from lilliput.optimizers import learning_rate, training_dtype
-from lilliput.processes import signals
-from lilliput.progress import Bar
+from lilliput.finetuning.model import TaskModel, task_scores
+from lilliput.models.fake_quantization import quantization_aware
 from lilliput.tasks.metrics import score
 from lilliput.tasks.task import Task
+from lilliput.training.objectives import classification, hidden_states, relations, soft_labels, squared_error
+from lilliput.training.optimizers import learning_rate, training_dtype
+from lilliput.training.processes import signals
 
 _ROWS_TO_PREDICT = 64
 _RELATION_HEADS = 12

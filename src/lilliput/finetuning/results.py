@@ -7,13 +7,13 @@ from typing import Any
 
 from rich.table import Table
 
-from lilliput.files import as_json, writing
+from lilliput.common.files import as_json, writing
+from lilliput.common.settings import require, valid
+from lilliput.common.stage_dir import StageDir
+from lilliput.common.stored import intact, stored_lines
 from lilliput.finetuning.lesson import Exam
+from lilliput.finetuning.model import is_of_text
 from lilliput.finetuning.words import TextWord, given_at, starts_of
-from lilliput.models.task_model import is_of_text
-from lilliput.run import StageDir
-from lilliput.settings import require, valid
-from lilliput.stored import intact, stored_lines
 from lilliput.tasks.metrics import GIVEN_WORDS
 from lilliput.tasks.tagged import bio_tags
 from lilliput.tasks.task import Examples, Labels, Task

@@ -10,18 +10,27 @@ import numpy as np
 import numpy.typing as npt
 from accelerate import Accelerator
 
+from lilliput.common.files import (
+    digest_file,
+    digest_folder,
+    digest_value,
+    read_json,
+    sync,
+    write_json,
+    writing,
+)
+from lilliput.common.folders import clear_leftovers, damage, is_record
+from lilliput.common.locks import beside, locked
+from lilliput.common.progress import bar, console
+from lilliput.common.stage_dir import StageDir
+from lilliput.common.stored import stored_array
 from lilliput.errors import ModelError, StorageError
-from lilliput.files import digest_file, digest_folder, digest_value, read_json, sync, write_json, writing
 from lilliput.finetuning.encoded import encode, task_tokenizer
 from lilliput.finetuning.fit import predict_rest
 from lilliput.finetuning.lesson import Floats, States
-from lilliput.folders import clear_leftovers, damage, is_record
-from lilliput.locks import beside, locked
+from lilliput.finetuning.model import is_of_text, load_task, load_task_model
 from lilliput.models.pretrained import longest_input
-from lilliput.models.task_model import is_of_text, load_task, load_task_model
-from lilliput.progress import bar, console
-from lilliput.run import FINETUNE_AGAIN, RunDir, StageDir
-from lilliput.stored import stored_array
+from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.task import Examples, Task
 
 

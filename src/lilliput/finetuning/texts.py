@@ -4,25 +4,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lilliput.corpus import Corpus
+from lilliput.common.files import digest_folder, digest_value, write_json
+from lilliput.common.folders import MANIFEST, clear_removed, read_manifest
+from lilliput.common.locks import beside, locked
+from lilliput.common.settings import require, valid
+from lilliput.common.stored import intact, stored
 from lilliput.errors import ConfigError, StorageError
-from lilliput.files import digest_folder, digest_value, write_json
 from lilliput.finetuning.config import DistillationConfig
-from lilliput.folders import clear_removed
-from lilliput.lexicon import Lexicon
-from lilliput.locks import beside, locked
+from lilliput.finetuning.unlabelled.exchange import exchanged
+from lilliput.finetuning.unlabelled.own import read_texts
+from lilliput.finetuning.unlabelled.recombination import recombined
+from lilliput.finetuning.unlabelled.sentences import near_sentences
+from lilliput.finetuning.unlabelled.substitution import substituted
 from lilliput.models.teacher import Teacher
-from lilliput.run import MANIFEST, RunDir, read_manifest
-from lilliput.settings import require, valid
-from lilliput.sources import Source, describe
-from lilliput.stored import intact, stored
+from lilliput.pieces.lexicon import Lexicon
+from lilliput.pieces.teacher_tokenizer import digest_tokenizer
+from lilliput.run import RunDir
 from lilliput.tasks.task import Examples, TaskData
-from lilliput.tokenizer import digest_tokenizer
-from lilliput.unlabelled.exchange import exchanged
-from lilliput.unlabelled.own import read_texts
-from lilliput.unlabelled.recombination import recombined
-from lilliput.unlabelled.sentences import near_sentences
-from lilliput.unlabelled.substitution import substituted
+from lilliput.text.corpus import Corpus
+from lilliput.text.sources import Source, describe
 
 _SEED = 20210427
 _OWN_AT_MOST = 1_000_000

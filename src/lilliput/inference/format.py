@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from lilliput.errors import BundleError
 
 if TYPE_CHECKING:
-    from lilliput.inference.card import Card
+    from lilliput.export.card import Card
 
 FORMAT = 1
 """Raised whenever the files of a bundle change their meaning."""
@@ -81,7 +81,7 @@ class BundleConfig(NamedTuple):
 
     def write(self, folder: Path) -> None:
         """Writes config.json."""
-        from lilliput.files import write_json
+        from lilliput.common.files import write_json
 
         write_json(folder / CONFIG, {"format": FORMAT, **self._asdict()})
 
@@ -101,7 +101,7 @@ def finish(folder: Path, card: "Card") -> dict[str, int]:
 
     Returns the bytes of every file. Call it last, when the model's answers are known to be right.
     """
-    from lilliput.files import write_json, writing
+    from lilliput.common.files import write_json, writing
 
     (folder / MANIFEST).unlink(missing_ok=True)  # what is not finished must not look so
     (folder / CARD).unlink(missing_ok=True)

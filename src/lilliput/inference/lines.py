@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lilliput.ending import REFUSED, printing, say
+from lilliput.common.ending import REFUSED, printing, say
 from lilliput.errors import InputError, LilliputError, bounded, printable
 from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
 from lilliput.inference.bundle import TOP_AT_MOST, Bundle, load

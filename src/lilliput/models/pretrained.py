@@ -12,8 +12,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import BertConfig, PreTrainedConfig, PreTrainedModel
 
+from lilliput.common.hub import checkpoint_folder, hub_revision, read_settings
 from lilliput.errors import ModelError, first_line
-from lilliput.hub import checkpoint_folder, hub_revision, read_settings
 from lilliput.models.bert_config import bert_config
 from lilliput.models.weights import (
     INDEX,

@@ -8,12 +8,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
+from lilliput.common.folders import settle
 from lilliput.config import StudentConfig
 from lilliput.errors import ModelError, StorageError
-from lilliput.folders import settle
 from lilliput.models.encoder import encode
 from lilliput.models.pretrained import load_weights
-from lilliput.tokenizer import SpecialPieces, save_tokenizer
+from lilliput.pieces.teacher_tokenizer import SpecialPieces, save_tokenizer
 
 
 def student_config(config: StudentConfig, vocabulary: int, special: SpecialPieces) -> BertConfig:

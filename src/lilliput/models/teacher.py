@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM
 
+from lilliput.common.folders import settle
 from lilliput.errors import ModelError, StorageError, first_line
-from lilliput.folders import settle
 from lilliput.models.encoder import encode
 from lilliput.models.pretrained import load_config, load_weights
 

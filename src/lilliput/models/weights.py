@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import BertConfig
 
+from lilliput.common.hub import checkpoint_folder, read_settings
 from lilliput.errors import ModelError, first_line
-from lilliput.hub import checkpoint_folder, read_settings
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _MOST_BYTES_OF_HEADER = 1 << 24

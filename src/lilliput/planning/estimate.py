@@ -9,8 +9,8 @@ from rich.table import Table
 from lilliput.config import Recipe, StageConfig
 from lilliput.planning.footprint import TextSize
 from lilliput.planning.probes import WARM_START_ROWS, Pace, starts_warm
-from lilliput.stages import stage_budget
-from lilliput.training import PROBE_ROWS, PROBES, ROWS
+from lilliput.training.data import stage_budget
+from lilliput.training.loop import PROBE_ROWS, PROBES, ROWS
 
 _NOTICED = 0.05
 """Share of the processor that others may take unmentioned."""

@@ -1,12 +1,13 @@
 """What is said of a run's training before it begins, if it can be."""
 
+from lilliput.common.progress import console
+from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe
 from lilliput.errors import first_line
 from lilliput.planning.estimate import Estimate, render
 from lilliput.planning.plan import expect
-from lilliput.progress import console
-from lilliput.run import RunDir, StageDir
-from lilliput.stages import stage_inputs
+from lilliput.run import RunDir
+from lilliput.training.data import stage_inputs
 
 
 def announce(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float) -> Estimate | None:

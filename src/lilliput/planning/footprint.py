@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from lilliput.config import ObjectiveWeights, StageConfig
-from lilliput.cost import BertShape, as_matrix, shared_shapes, trained_matrices
+from lilliput.planning.cost import BertShape, as_matrix, shared_shapes, trained_matrices
 
 _CORPUS_BYTES = 4
 """Per word: its id."""

@@ -7,8 +7,8 @@ given with sparsity, half of it is taken. Nothing here was measured by us.
 
 from dataclasses import dataclass
 
-from lilliput.cost import step_operations
 from lilliput.errors import ConfigError, nearest
+from lilliput.planning.cost import step_operations
 from lilliput.planning.footprint import Footprint
 from lilliput.planning.probes import Load, Pace
 

@@ -12,14 +12,15 @@ import torch
 from accelerate import PartialState
 from transformers import BertConfig
 
-from lilliput.checkpoint import minutes_between
+from lilliput.common.folders import MANIFEST, read_manifest
+from lilliput.common.stage_dir import StageDir
+from lilliput.common.workers import give_back_memory, worker_count
 from lilliput.config import MOST_WORDS, Recipe
-from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
-from lilliput.cost import SHAPES, BertShape
 from lilliput.errors import StorageError, bounded, first_line
-from lilliput.lexicon import Lexicon, LexiconReport
 from lilliput.models.teacher import load_teacher_config
-from lilliput.optimizers import training_dtype
+from lilliput.pieces.lexicon import Lexicon, LexiconReport
+from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.planning.cost import SHAPES, BertShape
 from lilliput.planning.estimate import Estimate, estimate_stage, size
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.gpus import Gpu, find_gpu, gpu_pace
@@ -36,10 +37,11 @@ from lilliput.planning.probes import (
 )
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
 from lilliput.planning.scratch import scratch_folder
-from lilliput.run import MANIFEST, RunDir, StageDir, read_manifest
-from lilliput.stages import check_student
-from lilliput.tokenizer import load_tokenizer
-from lilliput.workers import give_back_memory, worker_count
+from lilliput.run import RunDir
+from lilliput.text.corpus import FIRST_WORD, Corpus, build_corpus
+from lilliput.training.checkpoint import minutes_between
+from lilliput.training.data import check_student
+from lilliput.training.optimizers import training_dtype
 
 _SAMPLE_BYTES = 8_000_000
 _TYPES_FACTOR, _TYPES_EXPONENT = 13.1, 0.6

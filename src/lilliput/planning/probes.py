@@ -24,22 +24,22 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import BertConfig, BertForMaskedLM
 
-from lilliput.batches import BatchSource
-from lilliput.checkpoint import Position, save_checkpoint
+from lilliput.common.workers import keep_freed_memory
 from lilliput.config import LexiconConfig, Recipe, StageConfig
-from lilliput.corpus import FIRST_WORD, Corpus, build_corpus
-from lilliput.cost import BatchShape, BertShape
-from lilliput.evaluation import evaluate_masked_lm, evaluation_source
-from lilliput.lexicon import build_lexicon
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import Teacher, build_teacher
-from lilliput.prefetch import prefetched
+from lilliput.pieces.lexicon import build_lexicon
+from lilliput.pieces.teacher_tokenizer import save_tokenizer
+from lilliput.pieces.wordpiece import WORDS_LEARNT_FROM, learn_vocabulary
+from lilliput.planning.cost import BatchShape, BertShape
 from lilliput.run import RunDir
-from lilliput.stages import Data
-from lilliput.step import Stepper, Trainees
-from lilliput.tokenizer import save_tokenizer
-from lilliput.wordpiece import WORDS_LEARNT_FROM, learn_vocabulary
-from lilliput.workers import keep_freed_memory
+from lilliput.text.corpus import FIRST_WORD, Corpus, build_corpus
+from lilliput.training.batches import BatchSource
+from lilliput.training.checkpoint import Position, save_checkpoint
+from lilliput.training.data import Data
+from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
+from lilliput.training.prefetch import prefetched
+from lilliput.training.step import Stepper, Trainees
 
 _SECONDS_PER_STEP = 8.0
 """Rows are left out of a step that would take longer if all took as long as a step of a single one."""

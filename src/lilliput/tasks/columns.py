@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lilliput.errors import InputError
-from lilliput.tables import like_data, listed, nearest_of
 from lilliput.tasks.conll import is_word_lines
 from lilliput.tasks.tables import Source
 from lilliput.tasks.task import Kind
+from lilliput.text.tables import like_data, listed, nearest_of
 
 PAIRS = (
     ("text", "text_pair"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lilliput.errors import InputError
-from lilliput.unpacking import lines_of, reading, words_in
+from lilliput.text.unpacking import lines_of, reading, words_in
 
 ENDINGS = (".conll", ".conllu", ".bio", ".iob")
 """Endings of files with a word a line, in columns that tabs or else spaces separate, blank lines between."""

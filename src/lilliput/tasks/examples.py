@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from lilliput.errors import InputError
-from lilliput.formats import encoded
 from lilliput.tasks.columns import Columns
 from lilliput.tasks.labels import class_indices, scores, unknown
 from lilliput.tasks.tables import Table, is_missing
 from lilliput.tasks.tagged import tag_row
 from lilliput.tasks.task import Examples, Labels, Task, Text
-from lilliput.unpacking import words_in
+from lilliput.text.formats import encoded
+from lilliput.text.unpacking import words_in
 
 
 def examples_of(task: Task, table: Table, columns: Columns) -> Examples:

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from lilliput.errors import InputError, nearest
 from lilliput.inference.tags import Notation
-from lilliput.tables import LONG_NAME, brief
 from lilliput.tasks.columns import Columns
 from lilliput.tasks.lists import list_in
 from lilliput.tasks.tables import Table, is_missing
 from lilliput.tasks.task import Kind, Task
-from lilliput.unpacking import SPACES
+from lilliput.text.tables import LONG_NAME, brief
+from lilliput.text.unpacking import SPACES
 
 _Sort = Literal["whole number", "whole with a fraction", "number", "not finite", "text"]
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)

@@ -5,11 +5,11 @@ import re
 import warnings
 from typing import Any
 
+from lilliput.common.files import parse_json
 from lilliput.errors import InputError
-from lilliput.files import parse_json
 from lilliput.tasks.columns import Columns
 from lilliput.tasks.tables import Table
-from lilliput.unpacking import SPACES
+from lilliput.text.unpacking import SPACES
 
 _LONGEST = 1 << 20
 """Python's lists are read to so many characters, as its parser takes hundreds of bytes for each."""

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lilliput.common.names import folder_name
 from lilliput.errors import InputError, nearest
-from lilliput.names import folder_name
-from lilliput.tables import listed
 from lilliput.tasks.columns import Columns, check_columns, recognise, usual_label
 from lilliput.tasks.examples import examples_of
 from lilliput.tasks.known import KNOWN, Known, find_data_set, numbers_named, without_empty
@@ -15,7 +14,8 @@ from lilliput.tasks.splits import check_seen, check_varied, doubts, hold_out, ov
 from lilliput.tasks.tables import ENDINGS, EXPECTED, Source, Table, find_table
 from lilliput.tasks.tagged import tag_reading, tags_in
 from lilliput.tasks.task import Kind, Task, TaskData
-from lilliput.unpacking import COMPRESSED, kind_of, reading
+from lilliput.text.tables import listed
+from lilliput.text.unpacking import COMPRESSED, kind_of, reading
 
 _OTHER_NAME = "name the files with --train and --dev, and the task in one plain word with --task"
 _TRAIN = ("train",)

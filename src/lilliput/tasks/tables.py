@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lilliput.errors import InputError, nearest
-from lilliput.parquet import parquet_classes
-from lilliput.tables import columns_of, rows_of, unit_of
 from lilliput.tasks.conll import ENDINGS as WORD_COLUMNS, WordLines, read_words
-from lilliput.unpacking import COMPRESSED, SPACES, TABLES, kind_of, reading
+from lilliput.text.parquet import parquet_classes
+from lilliput.text.tables import columns_of, rows_of, unit_of
+from lilliput.text.unpacking import COMPRESSED, SPACES, TABLES, kind_of, reading
 
 ENDINGS = TABLES + WORD_COLUMNS
 EXPECTED = (

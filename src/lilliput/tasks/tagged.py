@@ -12,7 +12,7 @@ from lilliput.errors import InputError
 from lilliput.inference.tags import FAMILIES, Notation, with_inner
 from lilliput.tasks.tables import Table, is_missing
 from lilliput.tasks.task import Labels, Task, TaskData
-from lilliput.unpacking import SPACES, words_in
+from lilliput.text.unpacking import SPACES, words_in
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
 _ALIKE = (

@@ -1,0 +1,111 @@
+"""How good a model is on a task: by its own answers or, where it has only vectors, by a head on these."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lilliput.common.files import parse_json
+from lilliput.comparison.candidates import Contender
+from lilliput.comparison.forms import open_model
+from lilliput.export.bundling import scores_of
+from lilliput.inference.bundle import load
+from lilliput.inference.format import CONFIG
+from lilliput.tasks.metrics import score
+from lilliput.tasks.task import Examples, Labels, Task, TaskData, spelled
+
+_FITTED = 10_000
+"""Examples that a head is fitted to at most, evenly spaced in train."""
+_RIDGE = 1e-3
+"""What is added to the squares of the features, as a share of their mean."""
+
+_Array = npt.NDArray[Any]
+
+
+def quality(contender: Contender, data: TaskData, threads: int) -> dict[str, float]:
+    """Returns the metrics of a model on the dev examples; none where it does not answer what is asked.
+
+    A joint task's classes alone give the share that is right, as `intent_accuracy`.
+    """
+    if contender.form == "bundle" and contender.kind != "encode":
+        return scores_of(load(contender.path, threads), data.task, data.dev)
+    if data.task.kind == "tagging":
+        return {}
+    if contender.form == "onnx":
+        rows = open_model(contender.path, threads)(contender.given(data.dev))
+        columns = len(data.task.classes) or 1
+        if any(row.shape != (columns,) for row in rows):
+            return {}
+        return _scores(data.task, data.dev, np.stack(rows)[:, _columns(contender, data.task)])
+    train = _some(data.train)
+    features = [_features(_vectors(contender, examples, threads), examples) for examples in (train, data.dev)]
+    return _scores(data.task, data.dev, fitted(features[0], _targets(data.task, train), features[1]))
+
+
+def fitted(features: _Array, targets: _Array, asked: _Array) -> _Array:
+    """Returns the targets of others by least squares with a ridge on features [N, F] and targets [N, C]."""
+    features, asked = (np.hstack([values, np.ones((len(values), 1))]) for values in (features, asked))
+    squares = features.T @ features
+    squares[np.diag_indices_from(squares)] += _RIDGE * np.diag(squares).mean()
+    found: _Array = asked @ np.linalg.solve(squares, features.T @ targets)
+    return found
+
+
+def _columns(contender: Contender, task: Task) -> list[int]:
+    """Returns where an ONNX graph has the score of each class: by names beside it, else in their order."""
+    in_order = list(range(len(task.classes) or 1))
+    with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
+        config = parse_json((contender.path.parent / CONFIG).read_bytes())
+        names = config.get("classes") or [config["id2label"][str(column)] for column in in_order]
+        return [names.index(name) for name in task.classes] or in_order
+    return in_order  # there are no names, or others
+
+
+def _vectors(contender: Contender, examples: Examples, threads: int) -> _Array:
+    """Returns a vector for each first text, and then for each second."""
+    texts = [*map(spelled, examples.texts), *examples.pairs]
+    if contender.form == "bundle":
+        return np.stack([answer.vector for answer in load(contender.path, threads).encode(texts)])
+    return np.stack(open_model(contender.path, threads)(texts))
+
+
+def _features(vectors: _Array, examples: Examples) -> _Array:
+    """Returns the features of each example: of two texts their vectors, differences and products."""
+    vectors = vectors.astype(np.float64)
+    if not examples.pairs:
+        return vectors
+    first, second = np.split(vectors, 2)
+    return np.hstack([first, second, abs(first - second), first * second])
+
+
+def _targets(task: Task, examples: Examples) -> _Array:
+    """Returns 1 in the column of each example's class and else 0, or its score [N, C]."""
+    assert examples.labels is not None
+    values = np.array(examples.labels.values)
+    if not task.classes:
+        return values[:, None]
+    columns: _Array = np.eye(len(task.classes))[values.astype(int)]
+    return columns
+
+
+def _scores(task: Task, examples: Examples, columns: _Array) -> dict[str, float]:
+    """Returns the metrics of scores of each class, or of scores alone [N, C]."""
+    assert examples.labels is not None
+    values: Sequence[float] = (columns.argmax(axis=1) if task.classes else columns[:, 0]).tolist()
+    said, gold = Labels(tuple(values)), Labels(examples.labels.values)
+    if task.kind != "joint":
+        return score(task, gold, said)
+    classes = dataclasses.replace(task, kind="classification", tags=())
+    return {"intent_accuracy": score(classes, gold, said)["accuracy"]}
+
+
+def _some(examples: Examples) -> Examples:
+    """Returns at most as many examples as a head is fitted to, without their tags."""
+    assert examples.labels is not None
+    every = slice(None, None, max(1, math.ceil(len(examples) / _FITTED)))
+    labels = Labels(examples.labels.values[every])
+    return Examples(examples.texts[every], examples.pairs[every], labels)

@@ -1,0 +1,328 @@
+"""What survives compression: fine-tuned models of several runs beside each other, and beside their teacher.
+
+Everything is read from the folders that `finetune` wrote; only the latency is measured anew. Written are a
+table (Markdown and JSON) and, for a person to read, the examples on which a model and the teacher differ.
+"""
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.box import SIMPLE
+from rich.table import Table
+from scipy.stats import pearsonr
+
+from lilliput.common.files import write_json, writing
+from lilliput.common.folders import check_report, clear_removed
+from lilliput.common.locks import beside, locked
+from lilliput.common.stage_dir import StageDir
+from lilliput.comparison.differences import write_differences
+from lilliput.errors import StorageError
+from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
+from lilliput.finetuning.model import load_task_model
+from lilliput.finetuning.results import (
+    PREDICTIONS,
+    Finetuned,
+    bio_lines,
+    is_one_example,
+    is_same,
+    labels_named,
+    read_predictions,
+    read_results,
+)
+from lilliput.models.pretrained import longest_input
+from lilliput.run import FINETUNE_AGAIN, RunDir
+from lilliput.tasks.metrics import GIVEN_WORDS, confusion, of_all
+from lilliput.tasks.tagged import bio_task
+from lilliput.tasks.task import Examples, Task
+
+_COMPARED = ("gold", "predicted")
+"""What lines of predictions hold."""
+_ON_TERMINAL = ("run", "task", "metric", "score", "kept", "folder", "ms")
+"""Columns that stand side by side in 80 characters."""
+_TIMED = 40
+"""Times that each model answers the same short text."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run's model of one task."""
+
+    run: str
+    """The run's name."""
+    task: str
+    """The task's name."""
+    metric: str
+    """The metric that decides."""
+    scores: dict[str, tuple[float, float]]
+    """Mean and standard deviation over seeds of every metric on the dev set."""
+    seeds: int
+    """Seeds that these are of."""
+    retention: float | None
+    """The deciding metric in that of the teacher; None without one."""
+    agreement: float | None
+    """Share of the dev examples on which it says what the teacher says or, where scores are predicted, the
+    correlation of both; None without a teacher."""
+    parameters: int
+    """Parameters, head included."""
+    weight_bytes: int
+    """Bytes of the weights' file."""
+    folder_bytes: int
+    """Bytes of everything that loading it needs, tokenizer included."""
+    milliseconds: float
+    """Time for one text of median length, tokenised before, at one thread: median."""
+    confusion: dict[str, dict[str, int]]
+    """How often each class was taken for each, by the class that is true; empty for regression."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models of several runs beside each other."""
+
+    teacher: str | None
+    """Name of the run that the others are compared with."""
+    entries: tuple[Entry, ...]
+    """Run by run, task by task."""
+
+    def retention(self, run: str) -> float | None:
+        """Returns the mean retention of a run over its tasks."""
+        found = [
+            entry.retention for entry in self.entries if entry.run == run and entry.retention is not None
+        ]
+        return sum(found) / len(found) if found else None
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A fine-tuned folder, read."""
+
+    run: Path
+    name: str
+    folder: Path
+    results: Finetuned
+    lines: tuple[dict[str, Any], ...]
+
+    @property
+    def task(self) -> Task:
+        return bio_task(self.results.task)
+
+
+def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> Comparison:
+    """Compares the fine-tuned models of runs and writes comparison.md, comparison.json and the differences.
+
+    Args:
+        runs: Runs that hold fine-tuned models.
+        out: Folder to write.
+        teacher: The run that holds the teacher's models of the same tasks, among `runs` or not.
+
+    Raises:
+        StorageError: If a run holds no fine-tuned model, or dev sets of one task differ.
+    """
+    with locked(beside(out), out):
+        return _compare(runs, out, teacher)
+
+
+def _compare(runs: Sequence[Path], out: Path, teacher: Path | None) -> Comparison:
+    """Compares, under the lock of the folder to write."""
+    check_report(out, "comparison.json", {"teacher", "entries"}, ["comparison.md", "differences"])
+    every = list(dict.fromkeys([*([teacher] if teacher else []), *runs]))
+    names = _names(every)
+    models = [model for run in every for model in _models(run, names[run])]
+    of_teacher = {model.task.name: model for model in models if model.run == teacher}
+    latency = _milliseconds(models)
+    entries = []
+    for model, milliseconds in zip(models, latency, strict=True):
+        theirs = of_teacher.get(model.task.name)
+        if theirs is not None and theirs is not model:
+            _require_same_task(model, theirs)
+        entries.append(_entry(model, theirs, milliseconds))
+        StageDir(model.folder, {}).require_whole(FINETUNE_AGAIN)
+        if theirs is not None and theirs is not model:
+            place = out / "differences" / f"{names[model.run]}-{model.task.name}.md".replace("/", "-")
+            write_differences(place, model.task, (model.name, model.lines), (theirs.name, theirs.lines))
+    for report in ("comparison.json", "comparison.md"):
+        clear_removed(out / report)
+    found = Comparison(names[teacher] if teacher else None, tuple(entries))
+    write_json(out / "comparison.json", dataclasses.asdict(found))
+    with writing(out / "comparison.md") as file:
+        file.write(markdown(found).encode(errors="backslashreplace"))
+    return found
+
+
+def _names(runs: Sequence[Path]) -> dict[Path, str]:
+    """Returns what each run is called: the name of its folder or, if others have it, its path."""
+    named = Counter(run.absolute().name for run in runs)
+    return {run: name if named[name := run.absolute().name] == 1 else str(run) for run in runs}
+
+
+def _require_same_task(model: _Model, teacher: _Model) -> None:
+    """Raises StorageError where two models of one name learnt different tasks."""
+    for what in ("kind", "pairs", "classes", "tags"):
+        mine, theirs = getattr(model.task, what), getattr(teacher.task, what)
+        if set(mine) != set(theirs) if isinstance(mine, tuple) else mine != theirs:
+            raise StorageError(
+                f"{model.folder} and {teacher.folder} were fine-tuned for different tasks of the same name "
+                f"({what} {mine!r} and {theirs!r}); fine-tune both on the same data"
+            )
+
+
+def _models(run: Path, name: str) -> list[_Model]:
+    folders = RunDir(run).finetuned_models()
+    if not folders:
+        raise StorageError(
+            f"{run} holds no fine-tuned model; make one with `lilliput finetune {run} --task TASK`"
+        )
+    models = []
+    for folder in folders:
+        results = read_results(folder)
+        lines = bio_lines(results.task, read_predictions(folder, results.task))
+        models.append(_Model(run, name, folder, results, tuple(lines)))
+    return models
+
+
+def _entry(model: _Model, teacher: _Model | None, milliseconds: float) -> Entry:
+    results, metric = model.results, model.task.metric
+    files = [file for file in model.folder.iterdir() if file.name != PREDICTIONS]
+    return Entry(
+        run=model.name,
+        task=model.task.name,
+        metric=metric,
+        scores={name: (mean, results.deviation[name]) for name, mean in results.mean.items()},
+        seeds=len(results.scores),
+        retention=None if teacher is None else _retention(results, teacher.results),
+        agreement=None if teacher is None else _agreement(model, teacher),
+        parameters=results.parameters,
+        weight_bytes=results.weight_bytes,
+        folder_bytes=sum(file.stat().st_size for file in files if file.name != "manifest.json"),
+        milliseconds=milliseconds,
+        confusion={}
+        if model.task.kind == "regression"
+        else confusion(
+            model.task, *(labels_named(model.task, (line[of] for line in model.lines)) for of in _COMPARED)
+        ),
+    )
+
+
+def _retention(ours: Finetuned, theirs: Finetuned) -> float | None:
+    """Returns a score as a share of the teacher's; None where that is 0.
+
+    Where an earlier version scored one of them, that has its score by given words alone.
+    """
+    name = ours.task.metric.removesuffix(GIVEN_WORDS)
+    both = [one.mean for one in (ours, theirs)]
+    if not all(name in scores for scores in both):
+        both = [{name: scores.get(f"{name}{GIVEN_WORDS}", scores.get(name, 0.0))} for scores in both]
+    return both[0][name] / both[1][name] if both[1][name] else None
+
+
+def _agreement(model: _Model, teacher: _Model) -> float:
+    for mine, theirs in zip(model.lines, teacher.lines, strict=False):
+        if len(model.lines) != len(teacher.lines) or not is_one_example(mine, theirs):
+            raise StorageError(
+                f"{model.folder} and {teacher.folder} were scored on other dev sets; fine-tune both on "
+                "the same data"
+            )
+    if model.task.kind == "regression":
+        ours, others = ([line["predicted"]["label"] for line in one.lines] for one in (model, teacher))
+        return float(pearsonr(ours, others).statistic)
+    same = [is_same(mine, theirs) for mine, theirs in zip(model.lines, teacher.lines, strict=True)]
+    return sum(same) / len(same)
+
+
+def _milliseconds(models: Sequence[_Model]) -> list[float]:
+    """Returns each model's median time for a text of median length, all in turns at one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    loaded = []
+    for model in models:
+        network, task = load_task_model(model.folder)
+        lines = sorted(model.lines, key=lambda line: len(line["text"]))
+        middle = lines[len(lines) // 2]
+        text = middle["text"] if isinstance(middle["text"], str) else tuple(middle["text"])
+        examples = Examples((text,), (middle["pair"],) if "pair" in middle else ())
+        tokenizer = task_tokenizer(str(model.folder))
+        encoded = encode(examples, task, tokenizer, longest_input(network.config))
+        loaded.append((network.train(False), make_batch(encoded, encoded.slots.offsets[:1]).inputs))
+    seconds: list[list[float]] = [[] for _ in loaded]
+    with torch.inference_mode():
+        for _ in range(_TIMED):
+            for (network, inputs), spent in zip(loaded, seconds, strict=True):
+                started = time.perf_counter()
+                network(**inputs)
+                spent.append(time.perf_counter() - started)
+    torch.set_num_threads(threads)
+    return [median(spent) * 1e3 for spent in seconds]
+
+
+def markdown(found: Comparison) -> str:
+    """Returns the comparison as Markdown: a table, and the confusions."""
+    headings, rows = _cells(found)
+    lines = ["| " + " | ".join(headings) + " |", "|---" * 2 + "|---:" * (len(headings) - 2) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines += ["", "Mean and standard deviation over seeds, on dev; ms at one thread.", ""]
+    for run in dict.fromkeys(entry.run for entry in found.entries):
+        if run != found.teacher and (kept := found.retention(run)) is not None:
+            lines.append(f"- {run} keeps {kept:.1%} of {found.teacher} on average")
+    for entry in found.entries:
+        if entry.confusion:
+            lines += ["", f"## {entry.run}, {entry.task}: true classes down, predicted ones across", ""]
+            lines += _confusion_lines(entry.confusion)
+    return "\n".join(lines) + "\n"
+
+
+def _confusion_lines(counts: dict[str, dict[str, int]]) -> list[str]:
+    names = list(dict.fromkeys([*counts, *(name for row in counts.values() for name in row)]))
+    lines = ["| | " + " | ".join(names) + " |", "|---" + "|---:" * len(names) + "|"]
+    for name, row in counts.items():
+        cells = [str(row.get(other, 0)) for other in names]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def render(found: Comparison) -> Table:
+    """Returns the comparison as a table for the terminal, of those columns that fit there."""
+    headings, rows = _cells(found)
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in _ON_TERMINAL:
+        table.add_column(heading, justify="left" if heading in ("run", "task", "metric") else "right")
+    for row in rows:
+        cells = dict(zip(headings, row, strict=True))
+        table.add_row(*(cells[heading] for heading in _ON_TERMINAL))
+    return table
+
+
+def _cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    headings = [
+        "run",
+        "task",
+        "metric",
+        "score",
+        "others",
+        "kept",
+        "agrees",
+        "parameters",
+        "weights",
+        "folder",
+        "ms",
+    ]
+    rows = []
+    for entry in found.entries:
+        scores = {name: _score(*pair, entry.seeds) for name, pair in of_all(entry.scores).items()}
+        others = ", ".join(f"{name} {value}" for name, value in scores.items() if name != entry.metric)
+        rows.append(
+            [entry.run, entry.task, entry.metric, scores[entry.metric], others]
+            + ["" if value is None else f"{value:.1%}" for value in (entry.retention, entry.agreement)]
+            + [f"{count:,}" for count in (entry.parameters, entry.weight_bytes, entry.folder_bytes)]
+            + [f"{entry.milliseconds:.2f}"]
+        )
+    return headings, rows
+
+
+def _score(mean: float, deviation: float, seeds: int) -> str:
+    return f"{mean * 100:.1f}" + (f" ± {deviation * 100:.1f}" if seeds > 1 else "")

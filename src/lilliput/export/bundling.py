@@ -1,0 +1,256 @@
+"""Stage 9: a model of a run -> a bundle: exported, scored by its own file, with its card and signature."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lilliput.common.files import digest_folder
+from lilliput.common.folders import MANIFEST, not_ours, read_manifest, replacing, strangers
+from lilliput.common.locks import beside, locked
+from lilliput.common.stage_dir import StageDir
+from lilliput.common.stored import as_stored
+from lilliput.errors import StorageError
+from lilliput.export import program
+from lilliput.export.card import Card, CardScore
+from lilliput.export.export import Exported, export
+from lilliput.export.parity import Parity
+from lilliput.export.phones import ProgramBundle, export_program
+from lilliput.finetuning.model import load_task_model
+from lilliput.finetuning.results import (
+    PREDICTIONS,
+    Finetuned,
+    examples_from,
+    labels_named,
+    read_predictions,
+    read_results,
+)
+from lilliput.finetuning.words import TextWord, text_labels, text_words
+from lilliput.inference.bundle import Bundle, load
+from lilliput.inference.format import PROGRAM, files_of, finish
+from lilliput.models.student import parameter_count
+from lilliput.models.teacher import load_masked_lm
+from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.run import FINETUNE_AGAIN, RunDir, read_summary
+from lilliput.tasks.metrics import by_given_words, first_of, first_tags, of_all, score
+from lilliput.tasks.tagged import bio_labels, bio_tags, bio_task
+from lilliput.tasks.task import Examples, Labels, Task, spelled
+
+_UNKNOWN = "not recorded"
+_LIMITS = (
+    "It was scored on the examples named here and on nothing else.",
+    "It repeats what its training texts hold, their prejudices too.",
+)
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A finished bundle."""
+
+    exported: Exported
+    """What was exported, and how closely it answers as torch does."""
+    files: dict[str, int]
+    """Bytes of every file, card and manifest included."""
+    scores: dict[str, float]
+    """Metrics of the bundle's own answers to the task's dev examples; empty where it has no task."""
+    reported: dict[str, float]
+    """The same as fine-tuning reported them."""
+    tuned_for: str | None
+    """The quantization that the model was fine-tuned with, if it was with one."""
+    program: Parity | None
+    """How closely model.pte answers as torch does; None where there is none."""
+    program_scores: dict[str, float]
+    """Metrics of the answers of model.pte."""
+
+    @property
+    def total(self) -> int:
+        """Bytes of all files."""
+        return sum(self.files.values())
+
+
+def bundle(
+    model: str | Path,
+    out: Path,
+    *,
+    task: str | None = None,
+    quantization: str | None = None,
+    kind: Literal["fill", "encode"] | None = None,
+    executorch: bool = False,
+    licence: str = "apache-2.0",
+) -> Bundled:
+    """Makes a bundle of a run's student, of its model of a task, or of any BERT checkpoint's folder.
+
+    Args:
+        model: A run, or a folder with a checkpoint.
+        out: The bundle's folder.
+        task: Of a run, the task whose fine-tuned model is meant; without one, its student.
+        quantization: How weights are stored: float32, float16, int8, mixed or int4. Without it the one that
+            the model was fine-tuned with, or else int8.
+        kind: What a checkpoint without a task is for: `fill` or `encode`.
+        executorch: Whether to add model.pte, the same model for ExecuTorch on phones, which takes minutes.
+        licence: SPDX name of the licence of the weights, for the card.
+
+    Raises:
+        StorageError: If there is no such model, or something cannot be read or written.
+        ModelError: If the model cannot be exported, or a file would not answer as it does.
+        ExtraError: If ExecuTorch is asked for and not installed.
+    """
+    run, folder = RunDir(Path(model)), _checkpoint(Path(model), task)
+    results: Finetuned | None = None
+    if (folder / PREDICTIONS).exists():
+        results = read_results(folder)
+    tuned_for = None if results is None else results.quantization
+    stored = quantization or tuned_for or "int8"
+    if executorch:
+        program.check(stored)
+    settings: dict[str, Any] = {"quantization": stored, "kind": kind, "tuned_for": tuned_for}
+    found, on_phones = dict[str, float](), dict[str, float]()
+    with locked(beside(out), out):
+        check_ours(out)
+        with replacing(out) as new:
+            exported = export(folder, new, **settings)
+            parity = export_program(folder, new, **settings) if executorch else None
+            version = program.version() if executorch else None
+            first = _card(folder, out.name, run, results, version, licence)
+            files = finish(new, first)  # a bundle that can be opened, and so be scored
+            if results is not None and kind is None:
+                found = _scores(load(new), folder, results.task)
+                if executorch:
+                    on_phones = _scores(ProgramBundle(new), folder, results.task)
+                shown = _shown(found, results.task.name) + _shown(
+                    on_phones, results.task.name, f", {PROGRAM}"
+                )
+                files = finish(new, dataclasses.replace(first, scores=shown))
+    before = {} if results is None else results.scores[results.best_seed]
+    return Bundled(exported, files, found, before, tuned_for, parity, on_phones)
+
+
+def _checkpoint(model: Path, task: str | None) -> Path:
+    """Returns the folder of the checkpoint that is meant; raises StorageError where there is none."""
+    run = RunDir(model)
+    folder = run.finetuned(task) if task is not None else run.student
+    if task is None and not folder.is_dir():
+        folder = model
+    if not folder.is_dir():
+        raise StorageError(
+            f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"
+        )
+    if task is None and folder == run.student:
+        run.require_student()
+    elif any((folder / name).exists() for name in (PREDICTIONS, "task.json")):
+        StageDir(folder, {}).require_whole(FINETUNE_AGAIN)
+    return folder
+
+
+def check_ours(out: Path) -> None:
+    """Raises StorageError where a folder holds files that are not named by a bundle's manifest in it."""
+    if out.exists() and not out.is_dir():
+        raise StorageError(f"{out} is a file; choose another --out")
+    if out.is_dir() and (others := strangers(out, files_of(out))):
+        raise not_ours(out, others)
+
+
+def _shown(scores: dict[str, float], task: str, file: str = "") -> tuple[CardScore, ...]:
+    """Returns scores as a card shows them."""
+    shown = of_all(scores).items()
+    return tuple(CardScore(name, round(value, 4), f"{task} dev{file}") for name, value in shown)
+
+
+def _card(
+    folder: Path,
+    name: str,
+    run: RunDir,
+    results: Finetuned | None,
+    executorch: str | None,
+    licence: str,
+) -> Card:
+    """Returns the card with what the run recorded, without scores."""
+    source = run if results is None else _run_of(folder, results)
+    summary: Mapping[str, Any] = read_summary(source.summary) if source.summary.exists() else {}
+    teacher, recipe = summary.get("teacher", _UNKNOWN), summary.get("recipe", {}).get("name", _UNKNOWN)
+    model = load_masked_lm(str(folder))[0] if results is None else load_task_model(folder)[0]
+    counts = {"model": parameter_count(model)}
+    if summary:
+        counts["teacher"] = summary["teacher_parameters"]
+    steps = [f"recipe {recipe}" if summary else _UNKNOWN]
+    if results is not None:
+        taught = f", taught by {Path(results.teacher).parent.parent.name}" if results.teacher else ""
+        rounded = f", with weights rounded to {results.quantization}" if results.quantization else ""
+        steps.append(f"fine-tuned for {results.task.name} at rate {results.rate:.2g}{taught}{rounded}")
+    return Card(
+        name=name,
+        teacher=Path(teacher).name if Path(teacher).is_dir() else teacher,
+        corpus=_corpus(source, summary),
+        recipe="; ".join(steps),
+        parameters=counts,
+        scores=(),
+        limits=_LIMITS,
+        licence=licence,
+        executorch=executorch,
+    )
+
+
+def _run_of(folder: Path, results: Finetuned) -> RunDir:
+    """Returns the run whose student was fine-tuned, if that is still there, else one that holds nothing."""
+    encoder = Path(results.encoder)
+    made_from = read_manifest(folder / MANIFEST)["made_from"]
+    if encoder.is_dir() and made_from.get("encoder") == digest_folder(encoder):
+        return RunDir(encoder.parent)
+    return RunDir(folder / _UNKNOWN)
+
+
+def _corpus(run: RunDir, summary: Mapping[str, Any]) -> str:
+    """Returns what the run's student has read."""
+    manifest = run.corpus / "manifest.json"
+    if not (manifest.exists() and summary):
+        return _UNKNOWN
+    inputs = read_manifest(manifest)["made_from"].get("inputs")
+    sources: tuple[dict[str, Any], ...] = as_stored(tuple[dict[str, Any], ...], inputs, manifest)
+    names = [str(source.get("file") or source.get("data_set")) for source in sources]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+    return f"{shown}: {summary['words']:,} words read in training"
+
+
+def _scores(opened: Bundle, folder: Path, task: Task) -> dict[str, float]:
+    """Returns the metrics of a bundle's answers to the dev examples that its model was scored on."""
+    return scores_of(opened, task, examples_from(task, read_predictions(folder, task)))
+
+
+def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float]:
+    """Returns the metrics of a bundle's answers to labelled examples of its task, as a user types them."""
+    assert examples.labels is not None
+    texts = [spelled(text) for text in examples.texts]
+    answers = opened.stream(zip(texts, examples.pairs, strict=True) if task.pairs else texts)
+    if not task.tags:
+        return score(task, examples.labels, labels_named(task, (_named(task, answer) for answer in answers)))
+    words = text_words(examples.texts, load_tokenizer(str(opened.folder)), opened.config.positions)
+    given = [[word.given for word in row] for row in words]
+    found = [(_named(task, one), _tags(one, row)) for one, row in zip(answers, words, strict=True)]
+    learnt, labels = bio_task(task), bio_labels(task, examples.labels)
+    assert labels is not None
+
+    def said(rows: Iterable[Sequence[str]]) -> Labels:
+        own = dataclasses.replace(task, tags=opened.config.tags)
+        named = ({**one, "tags": bio_tags(own, row)} for (one, _), row in zip(found, rows, strict=True))
+        return labels_named(learnt, named)
+
+    gold, of_text = text_labels(learnt, labels, given), said(row for _, row in found)
+    scores = score(learnt, gold, of_text, given)
+    of_given = by_given_words(
+        learnt, first_tags(gold, given), said(map(first_of, (row for _, row in found), given))
+    )
+    return scores | {name: value for name, value in of_given.items() if name in scores}
+
+
+def _named(task: Task, answer: Any) -> dict[str, Any]:
+    """Returns the class or the score of an answer as `results.named` has it."""
+    if task.kind == "regression":
+        return {"label": answer.value}
+    return {"label": (answer.classification if task.tags else answer).label} if task.classes else {}
+
+
+def _tags(answer: Any, words: Sequence[TextWord]) -> list[str]:
+    """Returns the tag of each word of a text; those that were cut off are outside."""
+    by_start = {word.start: word.tag for word in answer.words}
+    return [by_start.get(word.start, "O") for word in words]

@@ -1,0 +1,228 @@
+"""An encoder with a head for a task, as a plain transformers checkpoint.
+
+A joint task has one head over its tags and classes together: a class is read at [CLS], a tag at the first
+piece of each word. So it is an ordinary token classifier, which any tool loads.
+
+Columns of heads are told apart by their names, never by their order: a head that a checkpoint brings has the
+order of its own labels.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
+
+from lilliput.common.files import write_json
+from lilliput.common.folders import settle
+from lilliput.common.stored import as_stored, stored
+from lilliput.errors import ModelError, StorageError
+from lilliput.models.pretrained import load_weights, longest_input
+from lilliput.models.teacher import load_teacher_config
+from lilliput.pieces.teacher_tokenizer import save_tokenizer
+from lilliput.tasks.task import Task
+
+FORMAT = 2
+"""Raised whenever a fine-tuned folder changes its meaning. In format 1 tags were learnt and scored at the
+first piece of given words alone: not at ' and hare in o'hare."""
+_READ = (1, 2)
+_TASK_FILE = "task.json"
+_AGAIN = "fine-tune again"
+_WITH_HEAD = ("BertForSequenceClassification", "BertForTokenClassification", "BertForMultipleChoice")
+"""Checkpoints whose head has the name of a task's head, `classifier`."""
+_LISTED = 8
+"""Names that a sentence lists."""
+
+TaskModel = BertForSequenceClassification | BertForTokenClassification
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head that a checkpoint brings, and what of it a task keeps."""
+
+    kind: str
+    """The class of transformers that it is of."""
+    names: tuple[str, ...]
+    """The names of its columns."""
+    kept: dict[int, int]
+    """For columns of the task's head the ones that they take over."""
+    wanted: tuple[str, ...]
+    """The names of the task's columns."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has the task's columns in the task's order, and no others."""
+        is_in_order = all(self.kept.get(column) == column for column in range(len(self.wanted)))
+        return is_in_order and len(self.names) == len(self.wanted)
+
+    def __str__(self) -> str:
+        kept = [self.wanted[column] for column in sorted(self.kept)]
+        new = [name for column, name in enumerate(self.wanted) if column not in self.kept]
+        if not kept:
+            return (
+                f"its head ({self.kind}: {_listed(self.names)}) has no column that the task needs "
+                f"({_listed(self.wanted)}), so all of them are drawn anew"
+            )
+        rest = f", and {_listed(new)} drawn anew" if new else ""
+        return f"of its head's columns {_listed(kept)} {'are' if kept[1:] else 'is'} kept, by name{rest}"
+
+
+def find_head(name: str, task: Task) -> Head | None:
+    """Returns the head of a checkpoint as a task sees it; None where the checkpoint's config names none.
+
+    A column is kept where task and checkpoint have its name once. The only column of a head for scores is
+    kept for scores. Of a head of another kind, such as one of words for texts, nothing is kept.
+    """
+    return _head(load_teacher_config(name), task)
+
+
+def _head(config: BertConfig, task: Task) -> Head | None:
+    kinds = [kind for kind in config.architectures or () if kind in _WITH_HEAD]
+    if not kinds:
+        return None
+    ours, theirs = labels_of(task), _names(config)
+    kept = dict[int, int]()
+    if kinds[0] != _model_class(task).__name__:
+        pass
+    elif task.kind == "regression":
+        kept = {0: 0} if len(theirs) == 1 else {}
+    elif len(theirs) > 1:  # a single column is a score, whatever its name
+        once = {name for name in ours if ours.count(name) == theirs.count(name) == 1}
+        kept = {column: theirs.index(name) for column, name in enumerate(ours) if name in once}
+    return Head(kinds[0], theirs, kept, ours)
+
+
+def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> TaskModel:
+    """Loads a BERT from a folder or the hub and puts a head for a task on it.
+
+    Args:
+        name: Folder or hub name; of a head of its own the columns stay that `find_head` says.
+        task: Says what the head predicts.
+        dropout: Of states, attention and the head; None keeps what the checkpoint's config says.
+        seed: Seed of the head's first weights.
+
+    Raises:
+        ModelError: If there is no BERT encoder of that name, or it lacks weights.
+    """
+    config = load_teacher_config(name)
+    head, labels = _head(config, task), labels_of(task)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.problem_type = "regression" if task.kind == "regression" else None
+    if dropout is not None:
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
+    new = ("classifier", "bert.pooler")  # a masked-LM student has no pooler
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, missing = load_weights(
+            _model_class(task), name, head=new, config=config, ignore_mismatched_sizes=True
+        )
+        if not any(key.startswith("classifier") for key in missing) and not (head and head.is_whole):
+            _put_head(model, name, head)
+    return model
+
+
+def _put_head(model: TaskModel, name: str, head: Head | None) -> None:
+    """Gives a model a new head with the columns that are kept of its checkpoint's."""
+    old = model.classifier
+    if head is not None and head.kept and len(head.names) != old.out_features:
+        old = load_weights(type(model), name, config=load_teacher_config(name))[0].classifier
+    new = nn.Linear(old.in_features, model.classifier.out_features)
+    with torch.no_grad():
+        nn.init.normal_(new.weight, std=model.config.initializer_range)
+        nn.init.zeros_(new.bias)
+        for column, theirs in (head.kept if head is not None else {}).items():
+            new.weight[column] = old.weight[theirs]
+            new.bias[column] = old.bias[theirs]
+        model.classifier.load_state_dict(new.state_dict())
+
+
+def _names(config: Any) -> tuple[str, ...]:
+    """Returns the names of the columns of a checkpoint's head."""
+    names: dict[int, str] = config.id2label
+    return tuple(str(names.get(column)) for column in range(len(names)))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return f"{', '.join(map(repr, names[:_LISTED]))}{more}"
+
+
+def labels_of(task: Task) -> tuple[str, ...]:
+    """Returns the names of a head's columns; a regression has a single one."""
+    return (task.tags + task.classes) or ("score",)
+
+
+def _model_class(task: Task) -> type[TaskModel]:
+    return BertForTokenClassification if task.tags else BertForSequenceClassification
+
+
+def task_scores(model: TaskModel, inputs: dict[str, Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns scores where something is predicted [K, C], and the last states [B, L, D].
+
+    Args:
+        model: Reads B rows of L pieces.
+        inputs: `input_ids`, `attention_mask` and `token_type_ids` [B, L].
+        positions: Where something is predicted, as indices into B * L [K]. For a model that predicts one
+            thing of a text these are the rows' first places, and nothing is gathered.
+    """
+    output = model(**inputs, output_hidden_states=True)
+    scores = output.logits
+    if scores.dim() == 3:
+        scores = scores.flatten(0, 1)[positions]
+    return scores.float(), output.hidden_states[-1]
+
+
+def save_task_model(model: TaskModel, tokenizer: Tokenizer, task: Task, folder: Path) -> None:
+    """Saves model, tokenizer and task so that transformers' Auto classes load them without lilliput."""
+    model.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder, longest=longest_input(model.config))
+    write_json(folder / _TASK_FILE, {"format": FORMAT, "task": dataclasses.asdict(task)})
+    settle(folder)
+
+
+def load_task(folder: Path) -> Task:
+    """Returns the task that a folder's model was fine-tuned for; raises StorageError where there is none."""
+    task: Task = as_stored(Task, _task_file(folder).get("task"), folder / _TASK_FILE, _AGAIN)
+    return task
+
+
+def is_of_text(folder: Path) -> bool:
+    """Whether a folder's model learnt a tag for every word of a text, as since format 2."""
+    return bool(_task_file(folder)["format"] > 1)
+
+
+def _task_file(folder: Path) -> dict[str, Any]:
+    if not (folder / _TASK_FILE).is_file():
+        raise StorageError(
+            f"{folder} holds no fine-tuned model ({_TASK_FILE} is missing); make one with `lilliput finetune`"
+        )
+    found: dict[str, Any] = stored(dict[str, Any], folder / _TASK_FILE, _AGAIN)
+    if found.get("format") not in _READ:
+        raise StorageError(
+            f"{folder / _TASK_FILE} has format {found.get('format')}, this version of lilliput reads "
+            f"{' and '.join(map(str, _READ))}; fine-tune again, or use the version that wrote it"
+        )
+    return found
+
+
+def load_task_model(folder: Path) -> tuple[TaskModel, Task]:
+    """Loads what `save_task_model` wrote; raises StorageError when it is missing or damaged."""
+    task = load_task(folder)
+    try:
+        model, _ = load_weights(_model_class(task), str(folder))
+    except ModelError as error:
+        raise StorageError(
+            f"no fine-tuned model could be loaded from {folder} ({error}); fine-tune again"
+        ) from error
+    if (names := _names(model.config)) != labels_of(task):
+        raise StorageError(
+            f"config.json of {folder} names the columns of its head {_listed(names)}, {_TASK_FILE} names "
+            f"them {_listed(labels_of(task))}; one of them was changed: put it back, or fine-tune again"
+        )
+    return model, task

@@ -1,0 +1,1 @@
+"""From words to pieces: the teacher's tokenizer, the student's vocabulary, words in both segmentations."""

@@ -1,0 +1,292 @@
+"""Stage 2: word counts -> the student's vocabulary, and every word in teacher's and student's pieces.
+
+A word is segmented here once and for all. Batches are gathers from the two ragged tables, so nothing is
+tokenised while models train.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from lilliput.common.files import writing
+from lilliput.common.folders import MANIFEST, read_manifest
+from lilliput.common.stage_dir import StageDir
+from lilliput.common.stored import stored_array
+from lilliput.config import LexiconConfig
+from lilliput.errors import StorageError
+from lilliput.pieces.segmentation import Segmentations, segment, unknown_words
+from lilliput.pieces.teacher_tokenizer import (
+    SpecialPieces,
+    digest_tokenizer,
+    given_tokenizer,
+    save_tokenizer,
+    special_pieces,
+    vocabulary_size,
+)
+from lilliput.pieces.wordpiece import learn_vocabulary
+from lilliput.text.corpus import FIRST_WORD, Corpus
+
+_AGAIN = "remove the lexicon's folder and build it again"
+
+
+@dataclass(frozen=True)
+class LexiconReport:
+    """What a student's vocabulary means for a text; shares lie in [0, 1] and weigh words by their counts."""
+
+    teacher_size: int
+    """Pieces in the teacher's vocabulary."""
+    student_size: int
+    """Pieces in the student's vocabulary."""
+    words: int
+    """Running words measured."""
+    types: int
+    """Different words measured."""
+    teacher_fertility: float
+    """Teacher pieces per running word."""
+    student_fertility: float
+    """Student pieces per running word."""
+    overlap: float
+    """Share of the student's pieces that the teacher has too."""
+    teacher_coverage: float
+    """Share of the running words that the teacher reads without [UNK]."""
+    student_coverage: float
+    """Share of the running words that the student reads without [UNK]."""
+    alike: float
+    """Share of the running words that both cut into the same pieces, without [UNK]."""
+
+    def embedding_parameters(self, width: int) -> tuple[int, int]:
+        """Returns the parameters of a table of `width` over the student's and over the teacher's vocabulary.
+
+        A parameter takes 4 bytes as fp32, 1 byte as int8.
+        """
+        return self.student_size * width, self.teacher_size * width
+
+    def describe(self, width: int) -> str:
+        """Returns the report as a few lines of text, for a student of `width`."""
+        student, teacher = self.embedding_parameters(width)
+        return (
+            f"{self.words:,} words of {self.types:,} types\n"
+            f"vocabulary   {self.student_size:,} pieces, teacher {self.teacher_size:,}; "
+            f"{self.overlap:.1%} of the student's are the teacher's too\n"
+            f"fertility    {self.student_fertility:.3f} pieces per word, "
+            f"teacher {self.teacher_fertility:.3f}\n"
+            f"coverage     {self.student_coverage:.3%} of the words without [UNK], "
+            f"teacher {self.teacher_coverage:.3%}\n"
+            f"alike        {self.alike:.1%} of the words are cut into the same pieces\n"
+            f"embeddings   {student:,} parameters at width {width}, {teacher:,} with the teacher's pieces: "
+            f"saves {(teacher - student) * 4 / 1e6:.2f} MB fp32, {(teacher - student) / 1e6:.2f} MB int8"
+        )
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Every word with its teacher pieces and its student pieces, memory-mapped; the index is the word id."""
+
+    path: Path
+    """The folder it lies in."""
+    teacher: Segmentations
+    """Pieces of the teacher's vocabulary."""
+    student: Segmentations
+    """Pieces of the student's vocabulary."""
+    characters: npt.NDArray[np.int32]
+    """Code points of each word, [types]; 0 for the two ids that are no words."""
+    unknown: npt.NDArray[np.bool_]
+    """Words with [UNK] under either vocabulary, [types]."""
+    teacher_special: SpecialPieces
+    """The teacher's pieces that are not text."""
+    student_special: SpecialPieces
+    """The student's pieces that are not text."""
+    report: LexiconReport
+    """Figures of this vocabulary on this corpus, the vocabularies' sizes among them."""
+
+    @property
+    def teacher_size(self) -> int:
+        """Pieces in the teacher's vocabulary."""
+        return self.report.teacher_size
+
+    @property
+    def student_size(self) -> int:
+        """Pieces in the student's vocabulary."""
+        return self.report.student_size
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """The student's tokenizer, as transformers reads it."""
+        return self.path / "tokenizer"
+
+    def student_tokenizer(self) -> Tokenizer:
+        """Loads the student's tokenizer."""
+        return _read_tokenizer(self.tokenizer_folder / "tokenizer.json")
+
+    def teacher_tokenizer(self) -> Tokenizer:
+        """Loads the teacher's tokenizer."""
+        return _read_tokenizer(self.path / "teacher_tokenizer.json")
+
+    @classmethod
+    def open(cls, path: Path) -> "Lexicon":
+        """Opens a finished lexicon; raises StorageError when a file is missing, cut short or does not fit."""
+        if not (path / "manifest.json").exists():
+            raise StorageError(f"{path} holds no finished lexicon; build it with `lilliput build-lexicon`")
+        report: LexiconReport = StageDir(path, {}).read(LexiconReport)
+        types = report.types + FIRST_WORD
+        tables = []
+        for name in ("teacher", "student"):
+            offsets = _map(path / f"{name}_offsets.npy", "int64", types + 1)
+            tables.append(
+                Segmentations(offsets, _map(path / f"{name}_pieces.npy", "int32", int(offsets[-1])))
+            )
+        lexicon = cls(
+            path=path,
+            teacher=tables[0],
+            student=tables[1],
+            characters=_map(path / "characters.npy", "int32", types),
+            unknown=_map(path / "unknown.npy", "bool", types),
+            teacher_special=_special(path / "teacher_tokenizer.json", report.teacher_size),
+            student_special=_special(path / "tokenizer" / "tokenizer.json", report.student_size),
+            report=report,
+        )
+        StageDir(path, {}).require_whole(_AGAIN)
+        return lexicon
+
+
+def build_lexicon(
+    corpus: Corpus, teacher: Tokenizer, config: LexiconConfig, out: Path, *, overwrite: bool = False
+) -> Lexicon:
+    """Returns the lexicon of `corpus`, learnt or taken, segmented, saved in `out` and opened from there.
+
+    A lexicon already finished from the same corpus, teacher and config is opened as it is.
+
+    Args:
+        corpus: Gives the words and their counts.
+        teacher: The teacher's tokenizer.
+        config: Size of the vocabulary, or a tokenizer to take instead.
+        out: Folder to write.
+        overwrite: Whether a lexicon made from anything else is replaced.
+
+    Raises:
+        InputError: If the text is too small for that many pieces or they are too few for its characters.
+        ModelError: If the tokenizer to take cuts texts into other words than the teacher's.
+        StorageError: If `out` was made from anything else or cannot be written.
+    """
+    stage, given = _stage(corpus, teacher, config, out)
+    if not stage.is_finished(overwrite):
+        with stage.locked():
+            if not stage.is_finished(overwrite):  # by a process that held the lock before
+                _build(stage, corpus, teacher, config.size, given)
+    return Lexicon.open(out)
+
+
+def is_built(corpus: Corpus, teacher: Tokenizer, config: LexiconConfig, out: Path) -> bool:
+    """Returns whether `out` holds the finished lexicon of a corpus; writes nothing."""
+    return _stage(corpus, teacher, config, out)[0].is_whole(overwrite=True)
+
+
+def _stage(
+    corpus: Corpus, teacher: Tokenizer, config: LexiconConfig, out: Path
+) -> tuple[StageDir, Tokenizer | None]:
+    """Returns the folder of a lexicon with what determines it, and the tokenizer that is to be taken."""
+    given = None if config.tokenizer is None else given_tokenizer(config.tokenizer, teacher)
+    made_from = {
+        "corpus": read_manifest(corpus.path / MANIFEST)["digest"],
+        "teacher": digest_tokenizer(teacher),
+        # The place of a given tokenizer may change, its content may not.
+        "vocabulary": config.size if given is None else digest_tokenizer(given),
+    }
+    return StageDir(out, made_from), given
+
+
+def _build(stage: StageDir, corpus: Corpus, teacher: Tokenizer, size: int, given: Tokenizer | None) -> None:
+    """Writes a lexicon."""
+    words, counts = corpus.word_types()[FIRST_WORD:], corpus.counts[FIRST_WORD:]
+    student = given or learn_vocabulary(words, counts, size, teacher)
+    stage.begin()  # only now, so that a size that is refused takes nothing away and leaves nothing behind
+    stage.finish(dataclasses.asdict(_write(stage.path, words, counts, teacher, student)))
+
+
+def _write(
+    out: Path, words: Sequence[str], counts: npt.NDArray[np.int64], teacher: Tokenizer, student: Tokenizer
+) -> LexiconReport:
+    """Writes every file of a lexicon but its manifest, and returns the results for that."""
+    tables = {"teacher": segment(words, teacher), "student": segment(words, student)}
+    unknown = unknown_words(tables["teacher"], teacher) | unknown_words(tables["student"], student)
+    characters = np.fromiter(map(len, words), np.int32, len(words))
+    blank = np.zeros(FIRST_WORD)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "characters": np.concatenate([blank.astype(np.int32), characters]),
+        "unknown": np.concatenate([blank.astype(np.bool_), unknown]),
+    }
+    for name, tokenizer in (("teacher", teacher), ("student", student)):
+        special, table = special_pieces(tokenizer), tables[name]
+        arrays[f"{name}_offsets"] = np.concatenate([np.arange(FIRST_WORD), table.offsets + FIRST_WORD])
+        arrays[f"{name}_pieces"] = np.concatenate(
+            [np.array([special.sep, special.cls], np.int32), table.pieces]
+        )
+    for name, array in arrays.items():
+        with writing(out / f"{name}.npy") as file:
+            np.save(file, array)
+    save_tokenizer(student, out / "tokenizer")
+    with writing(out / "teacher_tokenizer.json") as file:
+        file.write(teacher.to_str().encode())
+    return measure(counts, tables["teacher"], teacher, tables["student"], student)
+
+
+def measure(
+    counts: npt.NDArray[np.int64],
+    teacher_table: Segmentations,
+    teacher: Tokenizer,
+    student_table: Segmentations,
+    student: Tokenizer,
+) -> LexiconReport:
+    """Returns what a vocabulary means for words of these `counts`, from their segmentations."""
+    teacher_ids, student_ids = teacher.get_vocab(), student.get_vocab()
+    translated = np.full(vocabulary_size(student), -1)
+    for piece, index in student_ids.items():
+        translated[index] = teacher_ids.get(piece, -1)
+    readable_teacher = ~unknown_words(teacher_table, teacher)
+    readable_student = ~unknown_words(student_table, student)
+    candidates = (teacher_table.lengths == student_table.lengths) & readable_teacher & readable_student
+    in_teacher = teacher_table.pieces[np.repeat(candidates, teacher_table.lengths)]
+    in_student = student_table.pieces[np.repeat(candidates, student_table.lengths)]
+    starts = np.cumsum(student_table.lengths[candidates]) - student_table.lengths[candidates]
+    same = np.logical_and.reduceat(in_teacher == translated[in_student], starts)
+    total = counts.sum()
+    return LexiconReport(
+        teacher_size=vocabulary_size(teacher),
+        student_size=vocabulary_size(student),
+        words=int(total),
+        types=len(counts),
+        teacher_fertility=float(counts @ teacher_table.lengths / total),
+        student_fertility=float(counts @ student_table.lengths / total),
+        overlap=len(student_ids.keys() & teacher_ids.keys()) / len(student_ids),
+        teacher_coverage=float(counts[readable_teacher].sum() / total),
+        student_coverage=float(counts[readable_student].sum() / total),
+        alike=float(counts[candidates] @ same / total),
+    )
+
+
+def _map(path: Path, kind: str, length: int) -> npt.NDArray[Any]:
+    """Maps a one-dimensional array from disk; raises StorageError when it is not what the lexicon needs."""
+    return stored_array(path, kind, (length,), _AGAIN)
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise StorageError(f"{path} is missing or damaged ({error}); {_AGAIN}") from error
+
+
+def _special(path: Path, size: int) -> SpecialPieces:
+    """Returns the special pieces of a tokenizer of the lexicon, whose vocabulary must have `size` pieces."""
+    tokenizer = _read_tokenizer(path)
+    if vocabulary_size(tokenizer) != size:
+        raise StorageError(
+            f"{path} has {vocabulary_size(tokenizer)} pieces where the lexicon needs {size}; {_AGAIN}"
+        )
+    return special_pieces(tokenizer)

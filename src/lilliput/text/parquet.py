@@ -1,0 +1,155 @@
+"""Parquet files -> the rows of some columns, a few at a time.
+
+What a page unpacks to stands in its header, and pages say how many values they hold: so before anything is
+unpacked it is known how many rows fit into memory together (`_rows_at_once`). Not known is how the items of
+lists are spread over rows: a file made to have nearly all of them in one row may take some gigabytes.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lilliput.common.files import parse_json
+from lilliput.errors import InputError, first_line
+from lilliput.text.pages import pages_of, unpacked_bytes
+from lilliput.text.unpacking import LINE_BYTES, too_long
+
+_BATCH_BYTES = 1 << 26
+"""What rows read together should take at most, when unpacked."""
+_BATCH_ROWS = tuple(1024 >> halved for halved in range(11))
+_ITEMS = 1 << 22
+"""Items of lists that are read together at most."""
+_THRIFT_BYTES = 1 << 26
+_THRIFT_ITEMS = 1 << 20
+
+
+def parquet_columns(path: Path, file: BinaryIO) -> list[str]:
+    """Returns the names of a file's columns in order; raises InputError where it is no Parquet file."""
+    names: list[str] = _opened(path, file).schema_arrow.names
+    return names
+
+
+def parquet_classes(path: Path, file: BinaryIO) -> dict[str, list[str]]:
+    """Returns the names of classes for columns that hold their numbers, as `datasets` notes them."""
+    noted = (_opened(path, file).schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        features = parse_json(noted)["info"]["features"]
+        found = {column: _class_names(feature) for column, feature in features.items()}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}
+    return {column: names for column, names in found.items() if names}
+
+
+def _class_names(feature: Any) -> list[str]:
+    """Returns the names in a feature, or in that of a list's items."""
+    if isinstance(feature, list):
+        feature = {"feature": feature[0] if feature else {}}
+    inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
+    names = inner.get("names") if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" else None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
+
+
+def parquet_rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Yields the numbers of rows, from 1, and what they have in some columns, each of which is there once.
+
+    Other columns are not read. Raises InputError where something cannot be read or is too long.
+    """
+    import pyarrow
+
+    table = _opened(path, file)
+    number = 0
+    try:
+        for group in range(table.num_row_groups):
+            rows = _rows_at_once(path, table.metadata, group, columns)
+            batches = table.iter_batches(rows, [group], columns=list(columns), use_threads=False)
+            for batch in itertools.chain.from_iterable(map(_parts, batches)):
+                values = [_values(path, batch.column(name), name, number) for name in columns]
+                for row in zip(*values, strict=True):
+                    number += 1
+                    if any(isinstance(value, (str, bytes)) and len(value) > LINE_BYTES for value in row):
+                        raise too_long(f"row {number:,} of {path}")
+                    yield number, row
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+        raise InputError(
+            f"{path} is not a whole parquet file (after row {number:,}: {first_line(error)}); fetch it again "
+            "or leave it out"
+        ) from error
+
+
+def _opened(path: Path, file: BinaryIO) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(
+            file,
+            pre_buffer=False,
+            buffer_size=1 << 20,
+            thrift_string_size_limit=_THRIFT_BYTES,
+            thrift_container_size_limit=_THRIFT_ITEMS,
+        )
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+        raise InputError(
+            f"{path} is not a whole parquet file ({first_line(error)}); fetch it again or leave it out"
+        ) from error
+
+
+def _parts(batch: Any) -> Iterator[Any]:
+    """Yields a batch in parts of few bytes, as Python's values take as many again."""
+    rows = max(1, batch.num_rows * (_BATCH_BYTES >> 2) // max(1, batch.nbytes))
+    return (batch.slice(begin, rows) for begin in range(0, batch.num_rows, rows))
+
+
+def _values(path: Path, column: Any, name: str, before: int) -> list[Any]:
+    """Returns what a column holds as Python's values, decimal numbers as float."""
+    import pyarrow
+
+    kind = column.type
+    if pyarrow.types.is_decimal(kind):
+        column = column.cast(pyarrow.float64())
+    if pyarrow.types.is_nested(kind) and _items(column) > _ITEMS:
+        raise too_long(f"row {before + 1:,} of {path}, or one of the {len(column):,} from there on,")
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, OverflowError, TypeError, ArithmeticError) as error:  # as of a date after 9999
+        raise InputError(
+            f"column '{name}' of {path} holds {kind}, which cannot be read as text or a label (after row "
+            f"{before:,}: {first_line(error)}); name another column"
+        ) from error
+    return values
+
+
+def _items(column: Any) -> int:
+    """Returns how many values stand in the lists of a column."""
+    import pyarrow
+
+    if isinstance(column, pyarrow.StructArray):
+        return sum(map(_items, column.flatten()))
+    if isinstance(column, pyarrow.MapArray):
+        return len(column.keys) + _items(column.items)
+    return _items(column.flatten()) if hasattr(column, "flatten") and column.type.num_fields else len(column)
+
+
+def _rows_at_once(path: Path, metadata: Any, group: int, columns: Sequence[str]) -> int:
+    """Returns how many rows of a group can be read together; raises InputError where not even one can."""
+    about = metadata.row_group(group)
+    prefixes = tuple(f"{name}." for name in columns)
+    rows = _BATCH_ROWS[0]
+    with path.open("rb") as file:
+        for place in range(about.num_columns):
+            chunk = about.column(place)
+            if not f"{chunk.path_in_schema}.".startswith(prefixes):
+                continue
+            per_row = -(-chunk.num_values // max(1, about.num_rows))
+            if per_row > _ITEMS:
+                raise too_long(f"a row of {path}, whose lists have {per_row:,} items on average,")
+            pages = list(pages_of(path, file, chunk))
+            # Two neighbours of large pages may go together, as each is in memory whole in any case.
+            largest = max((page.unpacked for page in pages if not page.repeats), default=0)
+            most = max(_BATCH_BYTES, min(2 * largest, 4 * _BATCH_BYTES))
+            fits = (count for count in _BATCH_ROWS if unpacked_bytes(pages, count * per_row) <= most)
+            rows = min(rows, next(fits, 1))
+    return rows

@@ -1,0 +1,151 @@
+"""A block of text -> a part of a corpus, under word ids of its own -> with others a shard, under final ids.
+
+All of it works from arguments and files, so in any process of any machine.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lilliput.common.files import writing
+from lilliput.common.stored import intact, stored_array
+from lilliput.errors import StorageError
+from lilliput.text.sources import BREAK, Reader
+from lilliput.text.words import Cut, WordSplitter, numbered, strings, to_arrow
+
+END = 0
+"""Word id that ends every document in the stream."""
+START = 1
+"""Word id of the start of a sequence; never in the stream."""
+FIRST_WORD = 2
+"""The lowest id of a word of the text."""
+
+SPECIAL_WORDS = [b"[SEP]", b"[CLS]"]
+_AGAIN = "remove the folder it is in, and run the same command again"
+_TOGETHER = 16
+"""Parts whose types are merged to those of one file, of which as many are merged again, and so on."""
+
+_Ids = npt.NDArray[np.uint32]
+
+_splitter = functools.cache(WordSplitter)
+
+
+def write_parts(settings: str, reader: Reader, folder: Path) -> tuple[int, list[str]]:
+    """Writes the parts of a reader's blocks that are missing; returns their words, and the names of all."""
+    words, names = 0, []
+    for place, block in reader.blocks():
+        path = folder / f"{place}.npy"
+        names.append(path.name)
+        if not path.exists():
+            words += write_part(settings, block, path)
+    return words, names
+
+
+def write_part(settings: str, block: bytes, path: Path) -> int:
+    """Writes one block's documents under word ids of its own, with types and counts; returns its words."""
+    ids, types = _indexed(_splitter(settings), block)
+    counts = np.bincount(ids, minlength=len(types))
+    _write(path, types, counts, ids)
+    return int(counts[FIRST_WORD:].sum())
+
+
+def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, Any]:
+    """Returns a block's words by their position among its types, and the types; END and START come first."""
+    ids, types = splitter.split(BREAK + block, SPECIAL_WORDS)
+    is_end = ids == END
+    return ids[1:][~(is_end[1:] & is_end[:-1])], types
+
+
+def require_seen(folder: Path, names: Iterable[str]) -> None:
+    """Raises StorageError where this machine does not see yet what others wrote."""
+    if unseen := sorted(set(names) - {path.name for path in folder.iterdir()}):
+        raise StorageError(
+            f"{folder / unseen[0]} was written by another machine and is not seen on this one; wait a "
+            "minute, then run the same command again: what is finished is kept"
+        )
+
+
+def merges(paths: Sequence[Path], folder: Path, level: int) -> list[tuple[Sequence[Path], Path]]:
+    """Returns what `write_merged` takes for each file of a level, given the files of the level below."""
+    begins = range(0, len(paths), _TOGETHER)
+    groups = [paths[begin : begin + _TOGETHER] for begin in begins]
+    return [(group, _merged_path(folder, level, number)) for number, group in enumerate(groups)]
+
+
+def _merged_path(folder: Path, level: int, number: int) -> Path:
+    return folder / f"merged-{level}-{number:06d}.npy"
+
+
+def write_merged(paths: Sequence[Path], path: Path) -> None:
+    """Writes the different types of some parts, or of what those were merged to, and their counts.
+
+    With them come tables from the word ids of each, which number its types, to those of all.
+    """
+    types, counts = zip(*(_read(each, 2) for each in paths), strict=True)
+    numbers, words = numbered(map(_cut, types))
+    tables = np.split(numbers - 1, np.cumsum([len(each) for each in counts])[:-1])
+    total = np.bincount(numbers - 1, np.concatenate(counts)).astype(np.int64)
+    _write(path, words[1:], total, *tables)
+
+
+def read_types(path: Path) -> tuple[Any, npt.NDArray[np.int64]]:
+    """Returns the types of a part, or of some that were merged, as an array of Arrow, and their counts."""
+    types, counts = _read(path, 2)
+    text, _, ends = _cut(types)
+    return strings(text.replace(b"\n", b""), np.append(0, ends - np.arange(len(ends)))), counts
+
+
+def _write(path: Path, types: Any, counts: npt.NDArray[np.int64], *others: npt.NDArray[Any]) -> None:
+    """Writes types, counts and more arrays, one after the other: a zip archive would take twice the time."""
+    lines = np.frombuffer(text_of(types), np.uint8)
+    with writing(path) as file:
+        for array in (lines, counts, *others):
+            np.save(file, np.asarray(array))
+
+
+def _read(path: Path, count: int) -> list[npt.NDArray[Any]]:
+    """Returns so many arrays from the beginning of a file."""
+    with intact(path, _AGAIN), path.open("rb") as file:
+        return [np.load(file, allow_pickle=False) for _ in range(count)]
+
+
+def _cut(lines: npt.NDArray[np.uint8]) -> Cut:
+    ends = np.flatnonzero(lines == ord("\n"))
+    return lines.tobytes(), np.append(0, ends[:-1] + 1), ends
+
+
+def text_of(lines: Any) -> bytes:
+    """Returns the lines in an array of Arrow as a text."""
+    import pyarrow.compute
+
+    whole = pyarrow.ListArray.from_arrays(to_arrow(np.array([0, len(lines)], np.int32)), lines)
+    joined = pyarrow.compute.binary_join(whole, strings(b"\n", np.array([0, 1]))[0])
+    text: bytes = joined[0].as_py()
+    return text + b"\n"
+
+
+def write_shard(folder: Path, first: int, parts: Sequence[Path], path: Path) -> None:
+    """Writes one shard, under final word ids: parts that follow each other, the first of them that number."""
+    streams = [_final_ids(folder, number)[_read(part, 3)[-1]] for number, part in enumerate(parts, first)]
+    with writing(path) as file:
+        np.save(file, np.concatenate(streams))
+
+
+def _final_ids(folder: Path, number: int) -> _Ids:
+    """Returns the table from the word ids of the part with that number to the final ones."""
+    ids: Any = slice(None)
+    for level in itertools.count():
+        number, place = divmod(number, _TOGETHER)
+        path = _merged_path(folder, level, number)
+        if not path.exists():
+            break
+        ids = _read(path, 3 + place)[-1][ids]
+    ranks: _Ids = stored_array(folder / "ranks.npy", "uint32", (None,), _AGAIN)
+    with intact(folder / "ranks.npy", _AGAIN):
+        final: _Ids = ranks[ids]
+    return final

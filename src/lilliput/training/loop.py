@@ -1,0 +1,330 @@
+"""Stage 6: one training stage of a run, from its first models to its saved ones.
+
+Teacher-only, dual and student-only training are this one loop with different objectives. It counts steps,
+never epochs. What has to survive a kill is in the checkpoint: weights, optimiser, and the position, which
+with the seed gives the next batch; so a resumed run ends with the same bits as one that was never
+interrupted. With another number of processes sums round differently, and nothing else differs.
+"""
+
+import contextlib
+import dataclasses
+import importlib.util
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from safetensors import SafetensorError
+
+from lilliput.common.metrics_log import MetricsLog
+from lilliput.common.progress import bar
+from lilliput.common.stage_dir import StageDir
+from lilliput.common.stored import intact, require_fields
+from lilliput.common.workers import give_back_memory, keep_freed_memory
+from lilliput.config import BatchConfig, Recipe, StageConfig
+from lilliput.errors import ConfigError, Interrupted, StorageError
+from lilliput.models.student import save_student
+from lilliput.pieces.lexicon import Lexicon
+from lilliput.run import RunDir
+from lilliput.training.batches import Batch, BatchSource
+from lilliput.training.checkpoint import (
+    Position,
+    checkpoints,
+    load_checkpoint,
+    minutes_between,
+    save_checkpoint,
+)
+from lilliput.training.data import Data, check_sources, first_models, stage_budget, stage_inputs
+from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
+from lilliput.training.prefetch import prefetched
+from lilliput.training.processes import launch, signals
+from lilliput.training.step import Stepper, Trainees
+
+PROBES = 10
+"""Times the student is evaluated on few rows while a stage runs."""
+PROBE_ROWS, ROWS = 128, 512
+"""Held-out rows of such an evaluation, and of those at the beginning and the end."""
+
+Values = dict[str, Any]
+
+
+def train(
+    run: RunDir,
+    recipe: Recipe,
+    stage: str,
+    teacher: str,
+    *,
+    overwrite: bool = False,
+    checkpoint_minutes: float = 5.0,
+) -> Values:
+    """Trains one stage of a run and returns what it reports.
+
+    A finished stage is not trained again; an interrupted one goes on from its last checkpoint. Processes of
+    one launch train it together, however many: they share the rows of each batch, and the main one writes.
+
+    Args:
+        run: Holds the corpus, the lexicon and the stages before this one; takes this one.
+        recipe: Says what to do; every stage of a run takes the same one.
+        stage: Name of the stage in the recipe.
+        teacher: Folder or hub name of the teacher's checkpoint.
+        overwrite: Whether a stage made from anything else is trained anew.
+        checkpoint_minutes: Minutes between checkpoints.
+
+    Returns:
+        Words, steps, seconds, and the quality of the models on held-out text before and after.
+
+    Raises:
+        StorageError: If an earlier stage is missing, or this one was made from anything else.
+        TrainingError: If a loss is not finite.
+        LaunchError: If the processes of a launch differ, or one has ended.
+        Interrupted: If SIGTERM or SIGINT came; the state is saved.
+    """
+    config, processes = recipe.stage(stage), launch()
+    checkpoint_minutes = minutes_between(checkpoint_minutes)
+    with processes.together():
+        inputs = stage_inputs(run, recipe, config, teacher)
+    processes.require_same(inputs, "give every process the same command, run and teacher")
+    folder = StageDir(run.training(stage), inputs)
+
+    def finished() -> Values | None:
+        if not folder.is_whole(overwrite):
+            return None
+        folder.tidy()
+        return _reported(folder)
+
+    done: Values | None = processes.on_main(finished)
+    if done is not None:
+        return done
+    with contextlib.ExitStack() as held:
+        with processes.together():
+            if processes.is_main:
+                held.enter_context(run.locked())
+        done = processes.on_main(finished)  # by a process that held the lock before
+        if done is None:
+            done = _train(run, recipe, config, teacher, folder, checkpoint_minutes)
+    return done
+
+
+def _train(
+    run: RunDir,
+    recipe: Recipe,
+    config: StageConfig,
+    teacher: str,
+    folder: StageDir,
+    checkpoint_minutes: float,
+) -> Values:
+    """Trains a stage that is not finished, under the run's lock, and returns what it reports."""
+    processes = launch()
+    processes.on_main(check_sources, run, recipe, config)
+    parts = processes.on_main(_parts_each, config.batch, processes.count)
+    give_back_memory()  # what the stage before had
+    saved = folder.path / "checkpoints"
+    with processes.together():
+        data = Data.open(run, config.batch.length, recipe.student.positions)
+        seed = (recipe.seed, recipe.stages.index(config))
+        source = data.source(config, seed)
+        anew = folder.other() is not None or folder.manifest_path.exists()  # begin removes it
+        fit = processes.is_main and (anew or not checkpoints(saved))
+        trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
+    keep_freed_memory()
+    stepper = Stepper(trainees, config.optimizer, _accelerator(), processes)
+    held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
+    # Only now, so that a refusal of the inputs leaves nothing behind and takes nothing away.
+    processes.on_main(folder.begin)
+    with processes.together():
+        position = load_checkpoint(saved, trainees, stepper.optimizer)
+    processes.require_same(dataclasses.asdict(position), "let all machines share the run's folder")
+    own = range(processes.index * parts, (processes.index + 1) * parts)
+    with prefetched(source.stream(position.step, own, processes.count * parts)) as batches:
+        loop = _Loop(folder.path, config, stage_budget(recipe, config), batches, held_out, stepper)
+        position = loop.run(position, saved, checkpoint_minutes * 60)
+    return processes.on_main(lambda: _finish(folder, data.lexicon, trainees, loop.results(position)))
+
+
+def _reported(folder: StageDir) -> Values:
+    """Returns what a finished stage reported; raises StorageError where its manifest is damaged."""
+    fields = {"words": int, "seconds": float, "before": dict[str, float], "after": dict[str, float]}
+    with intact(folder.manifest_path):
+        require_fields(fields, folder.results(), "it")
+    return folder.results()
+
+
+def _parts_each(batch: BatchConfig, processes: int) -> int:
+    """Returns into how many parts each process splits its share of a batch.
+
+    Parts are no larger than without processes, or by a row. Raises ConfigError where rows are too few.
+    """
+    if processes > batch.rows:
+        raise ConfigError(
+            f"{processes} processes cannot share {batch.rows} rows; raise batch.rows, or launch fewer"
+        )
+    return min(-(-batch.accumulation // processes), batch.rows // processes)
+
+
+def _accelerator() -> Accelerator:
+    """Returns what spreads models over devices and processes; precision is chosen in `step`."""
+    no_copies = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    return Accelerator(mixed_precision="no", kwargs_handlers=[no_copies])
+
+
+def _finish(folder: StageDir, lexicon: Lexicon, trainees: Trainees, results: Values) -> Values:
+    """Saves the models and returns what the stage reports."""
+    try:
+        if trainees.teacher is not None and trainees.weights.trains_teacher:
+            trainees.teacher.save(folder.path / "teacher")
+        if trainees.student is not None:
+            save_student(trainees.student, lexicon.student_tokenizer(), folder.path / "student")
+    except (OSError, SafetensorError) as error:
+        raise StorageError(
+            f"the models cannot be saved in {folder.path}: {error}; the state before is kept"
+        ) from error
+    finished: Values = folder.finish(results)["results"]
+    return finished
+
+
+class _Loop:
+    """The loop of one stage."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: StageConfig,
+        budget: Mapping[str, float],
+        batches: Iterator[list[Batch]],
+        held_out: BatchSource,
+        stepper: Stepper,
+    ) -> None:
+        self._folder, self._config, self._budget = folder, config, budget
+        self._batches, self._held_out, self._stepper = batches, held_out, stepper
+        self._processes = stepper.processes
+        self._metrics = MetricsLog(folder / "metrics.jsonl")
+
+    def run(self, position: Position, folder: Path, checkpoint_seconds: float) -> Position:
+        """Trains on from `position` until the budget is spent and returns the last position."""
+        self._processes.on_main(self._metrics.rewind, position.step or -1)  # a beginning is evaluated anew
+        started, saved = time.monotonic() - position.seconds, position.seconds
+        folder_of_events = self._folder if self._processes.is_main else None
+        with signals() as asked, _events(folder_of_events, position.step) as events:
+            if position.step == 0:
+                self._log(position, self._evaluate("held_out", ROWS), events)
+            with bar(f"Training {self._config.name}", 1.0, counted=False) as progress:
+                while (done := self._done(position)) < 1:
+                    position, values, stop = self._step(position, done, started, asked)
+                    self._log(position, values, events)
+                    progress.update(self._done(position), _note(values))
+                    spent = self._done(position) >= 1  # saved too, as the models may find the disk full
+                    if stop or spent or position.seconds - saved > checkpoint_seconds:
+                        self._processes.on_main(
+                            save_checkpoint, folder, self._stepper.trainees, self._stepper.optimizer, position
+                        )
+                        keep_freed_memory()
+                        saved = position.seconds
+                    if stop:
+                        raise Interrupted(
+                            f"{asked[0] if asked else 'a signal to another process'} stopped stage "
+                            f"'{self._config.name}' after step {position.step}; its state is saved, and the "
+                            "same command goes on from there"
+                        )
+            evaluated = self._processes.on_main(lambda: len(self._evaluated()))
+            if evaluated < 2:  # else it is logged already, and saving the models failed
+                self._log(position, self._evaluate("held_out", ROWS), events)
+        return position
+
+    def results(self, position: Position) -> Values:
+        """Returns what the stage reports."""
+        evaluated = self._evaluated()
+        before, after = (
+            {
+                key.removeprefix("held_out/"): value
+                for key, value in line.items()
+                if key.startswith("held_out/")
+            }
+            for line in (evaluated[0], evaluated[-1])
+        )
+        if evaluated[0]["step"] > 0:  # the log of the beginning was lost
+            before = {}
+        return {**dataclasses.asdict(position), "before": before, "after": after}
+
+    def _evaluated(self) -> list[Values]:
+        """Returns what is logged of the models' quality: at the beginning and, when there, at the end."""
+        return [line for line in self._metrics.read() if any(key.startswith("held_out/") for key in line)]
+
+    def _step(
+        self, position: Position, done: float, started: float, asked: list[str]
+    ) -> tuple[Position, Values, bool]:
+        """Takes one step; returns the new position, what there is to log, and whether a signal said stop."""
+        step_started = time.monotonic()
+        batches = next(self._batches)
+        values: Values = dict(self._stepper.step(batches, position.step + 1, done))
+        now = time.monotonic()
+        told = self._processes.add_up(
+            {
+                "words": sum(batch.words for batch in batches),
+                "seconds": now - started if self._processes.is_main else 0.0,  # one clock for all
+                "asked": bool(asked),
+            }
+        )
+        values["words_per_second"] = told["words"] / (now - step_started)
+        position = Position(position.step + 1, position.words + int(told["words"]), told["seconds"])
+        if int(self._done(position) * PROBES) > int(done * PROBES):
+            values |= self._evaluate("probe", PROBE_ROWS)
+        return position, values, told["asked"] > 0
+
+    def _done(self, position: Position) -> float:
+        """Returns the share of the budget that is spent."""
+        if "words" in self._budget:
+            return position.words / self._budget["words"]
+        return position.seconds / (self._budget["minutes"] * 60)
+
+    def _evaluate(self, name: str, rows: int) -> Values:
+        """Evaluates what is trained; the teacher, which costs most, only at the beginning and the end."""
+        trainees = self._stepper.trainees
+        found = dict(
+            evaluate_masked_lm(
+                self._held_out,
+                teacher=trainees.teacher if trainees.weights.trains_teacher and name == "held_out" else None,
+                student=trainees.student,
+                dtype=self._stepper.dtype,
+                rows=rows,
+                processes=self._processes,
+            )
+        )
+        keep_freed_memory()
+        return {
+            f"{name}/{model}/{key}": value
+            for model, quality in found.items()
+            for key, value in dataclasses.asdict(quality).items()
+        }
+
+    def _log(self, position: Position, values: Values, events: Callable[[Values, int], None]) -> None:
+        if self._processes.is_main:
+            self._metrics.append(dataclasses.asdict(position) | values)
+            events(values, position.step)
+
+
+def _note(values: Mapping[str, float]) -> str:
+    """Returns the live line: losses, and words per second."""
+    losses = [
+        f"{name} {value:.3f}"
+        for name, value in values.items()
+        if "/" not in name and name != "words_per_second"
+    ]
+    return " · ".join([*losses, f"{values['words_per_second']:,.0f} words/s"])
+
+
+@contextlib.contextmanager
+def _events(folder: Path | None, step: int) -> Iterator[Callable[[Values, int], None]]:
+    """Gives a function that writes values for TensorBoard, if there is a folder and TensorBoard."""
+    if folder is None or importlib.util.find_spec("tensorboard") is None:
+        yield lambda values, step: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=step) as writer:
+
+        def write(values: Values, step: int) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+
+        yield write

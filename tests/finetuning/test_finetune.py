@@ -1,0 +1,659 @@
+import dataclasses
+import functools
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from conftest import World, stir
+from finetuned import unrecorded
+from lilliput.common.files import read_json
+from lilliput.common.progress import console
+from lilliput.common.stage_dir import StageDir
+from lilliput.errors import ConfigError, InputError, ModelError, StorageError
+from lilliput.export.bundling import bundle
+from lilliput.finetuning import finetune as finetune_module, fit as fit_module, targets, texts as texts_module
+from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
+from lilliput.finetuning.finetune import finetune, suitable_rate
+from lilliput.finetuning.model import TaskModel, labels_of, load_encoder, load_task_model, save_task_model
+from lilliput.finetuning.results import Finetuned
+from lilliput.models.teacher import build_teacher, load_masked_lm
+from lilliput.run import RunDir
+from lilliput.tasks.loading import load_task
+from lilliput.tasks.task import Examples, Labels, Task, TaskData
+from lilliput.text.corpus import build_corpus
+
+QUICK = FinetuningConfig(epochs=12, rows=8, evaluations=2, rate=5e-3, dropout=0.0)
+NOUNS = ("brotent", "stocker", "plantish", "boxes")
+
+
+def written(path: Path, count: int, seed: int) -> Path:
+    """Writes texts whose second word says the class."""
+    rng = random.Random(seed)
+    lines = ["text,label"]
+    for _ in range(count):
+        kind = rng.choice(("my", "every"))
+        lines.append(
+            f"the {kind} {' '.join(rng.choices(NOUNS, k=rng.randint(1, 6)))} {rng.random():.3f},{kind}"
+        )
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
+    folder = tmp_path_factory.mktemp("toy")
+    train, dev = written(folder / "toy_train.csv", 64, 1), written(folder / "toy_dev.csv", 24, 2)
+    return load_task(None, train=str(train), dev=str(dev))
+
+
+@pytest.fixture(scope="module")
+def taught(
+    world: World, data: TaskData, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunDir, Finetuned]:
+    """A teacher's run with a model fine-tuned with two seeds."""
+    run = RunDir(tmp_path_factory.mktemp("taught"))
+    return run, finetune(world.teacher, data, run, QUICK, seeds=2)
+
+
+def test_a_run_keeps_the_best_seed_as_a_plain_checkpoint(
+    taught: tuple[RunDir, Finetuned], data: TaskData
+) -> None:
+    run, found = taught
+    folder = run.finetuned("toy")
+    accuracies = {seed: scores["accuracy"] for seed, scores in found.scores.items()}
+    assert found.mean["accuracy"] == pytest.approx(sum(accuracies.values()) / 2)
+    assert found.deviation["accuracy"] == pytest.approx(abs(accuracies["0"] - accuracies["1"]) / 2**0.5)
+    assert not (folder / "seeds").exists()
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    inputs = tokenizer(list(data.dev.texts), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        predicted = model(**inputs).logits.argmax(-1).tolist()
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert [line["predicted"]["label"] for line in lines] == [data.task.classes[index] for index in predicted]
+    right = sum(line["predicted"] == line["gold"] for line in lines) / len(lines)
+    assert right == pytest.approx(accuracies[found.best_seed]) == max(accuracies.values())
+    assert right > 0.9
+
+
+def test_what_is_finished_is_not_done_again(
+    world: World, data: TaskData, taught: tuple[RunDir, Finetuned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, found = taught
+    monkeypatch.setattr(finetune_module, "fit", None)
+    assert finetune(world.teacher, data, run, QUICK, seeds=2) == found
+    with pytest.raises(StorageError, match="was made from something else"):
+        finetune(world.teacher, data, run, dataclasses.replace(QUICK, rows=4), seeds=2)
+
+
+def test_an_interrupted_call_goes_on_after_the_last_finished_seed(
+    world: World,
+    data: TaskData,
+    taught: tuple[RunDir, Finetuned],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fit, seeds = finetune_module.fit, list[int]()
+
+    def counted(*arguments: object, seed: int, **options: object) -> object:
+        if seed == 1 and len(seeds) == 1:
+            seeds.append(-1)
+            raise KeyboardInterrupt
+        seeds.append(seed)
+        return fit(*arguments, seed=seed, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(finetune_module, "fit", counted)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(world.teacher, data, RunDir(tmp_path), QUICK, seeds=2)
+    found = finetune(world.teacher, data, RunDir(tmp_path), QUICK, seeds=2)
+    assert seeds == [0, -1, 1]
+    assert found.scores == taught[1].scores
+
+
+def test_a_student_learns_from_a_teacher_whose_words_are_read_once(
+    world: World,
+    data: TaskData,
+    taught: tuple[RunDir, Finetuned],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    extra = tmp_path / "more.txt"
+    extra.write_text("the my boxes\n\nthe every stocker boxes\n", encoding="utf-8")
+    teacher = {"teacher": str(taught[0].path), "unlabelled": [str(extra)]}
+    config = dataclasses.replace(
+        QUICK, distillation=DistillationConfig(weight=1.0, relations=0.1, hidden=0.1)
+    )
+    found = finetune(world.headless, data, RunDir(tmp_path / "run"), config, **teacher)
+    assert found.examples == {"train": 64, "dev": 24, "unlabelled": 2}
+    assert found.mean["accuracy"] > 0.9
+    monkeypatch.setattr(targets, "predict_rest", None)
+    again = finetune(world.headless, data, RunDir(tmp_path / "run"), config, overwrite=True, **teacher)
+    assert again.scores == found.scores
+
+
+def test_a_teacher_that_was_interrupted_reads_only_the_rest(
+    data: TaskData, taught: tuple[RunDir, Finetuned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = taught[0].finetuned("toy")
+    whole = targets.teacher_targets(folder, data.train, tmp_path / "whole", states=True)
+    rows, scores_of = list[int](), fit_module.task_scores
+
+    def counted(model: TaskModel, inputs: dict[str, Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
+        if len(rows) == 2:
+            rows.clear()
+            raise KeyboardInterrupt
+        rows.append(len(positions))
+        return scores_of(model, inputs, positions)
+
+    monkeypatch.setattr(fit_module, "_ROWS_TO_PREDICT", 20)
+    monkeypatch.setattr(fit_module, "task_scores", counted)
+    with pytest.raises(KeyboardInterrupt):
+        targets.teacher_targets(folder, data.train, tmp_path / "parts", states=True)
+    parts = targets.teacher_targets(folder, data.train, tmp_path / "parts", states=True)
+    assert sum(rows) == len(data.train) - 2 * 20
+    for one, other in zip(whole, parts, strict=True):
+        assert one is not None
+        assert other is not None
+        np.testing.assert_allclose(one, other, atol=1e-2)
+
+
+def test_words_are_substituted_once_for_all_calls(
+    world: World, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(tmp_path)
+    shutil.copytree(world.lexicon.path, run.lexicon)
+    masked_lm, _ = load_masked_lm(world.teacher)
+    teacher = build_teacher(masked_lm, world.spelling(), "pieces", 16, seed=0)
+    teacher.save(run.path / "training" / "0" / "teacher")
+    config = DistillationConfig(substitutions=2)
+    first = texts_module.more_texts(data, config, run, (), run.targets)
+    assert first is not None
+    assert len(first) > len(data.train)
+    monkeypatch.delattr(texts_module, "substituted")
+    assert texts_module.more_texts(data, config, run, (), run.targets) == first
+
+
+def test_what_is_recombined_is_what_the_task_has(data: TaskData, tmp_path: Path) -> None:
+    run, config = RunDir(tmp_path), DistillationConfig(recombined=20)
+    tagged = Examples((("in", "rome"), ("to", "lima")), labels=Labels(tags=((0, 1), (0, 1))))
+    cities = TaskData(Task("cities", "tagging", tags=("O", "B-city")), tagged, tagged)
+    made = texts_module.more_texts(cities, config, run, (), run.targets)
+    assert made is not None
+    assert set(made.texts) == {("in", "lima"), ("to", "rome")}
+    pairs = Examples(("a red fox", "a blue fox"), ("red and blue", "the red one"), Labels((0, 1)))
+    alike = TaskData(Task("alike", "classification", pairs=True, classes=("no", "yes")), pairs, pairs)
+    made = texts_module.more_texts(alike, config, run, (), run.targets)
+    assert made is not None
+    assert set(zip(made.texts, made.pairs, strict=True)) <= {
+        ("a red fox", "the red one"),
+        ("a blue fox", "red and blue"),
+    }
+    with pytest.raises(ConfigError, match="'toy' has neither pairs nor tags to recombine"):
+        texts_module.more_texts(data, config, run, (), run.targets)
+
+
+# What it is made from
+
+
+@pytest.fixture
+def lessons(
+    world: World, taught: tuple[RunDir, Finetuned], tmp_path: Path
+) -> tuple[RunDir, Callable[..., Finetuned]]:
+    """A run with corpus, lexicon and a teacher that predicts words, and what fine-tunes in it."""
+    run = RunDir(tmp_path / "run")
+    shutil.copytree(world.corpus.path, run.corpus)
+    shutil.copytree(world.lexicon.path, run.lexicon)
+    masked_lm(world, run, seed=0)
+
+    def learn(
+        data: TaskData, unlabelled: Sequence[str] = (), overwrite: bool = False, **more: int
+    ) -> Finetuned:
+        config = dataclasses.replace(
+            QUICK, epochs=1, distillation=DistillationConfig(hidden=0, relations=0, **more)
+        )
+        teacher = str(taught[0].path)
+        return finetune(
+            world.headless, data, run, config, teacher=teacher, unlabelled=unlabelled, overwrite=overwrite
+        )
+
+    return run, learn
+
+
+def masked_lm(world: World, run: RunDir, seed: int) -> None:
+    """Puts a teacher that predicts words into a run, in the place of one that is there."""
+    stage = StageDir(run.training("teacher"), {"seed": seed})
+    stage.begin()
+    model, _ = load_masked_lm(world.teacher)
+    stir(model, seed)
+    build_teacher(model, world.spelling(), "pieces", 16, seed=0).save(stage.path / "teacher")
+    stage.finish({})
+
+
+def refused_then_made(learn: Callable[..., Finetuned], what: str) -> Finetuned:
+    """Returns what is made with --overwrite, after it was refused without."""
+    with pytest.raises(StorageError, match=rf"was made from something else \(.*{what}.*--overwrite"):
+        learn()
+    found = learn(overwrite=True)
+    assert learn() == found
+    return found
+
+
+def test_another_text_behind_the_same_name_is_another_lesson(
+    data: TaskData, lessons: tuple[RunDir, Callable[..., Finetuned]], tmp_path: Path
+) -> None:
+    text = tmp_path / "more.txt"
+    text.write_text("the my boxes\n", encoding="utf-8")
+    learn = functools.partial(lessons[1], data, [str(text)])
+    assert learn().examples["unlabelled"] == 1
+    text.write_text("the my boxes\nthe every stocker\n", encoding="utf-8")
+    assert refused_then_made(learn, "unlabelled").examples["unlabelled"] == 2
+
+
+def test_another_file_in_the_same_folder_is_another_lesson(
+    data: TaskData, lessons: tuple[RunDir, Callable[..., Finetuned]], tmp_path: Path
+) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("the my boxes\n", encoding="utf-8")
+    learn = functools.partial(lessons[1], data, [str(tmp_path / "texts")])
+    learn()
+    (tmp_path / "texts" / "b.txt").write_text("the every stocker\n", encoding="utf-8")
+    assert refused_then_made(learn, "unlabelled").examples["unlabelled"] == 2
+
+
+def test_another_corpus_gives_other_near_sentences(
+    world: World, data: TaskData, lessons: tuple[RunDir, Callable[..., Finetuned]]
+) -> None:
+    run, learn = lessons[0], functools.partial(lessons[1], data, near=5)
+    learn()
+    tokenizer = world.lexicon.teacher_tokenizer()
+    build_corpus([str(world.other_text)], tokenizer, run.corpus, workers=1, overwrite=True)
+    refused_then_made(learn, "near")
+
+
+def test_another_teacher_substitutes_other_words(
+    world: World, data: TaskData, lessons: tuple[RunDir, Callable[..., Finetuned]]
+) -> None:
+    run, learn = lessons[0], functools.partial(lessons[1], data, substitutions=1)
+    learn()
+    masked_lm(world, run, seed=1)
+    refused_then_made(learn, "substitutions")
+
+
+def test_another_task_teacher_says_other_things(
+    world: World,
+    data: TaskData,
+    taught: tuple[RunDir, Finetuned],
+    lessons: tuple[RunDir, Callable[..., Finetuned]],
+    tmp_path: Path,
+) -> None:
+    _, learn = lessons
+    first = learn(data)
+    teacher = RunDir(Path(shutil.copytree(taught[0].path, tmp_path / "taught"))).finetuned("toy")
+    assert learn(data) == first
+    model, _ = load_task_model(teacher)
+    stir(model, 3)
+    (teacher / "manifest.json").unlink()
+    save_task_model(model, world.lexicon.teacher_tokenizer(), data.task, teacher)
+    config = dataclasses.replace(QUICK, epochs=1, distillation=DistillationConfig(hidden=0, relations=0))
+    with pytest.raises(StorageError, match="was made from something else"):
+        finetune(world.headless, data, lessons[0], config, teacher=str(tmp_path / "taught"))
+
+
+def test_the_same_examples_in_another_place_are_the_same(
+    world: World, data: TaskData, taught: tuple[RunDir, Finetuned], tmp_path: Path
+) -> None:
+    train, dev = written(tmp_path / "toy_train.csv", 64, 1), written(tmp_path / "toy_dev.csv", 24, 2)
+    moved = load_task(None, train=str(train), dev=str(dev))
+    assert moved.origin != data.origin
+    assert finetune(world.teacher, moved, taught[0], QUICK, seeds=2) == taught[1]
+
+
+def test_an_encoder_that_changes_meanwhile_is_noticed(
+    world: World, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = Path(shutil.copytree(world.headless, tmp_path / "encoder"))
+    keep = finetune_module._keep_best
+
+    def changed(*arguments: Any) -> Finetuned:
+        (encoder / "tokenizer.json").touch()
+        (encoder / "notes.txt").write_text("new")
+        return keep(*arguments)
+
+    monkeypatch.setattr(finetune_module, "_keep_best", changed)
+    config = dataclasses.replace(QUICK, epochs=1)
+    with pytest.raises(StorageError, match="was changed meanwhile"):
+        finetune(str(encoder), data, RunDir(tmp_path / "run"), config)
+
+
+# Damage
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+@pytest.mark.parametrize("name", ["model.safetensors", "predictions.jsonl", "task.json"])
+def test_a_damaged_model_is_made_anew(
+    world: World,
+    data: TaskData,
+    taught: tuple[RunDir, Finetuned],
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    name: str,
+) -> None:
+    run = RunDir(Path(shutil.copytree(taught[0].path, tmp_path / "run")))
+    good = (run.finetuned("toy") / name).read_bytes()
+    damage(run.finetuned("toy") / name)
+    sentence = rf"{name} (was|is) .*; run the same `lilliput finetune` again"
+    with pytest.raises(StorageError, match=sentence):
+        bundle(run.path, tmp_path / "bundle", task="toy")
+    with pytest.raises(StorageError, match=sentence):
+        finetune(world.headless, data, RunDir(tmp_path / "other"), QUICK, teacher=str(run.path))
+    found = finetune(world.teacher, data, run, QUICK, seeds=2)
+    assert (found.scores, found.best_seed) == (taught[1].scores, taught[1].best_seed)
+    assert (run.finetuned("toy") / name).read_bytes() == good
+
+
+def test_a_damaged_seed_is_trained_again(
+    world: World,
+    data: TaskData,
+    taught: tuple[RunDir, Finetuned],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finetune_module, "_keep_best", None)
+    with pytest.raises(TypeError):
+        finetune(world.teacher, data, RunDir(tmp_path), QUICK, seeds=2)
+    monkeypatch.undo()
+    seeds = RunDir(tmp_path).finetuned("toy") / "seeds"
+    flip(seeds / "1" / "model.safetensors")
+    (seeds / ".0.partial").mkdir()
+    with console.capture() as said:
+        assert finetune(world.teacher, data, RunDir(tmp_path), QUICK, seeds=2).scores == taught[1].scores
+    assert "this seed is trained again" in said.get()
+    assert not seeds.exists()
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+@pytest.mark.parametrize("name", ["scores.npy", "states.npy"])
+def test_damaged_targets_are_read_again(
+    data: TaskData,
+    taught: tuple[RunDir, Finetuned],
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    name: str,
+) -> None:
+    folder = taught[0].finetuned("toy")
+    good = targets.teacher_targets(folder, data.train, tmp_path, states=True)[0].copy()
+    (place,) = tmp_path.iterdir()
+    content = (place / name).read_bytes()
+    damage(place / name)
+    again = targets.teacher_targets(folder, data.train, tmp_path, states=True)
+    assert (place / name).read_bytes() == content
+    assert np.array_equal(again[0], good, equal_nan=True)
+    assert {path.suffix for path in place.iterdir()} == {".npy", ".json"}
+
+
+@pytest.mark.parametrize("content", [b"", b"half", b"\x93NUMPY\x01\x00"])
+def test_targets_half_begun_are_begun_again(
+    data: TaskData, taught: tuple[RunDir, Finetuned], tmp_path: Path, content: bytes
+) -> None:
+    folder = taught[0].finetuned("toy")
+    good, _ = targets.teacher_targets(folder, data.train, tmp_path / "a", states=False)
+    (place,) = (tmp_path / "a").iterdir()
+    other = tmp_path / "b" / place.name
+    other.mkdir(parents=True)
+    (other / "scores.partial").write_bytes(content)
+    assert np.array_equal(targets.teacher_targets(folder, data.train, tmp_path / "b", states=False)[0], good)
+
+
+def test_altered_substitutions_are_a_sentence(
+    world: World, data: TaskData, lessons: tuple[RunDir, Callable[..., Finetuned]]
+) -> None:
+    run, config = lessons[0], DistillationConfig(substitutions=1)
+    texts_module.more_texts(data, config, run, (), run.targets)
+    (place,) = run.targets.glob("*.json")
+    place.write_text(place.read_text().replace("the", "a", 1))
+    with pytest.raises(StorageError, match=r"was altered; remove .* to make it again"):
+        texts_module.more_texts(data, config, run, (), run.targets)
+    place.unlink()
+    assert texts_module.more_texts(data, config, run, (), run.targets)
+
+
+# Two at once
+
+
+TWO = """
+import sys
+from pathlib import Path
+from lilliput.finetuning.targets import teacher_targets
+from lilliput.tasks.loading import load_task
+data = load_task(None, train=sys.argv[2], dev=sys.argv[3])
+scores, states = teacher_targets(Path(sys.argv[1]), data.train, Path(sys.argv[4]), states=True)
+print(scores.sum(), states.sum())
+"""
+
+
+@pytest.mark.slow
+def test_two_that_share_what_a_teacher_says_take_turns(
+    taught: tuple[RunDir, Finetuned], tmp_path: Path
+) -> None:
+    train, dev = written(tmp_path / "toy_train.csv", 64, 1), written(tmp_path / "toy_dev.csv", 24, 2)
+    values = [taught[0].finetuned("toy"), train, dev, tmp_path / "cache"]
+    command = [sys.executable, "-c", TWO, *map(str, values)]
+    two = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in two]
+    assert [process.returncode for process in two] == [0, 0]
+    assert said[0] == said[1]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_one_task_is_learnt_by_one_process_and_another_at_once(
+    world: World, data: TaskData, tmp_path: Path
+) -> None:
+    run, config = RunDir(tmp_path), dataclasses.replace(QUICK, epochs=0.2)
+    other = dataclasses.replace(data, task=dataclasses.replace(data.task, name="other"))
+    with StageDir(run.finetuned("toy"), {}).locked():
+        in_thread = ThreadPoolExecutor(1)
+        with pytest.raises(StorageError, match=rf"toy is in use by process {os.getpid()} on"):
+            in_thread.submit(finetune, world.headless, data, run, config).result()
+        in_thread.submit(finetune, world.headless, other, run, config).result()
+    assert {path.name for path in (run.path / "finetuned").iterdir()} == {"other"}
+
+
+# Rates
+
+
+def test_learning_rates_are_tried_in_the_time_given(world: World, data: TaskData, tmp_path: Path) -> None:
+    config = dataclasses.replace(QUICK, rate=None)
+    found = finetune(world.teacher, data, RunDir(tmp_path), config, search_minutes=0.05)
+    tried = {float(rate): value for rate, value in read_json(tmp_path / "finetuned/toy/search.json").items()}
+    suits = suitable_rate(32, tags=False, taught=False)
+    assert sorted(tried) == pytest.approx([suits * times for times in (0.4, 1, 2.5)])
+    assert tried[found.rate] == max(tried.values())
+
+
+@pytest.mark.parametrize(
+    ("tags", "taught", "ours"),
+    [(True, False, 1e-3), (True, True, 1e-3), (False, True, 7e-4), (False, False, 3e-4)],
+)
+def test_rates_suit_students_and_bert_base(tags: bool, taught: bool, ours: float) -> None:
+    assert suitable_rate(120, tags=tags, taught=taught) == pytest.approx(ours)
+    assert suitable_rate(768, tags=tags, taught=taught) == pytest.approx(2.4e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"seeds": 0}, ConfigError, "--seeds must be a whole number from 1 to 1,000, found 0"),
+        ({"unlabelled": ["x.txt"]}, ConfigError, "unlabelled text is of use only with a teacher"),
+        ({"teacher": "nowhere"}, StorageError, "there is no teacher fine-tuned for 'toy' in nowhere"),
+    ],
+)
+def test_what_cannot_work_is_a_sentence(
+    world: World,
+    data: TaskData,
+    tmp_path: Path,
+    options: dict[str, object],
+    kind: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(kind, match=message):
+        finetune(world.teacher, data, RunDir(tmp_path), QUICK, **options)  # type: ignore[arg-type]
+
+
+def test_a_teacher_of_another_task_is_a_sentence(world: World, data: TaskData, tmp_path: Path) -> None:
+    other = dataclasses.replace(data.task, name="other", classes=("no", "yes"))
+    model = load_encoder(world.teacher, other, 0.1, 0)
+    save_task_model(model, world.lexicon.teacher_tokenizer(), other, tmp_path / "teacher")
+    with pytest.raises(
+        ModelError, match=r"was fine-tuned for another task \('other', classes \('no', 'yes'\)\)"
+    ):
+        finetune(world.teacher, data, RunDir(tmp_path), QUICK, teacher=str(tmp_path / "teacher"))
+
+
+TAGGED = TaskData(
+    Task("cities", "joint", classes=("ask", "tell"), tags=("O", "B-city"), metric="frame_accuracy"),
+    Examples(
+        (("to", "o'hare"), ("in", "brotent", "at", "7:30")), labels=Labels((0, 1), ((0, 1), (0, 1, 0, 0)))
+    ),
+    Examples((("to", "o'hare", "boxes"),), labels=Labels((0,), ((0, 1, 0),))),
+)
+SHORT = FinetuningConfig(epochs=1, rows=2, evaluations=1, rate=1e-3, dropout=0.0)
+
+
+def test_every_task_learns_the_tags_of_words_behind_the_first(world: World, tmp_path: Path) -> None:
+    found = finetune(world.teacher, TAGGED, RunDir(tmp_path), SHORT)
+    assert found.task.tags == ("O", "B-city", "I-city")
+    (line,) = (tmp_path / "finetuned/cities/predictions.jsonl").read_text().splitlines()
+    read = json.loads(line)
+    assert read["text"] == ["to", "o'hare", "boxes"]
+    assert read["words"] == [[0, 2], [3, 4], [4, 5], [5, 9], [10, 15]]
+    assert read["gold"] == {"label": "ask", "tags": ["O", "B-city", "I-city", "I-city", "O"]}
+    assert len(read["predicted"]["tags"]) == 5
+
+
+def test_tags_of_other_notations_are_learnt_as_b_and_i(world: World, tmp_path: Path) -> None:
+    task = Task("t", "tagging", tags=("O", "B-x", "E-x", "S-x"), metric="f1")
+    examples = Examples((("a", "new", "york", "o'hare"),), labels=Labels(tags=((0, 1, 2, 3),)))
+    found = finetune(world.teacher, TaskData(task, examples, examples), RunDir(tmp_path), SHORT)
+    assert found.task.tags == ("O", "B-x", "I-x")
+    (line,) = (tmp_path / "finetuned/t/predictions.jsonl").read_text().splitlines()
+    assert json.loads(line)["gold"]["tags"] == ["O", "B-x", "I-x", "B-x", "I-x", "I-x"]
+
+
+def test_what_the_version_before_finished_is_not_taken_for_this_ones(world: World, tmp_path: Path) -> None:
+    finetune(world.teacher, TAGGED, RunDir(tmp_path), SHORT)
+    manifest = tmp_path / "finetuned/cities/manifest.json"
+    found = read_json(manifest)
+    del found["made_from"]["tags"]
+    found["digest"] = StageDir(tmp_path, found["made_from"]).digest
+    manifest.write_text(json.dumps(found))
+    with pytest.raises(
+        StorageError, match=r"tags: nothing there, of every word of a text now\); .*--overwrite"
+    ):
+        finetune(world.teacher, TAGGED, RunDir(tmp_path), SHORT)
+    again = finetune(world.teacher, TAGGED, RunDir(tmp_path), SHORT, overwrite=True)
+    assert again == finetune(world.teacher, TAGGED, RunDir(tmp_path), SHORT)
+
+
+def test_a_teacher_of_tags_by_the_version_before_is_a_sentence(world: World, tmp_path: Path) -> None:
+    finetune(world.teacher, TAGGED, RunDir(tmp_path / "teacher"), SHORT)
+    file = tmp_path / "teacher/finetuned/cities/task.json"
+    unrecorded(file.parent)
+    file.write_text(json.dumps(read_json(file) | {"format": 1}))
+    with pytest.raises(ModelError, match=r"by an earlier version of lilliput, .* again with --overwrite"):
+        finetune(world.headless, TAGGED, RunDir(tmp_path), SHORT, teacher=str(tmp_path / "teacher"))
+
+
+def test_a_teacher_teaches_every_word_whatever_the_order_of_its_columns(world: World, tmp_path: Path) -> None:
+    finetune(world.teacher, TAGGED, RunDir(tmp_path / "teacher"), SHORT)
+    folder = tmp_path / "teacher/finetuned/cities"
+    model, task = load_task_model(folder)
+    turned = dataclasses.replace(task, classes=task.classes[::-1], tags=("I-city", "O", "B-city"))
+    order = [labels_of(task).index(name) for name in labels_of(turned)]
+    with torch.no_grad():
+        model.classifier.weight.copy_(model.classifier.weight[order].clone())
+        model.classifier.bias.copy_(model.classifier.bias[order].clone())
+    model.config.id2label = dict(enumerate(labels_of(turned)))
+    save_task_model(model, world.lexicon.teacher_tokenizer(), turned, tmp_path / "turned")
+    config = dataclasses.replace(
+        SHORT, distillation=DistillationConfig(weight=1.0, hidden=0.0, relations=0.0)
+    )
+    scores = []
+    for teacher in (folder, tmp_path / "turned"):
+        run = RunDir(tmp_path / f"of {teacher.name}")
+        finetune(world.headless, TAGGED, run, config, teacher=str(teacher))
+        scores.append(load_task_model(run.finetuned("cities"))[0].classifier.weight)
+    torch.testing.assert_close(*scores)
+
+
+def test_a_head_in_another_order_is_kept_by_name_and_said(
+    world: World,
+    data: TaskData,
+    taught: tuple[RunDir, Finetuned],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    turned = dataclasses.replace(data.task, classes=data.task.classes[::-1])
+    labels = [Labels(tuple(1 - value for value in part.labels.values)) for part in (data.train, data.dev)]  # type: ignore[union-attr]
+    parts = (
+        dataclasses.replace(part, labels=one)
+        for part, one in zip((data.train, data.dev), labels, strict=True)
+    )
+    config = dataclasses.replace(QUICK, epochs=0.01, rate=1e-9)
+    found = finetune(str(taught[0].finetuned("toy")), TaskData(turned, *parts), RunDir(tmp_path), config)
+    assert found.mean["accuracy"] == pytest.approx(taught[1].scores[taught[1].best_seed]["accuracy"])
+    assert "columns 'my', 'every' are kept, by name" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_teacher_with_other_words_is_a_sentence(world: World, data: TaskData, tmp_path: Path) -> None:
+    tokenizer = json.loads(world.lexicon.teacher_tokenizer().to_str())
+    tokenizer["normalizer"]["handle_chinese_chars"] = False
+    texts = dataclasses.replace(data.train, texts=("the my 中文 boxes", *data.train.texts[1:]))
+    folder = tmp_path / "teacher"
+    save_task_model(
+        load_encoder(world.teacher, data.task, 0.1, 0), world.lexicon.teacher_tokenizer(), data.task, folder
+    )
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    config = dataclasses.replace(QUICK, distillation=DistillationConfig(hidden=1.0))
+    changed = dataclasses.replace(data, train=texts)
+    with pytest.raises(InputError, match="make other words of the texts"):
+        finetune(world.teacher, changed, RunDir(tmp_path), config, teacher=str(folder))
+
+
+def test_the_code_of_the_how_to_works(
+    world: World, taught: tuple[RunDir, Finetuned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs/how-to/tasks.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
+    (tmp_path / "data").mkdir()
+    written(tmp_path / "data/mine_train.csv", 16, 1)
+    shutil.copytree(world.teacher, tmp_path / "runs/x/student")
+    shutil.copytree(taught[0].path, tmp_path / "runs/teacher")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(compile(code.replace("epochs=10", "epochs=1"), "tasks.md", "exec"), found)
+    assert len(found["found"].scores) == 3
+    assert {entry.run for entry in found["table"].entries} == {"x", "teacher"}

@@ -1,0 +1,327 @@
+"""Unlabelled text: sentences near a task, words the teacher substitutes, new pairs, the user's own text."""
+
+import itertools
+import json
+import math
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import BertForMaskedLM
+
+from conftest import World, small_text
+from lilliput.errors import InputError
+from lilliput.finetuning.unlabelled import recombination, sentences, substitution
+from lilliput.finetuning.unlabelled.exchange import exchanged
+from lilliput.finetuning.unlabelled.own import read_texts
+from lilliput.finetuning.unlabelled.recombination import recombined
+from lilliput.finetuning.unlabelled.sentences import near_sentences
+from lilliput.finetuning.unlabelled.substitution import substituted
+from lilliput.models.teacher import Teacher, build_teacher, load_masked_lm
+from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.tasks.task import Examples, Labels, Task
+from lilliput.text.corpus import Corpus, build_corpus
+
+
+@pytest.fixture(scope="module")
+def tokenizer(world: World) -> Tokenizer:
+    return load_tokenizer(world.teacher)
+
+
+def words_of(tokenizer: Tokenizer, text: str) -> list[str]:
+    normal = tokenizer.normalizer.normalize_str(text)
+    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+
+
+# Sentences near the task
+
+FILM = (
+    "The film is a sad comedy of {} errors.",
+    "Its plot and its {} cast are very boring!",
+    "Why do we go to see such {} pictures?",
+)
+RIVER = (
+    "The long river runs north of the {} mountains.",
+    "It is home to birds and to {} otters.",
+    "Its valley is green and {} banks are flooded.",
+)
+TASK = ("a dull film with a sad plot and cast", "this comedy is sad and its cast is dull", "see the bad film")
+
+
+def built(tokenizer: Tokenizer, folder: Path, texts: list[str]) -> Corpus:
+    (folder / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
+    return build_corpus([str(folder / "text.txt")], tokenizer, folder / "corpus", workers=1)
+
+
+@pytest.fixture(scope="module")
+def mixed(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Documents of two subjects, a hundred of each; every sentence has ten words with its end mark."""
+    texts = [" ".join(of).format(*[f"word{n}"] * 3) for n in range(100) for of in (FILM, RIVER)]
+    return built(tokenizer, tmp_path_factory.mktemp("mixed"), texts)
+
+
+def test_sentences_are_the_best_by_the_formula(tokenizer: Tokenizer, mixed: Corpus) -> None:
+    """A plain twin scores every sentence word by word."""
+    counts = dict(zip(mixed.word_types(), mixed.counts.tolist(), strict=True))
+    task = Counter(word for text in TASK for word in words_of(tokenizer, text) if word in counts)
+    total = sum(task.values())
+
+    def score(sentence: str) -> float:
+        shares = {word: counts[word] / mixed.words for word in sentence.split()}
+        smoothed = {word: (task[word] + total / 10 * share) / (1.1 * total) for word, share in shares.items()}
+        return sum(math.log(smoothed[word] / shares[word]) for word in sentence.split())
+
+    every = [line.format(f"word{n}") for n in range(100) for line in (*FILM, *RIVER)]
+    scores = {text: score(text) for text in (" ".join(words_of(tokenizer, line)) for line in every)}
+    found = near_sentences(mixed, TASK, 400, seed=0)
+    assert 50 < len(found) < 400  # of this length, the others are not there
+    assert len(set(found)) == len(found)
+    best = sorted(scores.values(), reverse=True)[: len(found)]
+    assert sorted(map(scores.__getitem__, found), reverse=True) == pytest.approx(best)
+
+
+def test_the_order_hangs_on_the_seed(mixed: Corpus) -> None:
+    first, again, other = (near_sentences(mixed, TASK, 400, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_the_cut_into_stretches_does_not_matter(mixed: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = near_sentences(mixed, TASK, 10_000, seed=0)
+    monkeypatch.setattr(sentences, "_STRETCH", 64)
+    assert sorted(near_sentences(mixed, TASK, 10_000, seed=0)) == sorted(expected)
+
+
+def test_texts_of_the_task_are_left_out(mixed: Corpus) -> None:
+    before = near_sentences(mixed, TASK, 10_000, seed=0)
+    own = (FILM[0].format("word3"), tuple(before[0].split()[:-1]))  # with its end mark, and without
+    after = near_sentences(mixed, (*TASK, *own), 10_000, seed=0)
+    assert set(before) - set(after) == {before[0], "the film is a sad comedy of word3 errors ."}
+
+
+def test_abbreviations_and_decimal_points_end_nothing(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    bill = "Mr. Smith paid {0}3.50 to the U.S. bank of word{0}. "
+    bill += "He saw that old Mr. Jones had been in it before."
+    corpus = built(tokenizer, tmp_path, [bill.format(n) for n in range(100, 150)])
+    found = near_sentences(
+        corpus, ("mr smith paid a lot to the u s bank of old america too",), 10_000, seed=0
+    )
+    assert sorted(found) == [
+        "he saw that old mr . jones had been in it before .",
+        *(f"mr . smith paid {n}3 . 50 to the u . s . bank of word{n} ." for n in range(100, 150)),
+    ]
+
+
+def test_for_long_texts_several_sentences_are_taken_for_one(mixed: Corpus) -> None:
+    found = near_sentences(mixed, [" ".join([*TASK, TASK[0]])], 10_000, seed=0)
+    assert len(found) == 200
+    assert {len(text.split()) for text in found} == {30}
+
+
+def test_lengths_are_those_of_the_task(world: World) -> None:
+    text = world.other_text.read_text(encoding="utf-8")
+    task = [part for part in text.replace("\n", " ").split(". ") if 6 <= len(part.split()) <= 9]
+    found = near_sentences(world.corpus, task, 50, seed=0)
+    assert len(found) == 50
+    assert {len(sentence.split()) for sentence in found} <= set(range(5, 20))
+    assert all(sentence[-1] in ".!?" and sentence[0].isalnum() for sentence in found)
+
+
+# Words that the teacher substitutes
+
+
+@pytest.fixture(scope="module")
+def teacher(world: World) -> Teacher:
+    model, _ = load_masked_lm(world.teacher)
+    return build_teacher(model, world.spelling(), "pieces", 16, seed=0)
+
+
+@pytest.fixture(scope="module")
+def texts() -> tuple[str, ...]:
+    """Different texts of a few words, odd ones among them."""
+    lines = dict.fromkeys(small_text(4, 60, odd=True).replace("\n", " ").split(". "))
+    return tuple(line for line in lines if 3 < len(line.split()) < 9)[:60]
+
+
+def test_only_the_share_of_words_changes(
+    teacher: Teacher, tokenizer: Tokenizer, texts: tuple[str, ...]
+) -> None:
+    examples = Examples(texts, labels=Labels(values=(0.0,) * len(texts)))
+    copies = substituted(examples, teacher, tokenizer, copies=2, seed=0, share=0.3)
+    assert copies.labels is None
+    assert len(copies) == len(set(copies.texts)) == 2 * len(texts)
+    for text, copy in zip(texts * 2, copies.texts, strict=True):
+        words = words_of(tokenizer, text)
+        assert isinstance(copy, str)
+        others = copy.split()
+        assert words_of(tokenizer, copy) == others
+        pairs = list(zip(words, others, strict=True))
+        changed = [pair for pair in pairs if pair[0] != pair[1]]
+        able = sum(any(map(str.isalnum, word)) for word in words)
+        assert len(changed) == max(1, round(0.3 * able))
+        assert all(any(map(str.isalnum, word)) for pair in changed for word in pair)
+        assert all(other in tokenizer.get_vocab() for _, other in changed)
+
+
+@torch.no_grad()
+def test_pairs_are_read_together_by_the_plain_model(
+    world: World, teacher: Teacher, tokenizer: Tokenizer, texts: tuple[str, ...]
+) -> None:
+    """Each new word is among the best 20 that transformers' own model has for [MASK] in the whole pair."""
+    firsts, seconds = texts[:20], texts[20:40]
+    copies = substituted(Examples(firsts, seconds), teacher, tokenizer, copies=1, seed=0)
+    reference = BertForMaskedLM.from_pretrained(world.teacher).eval()
+    vocabulary, changed = tokenizer.get_vocab(), 0
+    usable = [piece for name, piece in vocabulary.items() if name[0].isalnum()]
+    for pair, new in zip(
+        zip(firsts, seconds, strict=True), zip(copies.texts, copies.pairs, strict=True), strict=True
+    ):
+        words = [[*words_of(tokenizer, text), "[SEP]"] for text in pair]
+        others = [[*str(text).split(), "[SEP]"] for text in new]
+        pieces, targets = [vocabulary["[CLS]"]], {}
+        for word, other in zip(chain(*words), chain(*others), strict=True):
+            if word != other:
+                targets[len(pieces)] = (word, other)
+            masked = tokenizer.encode(word, add_special_tokens=False).ids
+            pieces += [vocabulary["[MASK]"]] if word != other else masked
+        scores = reference(torch.tensor([pieces])).logits[0]
+        for place, (word, other) in targets.items():
+            allowed = sorted(scores[place, piece].item() for piece in usable if piece != vocabulary.get(word))
+            assert scores[place, vocabulary[other]] >= allowed[-20] - 1e-4
+            changed += 1
+    assert changed > 30
+
+
+def test_given_words_stay_as_many_and_as_written(
+    teacher: Teacher, tokenizer: Tokenizer, texts: tuple[str, ...]
+) -> None:
+    given = tuple((*text.split(), "Don't-stop!", "...", "\u200b") for text in texts)
+    copies = substituted(Examples(given), teacher, tokenizer, copies=1, seed=0)
+    assert len(copies) == len(given)
+    for text, copy in zip(given, copies.texts, strict=True):
+        assert isinstance(copy, tuple)
+        changed = [other for word, other in zip(text, copy, strict=True) if word != other]
+        able = sum(any(map(str.isalnum, word)) for word in text)
+        assert len(changed) == max(1, round(0.2 * able))
+        assert all(other in tokenizer.get_vocab() for other in changed)
+
+
+def test_behind_the_last_position_nothing_changes(teacher: Teacher, tokenizer: Tokenizer) -> None:
+    text = " ".join(f"a{letter}" for letter in "bcdfghlmnp" * 10)
+    (copy,) = substituted(Examples((text,)), teacher, tokenizer, copies=1, seed=0, share=1.0).texts
+    assert isinstance(copy, str)
+    same = [word == other for word, other in zip(text.split(), copy.split(), strict=True)]
+    assert not same[0]
+    assert all(same[47:])
+
+
+def test_what_cannot_change_is_left_out(teacher: Teacher, tokenizer: Tokenizer) -> None:
+    examples = Examples(("", "... !", "the cat"))
+    assert len(substituted(examples, teacher, tokenizer, copies=1, seed=0)) == 1
+    assert len(substituted(Examples(()), teacher, tokenizer, copies=1, seed=0)) == 0
+
+
+def test_copies_hang_on_the_seed_and_not_on_batches(
+    teacher: Teacher, tokenizer: Tokenizer, texts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = substituted(Examples(texts), teacher, tokenizer, copies=1, seed=1)
+    assert substituted(Examples(texts), teacher, tokenizer, copies=1, seed=2).texts != first.texts
+    monkeypatch.setattr(substitution, "_BATCH_PIECES", 100)
+    assert substituted(Examples(texts), teacher, tokenizer, copies=1, seed=1) == first
+
+
+# New pairs
+
+
+def test_new_pairs_share_words_and_are_new(tokenizer: Tokenizer, texts: tuple[str, ...]) -> None:
+    examples = Examples(texts[:40], texts[20:60])
+    found = recombined(examples, 100, seed=0)
+    pairs = list(zip(found.texts, found.pairs, strict=True))
+    assert len(pairs) == len(set(pairs)) == 100
+    assert set(found.texts) <= set(examples.texts)
+    assert set(found.pairs) <= set(examples.pairs)
+    assert not set(pairs) & set(zip(examples.texts, examples.pairs, strict=True))
+    for first, second in pairs:
+        assert first != second
+        assert set(words_of(tokenizer, str(first))) & set(words_of(tokenizer, second))
+    assert recombined(examples, 100, seed=0) == found
+    assert recombined(examples, 100, seed=1) != found
+
+
+def test_the_nearest_shares_the_rarest_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recombination, "_NEIGHBOURS", 1)
+    firsts = ("a cat on the mat", "a dog in the fog", "a cow at the door")
+    seconds = ("the fog is on a hill", "a mat and the door", "cats on the cat mat")
+    found = recombined(Examples(firsts, seconds), 10, seed=0)
+    assert sorted(zip(found.texts, found.pairs, strict=True)) == [
+        ("a cat on the mat", "cats on the cat mat"),
+        ("a cow at the door", "a mat and the door"),
+        ("a dog in the fog", "the fog is on a hill"),
+    ]
+
+
+def test_texts_that_share_nothing_make_no_pairs() -> None:
+    assert len(recombined(Examples(("one", "two"), ("three", "four")), 5, seed=0)) == 0
+
+
+# New texts with tags
+
+TAGGED = Task("t", "tagging", tags=("O", "B-artist", "I-artist", "B-city"), metric="f1")
+SONGS = Examples(
+    (("play", "nina", "simone", "now"), ("who", "is", "prince"), ("rain", "in", "rome"), ("stop",)),
+    labels=Labels(tags=((0, 1, 2, 0), (0, 0, 2), (0, 0, 3), (0,))),
+)
+
+
+def test_spans_are_exchanged_for_others_of_their_kind() -> None:
+    found = exchanged(SONGS, TAGGED, 10, seed=0)
+    assert set(found.texts) == {("play", "prince", "now"), ("who", "is", "nina", "simone")}
+    assert found.labels is None
+
+
+def test_every_span_of_a_text_is_exchanged_and_beginnings_part_spans() -> None:
+    names = tuple("abcdefgh")
+    examples = Examples((names,), labels=Labels(tags=((1, 1, 2, 0, 3, 3, 2, 1),)))
+    made = exchanged(examples, TAGGED, 1000, seed=0).texts
+    artists, cities = [("a",), ("b", "c"), ("g",), ("h",)], [("e",), ("f",)]
+    every = [
+        (*one, *two, "d", *first, *second, *three, *four)
+        for one, two, three, four in itertools.product(artists, repeat=4)
+        for first, second in itertools.product(cities, repeat=2)
+    ]
+    assert 0.6 * len(every) < len(made) == len(set(made))
+    assert set(made) <= set(every) - {names}
+    assert exchanged(examples, TAGGED, 50, seed=1).texts != exchanged(examples, TAGGED, 50, seed=2).texts
+    assert len(exchanged(examples, TAGGED, 50, seed=1)) == 50
+
+
+def test_texts_without_spans_make_no_others() -> None:
+    examples = Examples((("stop",),), labels=Labels(tags=((0,),)))
+    assert len(exchanged(examples, TAGGED, 5, seed=0)) == 0
+
+
+# The user's own text
+
+
+def test_lines_and_rows_are_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One  line.\nAnother.\n\n One line.\n", encoding="utf-8")
+    rows = [{"said": "a row\nof two lines"}, {"said": None}, {"said": "Ærø"}]
+    (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = read_texts([str(tmp_path)], "said", limit=10)
+    assert found == ("One line.", "Another.", "a row of two lines", "Ærø")
+    assert read_texts([str(tmp_path)], "said", limit=3) == found[:3]
+
+
+def test_long_texts_are_cut_at_sentence_ends(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One two. Three? Four five six seven! Eight 9.5 ten", encoding="utf-8")
+    found = read_texts([str(tmp_path / "a.txt")], limit=10, longest=3)
+    assert found == ("One two. Three?", "Four five six seven!", "Eight 9.5 ten")
+
+
+def test_sources_without_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(" \n\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no text"):
+        read_texts([str(tmp_path / "a.txt")], limit=10)

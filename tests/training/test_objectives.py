@@ -1,0 +1,97 @@
+"""Objectives against loops that spell them out."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from lilliput.training.objectives import logits, masked_lm, shared_projection, soft_labels
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def log_softmax(row: list[float]) -> list[float]:
+    total = math.log(sum(math.exp(value) for value in row))
+    return [value - total for value in row]
+
+
+def test_logits_are_products_with_the_table() -> None:
+    hidden, table, bias = drawn(3, 4), drawn(5, 4, seed=1), drawn(5, seed=2)
+    found = logits(hidden, table, bias)
+    for n in range(3):
+        for v in range(5):
+            expected = sum(float(hidden[n, d] * table[v, d]) for d in range(4)) + float(bias[v])
+            assert float(found[n, v]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_logits_of_bfloat16_come_in_float32() -> None:
+    found = logits(drawn(3, 4).bfloat16(), drawn(5, 4, seed=1), drawn(5, seed=2))
+    assert found.dtype == torch.float32
+
+
+def test_masked_lm_is_the_summed_surprise() -> None:
+    scores, targets = drawn(6, 7), torch.tensor([0, 6, 3, 3, 1, 2])
+    found, count = masked_lm(scores, targets)
+    expected = -sum(
+        log_softmax(row)[target] for row, target in zip(scores.tolist(), targets.tolist(), strict=True)
+    )
+    assert count == 6
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_soft_labels_is_the_cross_entropy_of_distributions() -> None:
+    student, teacher = drawn(6, 7), drawn(6, 7, seed=1)
+    found, count = soft_labels(student, teacher)
+    expected = -sum(
+        math.exp(theirs) * ours
+        for mine, other in zip(student.tolist(), teacher.tolist(), strict=True)
+        for ours, theirs in zip(log_softmax(mine), log_softmax(other), strict=True)
+    )
+    assert count == 6
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_soft_labels_are_least_where_the_distributions_agree() -> None:
+    teacher = drawn(4, 9)
+    student = (teacher + 5).requires_grad_()  # the same distribution, other scores
+    least, _ = soft_labels(student, teacher)
+    least.backward()
+    assert student.grad is not None
+    assert student.grad.abs().max() < 1e-6
+    entropy = -(teacher.softmax(-1) * teacher.log_softmax(-1)).sum()
+    torch.testing.assert_close(least, entropy)
+    for seed in range(5):
+        assert soft_labels(student + 0.1 * drawn(4, 9, seed=seed), teacher)[0] > least
+
+
+def test_soft_labels_teach_the_student_only() -> None:
+    student, teacher = drawn(4, 9).requires_grad_(), drawn(4, 9, seed=1).requires_grad_()
+    soft_labels(student, teacher)[0].backward()
+    assert teacher.grad is None
+    assert student.grad is not None
+
+
+def test_shared_projection_is_the_plain_sum_of_squares() -> None:
+    pairs = [(drawn(2, 3, 4), drawn(2, 3, 4, seed=1)), (drawn(1, 1, 5), drawn(1, 1, 5, seed=1))]
+    found, count = shared_projection(pairs)
+    expected = 0.0
+    for one, other in pairs:
+        for a, b in zip(one.flatten().tolist(), other.flatten().tolist(), strict=True):
+            expected += (a - b) ** 2
+    assert count == 1
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [3, 100])
+def test_nothing_masked_gives_a_zero_that_can_go_backward(classes: int) -> None:
+    scores = drawn(0, classes).requires_grad_()
+    for found, count in (
+        masked_lm(scores, torch.zeros(0, dtype=torch.long)),
+        soft_labels(scores, drawn(0, classes)),
+    ):
+        assert count == 0
+        assert float(found.detach()) == 0
+        found.backward()
