@@ -64,7 +64,7 @@ COMMANDS = {
 ASKED = {
     "student": "the b[MASK]\nevery [MASK]\n",
     "encode": "a word and another\n",
-    "topics": "the cat sat\n\nmy 2,000 words don't end\n",
+    "topics": "the cat sat\nmy 2,000 words don't end\n",
     "pairs": "one text\tanother text\n",
     "slots": "play Ann's song at 7:30\nbook a seat\n",
     "tags": "a tag for each word\n",

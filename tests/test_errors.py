@@ -25,7 +25,7 @@ PYTHONS_OWN = {
     "onnx_file": {"ValueError"},
     "pages": {"IndexError", "ValueError"},
     "probes": {"AssertionError"},  # in a function that is never called
-    "tokenizer": {"ValueError"},
+    "teacher_tokenizer": {"ValueError"},
     "tokenizer_file": {"ValueError"},
     "tokenizer_settings": {"ValueError"},
     "unpacking": {"EOFError"},
