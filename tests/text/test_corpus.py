@@ -29,7 +29,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from lilliput.common import stage_dir as run
 from lilliput.errors import InputError, StorageError
-from lilliput.text import corpus, formats, parts, sources, unpacking
+from lilliput.text import formats, merging, parts, sources, unpacking
 from lilliput.text.corpus import END, START, Corpus, build_corpus
 from lilliput.text.words import WordSplitter
 
@@ -175,7 +175,7 @@ def test_merged_types_are_those_of_all_parts_with_their_counts(tmp_path: Path) -
 def test_many_parts_share_shards(
     text: Path, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus, "_SHARDS_AT_MOST", 3)
+    monkeypatch.setattr(merging, "_SHARDS_AT_MOST", 3)
     with small_blocks():
         found = build(text, tmp_path / "out")
     assert len(found.shards) == 3
