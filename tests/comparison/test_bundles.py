@@ -399,7 +399,7 @@ def test_a_process_that_is_measured_imports_only_what_answers(
     models: Models, form: str, needed: set[str]
 ) -> None:
     path = models.static if form == "static" else models.bundle.folder
-    script = "import sys; from pathlib import Path; from lilliput.benchmark import answering\n"
+    script = "import sys; from pathlib import Path; from lilliput.comparison import answering\n"
     script += f"answering.open_model(Path({str(path)!r}), 1)\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"numpy", "tokenizers", "onnxruntime", "torch", "transformers", "psutil", "rich", "statistics"}
@@ -443,7 +443,7 @@ def test_every_command_of_the_page_arrives(
     monkeypatch.setattr(benchmark, "benchmark_bundle", remember)
     monkeypatch.setattr(sys, "argv", shlex.split(command.replace("data/snips", str(models.task))))
     cli.main()
-    assert (given["data"].task.name, given["out"]) == ("toy", Path("runs/sizes"))
+    assert (given["task"].task.name, given["out"]) == ("toy", Path("runs/sizes"))
     assert given["models"][0] == Path("bundle")
     if "--teacher" in command:
         assert given["teacher"] == Path("runs/teacher/finetuned/snips")

@@ -206,7 +206,7 @@ sys.exit("pandas" in sys.modules)
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from lilliput.text import corpus
+from lilliput.text import corpus, merging
 from lilliput.common import stage_dir as run
 from lilliput.text import sources
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -214,11 +214,12 @@ sources.BLOCK_BYTES = 20_000
 tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
 tokenizer.normalizer = normalizers.BertNormalizer()
 tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-slowed = getattr(corpus, sys.argv[3])
+place = corpus if hasattr(corpus, sys.argv[3]) else merging
+slowed = getattr(place, sys.argv[3])
 def slow(*arguments):
     time.sleep(0.05)
     return slowed(*arguments)
-setattr(corpus, sys.argv[3], slow)
+setattr(place, sys.argv[3], slow)
 corpus.build_corpus([sys.argv[1]], tokenizer, Path(sys.argv[2]), workers=1)
 """
 

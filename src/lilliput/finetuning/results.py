@@ -59,8 +59,8 @@ class Finetuned:
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.1%}" for name, value in self.mean.items())
         seeds = f", mean of {len(self.scores)} seeds" if len(self.scores) > 1 else ""
-        sizes = f"{self.examples['train']:,} examples to learn from, {self.examples['dev']:,} to be scored on"
-        told = f"{scores}{seeds}; {sizes}; {self.parameters:,} parameters"
+        sizes = ", ".join(f"{count:,} in {name}" for name, count in self.examples.items() if count)
+        told = f"{scores}{seeds}; examples: {sizes}; {self.parameters:,} parameters"
         return f"<{type(self).__name__} of {self.task.name}: {told}>"
 
 
