@@ -70,14 +70,21 @@ class Ragged:
         return Ragged(self.values[ranges(starts, lengths)], np.append(0, np.cumsum(lengths)))
 
 
-def ranges(starts: Ints, lengths: Ints) -> Ints:
+def ranges(starts: Ints, lengths: Ints, begins: Ints | None = None) -> Ints:
     """Returns the whole numbers from each start on, as many as its length, one range after the other.
 
     >>> ranges(np.array([7, 2]), np.array([2, 3]))
     array([7, 8, 2, 3, 4])
+
+    Args:
+        starts: The first number of each range.
+        lengths: The numbers of each range.
+        begins: Where each range begins in the result, if that is known already.
     """
-    # arange gives 0 1 2 3 4; the ranges begin at 0 and 2 of it, so 7 - 0 and 2 - 2 are added: 7 7 0 0 0.
-    result = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    if begins is None:
+        begins = np.cumsum(lengths) - lengths
+    # The ranges of the example begin at 0 and 2, so 7 - 0 and 2 - 2 are added to 0 1 2 3 4: 7 7 0 0 0.
+    result = np.repeat(starts - begins, lengths)
     result += np.arange(len(result))
     return result
 

@@ -174,7 +174,7 @@ class BatchSource:
         # Of all that is done here the one loop over rows: they lie in files that are mapped one by one.
         for place, (shard, a, b) in zip(last.tolist(), spans, strict=True):
             ids[place - (b - a) : place] = self._streams[shard][a:b]
-        identity = ranges(np.arange(first, first + count) << 16, lengths) << 8
+        identity = ranges(np.arange(first, first + count) << 16, lengths, begin) << 8
         masked = self._maskable[ids] & (self._uniform(identity) < self.config.masked)
         return _Words(ids, identity, begin, last, np.flatnonzero(masked))
 
@@ -230,7 +230,7 @@ class _Table:
         # the lengths become 1 2 1 1 1 2, and the words begin at 0 1 3 4 5 6 of the flat [2, 4] pieces.
         lengths[words.last] += length - counts
         places = np.cumsum(lengths) - lengths
-        flat = self.pieces.values.take(ranges(starts, lengths), mode="clip").astype(np.int64)
+        flat = self.pieces.values.take(ranges(starts, lengths, places), mode="clip").astype(np.int64)
         pieces = flat.reshape(-1, length)
         is_padding = np.arange(length) >= counts[:, None]
         pieces[is_padding] = self.pad
