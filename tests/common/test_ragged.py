@@ -30,6 +30,7 @@ def test_ranks_count_from_nought_in_each_row(lengths: list[int]) -> None:
 
 def test_no_rows_hold_nothing() -> None:
     assert len(Ragged.of([])) == 0
+    assert Ragged.of([]).rows() == []
     assert Ragged.of([]).take(np.empty(0, np.int64)).offsets.tolist() == [0]
 
 

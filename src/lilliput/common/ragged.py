@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Ragged:
 
     def rows(self) -> list[list[int]]:
         """Returns the rows as lists."""
-        return [row.tolist() for row in np.split(self.values, self.offsets[1:-1])]
+        return [self.values[begin:end].tolist() for begin, end in pairwise(self.offsets.tolist())]
 
     def spans(self, rows: Index) -> tuple[Ints, Ints]:
         """Returns where some rows [N] begin in `values`, and their lengths."""

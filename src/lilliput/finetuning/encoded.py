@@ -185,6 +185,7 @@ def make_batch(encoded: Encoded, rows: Ints) -> TaskBatch:
     lengths = encoded.pieces.lengths[rows]
     length = int(lengths.max())
     inputs = np.full((3, len(rows), length), encoded.pad)
+    # For rows of 2 and 3 pieces this is [[1 1 0] [1 1 1]]; what is assigned there fills it row by row.
     is_piece = np.arange(length) < lengths[:, None]
     inputs[1:] = 0
     inputs[0][is_piece] = encoded.pieces.values[places]

@@ -82,6 +82,8 @@ class WordSplitter:
                 f"the text holds {found[0].decode()!r}, which the teacher's tokenizer takes whole, and a "
                 "corpus is made of BERT's words; leave it out of the text, or put a word in its place"
             )
+        # The stretches of 0xff and "a 中文 a" are "", "a" and "中文", and the numbers 0 1 2 1. With one word
+        # reserved "a" is word 1; "中文" is several words, so `_inserted` puts 2 3 there: 0 1 2 3 1.
         numbers, stretches = self._stretches(text)
         is_word = pyarrow.compute.string_is_ascii(stretches.view(pyarrow.large_string()))
         is_other = pyarrow.compute.invert(is_word)
@@ -127,6 +129,7 @@ class WordSplitter:
 
     def _cut(self, text: bytes) -> Cut:
         """Returns ASCII changed, and where the stretches between spaces begin and end."""
+        # " it's on " has the kinds 0 1 1 2 1 0 1 1 0, so its stretches begin at 1 3 4 6 and end at 3 4 5 8.
         changed = b" " + text.translate(self._table, self._removed) + b" "
         kinds = np.frombuffer(changed.translate(self._kinds), np.uint8)
         is_some, goes_on = kinds > 0, kinds[1:] & kinds[:-1] == 1

@@ -167,6 +167,7 @@ class BatchSource:
         start, end = self.rows.start[rows], self.rows.end[rows]
         spans = zip(self.rows.shard[rows].tolist(), start.tolist(), end.tolist(), strict=True)
         lengths = end - start + 2
+        # Rows of 2 words and 1 are START a b END START c END: lengths 4 3, so they begin at 0 4, end at 3 6.
         last = np.cumsum(lengths) - 1
         begin = last + 1 - lengths
         ids = np.empty(last[-1] + 1, np.int64)

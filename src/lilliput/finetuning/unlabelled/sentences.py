@@ -190,6 +190,7 @@ def _wanted(lengths: _Ints, count: int) -> _Ints:
     low, high = np.quantile(lengths, 0.05, method="lower"), np.quantile(lengths, 0.95, method="higher")
     lengths = lengths[(lengths >= low) & (lengths <= high)]
     # Each text stands for all lengths up to a fifth from its own, as few texts have few lengths.
+    # One of 10 words adds 1/5 to the shares of 8 to 12 words: they rise by 1/5 at 8 and fall by it at 13.
     first, last = np.floor(0.8 * lengths).astype(np.int64), np.ceil(1.2 * lengths).astype(np.int64) + 1
     size = int(last.max()) + 1
     ends = np.bincount(first, 1 / (last - first), size) - np.bincount(last, 1 / (last - first), size)
