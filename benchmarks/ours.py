@@ -13,15 +13,15 @@ from benchmarks.in_process import Sample, timed
 from benchmarks.stage import Subject, parts_of, words_of
 from lilliput.common.memory import peak_memory
 from lilliput.common.workers import keep_freed_memory
-from lilliput.config import ObjectiveWeights
 from lilliput.models.student import random_student
 from lilliput.models.teacher import build_teacher
+from lilliput.objectives import ObjectiveWeights, Operations
 from lilliput.pieces.teacher_tokenizer import spell
-from lilliput.planning.cost import BatchShape, BertShape, Operations, step_operations
+from lilliput.planning.cost import BatchShape, BertShape, step_operations
 from lilliput.training.batches import Batch, BatchSource
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.training.prefetch import prefetched
-from lilliput.training.step import Stepper, Trainees
+from lilliput.training.step import DualModel, Stepper
 
 _EVALUATED_ROWS = 64
 _MIDDLE = 0.5
@@ -78,14 +78,14 @@ class Ours:
         self._affine = recipe.start.second_table == "affine"
         pieces = spell(data.lexicon.student_tokenizer().get_vocab(), data.lexicon.teacher_tokenizer())
         table, width, seed = recipe.start.second_table, recipe.student.width, recipe.seed
-        trainees = Trainees(
+        models = DualModel(
             build_teacher(BertForMaskedLM(teacher), pieces, table, width, seed)
             if self._weights.uses_teacher
             else None,
             random_student(student, seed) if self._weights.trains_student else None,
             self._weights,
         )
-        self._stepper = Stepper(trainees, subject.stage.optimizer, Accelerator(cpu=True))
+        self._stepper = Stepper(models, subject.stage.optimizer, Accelerator(cpu=True))
         self._held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
         self.step(0)  # what is allocated and chosen once
 
@@ -162,13 +162,13 @@ class Ours:
         )
 
     def _step(self, batches: Sequence[Batch], masked_lm_only: bool = False) -> int:
-        self._stepper.trainees.weights = self._objectives(masked_lm_only)
+        self._stepper.models.weights = self._objectives(masked_lm_only)
         self._stepper.step(batches, 1, _MIDDLE)
         return words_of(batches)
 
     def _evaluation(self) -> Part:
         """Evaluates as the loop does, on few rows."""
-        trainees, weights = self._stepper.trainees, self._weights
+        models, weights = self._stepper.models, self._weights
         steps = max(1, min(_EVALUATED_ROWS, len(self._held_out.rows)) // self._held_out.config.rows)
         batches = [self._held_out.batch(step) for step in range(steps)]
         read = ObjectiveWeights(float(weights.trains_teacher), float(weights.trains_student))
@@ -177,8 +177,8 @@ class Ours:
         def evaluate() -> int:
             found = evaluate_masked_lm(
                 self._held_out,
-                teacher=trainees.teacher if weights.trains_teacher else None,
-                student=trainees.student,
+                teacher=models.teacher if weights.trains_teacher else None,
+                student=models.student,
                 dtype=self._stepper.dtype,
                 rows=_EVALUATED_ROWS,
             )

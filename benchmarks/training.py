@@ -26,8 +26,9 @@ from benchmarks.world import build_world
 from lilliput.common.files import write_json
 from lilliput.common.machine import MOST_ROUNDS, describe_machine
 from lilliput.common.progress import bar
-from lilliput.config import ObjectiveWeights, Recipe, StageConfig
+from lilliput.config import Recipe, StageConfig
 from lilliput.errors import bounded
+from lilliput.objectives import ObjectiveWeights
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.recipes import lilliput
 from lilliput.run import RunDir

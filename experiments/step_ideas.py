@@ -34,7 +34,7 @@ DUAL = {"teacher_masked_lm": 1.0, "student_masked_lm": 1.0, "projection_down": 1
 
 def freeze_lower_half(ours: Ours) -> None:
     """Keeps the teacher's embeddings and first layers as they are."""
-    teacher = ours._stepper.trainees.teacher
+    teacher = ours._stepper.models.teacher
     assert teacher is not None
     layers = teacher.model.bert.encoder.layer
     for part in (teacher.model.bert.embeddings, *layers[: len(layers) // 2]):

@@ -11,7 +11,6 @@ from lilliput.config import (
     BatchConfig,
     Budget,
     LexiconConfig,
-    ObjectiveWeights,
     OptimizerConfig,
     Recipe,
     StageConfig,
@@ -19,6 +18,7 @@ from lilliput.config import (
     StudentConfig,
 )
 from lilliput.errors import ConfigError, nearest
+from lilliput.objectives import ObjectiveWeights
 
 _BILLION = 1_000_000_000
 

@@ -185,16 +185,16 @@ def test_parts_take_the_time_of_the_step(dual: Ours) -> None:
 
 def test_a_step_with_masked_lm_alone_leaves_the_projections(world: World) -> None:
     ours = Ours(subject_of(world, "dual"))
-    trainees = ours._stepper.trainees
-    assert trainees.down is not None
-    before = [matrix.clone() for matrix in trainees.down.parameters()]
-    students = [weight.clone() for weight in trainees.student.parameters()]
+    models = ours._stepper.models
+    assert models.down is not None
+    before = [matrix.clone() for matrix in models.down.parameters()]
+    students = [weight.clone() for weight in models.student.parameters()]
     ours.step(1, True)
-    assert all(map(torch.equal, trainees.down.parameters(), before))
-    assert not all(map(torch.equal, trainees.student.parameters(), students))
+    assert all(map(torch.equal, models.down.parameters(), before))
+    assert not all(map(torch.equal, models.student.parameters(), students))
     assert ours.operations(1, True) < ours.operations(1)
     ours.step(1)
-    assert not all(map(torch.equal, trainees.down.parameters(), before))
+    assert not all(map(torch.equal, models.down.parameters(), before))
 
 
 def test_masked_lm_alone() -> None:
@@ -206,7 +206,7 @@ def test_transformers_take_the_same_step(world: World) -> None:
     """From the same weights both have the same loss, and after the step nearly the same weights."""
     subject = subject_of(world, "student", **{"stages.student.optimizer.weight_decay": "0.01"})
     ours, theirs = Ours(subject), Theirs(subject, "fp32")
-    mine, other = ours._stepper.trainees.student, theirs._models["student"]
+    mine, other = ours._stepper.models.student, theirs._models["student"]
     assert mine is not None
     other.load_state_dict(mine.state_dict())
     (batch,) = parts_of(ours._source, 3)

@@ -113,7 +113,7 @@ def attempt(trial):
             stepper._go_backward = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         if trial.get("spoilt") == [index, number]:
             with torch.no_grad():
-                stepper.trainees.student.cls.predictions.bias[7] = float("nan")
+                stepper.models.student.cls.predictions.bias[7] = float("nan")
         return usual_step(stepper, batches, number, done)
 
     def save(*arguments):

@@ -39,7 +39,7 @@ from lilliput.training.checkpoint import Position, save_checkpoint
 from lilliput.training.data import Data
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.training.prefetch import prefetched
-from lilliput.training.step import Stepper, Trainees
+from lilliput.training.step import DualModel, Stepper
 
 _SECONDS_PER_STEP = 8.0
 """Rows are left out of a step that would take longer if all took as long as a step of a single one."""
@@ -133,7 +133,7 @@ class StageProbe:
                 self._teacher = build_teacher(model, [[0]] * size, table, width, recipe.seed)
             if weights.trains_student:
                 student = random_student(student_config(recipe.student, size, special), recipe.seed)
-        self._models = Trainees(self._teacher if weights.uses_teacher else None, student, weights)
+        self._models = DualModel(self._teacher if weights.uses_teacher else None, student, weights)
 
     def load(self, dtype: torch.dtype) -> Load:
         """Returns what one step reads and keeps, when passes are computed in `dtype`."""

@@ -23,7 +23,7 @@ from lilliput.run import TRAIN_AGAIN, RunDir
 from lilliput.text.corpus import Corpus
 from lilliput.training.batches import BatchSource
 from lilliput.training.rows import Rows, cut_rows
-from lilliput.training.step import Trainees
+from lilliput.training.step import DualModel
 
 _SAMPLE_ROWS = 128
 """Rows of text on which a warm start measures the teacher."""
@@ -141,7 +141,7 @@ def first_models(
     lexicon: Lexicon,
     source: BatchSource,
     fit: bool,
-) -> Trainees:
+) -> DualModel:
     """Returns the models a stage begins with.
 
     Args:
@@ -169,10 +169,10 @@ def first_models(
         student = _first_student(
             recipe, with_tables, lexicon, source, warm=fit and recipe.start.student == "teacher"
         )
-    trainees = Trainees(with_tables if weights.uses_teacher else None, student, weights)
+    models = DualModel(with_tables if weights.uses_teacher else None, student, weights)
     if fit and recipe.start.student == "teacher":
-        trainees.fit_projections()
-    return trainees
+        models.fit_modules()
+    return models
 
 
 def _earlier(run: RunDir, recipe: Recipe, stage: StageConfig, model: str) -> Path | None:

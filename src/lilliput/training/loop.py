@@ -39,7 +39,7 @@ from lilliput.training.data import Data, check_sources, first_models, stage_budg
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.training.prefetch import prefetched
 from lilliput.training.processes import launch, signals
-from lilliput.training.step import Stepper, Trainees
+from lilliput.training.step import DualModel, Stepper
 
 PROBES = 10
 """Times the student is evaluated on few rows while a stage runs."""
@@ -126,20 +126,20 @@ def _train(
         source = data.source(config, seed)
         anew = folder.other() is not None or folder.manifest_path.exists()  # begin removes it
         fit = processes.is_main and (anew or not checkpoints(saved))
-        trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
+        models = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
     keep_freed_memory()
-    stepper = Stepper(trainees, config.optimizer, _accelerator(), processes)
+    stepper = Stepper(models, config.optimizer, _accelerator(), processes)
     held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
     # Only now, so that a refusal of the inputs leaves nothing behind and takes nothing away.
     processes.on_main(folder.begin)
     with processes.together():
-        position = load_checkpoint(saved, trainees, stepper.optimizer)
+        position = load_checkpoint(saved, models, stepper.optimizer)
     processes.require_same(dataclasses.asdict(position), "let all machines share the run's folder")
     own = range(processes.index * parts, (processes.index + 1) * parts)
     with prefetched(source.stream(position.step, own, processes.count * parts)) as batches:
         loop = _Loop(folder.path, config, stage_budget(recipe, config), batches, held_out, stepper)
         position = loop.run(position, saved, checkpoint_minutes * 60)
-    return processes.on_main(lambda: _finish(folder, data.lexicon, trainees, loop.results(position)))
+    return processes.on_main(lambda: _finish(folder, data.lexicon, models, loop.results(position)))
 
 
 def _reported(folder: StageDir) -> Values:
@@ -168,13 +168,13 @@ def _accelerator() -> Accelerator:
     return Accelerator(mixed_precision="no", kwargs_handlers=[no_copies])
 
 
-def _finish(folder: StageDir, lexicon: Lexicon, trainees: Trainees, results: Values) -> Values:
+def _finish(folder: StageDir, lexicon: Lexicon, models: DualModel, results: Values) -> Values:
     """Saves the models and returns what the stage reports."""
     try:
-        if trainees.teacher is not None and trainees.weights.trains_teacher:
-            trainees.teacher.save(folder.path / "teacher")
-        if trainees.student is not None:
-            save_student(trainees.student, lexicon.student_tokenizer(), folder.path / "student")
+        if models.teacher is not None and models.weights.trains_teacher:
+            models.teacher.save(folder.path / "teacher")
+        if models.student is not None:
+            save_student(models.student, lexicon.student_tokenizer(), folder.path / "student")
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"the models cannot be saved in {folder.path}: {error}; the state before is kept"
@@ -216,7 +216,7 @@ class _Loop:
                     spent = self._done(position) >= 1  # saved too, as the models may find the disk full
                     if stop or spent or position.seconds - saved > checkpoint_seconds:
                         self._processes.on_main(
-                            save_checkpoint, folder, self._stepper.trainees, self._stepper.optimizer, position
+                            save_checkpoint, folder, self._stepper.models, self._stepper.optimizer, position
                         )
                         keep_freed_memory()
                         saved = position.seconds
@@ -279,12 +279,12 @@ class _Loop:
 
     def _evaluate(self, name: str, rows: int) -> Values:
         """Evaluates what is trained; the teacher, which costs most, only at the beginning and the end."""
-        trainees = self._stepper.trainees
+        models = self._stepper.models
         found = dict(
             evaluate_masked_lm(
                 self._held_out,
-                teacher=trainees.teacher if trainees.weights.trains_teacher and name == "held_out" else None,
-                student=trainees.student,
+                teacher=models.teacher if models.weights.trains_teacher and name == "held_out" else None,
+                student=models.student,
                 dtype=self._stepper.dtype,
                 rows=rows,
                 processes=self._processes,
