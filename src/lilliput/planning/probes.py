@@ -35,7 +35,7 @@ from lilliput.planning.cost import BatchShape, BertShape
 from lilliput.run import RunDir
 from lilliput.text.corpus import FIRST_WORD, Corpus, build_corpus
 from lilliput.training.batches import BatchSource
-from lilliput.training.checkpoint import Position, save_checkpoint
+from lilliput.training.checkpoint import Progress, save_checkpoint
 from lilliput.training.data import Data
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.training.prefetch import prefetched
@@ -248,7 +248,7 @@ def measure_writing(folder: Path, size: int) -> float:
     try:
         shutil.rmtree(folder, ignore_errors=True)
         started = time.perf_counter()
-        save_checkpoint(folder, models, torch.optim.SGD(models.parameters()), Position())
+        save_checkpoint(folder, models, torch.optim.SGD(models.parameters()), Progress())
         return models.weight.nbytes / (time.perf_counter() - started)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
