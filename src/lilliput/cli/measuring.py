@@ -94,8 +94,8 @@ def refuse_moved(name: str) -> None:
     """Raises InputError where a benchmark is no longer a command of lilliput."""
     if name in ("training", "corpus"):
         raise InputError(
-            f"`lilliput benchmark {name}` is now `python -m benchmarks.{name}`, with the same options; type it "
-            "in a checkout of lilliput, as the package no longer has it"
+            f"`lilliput benchmark {name}` is now `python -m benchmarks.{name}`, with the same options; type "
+            "it in a checkout of lilliput, as the package no longer has it"
         )
 
 
