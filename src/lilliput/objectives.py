@@ -72,9 +72,9 @@ class Objective(ABC):
         """Returns the number of terms in the sum over a batch."""
         return 1
 
-    def module(self, models: "DualModel") -> "nn.Module":
-        """Returns the module that it adds, where it has a name for one."""
-        raise NotImplementedError
+    def module(self, models: "DualModel") -> "nn.Module | None":
+        """Returns the module that it adds, if it adds one."""
+        return None
 
     def fit(self, module: Any, models: "DualModel") -> None:
         """Sets its module to suit the first weights of the models."""

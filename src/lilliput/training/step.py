@@ -106,8 +106,8 @@ class DualModel(nn.Module):
         if teacher is not None:
             teacher.requires_grad_(weights.trains_teacher)
         for one in weights.active:
-            if one.module_name:
-                self.add_module(one.module_name, one.module(self))
+            if (module := one.module(self)) is not None:
+                self.add_module(one.module_name, module)
 
     def variables(self) -> tuple[list[Tensor], list[Tensor]]:
         """Returns the variables that both models have, the teacher's and the student's."""
