@@ -119,7 +119,7 @@ def test_words_that_begin_with_a_hash_are_words(tmp_path: Path) -> None:
 
 
 def test_a_comment_within_a_sentence_is_no_line_to_leave_out(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"line 2 of .* has 1 columns, expected are 2"):
+    with pytest.raises(InputError, match=r"line 2 of .* has 1 columns, expected 2"):
         load(tmp_path / "x.conll", "a O\n#lost\nb B-x\n")
 
 

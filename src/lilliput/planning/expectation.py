@@ -1,4 +1,4 @@
-"""What is said of a run's training before it begins, if it can be."""
+"""Tells the user what the training of a run will take, before it begins."""
 
 from lilliput.common.progress import console
 from lilliput.common.stage_dir import StageDir
@@ -11,10 +11,10 @@ from lilliput.training.data import stage_inputs
 
 
 def announce(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float) -> Estimate | None:
-    """Says what the training of a run will take and returns that, measured before the first step.
+    """Returns the estimate of a run's training, measured before the first step, and prints it.
 
-    Of a run that has begun nothing is measured or said, only what was recorded then is returned. Nothing that
-    goes wrong here keeps a run from training: a sentence says so, and the run goes on without.
+    For a run that has begun, only returns the recorded estimate. An error here does not stop the run: a
+    message says so, and training starts without an estimate.
 
     Args:
         run: Holds the corpus and the lexicon.
@@ -25,10 +25,10 @@ def announce(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: floa
     begun = _has_begun(run, recipe, teacher)
     try:
         found = expect(run, recipe, teacher, checkpoint_minutes, measure=not begun)
-    except Exception as error:  # whatever it is, a run can do without
+    except Exception as error:  # whatever it is, a run can do without the estimate
         reason = first_line(error) or type(error).__name__
         console.print(
-            f"what training takes is not known, as measuring it failed ({reason}); it goes on without",
+            f"no estimate of the training, as measuring failed ({reason}); it starts without one",
             highlight=False,
             markup=False,
         )
@@ -39,7 +39,7 @@ def announce(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: floa
 
 
 def _has_begun(run: RunDir, recipe: Recipe, teacher: str) -> bool:
-    """Whether the first stage has been trained from what is to be trained from now, whole or in part."""
+    """Whether the first stage has been trained from the same inputs as now, in whole or in part."""
     first = recipe.stages[0]
     recorded = StageDir(run.training(first.name), {})
     if not (recorded.manifest_path.exists() or recorded.begun_path.exists()):
