@@ -547,7 +547,7 @@ def test_a_class_of_a_known_task_that_train_never_has_is_refused(write: Write) -
     train = write("x.csv", "premise,hypothesis,label\na,b,0\nc,d,1\n")
     dev = write("y.csv", "premise,hypothesis,label\na,b,0\ne,f,2\n")
     with pytest.raises(
-        InputError, match=r"line 3 of \S+y.csv has the label 'contradiction', which \S+x.csv never"
+        InputError, match=r"line 3 of \S+y.csv has the label 'contradiction', which \S+x.csv does not have"
     ):
         load_task("mnli", train=train, dev=dev)
 

@@ -119,7 +119,7 @@ def doubts(task: Task, examples: Examples, table: Table, columns: Columns) -> li
 
 
 def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> None:
-    """Raises InputError if dev has a class that train does not have."""
+    """Raises InputError if dev has a class of a known task that train does not have."""
     assert train.labels is not None
     assert dev.labels is not None
     if not task.classes:
