@@ -248,15 +248,18 @@ class Recipe:
                 f"{self.student.positions} positions; lower batch.length or raise student.positions",
             )
 
+    def __repr__(self) -> str:
+        cost = f"{self.budget.words:,} words" if self.budget.words else f"{self.budget.minutes:g} minutes"
+        stages = ", ".join(f"{stage.name} {stage.share:.0%}" for stage in self.stages)
+        return f"<Recipe '{self.name}': {cost} ({stages}); student of width {self.student.width}>"
+
     def stage(self, name: str) -> StageConfig:
         """Returns the stage of that name, or raises ConfigError naming the nearest."""
         for stage in self.stages:
             if stage.name == name:
                 return stage
-        raise ConfigError(
-            f"recipe '{self.name}' has no stage '{name}'; "
-            f"{nearest(name, (stage.name for stage in self.stages))}"
-        )
+        known = [stage.name for stage in self.stages]
+        raise ConfigError(f"recipe '{self.name}' has no stage '{name}'; {nearest(name, known)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the recipe as plain JSON values."""
@@ -277,9 +280,8 @@ class Recipe:
         except OSError as error:
             raise ConfigError(f"recipe file {path} cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
-            raise ConfigError(
-                f"recipe file {path} is not valid {path.suffix[1:] or 'JSON'}: {error}"
-            ) from error
+            kind = path.suffix[1:] or "JSON"
+            raise ConfigError(f"recipe file {path} is not valid {kind}: {error}") from error
         try:
             return cls.from_dict(values)
         except ConfigError as error:

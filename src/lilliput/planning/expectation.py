@@ -1,6 +1,13 @@
-"""Tells the user what the training of a run will take, before it begins."""
+"""The estimate of a run's training: printed before it begins, and compared with the result afterwards.
+
+The command line shows both beside `compress`, which knows nothing of estimates.
+"""
+
+from typing import TYPE_CHECKING
 
 from lilliput.common.progress import console
+from lilliput.common.settings import build
+from lilliput.common.sheet import size
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe
 from lilliput.errors import first_line
@@ -8,6 +15,9 @@ from lilliput.planning.estimate import Estimate, render
 from lilliput.planning.plan import expect
 from lilliput.run import RunDir
 from lilliput.training.data import stage_inputs
+
+if TYPE_CHECKING:
+    from lilliput.compression import Summary
 
 
 def announce(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float) -> Estimate | None:
@@ -45,3 +55,22 @@ def _has_begun(run: RunDir, recipe: Recipe, teacher: str) -> bool:
     if not (recorded.manifest_path.exists() or recorded.begun_path.exists()):
         return False
     return StageDir(recorded.path, stage_inputs(run, recipe, first, teacher)).other() is None
+
+
+def compared(summary: "Summary") -> list[tuple[str, str, str, str]]:
+    """Returns rows for the table of a summary: the estimates of its run, and how far they were off.
+
+    Rows are for what the budget left open (words or minutes) and for memory; none without an estimate.
+    """
+    if summary.estimate is None:
+        return []
+    estimate: Estimate = build(Estimate, summary.estimate, "")
+    if summary.recipe["budget"]["words"] is None:
+        words = sum(stage.words for stage in estimate.stages)
+        found = [("words read", f"{words:,}", words / summary.words)]
+    else:
+        seconds = sum(stage.seconds for stage in estimate.stages)
+        found = [("minutes of training", f"{seconds / 60:.1f}", seconds / summary.training_seconds)]
+    memory = estimate.memory_bytes
+    found.append(("memory", size(memory), memory / summary.memory_bytes))
+    return [(f"{name}, expected", f"{shown} ({share - 1:+.0%})", "", "") for name, shown, share in found]

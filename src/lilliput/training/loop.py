@@ -17,6 +17,7 @@ from typing import Any
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors import SafetensorError
 
+from lilliput.common.arguments import PathLike, path_of, text_of
 from lilliput.common.metrics_log import MetricsLog
 from lilliput.common.progress import bar
 from lilliput.common.stage_dir import StageDir
@@ -26,6 +27,7 @@ from lilliput.config import BatchConfig, Recipe, StageConfig
 from lilliput.errors import ConfigError, Interrupted, StorageError
 from lilliput.models.student import save_student
 from lilliput.pieces.lexicon import Lexicon
+from lilliput.recipes import find_recipe
 from lilliput.run import RunDir
 from lilliput.training.batches import Batch, BatchSource
 from lilliput.training.checkpoint import (
@@ -50,10 +52,10 @@ Values = dict[str, Any]
 
 
 def train(
-    run: RunDir,
-    recipe: Recipe,
+    run: PathLike,
+    recipe: PathLike | Recipe,
     stage: str,
-    teacher: str,
+    teacher: PathLike,
     *,
     overwrite: bool = False,
     checkpoint_minutes: float = 5.0,
@@ -64,8 +66,8 @@ def train(
     one launch train it together, however many: they share the rows of each batch, and the main one writes.
 
     Args:
-        run: Holds the corpus, the lexicon and the stages before this one; takes this one.
-        recipe: Says what to do; every stage of a run takes the same one.
+        run: The run's folder: it has the corpus, the lexicon and the stages before, and takes this one.
+        recipe: Name of a recipe, a .toml or .json file, or a Recipe; every stage of a run takes the same one.
         stage: Name of the stage in the recipe.
         teacher: Folder or hub name of the teacher's checkpoint.
         overwrite: Whether a stage made from anything else is trained anew.
@@ -80,7 +82,9 @@ def train(
         LaunchError: If the processes of a launch differ, or one has ended.
         Interrupted: If SIGTERM or SIGINT came; the state is saved.
     """
-    config, processes = recipe.stage(stage), launch()
+    run, recipe = RunDir(path_of("run", run)), find_recipe(recipe)
+    teacher = text_of("teacher", teacher, "the folder or hub name of a teacher")
+    config, processes = recipe.stage(text_of("stage", stage, "the name of a stage")), launch()
     checkpoint_minutes = minutes_between(checkpoint_minutes)
     with processes.together():
         inputs = stage_inputs(run, recipe, config, teacher)
