@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.in_process import Apart, Sample, timed
+from benchmarks.in_process import InProcess, Sample, timed
 from lilliput.common.charts import new_figure, save_figure, tidy
 from lilliput.common.files import write_json
 from lilliput.common.machine import MOST_ROUNDS, describe_machine
@@ -91,10 +91,10 @@ def benchmark_corpus(
     builds: dict[int, list[tuple[Sample, int]]] = {count: [] for count in chosen}
     with bar("Measuring the corpus", rounds) as progress:
         for done in range(1, rounds + 1):
-            with Apart(_Text, teacher, corpus, text_column, out) as text:
+            with InProcess(_Text, teacher, corpus, text_column, out) as text:
                 reads.append(text.call("read"))
             for count, samples in builds.items():
-                with Apart(_Text, teacher, corpus, text_column, out) as text:
+                with InProcess(_Text, teacher, corpus, text_column, out) as text:
                     samples.append(text.watch("build", count))
             progress.update(done)
     report = _report(reads, builds)
@@ -199,3 +199,9 @@ def plot(report: CorpusReport, out: Path) -> None:
         panel.legend(frameon=False)
     tidy((speed, memory))
     save_figure(figure, out, "corpus")
+
+
+if __name__ == "__main__":
+    from benchmarks.commands import corpus, main
+
+    main(corpus)

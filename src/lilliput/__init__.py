@@ -87,6 +87,9 @@ if not TYPE_CHECKING:  # else a type checker would let any name pass
 
     def __getattr__(name: str) -> Any:
         """Imports a public name when it is first used (PEP 562)."""
+        if name in ("benchmark_training", "benchmark_corpus"):
+            command = name.replace("benchmark_", "python -m benchmarks.")
+            raise AttributeError(f"'{name}' left the package: type `{command}` in a checkout of lilliput")
         if name not in _PLACES:
             raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
         from lilliput.errors import extra_named

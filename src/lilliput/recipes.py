@@ -12,7 +12,6 @@ from lilliput.config import (
     BatchConfig,
     Budget,
     LexiconConfig,
-    ObjectiveWeights,
     OptimizerConfig,
     Recipe,
     StageConfig,
@@ -20,6 +19,7 @@ from lilliput.config import (
     StudentConfig,
 )
 from lilliput.errors import ConfigError, nearest
+from lilliput.objectives import ObjectiveWeights
 
 _BILLION = 1_000_000_000
 

@@ -40,7 +40,7 @@ from lilliput.planning.probes import Pace, StageProbe, Stopwatch, measure_prepar
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
-from lilliput.training.checkpoint import Position, save_checkpoint
+from lilliput.training.checkpoint import Progress, save_checkpoint
 from lilliput.training.step import Stepper
 
 STOPWATCH = Stopwatch(torch.device("cpu"))
@@ -170,7 +170,7 @@ def test_files_are_as_large_as_counted(
     probe = StageProbe(run, recipe, config, shape)
     stepper = Stepper(probe._models, config.optimizer, Accelerator())
     stepper.step([probe._source(4).batch(0)], 1, 0.5)
-    save_checkpoint(run.path / "saved", probe._models, stepper.optimizer, Position(1))
+    save_checkpoint(run.path / "saved", probe._models, stepper.optimizer, Progress(1))
     found = sum(path.stat().st_size for path in (run.path / "saved").rglob("*.safetensors"))
     student = BertShape.of_student(recipe.student, STUDENT_PIECES)
     counted = Footprint(config, shape, student, affine).checkpoint_bytes
