@@ -71,7 +71,7 @@ def test_what_cannot_be_made_raises_and_ends_the_process() -> None:
 def test_a_killed_process_is_a_sentence() -> None:
     with (
         InProcess(psutil.Process) as there,
-        pytest.raises(LilliputError, match="killed, most often because"),
+        pytest.raises(LilliputError, match="killed, most often as memory"),
     ):
         there.call("kill")
 
