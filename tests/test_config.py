@@ -218,7 +218,7 @@ def test_whole_numbers_are_taken_where_fractions_may_stand() -> None:
 
 @pytest.mark.parametrize("values", [[], "recipe", None, 3])
 def test_a_recipe_is_a_table(values: Any) -> None:
-    with pytest.raises(ConfigError, match="expected is a table of settings"):
+    with pytest.raises(ConfigError, match="expected a table of settings"):
         Recipe.from_dict(values)
 
 
@@ -264,7 +264,7 @@ def test_a_damaged_recipe_file_is_refused(name: str, content: bytes, message: st
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("r.json", "[]", "expected is a table of settings, found []"),
+        ("r.json", "[]", "expected a table of settings, found []"),
         ("r.json", '{"nmae": "r"}', "unknown key 'nmae'; did you mean 'name'?"),
         ("r.json", '{"name": "r", "budget": {"minutes": Infinity}, "stages": []}', "found inf"),
         ("r.toml", 'name = "r"\nbudget.minutes = nan\nstages = []', "found nan"),

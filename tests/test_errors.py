@@ -68,7 +68,7 @@ def test_a_missing_extra_is_named_with_its_remedy(name: str) -> None:
         "try: lilliput.train\nexcept lilliput.LilliputError as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"ExtraError this takes the package {name}, which is not installed")
+    assert done.stdout.startswith(f"ExtraError this needs the package {name}, which is not installed")
     assert "pip install 'lilliput[train]'" in done.stdout
 
 

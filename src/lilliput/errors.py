@@ -1,14 +1,14 @@
-"""Everything lilliput raises on purpose, in one tree.
+"""The errors that lilliput raises on purpose, in one tree, so that callers can catch them all.
 
     LilliputError
     ├── InputError       a file, text, data set or user setting that cannot be used
-    │   └── ConfigError  a recipe or an option that is not what it must be
+    │   └── ConfigError  a recipe or an option with an invalid name or value
     ├── ModelError       a checkpoint that cannot serve as teacher, student or tokenizer
-    ├── StorageError     what lilliput wrote earlier is missing, cut short, altered or cannot be written
-    ├── BundleError      a bundle that is not whole, not of this version, or cannot do what is asked
-    ├── ExtraError       a package that only some of lilliput needs is not installed
-    ├── TrainingError    training cannot go on (a loss that is not finite)
-    ├── LaunchError      the processes of a launch differ, or one does not come along or has ended
+    ├── StorageError     a file of lilliput is missing, cut short, altered or cannot be written
+    ├── BundleError      a bundle is incomplete, of another version, or cannot do what is asked
+    ├── ExtraError       a package that only parts of lilliput need is not installed
+    ├── TrainingError    training cannot go on (a loss that is NaN or infinite)
+    ├── LaunchError      the processes of a launch differ, or one does not answer or has ended
     ├── PeerFailed       another process of the launch failed and has said why
     └── Interrupted      a signal stopped the run after its state was saved
 
@@ -24,15 +24,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 _STEERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What ends a line, steers a terminal, turns the direction of writing or is no Unicode."""
+"""Characters that end a line, control a terminal, change the direction of writing or are not Unicode."""
 _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
 class LilliputError(Exception):
-    """Anything lilliput refuses, with a sentence for its user."""
+    """Any error that lilliput raises on purpose, with a sentence for the user."""
 
     shared = False
-    """Whether all processes of a launch raise it, so that it is enough when one says it."""
+    """Whether all processes of a launch raise it, so that one of them prints it."""
 
 
 class InputError(LilliputError):
@@ -48,15 +48,15 @@ class ModelError(LilliputError):
 
 
 class StorageError(LilliputError):
-    """Something lilliput wrote is missing, cut short or altered, or cannot be written."""
+    """A file of lilliput is missing, cut short, altered or cannot be written."""
 
 
 class BundleError(LilliputError):
-    """A bundle that is not whole, not readable by this version, or made for something else than is asked."""
+    """A bundle that is incomplete, not readable by this version, or made for another purpose than asked."""
 
 
 class ExtraError(LilliputError):
-    """A package that only a part of lilliput needs is not installed."""
+    """A package that only parts of lilliput need is not installed."""
 
 
 class TrainingError(LilliputError):
@@ -66,7 +66,7 @@ class TrainingError(LilliputError):
 
 
 class LaunchError(LilliputError):
-    """The processes of a launch differ, or one of them does not come along or has ended."""
+    """The processes of a launch differ, or one of them does not answer or has ended."""
 
 
 class PeerFailed(LilliputError):
@@ -83,7 +83,7 @@ class Interrupted(LilliputError):
 
 @contextlib.contextmanager
 def extra_named() -> Iterator[None]:
-    """Turns a package's absence into an ExtraError that says how to install it."""
+    """Raises an ExtraError that says how to install a package if it is missing in the block."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -91,8 +91,8 @@ def extra_named() -> Iterator[None]:
         if package in ("", "lilliput") or package in sys.stdlib_module_names:
             raise
         raise ExtraError(
-            f"this takes the package {package}, which is not installed; lilliput alone only runs bundles, "
-            "what makes them comes with: pip install 'lilliput[train]'"
+            f"this needs the package {package}, which is not installed; lilliput alone only runs bundles, "
+            "making them needs: pip install 'lilliput[train]'"
         ) from error
 
 
@@ -104,7 +104,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("x", ["width", "heads"])
     'known: heads, width'
     """
-    import difflib  # here, as what runs a bundle must start at once
+    import difflib  # here, as running a bundle must start fast
 
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
@@ -112,12 +112,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of what a library says of an error, which may be many."""
+    """Returns the first line of an error's message, which may have many lines."""
     return str(error).partition("\n")[0]
 
 
 def printable(text: str) -> str:
-    r"""Returns a text that stays on its line: what would steer a terminal is written as in JSON, as \u001b.
+    r"""Returns a text on one line, with control characters escaped as in JSON, such as \u001b.
 
     >>> print(printable("a\tname\x1b[2J"))
     a\tname\u001b[2J
@@ -126,7 +126,7 @@ def printable(text: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """Returns a value for a message: not more of it than fits into a sentence.
+    """Returns a value for a message, shortened to fit into a sentence.
 
     >>> shown([[1, 2, 3], "x" * 100])
     "[[1, 2, 3], 'xxxxxxxxxxxx...xxxxxxxxxxxxx']"
@@ -140,10 +140,10 @@ def shown(value: Any) -> str:
 
 
 def bounded(name: str, value: Any, least: float, most: float, *excluded: float) -> Any:
-    """Returns a number that lies within both bounds, as an int where these are and else as a float.
+    """Returns a number within both bounds: as an int if both are ints, else as a float.
 
-    Raises ConfigError for any other number, also NaN, and for what is none. Numbers of NumPy and torch serve.
-    A bound may be excluded itself.
+    Raises ConfigError for a number out of bounds, NaN or any other value. Accepts numbers of NumPy and torch.
+    A bound itself may be excluded.
 
     >>> bounded("--top", 3, 1, 1000)
     3

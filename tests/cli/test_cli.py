@@ -116,7 +116,7 @@ def test_a_command_without_its_extra_says_how_to_install_it() -> None:
     script += "sys.argv = 'lilliput build-corpus t --corpus c --out o'.split(); main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("lilliput: this takes the package zstandard, which is not installed")
+    assert done.stderr.startswith("lilliput: this needs the package zstandard, which is not installed")
     assert done.stderr.strip().endswith("pip install 'lilliput[train]'")
 
 
@@ -370,7 +370,7 @@ def test_impossible_settings(refused: Refused, compress: Any, setting: str, name
         ("mine.json", '{"nmae": "x"}', "unknown key 'nmae'; did you mean 'name'"),
         ("mine.toml", "[student]\nwidht = 3\n", "unknown key|is missing"),
         ("mine.toml", "name = \n", "is not valid toml"),
-        ("mine.json", "[1, 2]", "expected is a table of settings"),
+        ("mine.json", "[1, 2]", "expected a table of settings"),
         ("mine.json", "{}", "key 'name' is missing"),
         ("mine.json", b"\xff\xfe", "is not valid json"),
         ("missing.json", None, "cannot be read: No such file"),

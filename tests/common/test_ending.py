@@ -63,7 +63,7 @@ def raising(error: BaseException) -> Callable[[], None]:
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), REFUSED, "memory ran out"),
         (RecursionError("maximum"), REFUSED, "nested too deeply"),
         ("\udcff".encode, REFUSED, "a name or text is not Unicode"),
-        (lambda: Path("a\0b").stat(), REFUSED, "a name of a file holds a null character"),
+        (lambda: Path("a\0b").stat(), REFUSED, "a file name contains a null character"),
         (ImportError("libcuda.so", name="torch"), REFUSED, "a package cannot be loaded"),
     ],
     ids=lambda value: (

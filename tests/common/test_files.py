@@ -76,7 +76,7 @@ def test_a_full_disk_is_a_sentence_and_keeps_what_was_there(tmp_path: Path) -> N
     path = tmp_path / "c.txt"
     path.write_bytes(b"before")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    sentence = r"c\.txt cannot be written: File too large; make room .*what is finished is kept"
+    sentence = r"c\.txt cannot be written: File too large; make room .*finished parts are kept"
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(StorageError, match=sentence), writing(path) as file:

@@ -58,7 +58,7 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize(
     ("do", "fault"),
     [
-        (flip, "b was altered: it does not have the digest"),
+        (flip, "b was altered: it does not have the recorded digest"),
         (lambda path: os.truncate(path, 3), "b was altered or cut short: it has 3 bytes instead of 4"),
         (Path.unlink, "b is missing"),
     ],

@@ -47,7 +47,7 @@ BAD += [
 @pytest.mark.parametrize("name", BAD)
 def test_a_name_that_is_no_folders_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"a task's name becomes a folder's, and .*; give it another one"
+        InputError, match=r"a task's name becomes a folder name, and .*; give it another one"
     ) as caught:
         RunDir(tmp_path).finetuned(name)
     assert str(caught.value).isprintable()
@@ -65,7 +65,7 @@ def test_a_plain_name_stays_as_it_is(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a/b", "../../x", "/abs", ".", ""])
 def test_a_task_is_refused_before_its_files_are_read(name: str) -> None:
-    with pytest.raises(InputError, match="a task's name becomes a folder's"):
+    with pytest.raises(InputError, match="a task's name becomes a folder name"):
         load_task(name, train="nowhere.csv")
 
 
@@ -88,10 +88,10 @@ def test_a_file_without_a_name_gives_the_task_none(tmp_path: Path) -> None:
 def test_a_label_with_a_slash_names_no_folder(tmp_path: Path) -> None:
     rows = "".join(f"a {n},{n % 2},{n % 2}\n" for n in range(40))
     (tmp_path / "sst2_train.csv").write_text(f"text,label,a/b\n{rows}", encoding="utf-8")
-    with pytest.raises(InputError, match="the name of a task and its label becomes a folder's"):
+    with pytest.raises(InputError, match="the name of a task and its label becomes a folder name"):
         load_task(str(tmp_path / "sst2"), label="a/b")
 
 
 def test_a_stage_of_a_recipe_has_a_folders_name() -> None:
-    with pytest.raises(InputError, match="a stage's name becomes a folder's"):
+    with pytest.raises(InputError, match="a stage's name becomes a folder name"):
         StageConfig("con", 1.0, ObjectiveWeights(student_masked_lm=1.0))

@@ -199,7 +199,7 @@ def test_a_damaged_stage_is_made_anew(
     with run.console.capture() as said:
         stage.begin()
     assert "0.npy" in said.get()
-    assert "it is made anew" in said.get()
+    assert "building again" in said.get()
     assert files(stage.path) == {"begun.json"}
 
 

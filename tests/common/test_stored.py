@@ -191,5 +191,5 @@ def test_arrays_of_a_corpus_are_looked_at(world: World, tmp_path: Path) -> None:
     (shard,) = (tmp_path / "corpus" / "shards").iterdir()
     content = shard.read_bytes()
     shard.write_bytes(content.replace(b"<u4", b"<f4"))
-    with pytest.raises(StorageError, match=r"00000\.npy is damaged .*expected is uint32.*remove"):
+    with pytest.raises(StorageError, match=r"00000\.npy is damaged .*expected uint32.*remove"):
         Corpus.open(tmp_path / "corpus").shards  # noqa: B018

@@ -211,17 +211,17 @@ def typed(model: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (claims, "says that it has 1,000,000,000,000,000,000 elements, and has 0 bytes"),
-        (typed, "not stored as plain bytes"),
+        (claims, "says that it has 1,000,000,000,000,000,000 elements, but has 0 bytes"),
+        (typed, "not stored as raw bytes"),
         (lambda model: model.graph.initializer[0].dims.append(-1), "a negative size"),
-        (lambda model: model.graph.initializer.append(model.graph.initializer[0]), "two things of the name"),
+        (lambda model: model.graph.initializer.append(model.graph.initializer[0]), "uses the name"),
         (lambda model: model.graph.node.append(model.graph.node[0]), "two of its nodes make"),
         (lambda model: model.functions.add(name="f", domain="x"), "functions"),
         (lambda model: model.training_info.add(), "functions or training"),
         (lambda model: model.graph.sparse_initializer.add(), "sparse constants"),
         (lambda model: model.ClearField("graph"), "it holds no graph"),
-        (node("Cast", "nowhere", to=1), "reads 'nowhere', which nothing makes"),
-        (node("Cast", "mask", to=TensorProto.STRING), "its Cast is not to numbers"),
+        (node("Cast", "nowhere", to=1), "reads 'nowhere', which no earlier node makes"),
+        (node("Cast", "mask", to=TensorProto.STRING), "its Cast is to a type that is not a number"),
         (lambda model: model.graph.node[0].input.clear(), "lacks inputs"),
     ],
 )
@@ -293,7 +293,7 @@ WORDPIECE = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_pref
 @pytest.mark.parametrize(
     ("part", "value", "reason"),
     [
-        ("pre_tokenizer", PATTERN, "its pre_tokenizer is 'Split', expected is BertPreTokenizer"),
+        ("pre_tokenizer", PATTERN, "its pre_tokenizer is 'Split', expected BertPreTokenizer"),
         ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [PATTERN]}, "'Sequence'"),
         ("pre_tokenizer", {"type": "BertPreTokenizer", "pattern": "x"}, "has 'pattern'"),
         ("normalizer", {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 99}, "'Replace'"),
@@ -353,8 +353,8 @@ def test_a_vocabulary_without_the_piece_for_unknown_words_is_refused(tiny: Tiny)
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"content": ""}, "expected is text"),
-        ({"content": 3}, "expected is text"),
+        ({"content": ""}, "expected text"),
+        ({"content": 3}, "expected text"),
         ({"special": "yes"}, "flags that are not true or false"),
         ({"id": -1}, "has no id"),
         ({"id": 1}, "has the id of another"),

@@ -224,7 +224,7 @@ def test_what_a_bundle_cannot_do_names_what_it_can(make: Make, kind: str, method
         ([" \n\t"], "text 1 is empty"),
         (["\x00\x01"], "text 1 has no words"),
         ([*["good"] * 600, "bad \ud800"], "text 601 is not Unicode: character 4 is a lone surrogate"),
-        ([b"good"], "text 1 is of the type bytes; expected is str"),
+        ([b"good"], "text 1 is of the type bytes; expected str"),
         ([None], "text 1 is of the type NoneType"),
         ([("good", "bad")], "text 1 has 2 parts; this bundle reads one text"),
     ],

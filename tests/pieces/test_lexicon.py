@@ -335,9 +335,7 @@ def test_array_cut_short_is_refused(copied: Path, name: str, kept: int) -> None:
 def test_array_of_another_lexicon_is_refused(copied: Path, name: str) -> None:
     path = copied / f"{name}.npy"
     np.save(path, np.load(path)[:-1])
-    with pytest.raises(
-        StorageError, match=r"\.npy is damaged .*it holds \w+ \[\d+\], expected is \w+ \[\d+\]"
-    ):
+    with pytest.raises(StorageError, match=r"\.npy is damaged .*it holds \w+ \[\d+\], expected \w+ \[\d+\]"):
         Lexicon.open(copied)
 
 

@@ -187,10 +187,10 @@ def test_a_vocabulary_on_the_hub_is_loaded(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
-        ("normalizer", normalizers.NFKC(), "its normalizer is 'NFKC', expected is BertNormalizer"),
+        ("normalizer", normalizers.NFKC(), "its normalizer is 'NFKC', expected BertNormalizer"),
         ("normalizer", None, "its normalizer is None, expected"),
         ("pre_tokenizer", pre_tokenizers.ByteLevel(), "its pre_tokenizer is 'ByteLevel', expected"),
-        ("model", models.BPE(), "its model is 'BPE', expected is WordPiece"),
+        ("model", models.BPE(), "its model is 'BPE', expected WordPiece"),
     ],
 )
 def test_other_kinds_are_refused(tmp_path: Path, part: str, value: Any, message: str) -> None:

@@ -538,7 +538,7 @@ def test_a_run_trains_where_nothing_can_be_measured(
     assert summary.estimate is None
     assert summary.words >= 6000
     found = " ".join(capsys.readouterr().err.split())
-    assert f"is not known, as measuring it failed ({said}" in found
+    assert f"no estimate of the training, as measuring failed ({said}" in found
     assert "it goes on without" in found
 
 

@@ -105,7 +105,7 @@ def test_a_count_and_one_column_more_are_no_words_and_tags(tmp_path: Path) -> No
 def test_a_column_that_names_the_document_is_refused_until_others_are_named(tmp_path: Path) -> None:
     content = "".join(f"bc/{s} 0 {w} word{w} B-x\n" + "\n" * (w == 2) for s in range(2) for w in range(3))
     with pytest.raises(
-        InputError, match=r"column 1 of .* the same in all lines of a sentence .*--text 2 --tags"
+        InputError, match=r"column 1 of .* the same value in all lines of a sentence .*--text 2 --tags"
     ):
         load(tmp_path / "x.conll", content)
     data = load(tmp_path / "x.conll", content, text="4", tags="5")
@@ -119,7 +119,7 @@ def test_words_that_begin_with_a_hash_are_words(tmp_path: Path) -> None:
 
 
 def test_a_comment_within_a_sentence_is_no_line_to_leave_out(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"line 2 of .* has 1 columns, expected are 2"):
+    with pytest.raises(InputError, match=r"line 2 of .* has 1 columns, expected 2"):
         load(tmp_path / "x.conll", "a O\n#lost\nb B-x\n")
 
 
@@ -135,9 +135,9 @@ def test_a_sentence_names_the_line_of_a_word_beside_comments(tmp_path: Path) -> 
 
 
 def test_a_table_with_a_word_a_line_says_what_it_is(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"word and its tag in each line.* ends in \.conll"):
+    with pytest.raises(InputError, match=r"one word and its tag per line.* ends in \.conll"):
         load(tmp_path / "x.tsv", GERMEVAL)
-    with pytest.raises(InputError, match=r"word and its tag in each line.* ends in \.conll"):
+    with pytest.raises(InputError, match=r"one word and its tag per line.* ends in \.conll"):
         load(tmp_path / "x.tsv", "EU\tB-ORG\nrejects\tO\n")
 
 

@@ -129,8 +129,8 @@ def test_numbers_of_a_known_task_may_have_a_fraction(tmp_path: Path) -> None:
         ("text,label\na,0\nb,1\n", {"kind": "tagging"}, "known to hold tags"),
         ("text,label\na,0\nb,1\n", {"kind": "joint"}, "known to hold tags"),
         ("text,tags\na b,O B-x\n", {"kind": "classification"}, "known to hold a label"),
-        ("text,label\na,0\nb,1\n", {"kind": "tagging", "label": "label"}, "kind tagging has no --label"),
-        ("text,tags,label\na,O,1\n", {"kind": "regression", "tags": "tags"}, "kind regression has no --tags"),
+        ("text,label\na,0\nb,1\n", {"kind": "tagging", "label": "label"}, "tagging task has no --label"),
+        ("text,tags,label\na,O,1\n", {"kind": "regression", "tags": "tags"}, "regression task has no --tags"),
         ("text,label\na,0\nb,1\n", {"kind": "regression", "name": "sst2"}, "'sst2' is one of classification"),
         ("text,label\na,x\nb,y\n", {"kind": "regression"}, "line 2 of .* expected is a number"),
     ],
@@ -199,7 +199,7 @@ def test_texts_that_are_all_the_same_are_refused_or_warned_of(tmp_path: Path) ->
 
 def test_columns_that_differ_in_capitals_are_not_guessed(tmp_path: Path) -> None:
     content = "Text,text,label\na,b,0\nc,d,1\n"
-    with pytest.raises(InputError, match=r"columns 'Text' and 'text', which could both be meant.*--text"):
+    with pytest.raises(InputError, match=r"columns 'Text' and 'text', and either could be meant.*--text"):
         load(tmp_path / "x.csv", content)
     assert load(tmp_path / "x.csv", content, text="Text").train.texts == ("a", "c")
 
@@ -226,7 +226,7 @@ def test_lists_written_as_text_are_read_as_lists(words: str, tags: str, tmp_path
 
 @pytest.mark.parametrize("words", ["['a' 'b']", "[a, b]", "['a', ['b']]", "['a', 1]"])
 def test_what_looks_like_a_list_and_is_none_is_refused(words: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"line 2 of .* which looks like a list and is none"):
+    with pytest.raises(InputError, match=r"line 2 of .* which looks like a list but is neither"):
         load(tmp_path / "x.csv", f'tokens,tags\n"{words}",O B-x\n')
 
 
@@ -237,9 +237,7 @@ def test_square_brackets_are_words_where_not_all_rows_have_them(tmp_path: Path) 
 
 @pytest.mark.parametrize("tags", [[0, 3], ["0", "3"], "0 3", "[0, 3]"])
 def test_tags_that_are_numbers_are_refused(tags: Any, tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"line 1 of .* has '?0'? for a tag .* names in the place of their numbers"
-    ):
+    with pytest.raises(InputError, match=r"line 1 of .* has the tag '?0'? .* names instead of numbers"):
         load(tmp_path / "x.jsonl", [{"tokens": ["a", "b"], "tags": tags}])
 
 

@@ -189,18 +189,18 @@ def test_plain_tags_and_names_stay_as_they_are(
 
 
 MIXED = {
-    "a plain tag": ("a|B-x b|I-x c|y", "'y' has no reading beside 'B-x', 'I-x'"),
-    "a name like E": ("a|B-x b|I-x c|E-mail", "'E-mail' has no reading beside 'B-x', 'I-x'"),
-    "a name like S": ("a|B-x b|I-x c|S-Bahn d|S-Bahn", "'S-Bahn' has no reading"),
-    "a name like I": ("a|NOUN b|VERB c|I-95", "'I-95' has no reading beside 'NOUN', 'VERB'"),
-    "two notations": ("a|B-x b|I-x c|E-x d|S-x e|L-x", "'L-x' has no reading beside 'B-x'"),
-    "no names": ("a|B b|I c|O", "'B', 'I' have no reading beside O"),
-    "small letters": ("a|b-x b|i-x c|O", "'b-x', 'i-x' have no reading"),
-    "other marks": ("a|B_x b|I_x c|O", "'B_x', 'I_x' have no reading"),
-    "letters behind": ("a|x-B b|x-I c|O", "'x-B', 'x-I' have no reading"),
-    "another outside": ("a|B-x b|I-x c|o", "'o' has no reading"),
-    "numbers": ("a|3 b|O", "has '3' for a tag .* write the names in the place of their numbers"),
-    "numbers with a point": ("a|3.0 b|O", "has '3.0' for a tag .* where tags have names"),
+    "a plain tag": ("a|B-x b|I-x c|y", "'y' does not fit together with 'B-x', 'I-x'"),
+    "a name like E": ("a|B-x b|I-x c|E-mail", "'E-mail' does not fit together with 'B-x', 'I-x'"),
+    "a name like S": ("a|B-x b|I-x c|S-Bahn d|S-Bahn", "'S-Bahn' does not fit"),
+    "a name like I": ("a|NOUN b|VERB c|I-95", "'I-95' does not fit together with 'NOUN', 'VERB'"),
+    "two notations": ("a|B-x b|I-x c|E-x d|S-x e|L-x", "'L-x' does not fit together with 'B-x'"),
+    "no names": ("a|B b|I c|O", "'B', 'I' do not fit together with O"),
+    "small letters": ("a|b-x b|i-x c|O", "'b-x', 'i-x' do not fit"),
+    "other marks": ("a|B_x b|I_x c|O", "'B_x', 'I_x' do not fit"),
+    "letters behind": ("a|x-B b|x-I c|O", "'x-B', 'x-I' do not fit"),
+    "another outside": ("a|B-x b|I-x c|o", "'o' does not fit"),
+    "numbers": ("a|3 b|O", "has the tag '3' .* write names instead of numbers"),
+    "numbers with a point": ("a|3.0 b|O", "has the tag '3.0' .* but tags are names"),
 }
 
 
@@ -438,16 +438,16 @@ REFUSED = {
     "too many fields": (
         "x.csv",
         'text,label\n"a\nb",0\nc,d,1\n',
-        r"line 4 of \S+ has 3 fields, expected are 2",
+        r"line 4 of \S+ has 3 fields, expected 2",
     ),
-    "too few fields": ("x.tsv", "text\tlabel\na\t0\n\nb\n", r"line 4 of \S+ has 1 fields, expected are 2"),
+    "too few fields": ("x.tsv", "text\tlabel\na\t0\n\nb\n", r"line 4 of \S+ has 1 fields, expected 2"),
     "open quote": ("x.csv", 'text,label\na,0\n"b,1\nc,0\n', r"row that begins in line 3 of \S+ is malformed"),
     "a name twice": ("x.csv", "text,label,text\na,0,b\n", r"two columns with the name 'text'"),
     "broken JSON": ("x.jsonl", '{"text": "a", "label": 0}\n{"text"\n', r"line 2 of \S+ is not valid JSON"),
     "JSON array": ("x.json", '[{"text": "a"}]', r"line 1 of \S+ is not a JSON object but a list"),
     "no parquet": ("x.parquet", "PAR1 and no more", r"x.parquet is not a whole parquet file"),
-    "no columns": ("x.conll", "a O\nb\n", r"line 2 of \S+ has 1 columns, expected are 2"),
-    "words alone": ("x.conll", "a\nb\n", r"line 1 of \S+ has 1 columns, expected are at least 2"),
+    "no columns": ("x.conll", "a O\nb\n", r"line 2 of \S+ has 1 columns, expected 2"),
+    "words alone": ("x.conll", "a\nb\n", r"line 1 of \S+ has 1 columns, expected at least 2"),
     "Latin-1": (
         "x.csv",
         "text,label\na,0\ncafé,1\n".encode("latin-1"),
@@ -492,9 +492,9 @@ REFUSED = {
     "a tag without B": (
         "x.conll",
         "a B-LOC\nb I-LOC\n\nb O\nc PER\n",
-        r"line 5 of \S+ has 'PER' for a tag .*'PER' has no reading beside 'B-LOC', 'I-LOC'; .*B-PER",
+        r"line 5 of \S+ has the tag 'PER' .*'PER' does not fit together with 'B-LOC', 'I-LOC'; .*B-PER",
     ),
-    "tags that are numbers": ("x.jsonl", '{"tokens":["a"],"tags":[3]}', r"line 1 of \S+ has 3 for a tag"),
+    "tags that are numbers": ("x.jsonl", '{"tokens":["a"],"tags":[3]}', r"line 1 of \S+ has the tag 3 "),
     "empty word": ("x.jsonl", '{"tokens":["a"," "],"tags":["B-x","O"]}', r"word 2 in column 'tokens' is ' '"),
     "unknown format": ("x.txt", "a 0\n", r"x.txt is of no format .* ends in .jsonl, "),
 }
@@ -547,7 +547,7 @@ def test_a_class_of_a_known_task_that_train_never_has_is_refused(write: Write) -
     train = write("x.csv", "premise,hypothesis,label\na,b,0\nc,d,1\n")
     dev = write("y.csv", "premise,hypothesis,label\na,b,0\ne,f,2\n")
     with pytest.raises(
-        InputError, match=r"line 3 of \S+y.csv has the label 'contradiction', which \S+x.csv never"
+        InputError, match=r"line 3 of \S+y.csv has the label 'contradiction', which \S+x.csv does not have"
     ):
         load_task("mnli", train=train, dev=dev)
 
@@ -599,7 +599,7 @@ def test_a_dev_set_that_overlaps_train_is_warned_of(write: Write) -> None:
     train = write("x.csv", "text,label\nso it goes,0\nb,1\nc,1\n")
     dev = write("y.csv", "text,label\nnew,0\nSo  it goes,0\nb,1\n")
     (warning,) = load_task(train=train, dev=dev).warnings
-    assert "2 of 3 examples to be scored on (66.7%)" in warning
+    assert "2 of 3 dev examples (66.7%)" in warning
     assert f"line 3 of {dev} and line 2 of {train} ('So  it goes')" in warning
 
 

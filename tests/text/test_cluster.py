@@ -180,7 +180,7 @@ def test_what_kills_always_is_given_up_and_the_build_goes_on_later(
     monkeypatch.setattr(cluster, "_ATTEMPTS", 2)
     out, killer = tmp_path / "out", killers / f"{function}_always"
     killer.write_text(victim)
-    said = rf"ended its worker process 2 times \(on {platform.node()}, {platform.node()}\).*again"
+    said = rf"worker process was killed 2 times \(on {platform.node()}, {platform.node()}\).*again"
     try:
         with pytest.raises(LaunchError, match=said):
             build(texts, out, ray="local")
@@ -286,7 +286,7 @@ def test_a_cluster_without_cores_is_refused(
 ) -> None:
     (machine,) = ray.nodes()
     monkeypatch.setattr(ray, "nodes", lambda: [machine | {"Alive": False}, machine | {"Resources": {}}])
-    with pytest.raises(LaunchError, match="no machine of the Ray cluster has a core to work on"):
+    with pytest.raises(LaunchError, match="no machine of the Ray cluster offers a core"):
         build(texts, tmp_path / "out", ray="local")
 
 
@@ -315,11 +315,11 @@ def test_whatever_ray_says_as_it_cannot_start_is_part_of_a_sentence(
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(ConfigError, match=r"'local' \(The node timed out\. This could happen\); expected is"):
+    with pytest.raises(ConfigError, match=r"'local' \(The node timed out\. This could happen\); expected"):
         build(texts, tmp_path / "out", ray="local")
 
 
 def test_without_ray_the_extra_is_named(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"takes Ray, but .*install it with pip install 'lilliput\[ray\]'"):
+    with pytest.raises(ConfigError, match=r"needs Ray, but .*install it with pip install 'lilliput\[ray\]'"):
         build(texts, tmp_path / "out", ray="auto")

@@ -474,7 +474,7 @@ BAD = {
     "cut.txt": ("abc é".encode()[:-1], r"cut.txt is not UTF-8 at byte 4 \(line 1: unexpected end"),
     "image.txt": (
         b"\x89PNG\r\n\x1a\n\0\0\0",
-        r"image.txt is a binary file \(byte 8 is NUL\).*expected are text",
+        r"image.txt is a binary file \(byte 8 is NUL\).*expected text",
     ),
     "wide.txt": ("wide".encode("utf-16"), "wide.txt is not UTF-8 text but looks like UTF-16 text"),
     "packed.txt": (
@@ -490,7 +490,7 @@ BAD = {
     ),
     "list.jsonl": (
         b'["a"]\n',
-        "line 1 of .*list.jsonl is not a JSON object but a list; expected is one object",
+        "line 1 of .*list.jsonl is not a JSON object but a list; expected one object",
     ),
     "other.jsonl": (
         b'{"txt": "a", "id": 1}',
@@ -502,7 +502,7 @@ BAD = {
         "header of .*other.csv has no column 'text' but id, body; known: body, id",
     ),
     "none.csv": (b"", "header of .*none.csv has no column 'text' but none at all"),
-    "ragged.csv": (b"id,text\n1,a,b\n", "line 2 of .*ragged.csv has 3 fields, expected are 2"),
+    "ragged.csv": (b"id,text\n1,a,b\n", "line 2 of .*ragged.csv has 3 fields, expected 2"),
     "open.csv": (
         b'id,text\n1,"a\n',
         r"row that begins in line 2 of .*open.csv is malformed \(unexpected end",
@@ -569,7 +569,7 @@ def test_sources_that_do_not_exist_are_named(tmp_path: Path, monkeypatch: pytest
         build("wikipedia", tmp_path / "out")
     with pytest.raises(InputError, match=r"no file matches the pattern 'data/\*\.csv'"):
         build("data/*.csv", tmp_path / "out")
-    with pytest.raises(InputError, match="folder pictures holds no text that can be read but 1 other files"):
+    with pytest.raises(InputError, match="folder pictures has no text that can be read, only 1 other files"):
         build("pictures", tmp_path / "out")
     with pytest.raises(InputError, match="no text was named"):
         build_corpus([], TOKENIZER, tmp_path / "out")
@@ -589,7 +589,7 @@ def test_a_full_disk_is_said_and_survived(text: Path, reference: dict[str, bytes
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
         with (
             small_blocks(),
-            pytest.raises(StorageError, match=r"cannot be written: .*what is finished is kept"),
+            pytest.raises(StorageError, match=r"cannot be written: .*finished parts are kept"),
         ):
             build(text, tmp_path / "out")
     finally:

@@ -89,15 +89,15 @@ def test_links_to_folders_are_followed_and_loops_end(folder: Path, tmp_path: Pat
 @pytest.mark.parametrize("pattern", ["", "x*"])
 def test_a_link_to_nothing_is_refused(name: str, pattern: str, folder: Path) -> None:
     (folder / name).symlink_to(folder / "gone.txt")
-    with pytest.raises(InputError, match=rf"texts/{name} is a link to nothing"):
+    with pytest.raises(InputError, match=rf"texts/{name} is a broken link"):
         find_sources([str(folder / pattern)])
 
 
 def test_a_pipe_is_refused_and_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe.txt")
-    with pytest.raises(InputError, match=r"pipe.txt is no file but a pipe or device"):
+    with pytest.raises(InputError, match=r"pipe.txt is not a file but a pipe or device"):
         find_sources([str(folder)])
-    with pytest.raises(InputError, match=r"pipe.txt is no file that can be read twice"):
+    with pytest.raises(InputError, match=r"pipe.txt is not a file that can be read twice"):
         find_sources([str(folder / "pipe.txt")])
 
 
@@ -110,7 +110,7 @@ def test_files_of_other_kinds_are_counted_aloud(folder: Path, monkeypatch: pytes
     (folder / "picture").write_bytes(b"\0")
     assert names(folder, folder) == ["a.txt", "b/c.txt", "b/d/e.txt"]
     (sentence,) = said
-    assert "3 files are read, 4 of other kinds left out (.pdf: 2, .docx: 1, no ending: 1)" in sentence
+    assert "3 files are read, 4 of other kinds are left out (.pdf: 2, .docx: 1, no ending: 1)" in sentence
     assert names(folder / "b/d", folder) == ["b/d/e.txt"]
     assert len(said) == 1
 

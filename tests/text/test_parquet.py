@@ -122,7 +122,7 @@ def test_a_text_or_page_that_is_too_long_is_refused(tmp_path: Path, monkeypatch:
 def test_lists_with_too_many_items_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "x.parquet", {"tokens": [["a"], ["b"] * 50]})
     monkeypatch.setattr(parquet, "_ITEMS", 40)
-    with pytest.raises(InputError, match=r"row 1 of .*x.parquet, or one of the 2 from there on, is longer"):
+    with pytest.raises(InputError, match=r"row 1 of .*x.parquet, or a later one of 2 read together, is"):
         rows(path, "tokens")
     monkeypatch.setattr(parquet, "_ITEMS", 20)
     with pytest.raises(InputError, match=r"whose lists have 26 items on average"):

@@ -141,7 +141,7 @@ def test_a_column_that_is_there_twice_is_refused(
         pyarrow.parquet.write_table(table, tmp_path / name)
     else:
         written(tmp_path / name, content)
-    with pytest.raises(InputError, match=f"{where} has two columns with the name 'text'; give each its own"):
+    with pytest.raises(InputError, match=f"{where} has two columns with the name 'text'; rename one"):
         reader(tmp_path / name)
 
 
@@ -164,7 +164,7 @@ def test_a_row_of_the_wrong_length_is_named_also_where_marks_are_text(
     reader: Callable[[Path], list[str]], tmp_path: Path
 ) -> None:
     path = written(tmp_path / "x.tsv", 'text\tlabel\n" a\tx\nno tab\nb "c\ty\n"d\tx\n')
-    with pytest.raises(InputError, match=r"line 3 of .*x.tsv has 1 fields, expected are 2"):
+    with pytest.raises(InputError, match=r"line 3 of .*x.tsv has 1 fields, expected 2"):
         reader(path)
 
 

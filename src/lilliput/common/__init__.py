@@ -1,1 +1,1 @@
-"""What every room uses and no other package gives: safe files and folders, progress, processes, charts."""
+"""Helpers that every room uses and no package offers: safe files and folders, progress, processes, charts."""

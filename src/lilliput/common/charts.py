@@ -1,4 +1,4 @@
-"""Plots as files: how every figure looks and how it is saved."""
+"""Figures as files: one look for all of them, one way to save them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Returns an empty figure of so many inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, as matplotlib takes long to import
+    """Returns an empty figure; width and height are in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, as matplotlib is slow to import
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -23,7 +23,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def tidy(panels: Iterable["Axes"]) -> None:
-    """Gives panels a faint grid and takes frames away."""
+    """Adds a faint grid to each panel and removes its top and right frame."""
     for panel in panels:
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
@@ -32,7 +32,7 @@ def tidy(panels: Iterable["Axes"]) -> None:
 def save_figure(figure: "Figure", out: Path, name: str) -> None:
     """Writes a figure as `name`.svg and `name`.png into a folder; equal figures give an equal SVG.
 
-    Names in it stand as they are: `$` begins no formula.
+    Names in it are shown as they are: `$` does not start a formula.
     """
     import matplotlib as mpl
 

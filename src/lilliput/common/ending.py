@@ -1,7 +1,7 @@
-"""How the command line ends: well, refused in a sentence, or by a fault of its own, with what to report.
+"""How a command ends: with success, with an error in one sentence, or with a report of a fault of lilliput.
 
-Whatever fails outside lilliput, such as a disk, a permission, memory or a name, becomes a sentence here,
-where nothing before has said it better.
+Failures outside lilliput (disk, permissions, memory, names) become a sentence here, unless the code that met
+them already raised a better one.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ from pathlib import Path
 from lilliput.errors import Interrupted, LilliputError, StorageError, first_line, printable
 
 REFUSED, FAULT, INTERRUPTED = 1, 70, 130
-"""Exit codes; 0 is success, and 2 a command line that cannot be read."""
+"""Exit codes; 0 is success, and 2 a command line that cannot be parsed."""
 
-_KEPT = "what is finished is kept"
+_KEPT = "finished parts are kept"
 _REMEDIES = {
     errno.EACCES: "change its permissions, or choose another place",
     errno.EPERM: "change its permissions, or choose another place",
@@ -29,7 +29,7 @@ _REMEDIES = {
     errno.EISDIR: "name a file in it",
     errno.ENOTDIR: "a part of this path is a file; name another one",
     errno.ENOENT: "check the name",
-    errno.ELOOP: "its links lead in a circle; name the file itself",
+    errno.ELOOP: "its links form a loop; name the file itself",
     errno.EMFILE: f"allow more open files (ulimit -n 8192), then run the same command again: {_KEPT}",
     errno.ENFILE: f"close other programs, then run the same command again: {_KEPT}",
     errno.EROFS: "choose a folder on a disk that can be written",
@@ -46,10 +46,10 @@ _OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 def ended(command: Callable[[], int | None]) -> int:
-    """Runs a command and returns its exit code; what went wrong is said on standard error.
+    """Runs a command and returns its exit code; prints errors on standard error.
 
-    An exception that is neither a refusal nor an interruption nor from outside ends with FAULT: its traceback
-    goes into a file.
+    Returns FAULT for an exception that is no LilliputError, no interruption and no failure from outside, and
+    writes its traceback into a file.
     """
     _open_closed()
     try:
@@ -62,7 +62,7 @@ def ended(command: Callable[[], int | None]) -> int:
 
 
 def _told(error: BaseException) -> int:
-    """Says what went wrong, and returns the exit code."""
+    """Prints what went wrong and returns the exit code."""
     code, sentence = REFUSED, outside(error)
     if isinstance(error, SystemExit):
         code, sentence = (REFUSED, error.code) if isinstance(error.code, str) else (error.code or 0, "")
@@ -72,9 +72,9 @@ def _told(error: BaseException) -> int:
     elif isinstance(error, LilliputError):
         code, sentence = INTERRUPTED if isinstance(error, Interrupted) else REFUSED, str(error)
         if error.shared and os.environ.get("RANK", "0") != "0":
-            time.sleep(1)  # for the main process to say it: launchers end all as soon as one has ended
+            time.sleep(1)  # lets the main process print it: launchers stop all processes when one ends
             sentence = ""
-    elif isinstance(error, BrokenPipeError) and _nobody_reads():  # as with `| head`, which is no fault
+    elif isinstance(error, BrokenPipeError) and _nobody_reads():  # as with `| head`: not an error
         code, sentence = 0, ""
         _drop_output()
     elif sentence is None:
@@ -85,10 +85,10 @@ def _told(error: BaseException) -> int:
 
 
 def say(sentence: str, colour: int | None = None) -> None:
-    """Says a sentence on standard error, in one line, with nothing in it taken for a command."""
+    """Prints a sentence on standard error, on one line, with control characters escaped."""
     rank = os.environ.get("RANK", "0")
     line = printable(f"lilliput: {sentence}" if rank == "0" else f"lilliput, process {rank}: {sentence}")
-    with contextlib.suppress(OSError, ValueError):  # nobody is left to be told
+    with contextlib.suppress(OSError, ValueError):  # standard error is gone
         if colour and sys.stderr.isatty() and "NO_COLOR" not in os.environ:
             line = f"\x1b[{colour}m{line}\x1b[0m"
         print(line, file=sys.stderr, flush=True)
@@ -96,7 +96,7 @@ def say(sentence: str, colour: int | None = None) -> None:
 
 @contextlib.contextmanager
 def printing() -> Iterator[None]:
-    """Turns a standard output that does not take what is printed in the block into StorageError."""
+    """Raises StorageError if standard output cannot be written in the block."""
     try:
         yield
     except BrokenPipeError:
@@ -110,7 +110,7 @@ def printing() -> Iterator[None]:
 
 
 def outside(error: BaseException) -> str | None:
-    """Returns the sentence about a failure that came from outside; None for any other one.
+    """Returns the sentence for a failure from outside lilliput; None for any other error.
 
     >>> outside(PermissionError(13, "Permission denied", "a.txt"))
     'a.txt: Permission denied; change its permissions, or choose another place'
@@ -122,11 +122,11 @@ def outside(error: BaseException) -> str | None:
         case UnicodeError():
             sentence = f"a name or text is not Unicode ({said}); rename it, or convert the text to UTF-8"
         case RecursionError():
-            sentence = "something that was given is nested too deeply to be read"
+            sentence = "the input is nested too deeply to be read; flatten it"
         case ImportError() if not (error.name or "").startswith("lilliput"):
             sentence = f"a package cannot be loaded ({said}); install it again"
         case ValueError() if "embedded null" in said:
-            sentence = "a name of a file holds a null character; give it without"
+            sentence = "a file name contains a null character; remove it"
         case MemoryError():
             sentence = _NO_MEMORY
         case RuntimeError() if any(words in str(error).lower() for words in _OF_MEMORY):
@@ -143,7 +143,7 @@ def _of_system(error: OSError) -> str:
 
 
 def _reported(error: BaseException) -> str:
-    """Returns the sentence about a fault of our own, whose traceback it writes into a file."""
+    """Returns the sentence for a fault of lilliput, after writing its traceback into a file."""
     import importlib.metadata
     import platform
     import traceback
@@ -156,11 +156,11 @@ def _reported(error: BaseException) -> str:
     if path is None:
         sys.stderr.write(trace)
     where = f"{path}, which holds the command and the traceback" if path else "the traceback above"
-    return f"this is a fault of lilliput: {said}; please report this line to its makers, with {where}"
+    return f"this is a fault of lilliput: {said}; please report this line to its authors, with {where}"
 
 
 def _written(report: str) -> Path | None:
-    """Writes a report that only its owner can read into a new file, and returns its path if it is written."""
+    """Writes a report into a new file that only its owner can read; returns its path, None if that fails."""
     import tempfile
 
     name = time.strftime(f"lilliput-fault-%Y%m%d-%H%M%S-{os.getpid()}-{time.monotonic_ns() % 10**6:06d}.txt")
@@ -174,15 +174,15 @@ def _written(report: str) -> Path | None:
 
 
 def _open_closed() -> None:
-    """Puts files that refuse in the place of closed ones (`>&-`), so that no other file takes their numbers.
+    """Replaces closed standard streams (`>&-`) by ones that refuse, so no other file gets their descriptors.
 
-    Also lets names that are not Unicode be printed.
+    Also makes names that are not Unicode printable.
     """
     for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, mode)  # takes the lowest number that is free
+            os.open(os.devnull, mode)  # takes the lowest free descriptor
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
@@ -192,7 +192,7 @@ def _open_closed() -> None:
 
 
 def _nobody_reads() -> bool:
-    """Whether standard output is a pipe that nobody reads any longer."""
+    """Whether standard output is a pipe without a reader."""
     with contextlib.suppress(OSError, ValueError):
         poll = select.poll()
         poll.register(sys.stdout.fileno(), select.POLLOUT)
@@ -201,6 +201,6 @@ def _nobody_reads() -> bool:
 
 
 def _drop_output() -> None:
-    """Lets what is still to be printed vanish, as Python would complain about it at its end."""
+    """Discards buffered output, which Python would otherwise complain about on exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

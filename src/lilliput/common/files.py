@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, JSON, and digests."""
+"""Files that are written whole or not at all, JSON, and digests: a kill never leaves half a file."""
 
 import contextlib
 import errno
@@ -18,8 +18,8 @@ _AGAIN = "remove its folder to build it again"
 def writing(path: Path) -> Iterator[BinaryIO]:
     """Opens `path` for writing so that it appears whole or not at all.
 
-    Writes to a neighbour that replaces `path` at the end, flushed to disk. Raises StorageError when the disk
-    does not take it; the neighbour is then removed and an earlier `path` stays as it was.
+    Writes a temporary file beside it, flushes that to disk and renames it to `path` at the end. Raises
+    StorageError if writing fails; the temporary file is then removed, and an existing `path` is unchanged.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -39,7 +39,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 def sync(path: Path) -> None:
     """Flushes a file, or the names in a folder, to disk."""
-    if os.name == "nt" and path.is_dir():  # which has no such thing
+    if os.name == "nt" and path.is_dir():  # Windows cannot flush a folder
         return
     descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
@@ -52,10 +52,10 @@ def sync(path: Path) -> None:
 
 
 def not_written(path: Path, error: OSError) -> StorageError:
-    """Returns the error of a file that the disk does not take."""
+    """Returns the error for a file that cannot be written."""
     return StorageError(
         f"{path} cannot be written: {error.strerror or error}; make room or choose another folder, then "
-        "run the same command again: what is finished is kept"
+        "run the same command again: finished parts are kept"
     )
 
 
@@ -66,7 +66,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def as_json(value: Any, **form: Any) -> bytes:
-    r"""Returns a value as JSON in UTF-8, in which a name that is not Unicode has escapes, and so comes back.
+    r"""Returns a value as JSON in UTF-8; a name that is not Unicode is escaped, so it can be read back.
 
     >>> as_json("name \udcff")
     b'"name \\udcff"'
@@ -75,9 +75,9 @@ def as_json(value: Any, **form: Any) -> bytes:
 
 
 def parse_json(content: str | bytes, decoder: json.JSONDecoder | None = None) -> Any:
-    """Returns the value that a JSON text holds; raises ValueError, and nothing else, where it holds none.
+    """Returns the value of a JSON text; raises ValueError, and nothing else, if it is invalid.
 
-    A decoder of one's own may make other objects; the content is a str then.
+    With a decoder, which may build other objects, the content must be a str.
 
     >>> parse_json("[" * 100_000)
     Traceback (most recent call last):
@@ -90,7 +90,7 @@ def parse_json(content: str | bytes, decoder: json.JSONDecoder | None = None) ->
 
 
 def read_json(path: Path, remedy: str | None = None) -> Any:
-    """Reads JSON that lilliput wrote; raises StorageError, with a remedy, when it is missing or damaged."""
+    """Returns JSON that lilliput wrote; raises StorageError, with a remedy, if it is missing or damaged."""
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -100,7 +100,7 @@ def read_json(path: Path, remedy: str | None = None) -> Any:
 
 
 def read_json_lines(path: Path, remedy: str | None = None) -> list[Any]:
-    """Reads a file with JSON in each line; raises StorageError when it is missing or damaged."""
+    """Returns the values of a file with JSON on each line; raises StorageError if missing or damaged."""
     try:
         with path.open(encoding="utf-8") as lines:  # str.splitlines would cut texts at U+0085 or U+2028 too
             return [parse_json(line) for line in lines]
@@ -122,6 +122,6 @@ def digest_file(path: Path) -> str:
 
 
 def digest_folder(path: Path) -> str:
-    """Returns a short digest of names and bytes of the files directly in a folder, hidden ones left out."""
+    """Returns a short digest of the names and bytes of the files directly in a folder, except hidden ones."""
     files = sorted(item for item in path.iterdir() if item.is_file() and not item.name.startswith("."))
     return digest_value({item.name: digest_file(item) for item in files})

@@ -1,4 +1,7 @@
-"""Folders that lilliput wrote: whole and on disk, told from those of others, replaced in one go."""
+"""Folders that lilliput writes: records and checks of their files, and replacing a folder in one step.
+
+No folder is left half written, and no file of anyone else is removed.
+"""
 
 import contextlib
 import ctypes
@@ -14,19 +17,19 @@ from lilliput.common.stored import intact, require_fields
 from lilliput.errors import StorageError
 
 MANIFEST = "manifest.json"
-"""Written last into a stage's directory."""
+"""The file written last into a stage's directory."""
 
 Files = Mapping[str, Mapping[str, Any]]
-"""`bytes` and `digest` of files by their names, which have slashes on every system."""
+"""`bytes` and `digest` of files by name, with slashes on every system."""
 
 _SHOWN = 3
 _OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
-"""Files that file managers put into any folder."""
+"""Files that file managers add to any folder."""
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Returns what a manifest, or a begun.json, records; raises StorageError where it is damaged."""
+    """Returns the values in a manifest or a begun.json; raises StorageError if it is damaged."""
     found: dict[str, Any] = read_json(path)
     fields = {"digest": str, "made_from": dict[str, Any]}
     with intact(path):
@@ -35,11 +38,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def record(folder: Path, leave_out: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
-    """Returns bytes and digests of all files below a folder, hidden ones left out.
+    """Returns bytes and digests of all files below a folder, except hidden ones.
 
     Args:
         folder: The folder.
-        leave_out: Names of files and folders directly in it that do not count.
+        leave_out: Names of files and folders directly in it to leave out.
     """
     apart, found = set(leave_out), dict[str, dict[str, Any]]()
     for path in sorted(folder.rglob("*")):
@@ -50,7 +53,7 @@ def record(folder: Path, leave_out: Iterable[str] = ()) -> dict[str, dict[str, A
 
 
 def recorded(manifest: Path) -> Files | None:
-    """Returns what a stage's manifest says of its files; None where an older version did not say."""
+    """Returns the record of files in a stage's manifest; None if an older version wrote none."""
     found = read_json(manifest)
     files = found.get("files") if isinstance(found, dict) and "made_from" in found else None
     if files is None:
@@ -65,15 +68,15 @@ def _damaged(manifest: Path) -> StorageError:
 
 
 def files_below(stage: Path, below: str) -> Files:
-    """Returns what is recorded of the files in a folder of a finished stage, by their names in the stage."""
+    """Returns the record of the files in a folder of a finished stage, by their names in the stage."""
     files = recorded(stage / MANIFEST) if (stage / MANIFEST).exists() else None
     return {name: entry for name, entry in (files or {}).items() if name.startswith(f"{below}/")}
 
 
 def content(stage: Path, below: str) -> str:
-    """Returns what identifies the content of a folder of a finished stage: the digest of its files.
+    """Returns the digest of the files in a folder of a finished stage.
 
-    Of a stage of an older version, which did not record them, it is that of the stage's inputs.
+    For a stage of an older version, which did not record its files, returns the digest of the stage's inputs.
     """
     if files := files_below(stage, below):
         return digest_value({name: entry["digest"] for name, entry in files.items()})
@@ -82,14 +85,14 @@ def content(stage: Path, below: str) -> str:
 
 
 def is_record(value: Any) -> TypeGuard[Files]:
-    """Returns whether a JSON value is what `record` returns."""
+    """Returns whether a JSON value has the form that `record` returns."""
     return isinstance(value, dict) and all(
         isinstance(entry, dict) and entry.keys() >= {"bytes", "digest"} for entry in value.values()
     )
 
 
 def damage(folder: Path, files: Files) -> str | None:
-    """Returns what is wrong with files in a folder that were recorded, as a sentence begins, or None."""
+    """Returns the first file that differs from a record, and how, as the start of a sentence; else None."""
     for name, entry in files.items():
         path = folder / name
         try:
@@ -99,14 +102,14 @@ def damage(folder: Path, files: Files) -> str | None:
             if size != entry["bytes"]:
                 return f"{path} was altered or cut short: it has {size:,} bytes instead of {entry['bytes']:,}"
             if digest_file(path) != entry["digest"]:
-                return f"{path} was altered: it does not have the digest that was recorded"
+                return f"{path} was altered: it does not have the recorded digest"
         except OSError as error:
             return f"{path} cannot be read ({error.strerror or error})"
     return None
 
 
 def strangers(folder: Path, ours: Iterable[str]) -> list[str]:
-    """Returns the names of files below a folder that are neither among `ours` nor left by a kill."""
+    """Returns the names of files below a folder that are neither in `ours` nor left by a killed process."""
     known = set(ours)
     found = []
     for path in sorted(folder.rglob("*")):
@@ -119,21 +122,21 @@ def strangers(folder: Path, ours: Iterable[str]) -> list[str]:
 
 
 def not_ours(folder: Path, names: list[str]) -> StorageError:
-    """Returns the refusal of a folder that holds files of these names."""
+    """Returns the error for a folder that contains files of these names, which lilliput did not write."""
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" * (len(names) > _SHOWN))
     return StorageError(
-        f"{folder} holds files that lilliput did not write ({shown}), so it is left as it is; choose another "
-        "--out, or move them"
+        f"{folder} holds files that lilliput did not write ({shown}), so nothing in it was changed; choose "
+        "another --out, or move them"
     )
 
 
 def check_report(out: Path, report: str, fields: set[str], others: Iterable[str]) -> None:
-    """Raises StorageError where a report and what stands beside it would replace files of somebody else.
+    """Raises StorageError if a report would replace files that lilliput did not write.
 
     Args:
         out: The folder that it is written into.
-        report: The name of its JSON file, by which an earlier one is known.
-        fields: What that holds at least.
+        report: The name of its JSON file, which identifies an earlier report.
+        fields: Keys that this file must have.
         others: Names of the files and folders that are written with it.
     """
     try:
@@ -146,13 +149,13 @@ def check_report(out: Path, report: str, fields: set[str], others: Iterable[str]
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Removes what killed processes left below a folder. Call it under the folder's lock."""
+    """Removes temporary files that killed processes left below a folder. Call it under the folder's lock."""
     for path in [*folder.rglob(".*.partial"), *folder.rglob(".*.removed")]:
         remove(path)
 
 
 def clear_removed(folder: Path) -> None:
-    """Removes what is left of earlier folders of that name, which processes were killed while removing."""
+    """Removes the rest of earlier folders of that name, whose removal was killed."""
     left = folder.parent.iterdir() if folder.parent.is_dir() else ()
     for path in list(left):
         if path.name.startswith(f".{folder.name}.") and path.name.endswith((".partial", ".removed")):
@@ -160,7 +163,7 @@ def clear_removed(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder, if it is there and may be removed."""
+    """Removes a file or a folder; ignores one that is missing or must not be removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -169,9 +172,9 @@ def remove(path: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Flushes all files below a folder to disk, with the mode that the umask gives to new files.
+    """Flushes all files below a folder to disk and gives them the mode that the umask sets for new files.
 
-    Libraries make files under names of their own choice first, which nobody else may read.
+    Libraries write temporary files first, which only their owner may read.
     """
     mask = os.umask(0)
     os.umask(mask)
@@ -182,7 +185,7 @@ def settle(folder: Path) -> None:
 
 
 def sync_all(folder: Path, leave_out: Iterable[str] = ()) -> None:
-    """Flushes a folder with all files and folders below it to disk."""
+    """Flushes a folder and everything below it to disk."""
     apart = set(leave_out)
     for path in folder.rglob("*"):
         if path.relative_to(folder).parts[0] not in apart and not path.is_symlink():
@@ -192,10 +195,10 @@ def sync_all(folder: Path, leave_out: Iterable[str] = ()) -> None:
 
 @contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Gives a new folder that takes the place of `folder` at the end, whole and on disk or not at all.
+    """Yields a new folder that replaces `folder` at the end, whole and on disk or not at all.
 
-    Who looks at `folder` finds the old one or the new one, and where the block fails the old one stays. Call
-    it under a lock, for what a killed process left is removed.
+    Readers of `folder` see either the old or the new one; if the block fails, the old one stays. Call it
+    under a lock: it removes what a killed process left.
     """
     folder = Path(os.path.realpath(folder))
     here = Path(os.path.realpath(os.curdir))
@@ -219,7 +222,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    """Turns a disk that does not take a folder into one sentence."""
+    """Raises StorageError if the folder cannot be written in the block."""
     try:
         yield
     except OSError as error:
@@ -227,7 +230,7 @@ def _writable(folder: Path) -> Iterator[None]:
 
 
 def _swap(new: Path, old: Path) -> None:
-    """Puts a folder in the place of another one, which is then in its place, or gone."""
+    """Moves `new` to `old`; the old folder is then at `new`, or gone."""
     if not old.exists():
         new.rename(old)
         return
@@ -241,7 +244,7 @@ def _swap(new: Path, old: Path) -> None:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Exchanges two folders at once, where the system and the file system can; returns whether they did."""
+    """Exchanges two folders in one step; returns False if the system or the file system cannot do that."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
     if rename is None:
         return False

@@ -1,4 +1,4 @@
-"""One process at a time: locks that end with their holder, and a sentence that names it."""
+"""Locks that keep two processes from writing the same folder; the error names the process that holds one."""
 
 import contextlib
 import errno
@@ -21,32 +21,32 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
-"""The locks that this thread holds: who holds one may ask for it again."""
+"""The locks that this thread holds, which it may take again."""
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
-"""What a file system without locks says."""
+"""Errors of a file system without locks."""
 _TIMES = 5
 
 
 def beside(folder: Path) -> Path:
-    """Returns the lock of a folder that may be moved or removed: a hidden file beside it."""
+    """Returns the lock file of a folder that may be moved or removed: a hidden file beside it."""
     whole = Path(os.path.realpath(folder))
     return whole.with_name(f".{whole.name}.lock")
 
 
 @contextlib.contextmanager
 def locked(place: Path, of: Path, *, wait: bool = False) -> Iterator[None]:
-    """Keeps other processes from what a lock stands for while the block runs.
+    """Holds a lock while the block runs.
 
-    The kernel takes the lock from a process that ends, so one that was killed keeps nobody out. Nothing is
-    left behind, unless by a kill. On a disk without locks a sentence says so, and the block runs without.
+    The kernel releases the lock when its process ends, so a killed process blocks nobody. No file is left
+    behind, except by a kill. On a disk without locks a message says so, and the block runs without one.
 
     Args:
-        place: The lock's file.
-        of: What it stands for, for the sentences.
+        place: The lock file.
+        of: What it protects, for messages.
         wait: Whether to wait for the holder.
 
     Raises:
-        StorageError: If another process holds it, named in the sentence; or if it cannot be written.
+        StorageError: If another process, which the message names, holds it, or if it cannot be written.
     """
     key = os.path.realpath(place)
     if key in _held.get():
@@ -67,13 +67,13 @@ def locked(place: Path, of: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def _missing(folder: Path) -> list[Path]:
-    """Returns the folders that have to be made for one, the innermost first."""
+    """Returns the folders to create for one, the innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _acquired(place: Path, of: Path, holder: Path, wait: bool) -> "BaseFileLock | None":
-    """Returns the lock, held; None where the disk knows no locks."""
-    from filelock import FileLock, Timeout  # here, as what runs a bundle does without
+    """Returns the acquired lock; None if the disk has no locks."""
+    from filelock import FileLock, Timeout  # here, as running a bundle needs no locks
 
     lock = FileLock(place)
     for time_left in reversed(range(_TIMES)):
@@ -84,21 +84,21 @@ def _acquired(place: Path, of: Path, holder: Path, wait: bool) -> "BaseFileLock 
             except Timeout as error:
                 if not wait:
                     raise StorageError(
-                        f"{of} is in use by {_named(holder)}; wait until that has ended, then run the same "
-                        "command again"
+                        f"{of} is in use by {_named(holder)}; wait until it ends, then run the same command "
+                        "again"
                     ) from error
                 console.print(f"waiting for {_named(holder)}, which uses {of}", highlight=False, markup=False)
                 lock.acquire(poll_interval=0.2)
             return lock
-        except FileNotFoundError as error:  # another holder has just removed the folder that it had made
+        except FileNotFoundError as error:  # another holder has just removed the folder it created
             if not time_left:
                 raise not_written(place, error) from error
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                 raise not_written(place, error) from error
             console.print(
-                f"the disk of {of} has no locks ({error}), so nothing keeps two processes apart; run one at "
-                "a time",
+                f"the disk of {of} has no locks ({error}), so nothing stops two processes from writing at "
+                "once; run one at a time",
                 highlight=False,
                 markup=False,
             )
@@ -107,10 +107,10 @@ def _acquired(place: Path, of: Path, holder: Path, wait: bool) -> "BaseFileLock 
 
 
 def _release(lock: "BaseFileLock | None", place: Path, holder: Path, made: list[Path]) -> None:
-    """Gives a lock back and removes its files, and the folders that were made for it and are empty."""
+    """Releases a lock and removes its files and the empty folders that were created for it."""
     if lock is None:
         return
-    for path in (holder, place):  # before it is given back: who then gets it knows that its file is gone
+    for path in (holder, place):  # before the release: whoever acquires it next sees that its file is gone
         with contextlib.suppress(OSError):
             path.unlink()
     lock.release()
@@ -129,9 +129,9 @@ def _this_process() -> dict[str, object]:
 
 
 def _named(holder: Path) -> str:
-    """Returns who holds a lock, as it is recorded."""
+    """Returns the recorded holder of a lock, for messages."""
     try:
         found = parse_json(holder.read_bytes())
         return f"process {found['process']} on {found['host']} since {found['since']} ({found['command']})"
-    except (OSError, ValueError, TypeError, KeyError):  # it is writing that
+    except (OSError, ValueError, TypeError, KeyError):  # not written yet
         return "another process"

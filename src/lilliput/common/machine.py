@@ -1,4 +1,4 @@
-"""What figures were measured on."""
+"""Describes the machine that figures were measured on."""
 
 import platform
 import re
@@ -7,11 +7,11 @@ from pathlib import Path
 from lilliput.common.provenance import versions
 
 MOST_ROUNDS = 1000
-"""Times that a benchmark measures."""
+"""The most rounds that a benchmark may measure."""
 
 
 def describe_machine() -> dict[str, str]:
     """Returns the processor's name, its cores and the versions of libraries."""
-    info = Path("/proc/cpuinfo")  # elsewhere than on Linux, the platform knows as much
+    info = Path("/proc/cpuinfo")  # on Linux only; elsewhere `platform` names the processor
     name = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
     return {"processor": name[1] if name else platform.processor(), **versions()}

@@ -1,4 +1,4 @@
-"""What a process took of memory; imports nothing that would take some itself."""
+"""Measures the memory of a process; imports nothing large, so as not to change the result."""
 
 import re
 import resource
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def peak_memory() -> int:
-    """Returns the most bytes that this process ever had in memory."""
+    """Returns the peak memory of this process in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # on Linux, where ru_maxrss begins with the parent's
+    if status.exists():  # on Linux, where ru_maxrss includes the parent's peak
         found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
         assert found is not None
         return int(found[1]) << 10

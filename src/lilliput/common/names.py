@@ -1,37 +1,37 @@
-"""Names that become folders: one plain name on every system, or a sentence."""
+"""Checks names that become folders: each must be valid on every system."""
 
 import re
 
 from lilliput.errors import InputError
 
 _LONGEST = 100
-"""Bytes; file systems take 255, and names of files have more around it."""
+"""Bytes; file systems allow 255, and file names add more to it."""
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""What Windows takes for a device."""
+"""Names of devices on Windows."""
 
 
 def folder_name(name: str, what: str, remedy: str) -> str:
-    """Returns a name if it can be that of one folder, on any system; raises InputError where it cannot.
+    """Returns the name if it is valid for one folder on every system; raises InputError if not.
 
     Args:
-        name: The name, from a user, a file's name or a file.
-        what: What is called so, as the beginning of a sentence, such as "a task's name".
+        name: The name, from a user, a file name or a file.
+        what: What the name is for, as the start of a sentence, such as "a task's name".
         remedy: What to do, as the end of a sentence.
 
     >>> folder_name("sst2", "a task's name", "")
     'sst2'
     >>> folder_name("../x", "a task's name", "give another with --task")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    lilliput.errors.InputError: a task's name becomes a folder's, and '../x' holds '/'; give another with...
+    lilliput.errors.InputError: a task's name becomes a folder name, and '../x' contains '/'; give another...
     """
     if (fault := _fault(name)) is not None:
         shown = name if len(name) <= _LONGEST else f"{name[:20]}..."
-        raise InputError(f"{what} becomes a folder's, and {shown!a} {fault}; {remedy}")
+        raise InputError(f"{what} becomes a folder name, and {shown!a} {fault}; {remedy}")
     return name
 
 
 def _fault(name: str) -> str | None:
-    """Returns what keeps a name from being a folder's, or None."""
+    """Returns why a name cannot be a folder name, or None."""
     if not name.strip():
         return "is empty"
     try:
@@ -41,7 +41,7 @@ def _fault(name: str) -> str | None:
     if size > _LONGEST:
         return f"has {size:,} bytes, more than {_LONGEST}"
     if odd := next((sign for sign in name if sign in '/\\:*?"<>|' or not sign.isprintable()), None):
-        return f"holds {odd!a}"
+        return f"contains {odd!a}"
     if name[0] in " ." or name[-1] in " .":
         return "begins or ends with a full stop or a space"
-    return "is a device's name on Windows" if _RESERVED.fullmatch(name) else None
+    return "is a device name on Windows" if _RESERVED.fullmatch(name) else None

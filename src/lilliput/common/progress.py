@@ -1,4 +1,4 @@
-"""How long work shows itself: one bar on a terminal, a line now and then in a log file."""
+"""Shows the progress of long work: a bar on a terminal, a line now and then in a log file."""
 
 import functools
 import os
@@ -21,35 +21,35 @@ from rich.text import Text
 from lilliput.errors import printable
 
 is_main = os.environ.get("RANK", "0") == "0"
-"""Whether this process reports: of several that a launcher started, the first alone does."""
+"""Whether this process prints progress: only the first of several that a launcher started does."""
 
 
 class Plain(Console):
-    """A console that prints texts as they stand: names in them are neither markup nor steer the terminal."""
+    """A console that prints texts as they are: without markup, with control characters escaped."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Returns a text that holds nothing but what can be seen, and ends of lines."""
+        """Returns a text with control characters escaped, except line ends."""
         return super().render_str("\n".join(map(printable, text.split("\n"))), **options)
 
     def on_broken_pipe(self) -> None:
-        """Leaves it to the end of the command line what it means that nobody reads on."""
+        """Raises the error again; `common.ending` handles it."""
         raise  # noqa: PLE0704
 
 
 console = Plain(stderr=True, quiet=not is_main)
-"""Where progress goes, so that results alone stand on standard output."""
+"""Where progress goes: standard error, so that standard output has results only."""
 
 _SECONDS_BETWEEN_LINES = 30.0
 
 
 class Bar(Protocol):
-    """What long work calls as it goes on."""
+    """A progress bar that long work updates."""
 
     def update(self, completed: float, note: str = "") -> None:
-        """Says how much is done, with a note of a few words."""
+        """Shows how much is done, with a short note."""
 
 
 class _TerminalBar:
@@ -74,7 +74,7 @@ class _LogBar:
 
 @functools.cache
 def note(sentence: str) -> None:
-    """Says something that the user should know, beside what is done, and once."""
+    """Prints a sentence that the user should know, only once per process."""
     console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -83,8 +83,8 @@ def bar(name: str, total: float | None = None, counted: bool = True) -> Iterator
     """Shows a progress bar while the block runs.
 
     Args:
-        name: What is being done.
-        total: How much there is to do; None where that is not known beforehand.
+        name: What the work is.
+        total: How much there is to do; None if that is not known beforehand.
         counted: Whether completed and total are shown as numbers beside the bar.
     """
     if not console.is_terminal:

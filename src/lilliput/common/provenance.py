@@ -1,4 +1,4 @@
-"""With what a result was made, and in what two records differ."""
+"""Records the versions that made a result, and tells how two records differ."""
 
 import contextlib
 import importlib.metadata
@@ -34,7 +34,7 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Says in a few words what differs between JSON values that are there and those wanted now."""
+    """Returns a short text on how recorded JSON values differ from the current ones."""
     old, new = _flatten(there), _flatten(json.loads(json.dumps(now)))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     shown = [f"{key}: {old.get(key, 'nothing')} there, {new.get(key, 'nothing')} now" for key in changed[:3]]

@@ -1,4 +1,4 @@
-"""Nested JSON values <-> frozen dataclasses, strictly: unknown names and wrong types are refused."""
+"""Converts nested JSON values to frozen dataclasses, strictly: unknown names and wrong types are refused."""
 
 import dataclasses
 import functools
@@ -14,9 +14,9 @@ from lilliput.errors import ConfigError, bounded, nearest, shown
 
 
 def build(kind: type[Any], values: Any, where: str) -> Any:
-    """Builds dataclass `kind` from JSON values; `where` is the dotted path for messages."""
+    """Returns a dataclass of type `kind` from JSON values; `where` is the dotted path for messages."""
     if not isinstance(values, dict):
-        named = f"'{where}' must be a table of settings" if where else "expected is a table of settings"
+        named = f"'{where}' must be a table of settings" if where else "expected a table of settings"
         raise ConfigError(f"{named}, found {shown(values)}")
     fields = {item.name: item for item in dataclasses.fields(kind)}
     prefix = f"{where}." if where else ""
@@ -32,9 +32,9 @@ def build(kind: type[Any], values: Any, where: str) -> Any:
 
 
 def valid(hint: Any, value: Any, where: str = "") -> Any:
-    """Returns a JSON value as one of a type: a dataclass, or a hint such as dict[str, float].
+    """Returns a JSON value as a value of a type: a dataclass, or a hint such as dict[str, float].
 
-    Raises ConfigError where it is none.
+    Raises ConfigError if it does not fit.
     """
     return _value(hint, value, where)
 
@@ -48,9 +48,9 @@ class Within(NamedTuple):
 
 
 def check_bounds(values: Any, prefix: str = "") -> None:
-    """Raises ConfigError where a number of a frozen dataclass is none, or does not lie within its bounds.
+    """Raises ConfigError if a bounded field of a frozen dataclass is not a number or is out of bounds.
 
-    Numbers of NumPy and torch become Python's own, so that they can be written as JSON.
+    Converts numbers of NumPy and torch to Python's own, so that they can be written as JSON.
     """
     for name, (bounds, optional) in _bounds(values.__class__).items():
         value = getattr(values, name)
@@ -61,7 +61,7 @@ def check_bounds(values: Any, prefix: str = "") -> None:
 
 @functools.cache
 def _bounds(kind: Hashable) -> dict[str, tuple[Within, bool]]:
-    """Returns the bounds of a dataclass's fields, and whether there may be nothing instead of a number."""
+    """Returns the bounds of a dataclass's fields, and whether each may be None."""
     found = {}
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         if typing.get_origin(hint) is Annotated:
@@ -71,13 +71,13 @@ def _bounds(kind: Hashable) -> dict[str, tuple[Within, bool]]:
 
 
 def require(condition: bool, message: str) -> None:
-    """Raises ConfigError with a message where a condition does not hold."""
+    """Raises ConfigError with a message unless a condition holds."""
     if not condition:
         raise ConfigError(message)
 
 
 def assign(values: dict[str, Any], key: str, text: str) -> None:
-    """Puts one `--set` value into the nested values of a recipe."""
+    """Sets one `--set` value in the nested values of a recipe."""
     *parents, last = key.split(".")
     node: Any = values
     for depth, part in enumerate(parents):
@@ -93,14 +93,14 @@ def assign(values: dict[str, Any], key: str, text: str) -> None:
         raise ConfigError(f"unknown setting '{key}'; {nearest(last, known)}")
     try:
         node[last] = json.loads(text)
-    except (ValueError, RecursionError):  # as `files.parse_json`, which stands beside this file
+    except (ValueError, RecursionError):  # as in `files.parse_json`
         node[last] = text
     if parents == ["budget"]:
         node["minutes" if last == "words" else "words"] = None
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """Checks one JSON value against a type hint and returns it as that type."""
+    """Returns one JSON value as the type of a hint, checked against it."""
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, where)
@@ -126,7 +126,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 
 def _collection(origin: Any, hints: tuple[Any, ...], value: Any, where: str) -> Any:
-    """Checks a JSON list or table against the hints of its items and returns it as a tuple or dict."""
+    """Returns a JSON list or table as a tuple or dict, checked against the hints of its items."""
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"'{where or 'all of it'}' must be a list, found {shown(value)}")

@@ -1,9 +1,8 @@
-"""Where a run keeps what: its directories, manifests with digests of all inputs, and metrics.
+"""The directory of a stage, with a manifest of its inputs, so that a run resumes where it was interrupted.
 
-Each stage writes one directory, once. `begun.json` is written first and says from what the directory is being
-built; `manifest.json` is written last and makes it finished. A stage found finished from the same inputs is
-skipped, a half-built one goes on, and one built from anything else is refused, so that no result is lost or
-mixed.
+Each stage writes one directory, once. `begun.json` is written first and names the inputs; `manifest.json` is
+written last and marks the directory as finished. With the same inputs, a finished stage is skipped and a
+half-built one continues. A directory built from other inputs is refused, so that no result is lost or mixed.
 """
 
 import contextlib
@@ -38,15 +37,15 @@ from lilliput.common.stored import as_stored
 from lilliput.errors import StorageError
 
 FORMAT = 1
-"""Raised whenever the files of a run change their meaning; part of every manifest."""
+"""Increased whenever the files of a run change their meaning; part of every manifest."""
 
 _PASSING = ("checkpoints", "parts", "seeds")
-"""Folders of a stage that only building it needs; they are removed when it is finished."""
+"""Folders that a stage needs only while it is built; removed when it is finished."""
 
 
 @dataclass(frozen=True)
 class StageDir:
-    """A directory that one stage writes once, with a manifest of what it was made from."""
+    """A directory that one stage writes once, with a manifest of its inputs."""
 
     path: Path
     """The directory."""
@@ -55,23 +54,23 @@ class StageDir:
 
     @property
     def manifest_path(self) -> Path:
-        """Written last; says what the directory was made from and what came of it."""
+        """The file written last, with the stage's inputs and results."""
         return self.path / MANIFEST
 
     @property
     def begun_path(self) -> Path:
-        """Written first; says what the directory is being made from."""
+        """The file written first, with the stage's inputs."""
         return self.path / "begun.json"
 
     @property
     def digest(self) -> str:
-        """Digest of everything that determines the content."""
+        """The digest of everything that determines the content."""
         return digest_value({"format": FORMAT, "made_from": self.made_from})
 
     def is_finished(self, overwrite: bool = False) -> bool:
-        """Whether the directory is finished and made from the same.
+        """Whether the directory is finished and made from the same inputs.
 
-        Where it was made from something else, StorageError says what differs, unless that may be overwritten.
+        Raises StorageError, which says what differs, if the inputs are others, unless `overwrite` is set.
         """
         other = self.other()
         if other is not None and not overwrite:
@@ -82,20 +81,20 @@ class StageDir:
         return other is None and self.manifest_path.exists()
 
     def is_whole(self, overwrite: bool = False) -> bool:
-        """Whether the directory is finished, made from the same, and holds what was saved, bit by bit."""
+        """Whether the directory is finished, made from the same inputs, and has its files unchanged."""
         return self.is_finished(overwrite) and self.damage() is None
 
     def files(self) -> Files | None:
-        """Returns what is recorded of the files of a finished stage; None by an older version."""
+        """Returns the record of a finished stage's files; None if an older version wrote it."""
         return recorded(self.manifest_path)
 
     def damage(self, below: str = "") -> str | None:
-        """Returns what is wrong with what a finished stage saved, or below a folder of it, or None."""
+        """Returns what is wrong with the files of a finished stage, or of a folder below it, or None."""
         chosen = files_below(self.path, below) if below else self.files()
         return damage(self.path, chosen or {})
 
     def require_whole(self, remedy: str, below: str = "") -> None:
-        """Raises StorageError with a remedy where a finished stage does not hold what was saved."""
+        """Raises StorageError with a remedy if the files of a finished stage were altered."""
         if self.manifest_path.exists() and (fault := self.damage(below)) is not None:
             raise StorageError(f"{fault}; {remedy}")
 
@@ -106,7 +105,7 @@ class StageDir:
             yield
 
     def other(self) -> dict[str, Any] | None:
-        """Returns what is recorded of a directory made from something else."""
+        """Returns the manifest, or begun.json, of a directory made from other inputs; None for the same."""
         for path in (self.manifest_path, self.begun_path):
             if path.exists():
                 found = read_manifest(path)
@@ -115,22 +114,22 @@ class StageDir:
         return None
 
     def begin(self) -> None:
-        """Creates the directory, or goes on with one that was begun from the same.
+        """Creates the directory, or resumes one that was begun from the same inputs.
 
-        One made from something else, or damaged since, is removed, so call this only when it may be
-        overwritten and the new inputs are known to be good, and under its lock, as what killed processes left
-        is removed too. Raises StorageError if there are files that no stage wrote.
+        Removes a directory that is damaged or made from other inputs, so call this only if it may be
+        overwritten and the new inputs are known to be good. Call it under the lock: it also removes what
+        killed processes left. Raises StorageError if there are files that no stage wrote.
         """
         clear_removed(self.path)
         if self.other() is not None:
             self.clear()
         elif self.manifest_path.exists():
-            console.print(f"{self.damage()}; it is made anew", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{self.damage()}; building again", highlight=False, markup=False, soft_wrap=True)
             self.clear()
         clear_leftovers(self.path)
         if not self.begun_path.exists():
             if any(item.is_file() and not item.name.startswith(".") for item in self.path.rglob("*")):
-                raise self._not_ours()  # overwriting would take them away one day
+                raise self._not_ours()  # a later overwrite would remove them
             write_json(
                 self.begun_path, {"format": FORMAT, "digest": self.digest, "made_from": dict(self.made_from)}
             )
@@ -145,7 +144,7 @@ class StageDir:
                 raise self._not_ours()
             if others := self._strangers():
                 raise not_ours(self.path, others)
-            self.path.rename(aside)  # a kill must not leave a part of it, without the manifest, in its place
+            self.path.rename(aside)  # so that a kill leaves no part of it, without the manifest, at this path
         except OSError as error:
             raise StorageError(
                 f"{self.path} cannot be removed: {error.strerror or error}; choose another --out"
@@ -153,7 +152,7 @@ class StageDir:
         shutil.rmtree(aside, ignore_errors=True)
 
     def _strangers(self) -> list[str]:
-        """Returns the names of files in a finished directory that were not there when it was finished."""
+        """Returns the names of files that were added to a finished directory."""
         files = self.files() if self.manifest_path.exists() else None
         if files is None:
             return []
@@ -163,13 +162,13 @@ class StageDir:
     def _not_ours(self) -> StorageError:
         return StorageError(
             f"{self.path} holds files that lilliput did not write (no {self.manifest_path.name}, no "
-            f"{self.begun_path.name}), so it is left as it is; choose another --out, or move them"
+            f"{self.begun_path.name}), so nothing in it was changed; choose another --out, or move them"
         )
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes and returns the manifest, which makes the directory finished.
+        """Writes and returns the manifest, which marks the directory as finished.
 
-        Before that everything is on disk, and the manifest has the bytes and digests of all files.
+        Flushes all files to disk first, and records their bytes and digests in the manifest.
         """
         try:
             sync_all(self.path, _PASSING)
@@ -191,27 +190,27 @@ class StageDir:
         return manifest
 
     def leftovers(self) -> list[Path]:
-        """Returns what only building it needed and is there, as it is when a kill came after the manifest."""
+        """Returns files and folders needed only for building that remain, as after a kill in `finish`."""
         paths = (self.begun_path, *(self.path / name for name in _PASSING))
         return [path for path in paths if path.exists()]
 
     def tidy(self) -> None:
-        """Removes what only building the finished directory needed."""
+        """Removes files and folders that only building the directory needed."""
         for path in self.leftovers():
             remove(path)
 
     def results(self) -> dict[str, Any]:
-        """Returns what the stage reported when it finished."""
+        """Returns the results that the stage recorded when it finished."""
         results: dict[str, Any] = read_manifest(self.manifest_path)["results"]
         return results
 
     def read(self, hint: Any) -> Any:
-        """Returns what the stage reported as a value of a type, most often a dataclass."""
+        """Returns the recorded results as a value of a type, usually a dataclass."""
         return as_stored(hint, self.results(), self.manifest_path)
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Says in a few words what differs between a manifest and what is wanted now."""
+    """Returns a short text on how a manifest differs from the wanted inputs."""
     if found.get("format") != FORMAT:
         return f"format {found.get('format')}, this version of lilliput writes {FORMAT}"
     return difference(found["made_from"], wanted)

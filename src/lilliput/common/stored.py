@@ -1,7 +1,7 @@
-"""What lilliput wrote earlier, read back: in the form that it was written in, or refused with a remedy.
+"""Reads back files that lilliput wrote, and refuses damaged ones with a remedy.
 
-Files of a run are altered by hand, cut short by a full disk or flipped by a bad one. Whatever they hold then,
-a StorageError names the file and what to do.
+Files of a run get edited by hand, cut short by a full disk or corrupted by a bad one. Whatever is wrong, a
+StorageError names the file and what to do.
 """
 
 import contextlib
@@ -20,24 +20,24 @@ _AGAIN = "remove its folder to build it again"
 
 
 def stored(hint: Any, path: Path, remedy: str | None = None) -> Any:
-    """Returns what a JSON file holds as a value of a type; raises StorageError where it holds none.
+    """Returns the content of a JSON file as a value of a type; raises StorageError if it does not fit.
 
     Args:
         hint: A dataclass, or a type hint such as dict[str, float].
         path: The file.
-        remedy: What to do where it is damaged, as the end of a sentence; by default to remove its folder.
+        remedy: What to do if it is damaged, as the end of a sentence; by default to remove its folder.
     """
     return as_stored(hint, read_json(path, remedy), path, remedy)
 
 
 def as_stored(hint: Any, value: Any, path: Path, remedy: str | None = None) -> Any:
-    """Returns a JSON value of a file as one of a type; raises StorageError where it is none."""
+    """Returns a JSON value of a file as a value of a type; raises StorageError if it does not fit."""
     with intact(path, remedy):
         return valid(hint, value)
 
 
 def stored_lines(hints: Mapping[str, Any], path: Path, remedy: str | None = None) -> list[dict[str, Any]]:
-    """Returns the objects in the lines of a file, each with at least values of the types of `hints`."""
+    """Returns the objects in the lines of a file; each has at least the keys of `hints`, with these types."""
     lines = read_json_lines(path, remedy)
     for number, line in enumerate(lines, start=1):
         with intact(path, remedy):
@@ -46,9 +46,9 @@ def stored_lines(hints: Mapping[str, Any], path: Path, remedy: str | None = None
 
 
 def require_fields(hints: Mapping[str, Any], value: Any, where: str) -> None:
-    """Raises ConfigError where a JSON value is no object that has at least values of the types of `hints`."""
+    """Raises ConfigError unless a JSON value is an object with the keys of `hints` and these types."""
     if not isinstance(value, dict):
-        raise ConfigError(f"{where} is no object")
+        raise ConfigError(f"{where} is not an object")
     for name, hint in hints.items():
         if name not in value:
             raise ConfigError(f"{where} has no '{name}'")
@@ -57,9 +57,9 @@ def require_fields(hints: Mapping[str, Any], value: Any, where: str) -> None:
 
 @contextlib.contextmanager
 def intact(path: Path, remedy: str | None = None, fault: str = "is damaged") -> Iterator[None]:
-    """Turns what a library says of a file that is damaged into StorageError.
+    """Raises StorageError for any error while a file is read in the block.
 
-    The readers of arrays and tensors raise kinds of error that have no common ancestor.
+    Libraries that read arrays and tensors raise errors without a common base class.
     """
     try:
         yield
@@ -77,14 +77,14 @@ def intact(path: Path, remedy: str | None = None, fault: str = "is damaged") -> 
 def stored_array(
     path: Path, kind: str, shape: tuple[int | None, ...], remedy: str | None = None, mode: str | None = "r"
 ) -> npt.NDArray[Any]:
-    """Returns an array of a .npy file, by default mapped; raises StorageError where it is another one.
+    """Returns the array of a .npy file, memory-mapped by default; raises StorageError if it does not fit.
 
     Args:
         path: The file.
-        kind: The numbers that it must hold, such as "int64".
-        shape: The lengths that it must have; None where any will do.
-        remedy: What to do where it is damaged.
-        mode: How it is mapped; None to read it.
+        kind: The expected dtype, such as "int64".
+        shape: The expected shape; None for an axis of any length.
+        remedy: What to do if it is damaged.
+        mode: The mode of the memory map; None to read the array into memory.
     """
     with intact(path, remedy):
         array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
@@ -92,5 +92,5 @@ def stored_array(
             wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
         )
         if array.dtype != np.dtype(kind) or not fits:
-            raise ConfigError(f"it holds {array.dtype} {list(array.shape)}, expected is {kind} {list(shape)}")
+            raise ConfigError(f"it holds {array.dtype} {list(array.shape)}, expected {kind} {list(shape)}")
     return array

@@ -1,4 +1,4 @@
-"""Work shared between processes, with results in the order of the tasks."""
+"""Shares work between processes; results come in the order of the tasks, so they never depend on timing."""
 
 import contextlib
 import ctypes
@@ -23,8 +23,8 @@ from lilliput.errors import LilliputError, bounded
 
 WORKERS_AT_MOST = 512
 _KILLED = (
-    "a worker process of the corpus was killed, most often as memory ran out; run the same command again, "
-    "what is finished is kept, and fewer workers need less memory"
+    "a worker process of the corpus was killed, most often because memory ran out; run the same command "
+    "again: finished parts are kept, and fewer workers need less memory"
 )
 
 _Arguments = TypeVarTuple("_Arguments")
@@ -33,13 +33,13 @@ _Task = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
 class Workers:
-    """Processes that share work, this one among them; the others are started with the first work worth it.
+    """This process and others that share work; the others start once there is more than one task.
 
-    They end with the `with` block. They are spawned, not forked, as this one may hold threads of torch. Each
-    has a pipe of its own, whose other end this process alone holds, and a thread here that hands it one task
-    at a time: so where it is killed, whether it reads, works or answers then, that is noticed at once. (In a
-    ProcessPoolExecutor of Python 3.11 a thread that writes 8 MB to a pipe that nobody reads on waits for
-    ever.)
+    They end with the `with` block. They are spawned, not forked, because this process may have threads of
+    torch. Each has its own pipe, and a thread in this process that sends it one task at a time. Only this
+    process holds the other end of the pipe, so a killed worker is noticed at once, whether it was reading,
+    working or answering. (A ProcessPoolExecutor of Python 3.11 waits forever once one of its threads writes
+    8 MB to a pipe without a reader.)
     """
 
     def __init__(self, count: int) -> None:
@@ -54,7 +54,7 @@ class Workers:
             return
         if failed:
             for process, _ in self._started:
-                process.kill()  # what it wrote to is no file yet
+                process.kill()  # safe: files appear only when they are whole
         for _ in range(self._others):
             self._tasks.put(None)
         for process, thread in self._started:
@@ -88,9 +88,9 @@ class Workers:
     ) -> Iterator[_Result]:
         """Yields the results of tasks in their order, with few tasks waiting.
 
-        This process does a task itself where the others have enough for as long as that takes, and the last
-        one, so that nobody waits much and no process is started for a single task. Raises what a task raises,
-        and LilliputError where a worker was killed.
+        This process runs a task itself whenever two tasks per worker are waiting, and always the last one. So
+        no process waits long, and none is started for a single task. Raises what a task raises, and
+        LilliputError if a worker was killed.
         """
         begun: deque[Future[_Result]] = deque()
         task = next(tasks, None)
@@ -109,7 +109,7 @@ class Workers:
 
 
 def _hand_over(tasks: "queue.SimpleQueue[_Task | None]", pipe: Connection) -> None:
-    """Gives a worker one task after the other, and its answers to those who wait for them."""
+    """Sends a worker one task after the other, and sets each future to its answer."""
     with pipe:
         while task := tasks.get():
             future, function, arguments = task
@@ -117,15 +117,15 @@ def _hand_over(tasks: "queue.SimpleQueue[_Task | None]", pipe: Connection) -> No
                 pipe.send((function, arguments))
                 result, error = pipe.recv()
             except (EOFError, OSError):
-                future.set_exception(LilliputError(_KILLED))  # as of those that this worker will be given
-            except Exception as fault:  # what cannot be sent
+                future.set_exception(LilliputError(_KILLED))  # later tasks of this worker fail the same way
+            except Exception as fault:  # the task cannot be pickled
                 future.set_exception(fault)
             else:
                 future.set_exception(error) if error else future.set_result(result)
 
 
 def _work(pipe: Connection) -> None:
-    """Does tasks as they come, in a process of its own, until no more come."""
+    """Runs tasks from a pipe, in a worker process, until no more come."""
     end_with_parent()
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -140,7 +140,7 @@ def _work(pipe: Connection) -> None:
 
 
 def worker_count(workers: int | None) -> int:
-    """Returns how many processes are meant: those that are asked for, or else one per core."""
+    """Returns the number of processes: as given, or one per core for None."""
     if workers is None:
         return min(os.cpu_count() or 1, WORKERS_AT_MOST)
     count: int = bounded("workers", workers, 1, WORKERS_AT_MOST)
@@ -148,7 +148,7 @@ def worker_count(workers: int | None) -> int:
 
 
 def end_with_parent() -> None:
-    """Makes a worker end when its parent is gone, however that ended, and leaves Ctrl-C to the parent."""
+    """Makes a worker end when its parent ends for any reason, and leaves Ctrl-C to the parent."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -161,26 +161,25 @@ def end_with_parent() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep what is freed from now on; elsewhere does nothing.
+    """Tells glibc to keep memory that is freed from now on; does nothing without glibc.
 
-    Every training step, like every block of a corpus, frees and asks again for the same large arrays. By
-    default each goes back to the system and comes again as pages to be zeroed: 250,000 page faults in a
-    student's step of 64 x 128 pieces. On one core that was 0.37 s of 1.5 s, now 0.01 s; two threads, which
+    Every training step, like every block of a corpus, frees and allocates the same large arrays again. By
+    default each goes back to the system and comes back as pages to be zeroed: 250,000 page faults in a
+    student's step of 64 x 128 pieces. On one core that took 0.37 s of 1.5 s, now 0.01 s; two threads, which
     wait for each other there, went from 5,500 to 9,000 words/s.
 
-    What was freed before is given back, as it lies in pieces among what is still used, and what comes next
-    wants other sizes. That costs a fifth of a second, in pages to be zeroed, so call this between two kinds
-    of work.
+    Memory freed earlier goes back to the system first: it is fragmented, and the next work needs other sizes.
+    That costs a fifth of a second for zeroing pages, so call this between two kinds of work.
     """
     _trim()
     _mallopt(trim_threshold=2**31 - 1, mmap_max=0)
 
 
 def give_back_memory() -> None:
-    """Gives the system back what is freed, and what was kept, with glibc; elsewhere only collects garbage.
+    """Returns freed and kept memory to the system with glibc; without it, only collects garbage.
 
-    Probes, files, warm starts and checkpoints need much memory once, in other sizes than steps do: kept, it
-    made 3.6 GB of 2.4.
+    Probes, files, warm starts and checkpoints need much memory once, in other sizes than steps do: keeping it
+    raised 2.4 GB to 3.6 GB.
     """
     gc.collect()
     _mallopt(trim_threshold=128 << 10, mmap_max=65536)  # glibc's own
@@ -188,13 +187,13 @@ def give_back_memory() -> None:
 
 
 def _trim() -> None:
-    """Gives back the pages in which nothing is used, with glibc."""
+    """Returns unused pages to the system, with glibc."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _mallopt(trim_threshold: int, mmap_max: int) -> None:
-    """Sets how much freed memory glibc keeps, and how many blocks are mapped one by one."""
+    """Sets how much freed memory glibc keeps, and how many blocks it maps one by one."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(-1, trim_threshold)  # M_TRIM_THRESHOLD of malloc.h

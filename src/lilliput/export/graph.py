@@ -1,10 +1,10 @@
 """Builds an ONNX model node by node.
 
 Only standard operators are used, so any runtime of this opset reads the file. onnxruntime's own fused ones
-were tried, on a 6 x 120 student and a sentence of 32 pieces: with the standard `Attention` it took 1.5 ms,
-with that of onnxruntime 1.6, with `SkipLayerNormalization` too 1.9, with nothing fused 1.7. `MatMulNBits` at
-four and eight bits took 2.0 and 2.4. `DynamicQuantizeMatMul` took 0.9, but rounds activations on a scale that
-depends on the whole batch, and its sums overflow on processors without VNNI.
+were tried, on a 6 x 120 student and a sentence of 32 pieces. The standard `Attention` took 1.5 ms, that of
+onnxruntime 1.6, with `SkipLayerNormalization` too 1.9, and nothing fused 1.7. `MatMulNBits` at four and eight
+bits took 2.0 and 2.4. `DynamicQuantizeMatMul` took 0.9, but rounds activations on a scale that depends on the
+whole batch, and its sums overflow on processors without VNNI.
 """
 
 from typing import Any
@@ -16,49 +16,49 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 from lilliput.models.quantization import Grid, packed, quantize
 
 OPSET = 23
-"""The first with `Attention`; onnxruntime has it since 1.23."""
+"""The first opset with `Attention`; onnxruntime has it since 1.23."""
 IR_VERSION = 11
-"""The version of the file format that came with that opset."""
+"""The version of the file format that belongs to that opset."""
 
 Value = str
 """The name of a tensor in a graph."""
 
 
 class Graph:
-    """Nodes and constants of a model in the making."""
+    """The nodes and constants of a model that is being built."""
 
     def __init__(self) -> None:
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, TensorProto] = {}
 
     def op(self, operator: str, *inputs: Value, **attributes: Any) -> Value:
-        """Adds a node and returns its output."""
+        """Returns the output of a new node."""
         (output,) = self.split_op(operator, *inputs, outputs=1, **attributes)
         return output
 
     def split_op(self, operator: str, *inputs: Value, outputs: int, **attributes: Any) -> list[Value]:
-        """Adds a node and returns its outputs."""
+        """Returns the outputs of a new node."""
         made = [f"{len(self._nodes)}{'abc'[index]}" for index in range(outputs)]
         self._nodes.append(helper.make_node(operator, inputs, made, **attributes))
         return made
 
     def constant(self, name: str, value: NDArray[Any]) -> Value:
-        """Adds a tensor as it is and returns it."""
+        """Returns a new constant with these values."""
         assert name not in self._constants
         self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
     def whole(self, *numbers: int) -> Value:
-        """Returns a vector of whole numbers, for the operators that want one; equal ones are one constant."""
+        """Returns a constant vector of integers, for operators that need one; equal ones are shared."""
         name = "whole." + ",".join(map(str, numbers))
         return name if name in self._constants else self.constant(name, np.array(numbers, np.int64))
 
     def matrix(self, name: str, value: NDArray[np.float32], grid: Grid) -> Value:
-        """Stores a matrix on a grid and returns it in float32.
+        """Returns a matrix in float32, stored on a grid.
 
-        The nodes that multiply integers and scales have constants for inputs only, so onnxruntime runs them
-        once, when it loads the file: scores take as long as in float32. `DequantizeLinear` would be kept, and
-        with a product fused to one that rounds activations too.
+        The nodes that multiply integers and scales read only constants, so onnxruntime runs them once, when
+        it loads the file: inference is as fast as in float32. It would keep `DequantizeLinear`, and fuse it
+        with a matrix product into one that rounds activations too.
         """
         if grid.bits == 32:
             return self.constant(name, value)
@@ -74,9 +74,9 @@ class Graph:
         return self.op("Reshape", groups, self.whole(0, -1))
 
     def transposed(self, name: str, value: NDArray[np.float32], grid: Grid) -> Value:
-        """Stores a matrix on a grid, as columns where a row has one scale, and returns its transpose.
+        """Returns the transpose of a matrix, stored on a grid; stored transposed if a row has one scale.
 
-        Rows would have to be transposed whenever the file is loaded.
+        Otherwise it would be transposed each time the file is loaded.
         """
         if grid.bits == 32:
             return self.constant(name, value.T)
@@ -89,9 +89,9 @@ class Graph:
         return self.op("Mul", self._stored(name, integers.T), self._stored(f"{name}.scale", scales.T))
 
     def rows(self, name: str, value: NDArray[np.float32], grid: Grid, numbers: Value) -> Value:
-        """Stores a matrix on a grid and returns some of its rows in float32.
+        """Returns some rows of a matrix in float32, stored on a grid.
 
-        Only these rows are multiplied, where a row has one scale, and the whole only where it has several.
+        If a row has one scale, only these rows are multiplied by theirs, else the whole matrix is.
         """
         if grid.bits not in (8, 16):
             return self.op("Gather", self.matrix(name, value, grid), numbers)
@@ -125,7 +125,7 @@ class Graph:
         return made
 
     def name(self, value: Value, name: str) -> Value:
-        """Gives the output of the last node another name and returns it."""
+        """Returns the output of the last node under another name."""
         assert self._nodes[-1].output[0] == value
         self._nodes[-1].output[0] = name
         return name

@@ -1,8 +1,8 @@
-"""Whether an exported model answers as torch does: compared on sentences before any file is written.
+"""Compares an exported model with torch on sentences before any file is written.
 
-Two things are asked. Does the graph compute what torch computes with the weights that the file holds? That is
-equality, up to the order of float sums. And how far do those weights move the scores from the model's own?
-That is what quantization costs, as a share of the spread of the scores.
+It checks two things. First, the graph must compute the same as torch with the weights in the file, up to the
+order of float sums. Second, it measures how far those weights move the scores from those of the model's own
+weights: the cost of quantization, as a share of the spread (standard deviation) of the scores.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,18 +27,19 @@ from lilliput.models.pretrained import longest_input
 from lilliput.models.quantization import QuantizationPlan
 
 LARGEST_DIFFERENCE = 1e-4
-"""How far a score may lie from torch's with the same weights: this, or this share of a spread above one."""
+"""The largest difference allowed to torch with the same weights, times the spread if that exceeds 1."""
 
 LARGEST_STRAY = 0.2
-"""The same where inputs of linear layers are rounded, too. A number that differs in its last digit may be
-rounded the other way, which is a whole step of eight bits, and all layers after it see that."""
+"""The same if inputs of linear layers are rounded too. A number that differs in its last digit may round the
+other way, a whole step of eight bits, which all later layers see."""
 
 _LARGEST_NOISE = {32: 1e-3, 16: 0.01, 8: 0.15, 4: 1.0}
-"""How far scores may lie from those of the model's own weights, by the fewest bits of a plan: the root of the
-mean squared difference as a share of the spread."""
+"""The largest difference allowed to scores with the model's own weights, by the fewest bits of a plan: the
+root mean squared difference as a share of the spread."""
 
 _LEAST_AGREEMENT = 0.95
-"""Of the answers in which the best score leads by more than that, the share that must stay the same."""
+"""The share of clear answers that must stay the same; the best score of a clear answer leads by more than the
+largest noise."""
 
 SENTENCES = (
     "Yes.",
@@ -55,24 +56,24 @@ SENTENCES = (
     "The committee, which had met only twice since the spring, decided by a narrow majority that the bridge "
     "over the river should be closed to lorries until an engineer had looked at every one of its pillars.",
 )
-"""What is compared where the caller gives no sentences."""
+"""The texts that are compared if the caller gives none."""
 
 
 Scores = Callable[[dict[str, Tensor]], NDArray[np.float32]]
-"""A batch -> what a model says to it."""
+"""A batch -> the scores of a model."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How closely an exported model answers as torch does."""
+    """How closely an exported model matches torch."""
 
     difference: float
-    """The largest difference to torch with the file's weights, over all scores."""
+    """The largest difference of a score to torch with the file's weights."""
     noise: float
-    """The root of the mean squared difference to torch with its own weights, in spreads of the scores; 0
-    where it was fine-tuned with the file's."""
+    """The root mean squared difference to torch with the model's own weights, as a share of the spread of the
+    scores; 0 if it was fine-tuned with the file's weights."""
     agreement: float | None
-    """Share of answers whose best score is the same as with the model's own weights; None without classes."""
+    """The share of answers with the same best class as with the model's own weights; None without classes."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +89,18 @@ class _Answers:
 def compare(
     onnx: bytes, source: Source, plan: QuantizationPlan, sentences: Sequence[str], *, is_learnt: bool = False
 ) -> Parity:
-    """Returns how closely an ONNX model answers as its source does.
+    """Returns how closely an ONNX model matches its source.
 
     Args:
         onnx: The model.
-        source: What it was made from.
+        source: The model that it was made from.
         plan: How its weights are stored.
-        sentences: What both read.
-        is_learnt: Whether the source was fine-tuned with weights rounded so: then it is to answer as with
-            these, and what it says with those that were rounded is nothing to go by.
+        sentences: The texts that both read.
+        is_learnt: Whether the source was fine-tuned with weights rounded by this plan: then only its scores
+            with rounded weights count.
 
     Raises:
-        ModelError: If it differs by more than the bounds above, saying where most.
+        ModelError: If it differs by more than the bounds above; the message says where it differs most.
     """
     session = open_session(Path(MODEL), 1, onnx)
 
@@ -112,24 +113,24 @@ def compare(
     with quantization_aware(source.model, plan), parametrize.cached():
         same = _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
     own = same if is_learnt else _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
-    made_by = f"the ONNX model differs from torch, onnxruntime being {onnxruntime.__version__},"
+    made_by = f"the ONNX model in onnxruntime {onnxruntime.__version__} differs from torch"
     return _judged(source, plan, found, same, own, LARGEST_DIFFERENCE, made_by)
 
 
 def compare_program(
     run: Scores, same: Scores, source: Source, plan: QuantizationPlan, sentences: Sequence[str]
 ) -> Parity:
-    """Returns how closely a program of ExecuTorch answers as its source does.
+    """Returns how closely a program of ExecuTorch matches its source.
 
     Args:
-        run: What the program says to a batch.
-        same: What torch says with the weights, and the rounding, that the program has.
-        source: What it was made from.
+        run: A batch -> the program's scores.
+        same: A batch -> torch's scores with the weights and rounding of the program.
+        source: The model that it was made from.
         plan: How its weights are stored.
-        sentences: What both read.
+        sentences: The texts that both read.
 
     Raises:
-        ModelError: If it differs by more than the bounds above, saying where most.
+        ModelError: If it differs by more than the bounds above; the message says where it differs most.
     """
     found, ours = _answers(source, sentences, run), _answers(source, sentences, same)
     own = _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
@@ -146,7 +147,10 @@ def _judged(
     bound: float,
     claim: str,
 ) -> Parity:
-    """Returns how far answers are from those with the same weights and with the model's own, or refuses."""
+    """Returns how far scores are from torch's with the same weights and with the model's own weights.
+
+    Raises ModelError if either is too far.
+    """
     spread = float(own.scores.std())
     difference = _equal(found, same, bound * max(1.0, spread), claim)
     noise = float(np.sqrt(np.square(found.scores - own.scores).mean())) / max(spread, 1e-12)
@@ -154,7 +158,7 @@ def _judged(
     if not noise <= largest:
         raise ModelError(
             f"quantization moves the scores by {noise:.2g} of their spread, where {largest:g} is allowed, "
-            f"most {_where(found, own)}; take more bits, or fine-tune with quantization in view"
+            f"most {_where(found, own)}; use more bits, or fine-tune with this quantization"
         )
     if source.kind in ("regression", "encode"):
         return Parity(difference, noise, None)
@@ -162,7 +166,7 @@ def _judged(
 
 
 def _answers(source: Source, sentences: Sequence[str], run: Scores) -> _Answers:
-    """Returns the scores of every text, some alone and all in batches with padding."""
+    """Returns the scores of all texts in padded batches, and of some texts alone."""
     pairs = source.labels.pairs
     texts: list[Any] = list(sentences)
     if pairs:  # each with the next and, for scores at the other end, with itself
@@ -195,13 +199,13 @@ def _equal(found: _Answers, same: _Answers, bound: float, claim: str) -> float:
     if not difference <= bound:
         raise ModelError(
             f"{claim} by {difference:.2g}, where {bound:.2g} is allowed, {_where(found, same)}; try another "
-            "version of what runs it"
+            "version of this runtime"
         )
     return difference
 
 
 def _where(found: _Answers, other: _Answers) -> str:
-    """Says where two answers differ most."""
+    """Returns where two answers differ most, as the end of a sentence."""
     distance = np.nan_to_num(np.abs(found.scores - other.scores), nan=np.inf)
     row, column = np.unravel_index(distance.argmax(), distance.shape)
     text, place = found.places[row]
@@ -210,13 +214,13 @@ def _where(found: _Answers, other: _Answers) -> str:
 
 
 def _agreement(found: _Answers, own: _Answers, lead: float) -> float:
-    """Returns the share of answers that are the same; raises ModelError when too many clear ones are not."""
+    """Returns the share of equal answers; raises ModelError if too many clear ones changed."""
     same = found.scores.argmax(-1) == own.scores.argmax(-1)
     best, second = -np.partition(-own.scores, 1, axis=-1)[:, :2].T
     clear = same[best - second > lead]
     if len(clear) and clear.mean() < _LEAST_AGREEMENT:
         raise ModelError(
             f"quantization changes {100 * (1 - clear.mean()):.0f} % of the clear answers, most "
-            f"{_where(found, own)}; take more bits, or fine-tune with quantization in view"
+            f"{_where(found, own)}; use more bits, or fine-tune with this quantization"
         )
     return float(same.mean())

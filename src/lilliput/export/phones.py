@@ -1,4 +1,4 @@
-"""A checkpoint to model.pte, which phones run with ExecuTorch; and a bundle that answers with it here."""
+"""Exports a checkpoint as model.pte, for ExecuTorch on phones; and runs a bundle with it on this machine."""
 
 import contextlib
 from collections.abc import Sequence
@@ -30,24 +30,24 @@ def export_program(
     sentences: Sequence[str] = SENTENCES,
     tuned_for: str | None = None,
 ) -> Parity:
-    """Writes a checkpoint as model.pte, once it answers as torch does; returns how closely it does.
+    """Writes a checkpoint as model.pte if its scores match torch; returns how closely they match.
 
     Args:
         folder: A fine-tuned model, a student or any BERT encoder.
         out: Folder to write to.
         quantization: How weights are stored: float32, int8, mixed or int4.
         kind: As for `export`.
-        sentences: What torch and the file are compared on.
-        tuned_for: The quantization that the model was fine-tuned with, if it was with one.
+        sentences: The texts that torch and the file are compared on.
+        tuned_for: The quantization that the model was fine-tuned with, if any.
 
     Raises:
         ConfigError: If ExecuTorch has no such quantization, or none for rows of this length.
-        ExtraError: If it is not installed.
-        ModelError: If the checkpoint cannot be exported, or the file would not answer as torch does.
+        ExtraError: If ExecuTorch is not installed.
+        ModelError: If the checkpoint cannot be exported, or the scores of the file differ from torch's.
     """
     check(quantization)
     source, plan = load_source(folder, kind), find_plan(quantization)
-    # A model that learnt with rounded weights is what it is with these.
+    # The true scores of a model that learnt with rounded weights are those with rounded weights.
     is_learnt = tuned_for == quantization
     with quantization_aware(source.model, plan) if is_learnt else contextlib.nullcontext():
         forward = Forward(source).eval()
@@ -61,7 +61,7 @@ def export_program(
 
 
 class ProgramBundle(Bundle):
-    """A bundle that answers with its model.pte."""
+    """A bundle that runs its model.pte."""
 
     def __init__(self, folder: Path) -> None:
         self._program = Program((folder / PROGRAM).read_bytes())

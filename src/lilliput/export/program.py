@@ -1,8 +1,8 @@
-"""A BERT as a program of ExecuTorch, model.pte: for phones, computed by XNNPACK, and run here to compare it.
+"""Lowers a BERT to a program of ExecuTorch, model.pte, for XNNPACK on phones; and runs it for comparison.
 
-A linear layer of eight or four bits rounds its input to eight bits, by the largest value of each piece: that
-is how XNNPACK multiplies small integers. So scores differ a little from those of model.onnx, which rounds
-weights alone.
+A linear layer of eight or four bits rounds its input to eight bits, scaled by the largest value of each
+piece: that is how XNNPACK multiplies small integers. So scores differ a little from those of model.onnx,
+which rounds only weights.
 """
 
 import importlib
@@ -22,11 +22,11 @@ from lilliput.models.quantization import PLANS, QuantizationPlan, find_plan, gri
 _GROUP = 32
 """Columns that share a scale in XNNPACK's linear layers of four bits."""
 SHORTEST, _EXAMPLE = 2, 7
-"""Pieces of the shortest text, which are [CLS] and [SEP], and of the one that the program is traced with."""
+"""Pieces of the shortest text, [CLS] and [SEP] alone, and of the text that the program is traced with."""
 
 
 def check(quantization: str) -> None:
-    """Raises ExtraError where ExecuTorch is not installed, ConfigError where it has no such quantization."""
+    """Raises ExtraError if ExecuTorch is not installed, ConfigError if it has no such quantization."""
     plan = find_plan(quantization)
     if 16 in (plan.weights, plan.embeddings):
         known = ", ".join(name for name, other in PLANS.items() if other.weights != 16)
@@ -35,26 +35,26 @@ def check(quantization: str) -> None:
         _import("executorch.runtime")
     except ModuleNotFoundError as error:
         raise ExtraError(
-            f"model.pte takes the package {error.name}, which is not installed; it comes with: "
+            f"model.pte needs the package {error.name}, which is not installed; it comes with: "
             "pip install 'lilliput[executorch]'"
         ) from error
     except ImportError as error:
         raise ExtraError(
-            f"ExecuTorch {version()} cannot be loaded with torch {torch.__version__} ({error}); each of its "
-            "versions wants the torch that it was built with: 1.5 goes with 2.13"
+            f"ExecuTorch {version()} cannot be loaded with torch {torch.__version__} ({error}); install the "
+            "torch that this version was built with: 2.13 for 1.5"
         ) from error
 
 
 def version() -> str:
-    """Returns the version of ExecuTorch that is installed."""
+    """Returns the installed version of ExecuTorch."""
     return importlib.metadata.version("executorch")
 
 
 def lower(forward: Forward, positions: int, plan: QuantizationPlan) -> bytes:
-    """Returns the program of a forward pass; the pass itself is quantized by it, and so computes the same.
+    """Returns the program of a forward pass; also quantizes the pass itself, so that it computes the same.
 
     Args:
-        forward: What to lower.
+        forward: The forward pass.
         positions: Pieces of the longest text.
         plan: How weights are stored.
 
@@ -66,9 +66,9 @@ def lower(forward: Forward, positions: int, plan: QuantizationPlan) -> bytes:
     xnnpack = _import("executorch.backends.xnnpack.partition.xnnpack_partitioner")
     _import("executorch.kernels.quantized")
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of what will change in torch's and ExecuTorch's own code
+        warnings.simplefilter("ignore")  # deprecations in torch's and ExecuTorch's own code
         length = torch.export.Dim("length", min=SHORTEST, max=positions)
-        # Two tensors: one given twice would become one input of the program.
+        # Two tensors: the same tensor given twice would become one input of the program.
         example = tuple(torch.zeros(1, min(_EXAMPLE, positions), dtype=torch.int64) for _ in range(2))
         exported = torch.export.export(
             forward, example, dynamic_shapes={"input_ids": {1: length}, "token_type_ids": {1: length}}
@@ -76,7 +76,7 @@ def lower(forward: Forward, positions: int, plan: QuantizationPlan) -> bytes:
         edge = exir.to_edge_transform_and_lower(
             exported,
             partitioner=[xnnpack.XnnpackPartitioner()],
-            # The check knows none of the operators of quantized tables.
+            # The check does not know the operators of quantized embeddings.
             compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
         )
         done = edge.to_executorch(exir.ExecutorchBackendConfig(do_quant_fusion_and_const_prop=True))
@@ -84,7 +84,7 @@ def lower(forward: Forward, positions: int, plan: QuantizationPlan) -> bytes:
 
 
 def _quantize(forward: Forward, plan: QuantizationPlan) -> None:
-    """Puts linear layers and tables on the grids of a plan, as far as XNNPACK has them."""
+    """Quantizes linear layers and embeddings by a plan; raises ConfigError if XNNPACK has no such layers."""
     grids = {
         module: grid_of(f"{name}.weight", plan)
         for name, module in forward.named_modules()
@@ -95,7 +95,7 @@ def _quantize(forward: Forward, plan: QuantizationPlan) -> None:
         if grid.bits == 4 and isinstance(module, nn.Linear) and columns % _GROUP:
             raise ConfigError(
                 f"ExecuTorch has linear layers of 4 bits in groups of {_GROUP} columns, and one of this "
-                f"model has {columns}; choose mixed, which has 4 bits in embeddings alone, or int8"
+                f"model has {columns}; choose mixed, which has 4 bits only in embeddings, or int8"
             )
     if plan.weights == plan.embeddings == 32:
         return
@@ -113,7 +113,7 @@ def _quantize(forward: Forward, plan: QuantizationPlan) -> None:
 
 
 class Program:
-    """A program that is run here, one text after the other."""
+    """A program that runs on this machine, one text after the other."""
 
     def __init__(self, content: bytes) -> None:
         runtime = _import("executorch.runtime")
@@ -127,7 +127,7 @@ class Program:
 
 
 def by_text(forward: Any, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
-    """Returns the scores of a batch that is read one text at a time, with zeros at padding.
+    """Returns the scores of a batch, computed one text at a time, with zeros at padding.
 
     Args:
         forward: The pieces and types of one text -> its scores, with an axis of one text.
@@ -143,7 +143,7 @@ def by_text(forward: Any, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
 
 
 def _import(name: str) -> Any:
-    """Imports a part of ExecuTorch without its warnings of what will change in it."""
+    """Returns a module of ExecuTorch, imported without deprecation warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(name)

@@ -161,7 +161,7 @@ def fit(
                     best = history[-1], scores, copy.deepcopy(model.state_dict())
             if asked:
                 raise Interrupted(
-                    f"{asked[0]} stopped fine-tuning; what is finished is kept, run it again to go on"
+                    f"{asked[0]} stopped fine-tuning; finished parts are kept, run it again to go on"
                 )
             so_far = f" · {exam.task.metric} {max(history):.1%}" if history else ""
             progress.update(step / steps, f"loss {loss:.3f}{so_far}")

@@ -1,7 +1,7 @@
-"""What a bundle answers to a text, by its kind. Offsets count characters of the text as it was given.
+"""The answers of bundles, one type for each kind. Offsets count characters of the original text.
 
-These are named tuples, as dataclasses take fifteen times as long to define, together a twentieth of the time
-from a cold start to the first answer.
+These are named tuples because dataclasses take fifteen times as long to define: together a twentieth of the
+time from a cold start to the first answer.
 """
 
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ class Classification(NamedTuple):
     label: str
     """The most probable class."""
     probability: float
-    """How probable the model holds it."""
+    """Its probability."""
     probabilities: Mapping[str, float]
-    """How probable the model holds each class."""
+    """The probability of each class."""
     cut: bool
     """Whether the text was too long, so that only its beginning was read."""
 
@@ -29,7 +29,7 @@ class Score(NamedTuple):
     """The score of a text or a pair of texts."""
 
     value: float
-    """The score, in the range of the labels that the model learnt from."""
+    """The score, on the scale of the labels that the model learnt from."""
     cut: bool
     """Whether the text was too long, so that only its beginning was read."""
 
@@ -45,21 +45,21 @@ class Word(NamedTuple):
     tag: str
     """The most probable tag."""
     probability: float
-    """How probable the model holds it."""
+    """Its probability."""
 
 
 class Slot(NamedTuple):
-    """A stretch of words that belong together, such as a name or a date."""
+    """A span of words that belong together, such as a name or a date."""
 
     name: str
-    """What it is: the x of the tags B-x and I-x."""
+    """Its name: the x of the tags B-x and I-x."""
     text: str
     start: int
     """Its first character."""
     end: int
     """The character after its last."""
     probability: float
-    """That of the least probable of its tags."""
+    """The probability of the least probable of its tags."""
 
 
 class Tagging(NamedTuple):
@@ -68,9 +68,9 @@ class Tagging(NamedTuple):
     words: tuple[Word, ...]
     """All words that were read, in order."""
     slots: tuple[Slot, ...]
-    """What the tags other than O make of them."""
+    """The spans of words with tags other than O."""
     classification: Classification | None
-    """The class of the text; None where the model only tags."""
+    """The class of the text; None if the model only tags."""
     cut: bool
     """Whether the text was too long, so that only its beginning was read."""
 
@@ -79,16 +79,16 @@ class Guess(NamedTuple):
     """A piece for a [MASK]."""
 
     piece: str
-    """The piece; one that goes on with a word begins with ##."""
+    """The piece; one that continues a word begins with ##."""
     probability: float
-    """How probable the model holds it."""
+    """Its probability."""
 
 
 class Filling(NamedTuple):
     """Pieces for each [MASK] of a text."""
 
     guesses: tuple[tuple[Guess, ...], ...]
-    """For each [MASK], in order, the most probable pieces, the best one first."""
+    """For each [MASK], in order, the most probable pieces, the best first."""
     cut: bool
     """Whether the text was too long, so that only its beginning was read."""
 

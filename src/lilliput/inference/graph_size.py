@@ -1,8 +1,8 @@
-"""How large the tensors of a bundle's graph become and how much it computes, known before it runs.
+"""Checks how much memory and computation a bundle's graph takes, before it runs.
 
 A file of a few bytes can ask for terabytes: a row times a column, a tensor joined to itself forty times. So
-each shape is followed through the graph for the longest input, by the rules of the operators that a bundle's
-graph is made of; any other operator is refused. The rules: https://onnx.ai/onnx/operators.
+all shapes are computed for the longest input, by the rules of the operators that bundles use; any other
+operator is refused. The rules: https://onnx.ai/onnx/operators.
 """
 
 import math
@@ -14,35 +14,35 @@ from lilliput.inference.onnx_file import BITS, Node, OnnxGraph
 MOST_ELEMENTS = 1 << 28
 """Elements of a tensor: 1 GB in float32; the scores of 512 pieces over a vocabulary of 500,000."""
 MOST_TOGETHER = 1 << 30
-"""Elements of all tensors that depend on the text: of BERT-large with 512 pieces they are half of that."""
+"""Elements of all tensors that depend on the text: BERT-large with 512 pieces has half of that."""
 MOST_PRODUCTS = 1 << 40
-"""Products that are summed up: BERT-large with 512 pieces takes 2^37."""
+"""Multiplications in matrix products: BERT-large with 512 pieces takes 2^37."""
 _UNPACKED = 16
-"""Elements made of constants alone, for each byte of the file: four bits take 2 for each step on the way."""
+"""Elements computed from constants alone, per byte of the file: 4-bit weights take 2 in each step."""
 _MOST_AXES = 8
 
 _Shape = tuple[int, ...]
 
 
 class _Value(NamedTuple):
-    """A tensor, as far as it is known."""
+    """The known properties of a tensor."""
 
     shape: _Shape
     values: tuple[int, ...] | None = None
-    """What it holds, where these are a few whole numbers that do not depend on the text."""
+    """Its values, if they are a few whole numbers that do not depend on the text."""
 
 
 _Rule = Callable[[Node, Sequence[_Value]], list[_Value]]
 
 
 def check_sizes(graph: OnnxGraph, bytes_: int, batch: int, length: int) -> None:
-    """Raises ValueError with the reason where a graph computes too much.
+    """Raises ValueError with the reason if a graph computes too much.
 
     Args:
-        graph: What computes.
+        graph: The graph.
         bytes_: The size of its file.
-        batch: Texts that it reads at once.
-        length: Their pieces.
+        batch: Texts in a batch.
+        length: Pieces per text.
     """
     known = {name: _Value(constant.shape, constant.values) for name, constant in graph.constants.items()}
     known |= {name: _Value((batch, length)) for name in graph.inputs if name not in known}
@@ -65,7 +65,7 @@ def check_sizes(graph: OnnxGraph, bytes_: int, batch: int, length: int) -> None:
         ):
             raise ValueError(
                 f"it computes too much for {batch} x {length:,} pieces: its {node.operator} to "
-                f"{node.outputs[0]!r} makes {sizes[0]:,} elements, all together {elements + unpacked:,} with "
+                f"{node.outputs[0]!r} makes {sizes[0]:,} elements, all nodes {elements + unpacked:,} with "
                 f"{products:,} products"
             )
         if len({*node.outputs} - known.keys()) < len(node.outputs):
@@ -74,14 +74,12 @@ def check_sizes(graph: OnnxGraph, bytes_: int, batch: int, length: int) -> None:
 
 
 def _made(node: Node, known: dict[str, _Value]) -> list[_Value]:
-    """Returns what a node makes; raises ValueError where its inputs do not fit it."""
+    """Returns the outputs of a node; raises ValueError if its inputs do not fit."""
     if node.operator not in _RULES:
         known_ones = ", ".join(sorted(_RULES))
-        raise ValueError(
-            f"it has the operator {node.operator!r}, and a bundle's graph is made of {known_ones}"
-        )
+        raise ValueError(f"it has the operator {node.operator!r}, but a bundle's graph has only {known_ones}")
     if missing := [name for name in node.inputs if name not in known]:
-        raise ValueError(f"its {node.operator} reads {missing[0]!r}, which nothing makes before it")
+        raise ValueError(f"its {node.operator} reads {missing[0]!r}, which no earlier node makes")
     try:
         made = _RULES[node.operator](node, [known[name] for name in node.inputs])
     except (IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError) as error:
@@ -94,7 +92,7 @@ def _made(node: Node, known: dict[str, _Value]) -> list[_Value]:
 
 
 def _products(node: Node, known: dict[str, _Value], made: list[_Value]) -> int:
-    """Returns how many products a node sums up."""
+    """Returns the number of multiplications in a node's matrix products."""
     if node.operator == "MatMul":
         return math.prod(made[0].shape) * known[node.inputs[0]].shape[-1]
     if node.operator == "Attention":
@@ -109,7 +107,7 @@ def _same(node: Node, given: Sequence[_Value]) -> list[_Value]:
 
 def _cast(node: Node, given: Sequence[_Value]) -> list[_Value]:
     if _one(node, "to") not in BITS:
-        raise ValueError("its Cast is not to numbers")
+        raise ValueError("its Cast is to a type that is not a number")
     return [_Value(given[0].shape)]
 
 
@@ -159,7 +157,7 @@ def _reshape(node: Node, given: Sequence[_Value]) -> list[_Value]:
     if -1 in sizes:
         sizes[sizes.index(-1)] = math.prod(shape) // -math.prod(sizes)
     if math.prod(sizes) != math.prod(shape):
-        raise ValueError(f"its Reshape cannot make {tuple(wanted)} of {shape}")
+        raise ValueError(f"its Reshape cannot turn {shape} into {tuple(wanted)}")
     return [_Value(tuple(sizes))]
 
 
@@ -206,7 +204,7 @@ def _split(node: Node, given: Sequence[_Value]) -> list[_Value]:
     axis, parts = _axis(_one(node, "axis", 0), len(shape)), len(node.outputs)
     each = -(-shape[axis] // parts)
     if len(given) > 1 or each * parts != shape[axis]:
-        raise ValueError(f"its Split of {shape} is not one into equal parts")
+        raise ValueError(f"its Split of {shape} is not into equal parts")
     return [_Value((*shape[:axis], each, *shape[axis + 1 :]))] * parts
 
 
@@ -231,7 +229,7 @@ def _attention(node: Node, given: Sequence[_Value]) -> list[_Value]:
     heads = _one(node, "q_num_heads")
     if heads < 1 or _one(node, "kv_num_heads") != heads or query[2] % heads or query[2] != value[2]:
         raise ValueError(f"its Attention has {heads} heads for a width of {query[2]}")
-    scores = query[0] * heads * query[1] * key[1]  # what it makes on its way
+    scores = query[0] * heads * query[1] * key[1]  # an intermediate tensor
     if scores > MOST_ELEMENTS:
         raise ValueError(f"its Attention has {scores:,} scores; a tensor may have {MOST_ELEMENTS:,} elements")
     return [_Value(query)]
@@ -255,11 +253,11 @@ _RULES: dict[str, _Rule] = {
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }
-"""How the shapes of what an operator makes follow from those that it reads."""
+"""The rule of each operator: from its inputs to the shapes of its outputs."""
 
 
 def _numbers(node: Node, value: _Value) -> tuple[int, ...]:
-    """Returns the numbers that an input holds; raises ValueError where they depend on the text."""
+    """Returns the numbers in an input; raises ValueError if they depend on the text."""
     if value.values is None:
         raise ValueError(
             f"its {node.operator} to {node.outputs[:1]} has a shape that is not known before it runs"
@@ -268,7 +266,7 @@ def _numbers(node: Node, value: _Value) -> tuple[int, ...]:
 
 
 def _one(node: Node, name: str, default: int | None = None) -> int:
-    """Returns a whole-number attribute; raises KeyError where there is neither it nor a default."""
+    """Returns a whole-number attribute; raises KeyError if there is neither it nor a default."""
     if default is not None and name not in node.numbers:
         return default
     (number,) = node.numbers[name]
@@ -277,5 +275,5 @@ def _one(node: Node, name: str, default: int | None = None) -> int:
 
 def _axis(axis: int, rank: int) -> int:
     if not -rank <= axis < rank:
-        raise ValueError(f"it has an axis {axis} where there are {rank}")
+        raise ValueError(f"it uses axis {axis} of a tensor with {rank} axes")
     return axis % rank

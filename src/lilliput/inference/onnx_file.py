@@ -1,9 +1,8 @@
-"""An ONNX file from anywhere, taken apart without the onnx package and refused for what no bundle's has.
+"""Parses an untrusted ONNX file without the onnx package, and refuses what no bundle has.
 
-Read are the constants' shapes, the nodes and how they hang together, in the order of the file. What
-onnxruntime would follow beyond that (graphs within nodes, functions, weights in other files, operators of
-other domains) has no place in a bundle. A field that may stand once and stands twice is refused too, as
-readers differ in which counts.
+Reads the shapes of constants, and the nodes with their inputs and outputs, in the order of the file. Refuses
+what else onnxruntime would follow: graphs within nodes, functions, weights in other files, operators of other
+domains. Also refuses a field that occurs twice but may occur once, as readers differ in which one counts.
 
 The wire format: https://protobuf.dev/programming-guides/encoding; the fields: onnx/onnx.proto.
 """
@@ -12,13 +11,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
 MOST_NODES = 20_000
-"""Nodes of a graph, and constants: a BERT has about 25 of either for each layer."""
+"""Nodes of a graph, and constants: a BERT has about 25 of each per layer."""
 _MOST_FIELDS, _MOST_BYTES = 100_000, 1 << 22
-"""Fields of a message, and bytes of all nodes and constants without what these hold: a BERT has 200 kB."""
+"""Fields of a message, and bytes of all nodes and constants without their values: a BERT has 200 kB."""
 _KNOWN_VALUES = 64
-"""Whole numbers of a constant that are read, as they may be a shape or axes; larger ones are weights."""
+"""Integer constants up to this size are read, as they may be a shape or axes; larger ones are weights."""
 BITS = {1: 32, 2: 8, 3: 8, 6: 32, 7: 64, 9: 8, 10: 16, 16: 16, 21: 4, 22: 4}
-"""Bits of an element by the number of its type: floats and whole numbers of 4 to 64 bits, and booleans."""
+"""Bits of an element by the number of its type: floats and integers of 4 to 64 bits, and booleans."""
 _INT64 = 7
 _T = TypeVar("_T")
 
@@ -27,37 +26,37 @@ class Constant(NamedTuple):
     """A tensor in the file."""
 
     shape: tuple[int, ...]
-    """Its sizes."""
+    """Its shape."""
     values: tuple[int, ...] | None
-    """What it holds, where these are a few whole numbers."""
+    """Its values, if they are a few whole numbers."""
 
 
 class Node(NamedTuple):
     """An operation."""
 
     operator: str
-    """What it does."""
+    """Its operator."""
     inputs: tuple[str, ...]
-    """Names of what it reads; empty for one that is left out."""
+    """Names of its inputs; empty for one that is left out."""
     outputs: tuple[str, ...]
-    """Names of what it makes."""
+    """Names of its outputs."""
     numbers: dict[str, tuple[int, ...]]
     """Its whole-number attributes by name, a single one as a tuple of one."""
 
 
 class OnnxGraph(NamedTuple):
-    """What computes."""
+    """A graph of operations."""
 
     inputs: tuple[str, ...]
-    """Names of what it reads."""
+    """Names of its inputs."""
     constants: dict[str, Constant]
     """Tensors by name."""
     nodes: tuple[Node, ...]
-    """Operations in the order in which they compute."""
+    """Operations in the order of computation."""
 
 
 def read_graph(content: bytes) -> OnnxGraph:
-    """Returns the graph of an ONNX file; raises ValueError with the reason where a bundle's cannot be so."""
+    """Returns the graph of an ONNX file; raises ValueError with the reason if no bundle has such a graph."""
     graph: memoryview | None = None
     for field, value in _fields(memoryview(content)):
         if field == 7:
@@ -65,7 +64,7 @@ def read_graph(content: bytes) -> OnnxGraph:
         elif field == 8:
             _check_domain(_text_field(_bytes(value), 1))
         elif field in (20, 25):
-            raise ValueError("it defines functions or training steps, which a bundle's graph has not")
+            raise ValueError("it defines functions or training steps, which a bundle's graph does not")
     if graph is None:
         raise ValueError("it holds no graph")
     inputs: list[str] = []
@@ -83,7 +82,7 @@ def read_graph(content: bytes) -> OnnxGraph:
         elif field == 11:
             inputs.append(_text_field(_bytes(value), 1))
         elif field == 15:
-            raise ValueError("it has sparse constants, which a bundle's graph has not")
+            raise ValueError("it has sparse constants, which a bundle's graph does not have")
         if max(len(nodes), len(constants)) > MOST_NODES or described > _MOST_BYTES:
             raise ValueError(f"it has more than {MOST_NODES:,} nodes or constants, or very long ones")
     return OnnxGraph(tuple(inputs), constants, tuple(nodes))
@@ -105,7 +104,7 @@ def _node(content: memoryview) -> Node:
 
 
 def _attribute(content: memoryview) -> tuple[str, tuple[int, ...]]:
-    """Returns the name of an attribute and its whole numbers, of which one of another kind has none."""
+    """Returns the name of an attribute and its whole numbers; none for an attribute of another type."""
     name: str | None = None
     numbers: list[int] = []
     for field, value in _fields(content):
@@ -114,12 +113,12 @@ def _attribute(content: memoryview) -> tuple[str, tuple[int, ...]]:
         elif field in (3, 8):
             numbers += _integers(value)
         elif field in (5, 6, 10, 11, 14, 15, 22, 23):
-            raise ValueError("it has a graph or a tensor within a node, which a bundle's graph has not")
+            raise ValueError("it has a graph or a tensor within a node, which a bundle's graph does not have")
     return name or "", tuple(numbers)
 
 
 def _constant(content: memoryview) -> tuple[str, Constant, int]:
-    """Returns the name of a constant, what is read of it, and the bytes of what it holds."""
+    """Returns the name of a constant, the constant, and the bytes of its values."""
     shape: list[int] = []
     name, kind, raw = None, None, None
     for field, value in _fields(content):
@@ -132,11 +131,11 @@ def _constant(content: memoryview) -> tuple[str, Constant, int]:
         elif field == 9:
             raw = _once(raw, _bytes(value), "content of a constant")
         elif field == 13 or (field == 14 and value):
-            raise ValueError("it has constants in another file, and a bundle's graph holds its own")
+            raise ValueError("it has constants in another file; those of a bundle are in the graph")
         elif field in (3, 4, 5, 6, 7, 10, 11):
-            raise ValueError("it has constants that are not stored as plain bytes, as a bundle's are")
+            raise ValueError("it has constants that are not stored as raw bytes; those of a bundle are")
     if kind not in BITS:
-        raise ValueError(f"its constant {name!r} is of the type {kind}, which a bundle's graph has not")
+        raise ValueError(f"its constant {name!r} has the type {kind}, which a bundle's graph does not have")
     count = 1
     for size in shape:
         if size < 0:
@@ -145,7 +144,7 @@ def _constant(content: memoryview) -> tuple[str, Constant, int]:
     content = raw if raw is not None else memoryview(b"")
     if len(content) != -(-count * BITS[kind] // 8):
         raise ValueError(
-            f"its constant {name!r} says that it has {count:,} elements, and has {len(content):,} bytes"
+            f"its constant {name!r} says that it has {count:,} elements, but has {len(content):,} bytes"
         )
     is_known = kind == _INT64 and count <= _KNOWN_VALUES
     pieces = (content[start : start + 8] for start in range(0, 8 * count, 8)) if is_known else ()
@@ -155,7 +154,7 @@ def _constant(content: memoryview) -> tuple[str, Constant, int]:
 
 def _check_domain(domain: str) -> None:
     if domain not in ("", "ai.onnx"):
-        raise ValueError(f"it has operators of {domain!r}; a bundle's are all of ONNX itself")
+        raise ValueError(f"it has operators of {domain!r}; a bundle has only those of ONNX itself")
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
@@ -164,7 +163,7 @@ def _fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while place < end:
         count += 1
         if count > _MOST_FIELDS:
-            raise ValueError("it has parts without number")
+            raise ValueError(f"it has a part with more than {_MOST_FIELDS:,} fields")
         tag, place = _varint(content, place)
         kind = tag & 7
         if kind == 0:
@@ -176,16 +175,16 @@ def _fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
-            raise ValueError("it is no ONNX file, or a damaged one")
+            raise ValueError("it is not an ONNX file, or a damaged one")
         if size > end - place:
-            raise ValueError("it is cut short, or no ONNX file")
+            raise ValueError("it is cut short, or not an ONNX file")
         yield tag >> 3, content[place : place + size]
         place += size
 
 
 def _varint(content: memoryview, place: int) -> tuple[int, int]:
-    """Returns a number of seven bits a byte, the lowest first, and the place behind it."""
-    if place < len(content) and content[place] < 128:  # as most are
+    """Returns a number stored in seven bits per byte, the lowest first, and the position after it."""
+    if place < len(content) and content[place] < 128:  # the usual case
         return content[place], place + 1
     number = shift = 0
     while place < len(content) and shift < 70:
@@ -195,11 +194,11 @@ def _varint(content: memoryview, place: int) -> tuple[int, int]:
         if byte < 128:
             return number & (1 << 64) - 1, place
         shift += 7
-    raise ValueError("it is cut short, or no ONNX file")
+    raise ValueError("it is cut short, or not an ONNX file")
 
 
 def _integers(value: int | memoryview) -> list[int]:
-    """Returns signed numbers of a field that holds one, or many packed."""
+    """Returns the signed numbers of a field with one number, or many packed."""
     if isinstance(value, int):
         found = [value]
     else:
@@ -212,7 +211,7 @@ def _integers(value: int | memoryview) -> list[int]:
 
 def _bytes(value: int | memoryview) -> memoryview:
     if isinstance(value, int):
-        raise ValueError("it is no ONNX file, or a damaged one")
+        raise ValueError("it is not an ONNX file, or a damaged one")
     return value
 
 
@@ -223,7 +222,7 @@ def _text(value: memoryview) -> str:
 def _text_field(content: memoryview, number: int) -> str:
     found = [_text(_bytes(value)) for field, value in _fields(content) if field == number]
     if len(found) > 1:
-        raise ValueError("it says the same thing twice")
+        raise ValueError(f"it has field {number} of a message twice")
     return "".join(found)
 
 
@@ -235,5 +234,5 @@ def _once(before: _T | None, value: _T, what: str) -> _T:
 
 def _new(name: str, known: dict[str, Any]) -> str:
     if name in known:
-        raise ValueError(f"it has two things of the name {name!r}")
+        raise ValueError(f"it uses the name {name!r} twice")
     return name

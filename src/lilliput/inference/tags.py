@@ -1,27 +1,27 @@
-"""Tags of words -> slots: the one reader of tag notations, for bundles, scores and data sets.
+"""Turns tags of words into slots, in every tag notation; for bundles, scores and data sets.
 
-A tag is O, a letter with a name (B-city), or a name alone (NOUN). Names may look like letters with names
-(E-mail, S-Bahn), so which letters count is decided on all tags that a model has, or a data set:
+A tag is O, a letter with a name (B-city), or a name alone (NOUN). Names may look like a letter with a name
+(E-mail, S-Bahn), so the tags of the whole model or data set decide which letters count:
 
-1. B and I count wherever they occur.
-2. E, S, M and W (BIOES, BMES) count where a name that one of them has also stands with B or I.
-3. L and U (BILOU) count where a name that one of them has also stands with B or I.
-4. Every other tag but O is a *plain* one: its name is the whole tag, and it has no letter.
+1. B and I always count.
+2. E, S, M and W (BIOES, BMES) count if a name with one of them also occurs with B or I.
+3. L and U (BILOU) count if a name with one of them also occurs with B or I.
+4. Every other tag except O is *plain*: it has no letter, and its name is the whole tag.
 
 Slots are then made word by word, in the order of the text:
 
-1. O ends the open slot, and so does every tag that does not go on with it.
+1. O ends the open slot, and so does every tag that does not continue it.
 2. B, S, U and W begin a slot.
-3. I, M, E and L go on with the open slot if its last word has a letter and the same name, and else begin one.
-4. E, L, S, U and W close their slot: the next word never goes on with it.
-5. A plain tag goes on with the open slot if the last word of that has the same plain tag and no character
-   lies between the two words (don't is three words that touch), and else begins one.
+3. I, M, E and L continue the open slot if its last word has a letter and the same name, else they begin one.
+4. E, L, S, U and W close their slot: the next word never continues it.
+5. A plain tag continues the open slot if the slot's last word has the same plain tag and no character lies
+   between the two words (don't is three words that touch), else it begins one.
 
-So IOB1, IOB2 (BIO), BIOES, BILOU, BMES and plain tags are read, and a text whose tags do not follow their
-notation (I- after O, E- without B-) still has slots. A slot's text runs from its first word's first character
-to its last word's last, and it is as probable as the least probable of its tags.
+So IOB1, IOB2 (BIO), BIOES, BILOU, BMES and plain tags work, and a text with tags that break their notation
+(I- after O, E- without B-) still has slots. A slot's text runs from the first character of its first word to
+the last character of its last word, and its probability is that of its least probable tag.
 
-Nothing here needs numpy, as `lilliput run` is to start fast.
+Nothing here needs numpy, so that `lilliput run` starts fast.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,16 +34,16 @@ Span = tuple[str, int, int]
 """The name of a slot, its first word, and the word after its last."""
 
 _GO_ON, _CLOSE = "IMEL", "ELSUW"
-"""Letters that go on with a slot, and those after which it is closed."""
+"""Letters that continue a slot, and letters that close it."""
 FAMILIES = {"BIOES": "ESMW", "BILOU": "LU"}
-"""Letters that count beside B and I, by the notation that has them."""
+"""Letters other than B and I, by notation."""
 
 
 class Notation(NamedTuple):
-    """How the tags of a model or a data set are written."""
+    """The notation of the tags of a model or a data set."""
 
     letters: str
-    """The letters that count; none where all tags are plain."""
+    """The letters that count; empty if all tags are plain."""
 
     @classmethod
     def of(cls, tags: Iterable[str]) -> "Notation":
@@ -72,18 +72,18 @@ class Notation(NamedTuple):
         return not self.letters
 
     def parts(self, tag: str) -> tuple[str, str]:
-        """Returns the letter of a tag, which is empty for a plain one, and the name."""
+        """Returns the letter of a tag, empty for a plain one, and its name."""
         if tag[1:2] == "-" and len(tag) > 2 and tag[0] in self.letters:
             return tag[0], tag[2:]
         return "", tag
 
     def spans(self, tags: Sequence[str], touching: Sequence[bool] = ()) -> list[Span]:
-        """Returns the spans that the tags of a text's words make, in order.
+        """Returns the spans of a text's tagged words, in order.
 
         Args:
             tags: The tag of each word.
-            touching: Whether no character lies between a word and the one before it; by default words lie
-                apart, as words that a data set gives do.
+            touching: For each word, whether no character lies between it and the previous one; by default no
+                words touch, as in a data set that gives words.
         """
         found: list[Span] = []
         open_for: tuple[bool, str] | None = None  # whether the open slot's tags have letters, and its name
@@ -99,9 +99,9 @@ class Notation(NamedTuple):
         return found
 
     def bio(self, tags: Sequence[str]) -> list[str]:
-        """Returns the tags of a text's words with B-x at the first word of each span and I-x at its others.
+        """Returns the tags of a text's words with B-x at the first word of each span and I-x at the others.
 
-        Plain tags stay as they are.
+        Plain tags do not change.
 
         >>> Notation.of(["O", "B-x", "E-x", "S-x"]).bio(["S-x", "B-x", "E-x", "O"])
         ['B-x', 'B-x', 'I-x', 'O']
@@ -114,7 +114,7 @@ class Notation(NamedTuple):
 
 
 def inner(tag: str) -> str:
-    """Returns the tag of the words behind the first where a word with that tag is read as several.
+    """Returns the tag of all words but the first if a word with this tag is split into several.
 
     >>> [inner(tag) for tag in ("B-city", "I-city", "O", "NOUN")]
     ['I-city', 'I-city', 'O', 'NOUN']
@@ -123,7 +123,7 @@ def inner(tag: str) -> str:
 
 
 def with_inner(tags: Sequence[str]) -> tuple[str, ...]:
-    """Returns tags with O, and with I-x behind them for each B-x that has none.
+    """Returns the tags, then a missing I-x for each B-x, and O if it is missing.
 
     >>> with_inner(["O", "B-city"])
     ('O', 'B-city', 'I-city')
@@ -132,13 +132,12 @@ def with_inner(tags: Sequence[str]) -> tuple[str, ...]:
 
 
 def join_tags(text: str, words: Sequence[Word], tags: Iterable[str] = ()) -> tuple[Slot, ...]:
-    """Returns the slots that the tags of a text's words make, as the head of this file says.
+    """Returns the slots of a text's tagged words, by the rules at the top of this file.
 
     Args:
-        text: What the words stand in.
+        text: The text.
         words: Its words with their tags.
-        tags: All tags of the model that said them, which decide on the notation; those of the words count
-            anyway.
+        tags: All tags of the model, which decide the notation together with those of the words.
 
     >>> words = [Word("new", 3, 6, "B-city", 0.9), Word("york", 7, 11, "I-city", 0.8)]
     >>> join_tags("in new york", words)

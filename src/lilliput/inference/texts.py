@@ -1,4 +1,4 @@
-"""Texts on their way into a bundle: refused if they are not text, shortened if enormous, put into batches."""
+"""Prepares texts for a bundle: refuses what is not text, shortens enormous texts, makes batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -8,13 +8,13 @@ Text = str | tuple[str, str]
 """A text, or two that are read together."""
 
 BATCH_PIECES = 512
-"""Pieces in a batch, padding counted: with more of them texts were measured to be slower, one by one too."""
+"""Pieces in a batch, including padding: larger batches measured slower, and so did single texts."""
 
 WINDOW_TEXTS, WINDOW_CHARACTERS = 512, 1 << 18
-"""How many texts are sorted by length together."""
+"""The most texts, and characters, that are sorted by length together."""
 
 CHARACTERS = 64
-"""Characters that are read for each position of a model, where a piece of real text has about 5."""
+"""Characters that are read per position of a model; a piece of real text has about 5."""
 
 
 def both(text: object) -> tuple[object, ...]:
@@ -23,29 +23,26 @@ def both(text: object) -> tuple[object, ...]:
 
 
 def problem(text: object, config: BundleConfig) -> str:
-    """Returns why a bundle cannot answer a text, as the end of a sentence, or nothing."""
+    """Returns why a bundle cannot answer a text, as the end of a sentence, or an empty text."""
     parts, wanted = both(text), 2 if config.pairs else 1
     if len(parts) != wanted:
         return f"has {len(parts)} parts; this bundle reads {'pairs of texts' if config.pairs else 'one text'}"
     for part in parts:
         if not isinstance(part, str):
-            return f"is of the type {type(part).__name__}; expected is str"
+            return f"is of the type {type(part).__name__}; expected str"
         if not part.strip():
             return "is empty; leave it out"
         try:
             part[: CHARACTERS * config.positions].encode()
         except UnicodeEncodeError as error:
-            return (
-                f"is not Unicode: character {error.start:,} is a lone surrogate; decode the bytes that it "
-                "came from as UTF-8"
-            )
+            return f"is not Unicode: character {error.start:,} is a lone surrogate; decode its bytes as UTF-8"
     if config.kind == "fill" and "[MASK]" not in str(parts[0]):
-        return "has no [MASK]; put one where a piece is to be guessed"
+        return "has no [MASK]; put one at the place to fill"
     return ""
 
 
 def shortened(text: Text, positions: int) -> Text:
-    """Returns as much of a text as is read at all: more has no place in the model and would take memory."""
+    """Returns the beginning of a text that the model can read; the rest would only take memory."""
     limit = CHARACTERS * positions
     if isinstance(text, tuple):
         return text[0][:limit], text[1][:limit]
@@ -53,7 +50,7 @@ def shortened(text: Text, positions: int) -> Text:
 
 
 def windows(texts: Iterable[Text], positions: int) -> Iterator[list[Text]]:
-    """Yields texts in lists of a bounded number of texts and of characters that are read."""
+    """Yields texts in lists with a bounded number of texts and characters."""
     window: list[Text] = []
     characters = 0
     for text in texts:

@@ -1,7 +1,8 @@
-"""A tokenizer.json from anywhere: checked key by key before the tokenizers library builds what it asks for.
+"""Checks an untrusted tokenizer.json key by key before the tokenizers library builds it.
 
-That library compiles patterns, panics and takes gigabytes where a file says so. What passes is a BERT alone:
-WordPiece, BertNormalizer, BertPreTokenizer, [CLS] and [SEP] around texts, and pieces that are taken whole.
+That library compiles patterns, panics and takes gigabytes if a file asks for it. Only BERT tokenizers pass:
+WordPiece, BertNormalizer, BertPreTokenizer, [CLS] and [SEP] around texts, and added pieces, which are never
+split.
 """
 
 import json
@@ -19,28 +20,29 @@ MOST_BYTES = 1 << 26
 MOST_PIECES = 1_000_000
 """Pieces, and ids."""
 MOST_ADDED, MOST_ADDED_CHARACTERS = 10_000, 100_000
-"""Pieces that are taken whole wherever they stand in a text, and characters of all of them: to get ready to
-look for 200,000 takes three seconds, for ten millions three minutes and 2 GB."""
+"""Added pieces, which are never split, and the characters of all of them: preparing to find 200,000
+characters takes three seconds, ten million three minutes and 2 GB."""
 _LONGEST_PIECE, _LONGEST_WORD, _LONGEST_PREFIX = 1_000, 250, 8
-"""Characters. To cut a word takes the cube of its length: BERT's longest has 100."""
+"""Characters. The time to split a word grows with the cube of its length: BERT's longest has 100."""
 
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
-"""How a piece is taken whole: alone, with the spaces beside it, after normalisation, as no text."""
+"""How an added piece is matched: only as a whole word, with spaces to its left or right, after normalisation,
+as a special piece."""
 _OPTIONAL = ("version", "truncation", "padding", "post_processor", "decoder")
 _NORMALISER = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
 
 Layout = dict[str, Any]
-"""What a tokenizer.json holds."""
+"""The content of a tokenizer.json."""
 
 
 def read_layout(content: bytes) -> Layout:
-    """Returns what a tokenizer.json holds.
+    """Returns the content of a tokenizer.json.
 
-    Raises ValueError with the reason, as the end of a sentence, where it is no BERT tokenizer's.
+    Raises ValueError with the reason, as the end of a sentence, if it is not a BERT tokenizer.
     """
     if len(content) > MOST_BYTES:
         raise ValueError(f"it has {len(content):,} bytes, at most {MOST_BYTES:,} are read")
-    # Each of these becomes an object of Python, of up to a hundred bytes.
+    # Each of these becomes a Python object of up to a hundred bytes.
     counts = content.count(b'"') // 2, content.count(b",") // 2, content.count(b"{") + content.count(b"[")
     if max(counts) > 2 * MOST_PIECES:
         raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
@@ -58,7 +60,7 @@ def read_layout(content: bytes) -> Layout:
     if missing := [piece for piece in SPECIAL if piece not in ids]:
         raise ValueError(f"it lacks the special pieces {', '.join(missing)}")
     if "[UNK]" not in layout["model"]["vocab"]:
-        raise ValueError("its vocabulary lacks [UNK], which stands for words that it cannot spell")
+        raise ValueError("its vocabulary lacks [UNK], the piece for unknown words")
     _ends(layout.get("post_processor"), ids)
     if layout.get("decoder") is not None:
         _typed(layout["decoder"], "WordPiece", "decoder")
@@ -67,7 +69,7 @@ def read_layout(content: bytes) -> Layout:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns a JSON object; of a key that stands twice the library may take the other one."""
+    """Returns a JSON object; refuses a key that occurs twice, as the library may take the other one."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("it has a key twice")
@@ -75,10 +77,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def build_tokenizer(content: bytes) -> tuple[Tokenizer, Layout]:
-    """Returns the tokenizer of a tokenizer.json, without truncation and padding, and what the file holds.
+    """Returns the tokenizer of a tokenizer.json, without truncation and padding, and the file's content.
 
-    Raises ValueError with the reason, as the end of a sentence, where it is no BERT tokenizer's, or where a
-    piece gets another id than it says.
+    Raises ValueError with the reason, as the end of a sentence, if it is not a BERT tokenizer, or if a piece
+    gets another id than the file says.
     """
     layout = read_layout(content)
     try:
@@ -91,7 +93,7 @@ def build_tokenizer(content: bytes) -> tuple[Tokenizer, Layout]:
         if (found := tokenizer.token_to_id(token["content"])) != token["id"]:
             raise ValueError(
                 f"its added piece {token['content']!r} has the id {token['id']}, where {found} is the next; "
-                "ids of added pieces go on where the vocabulary ends"
+                "ids of added pieces continue those of the vocabulary"
             )
     return tokenizer, layout
 
@@ -103,7 +105,7 @@ def piece_ids(layout: Layout) -> dict[str, int]:
 
 
 def ends(ids: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    """Yields the ways in which a file says that [CLS] stands before a text and [SEP] behind it."""
+    """Yields the two forms of a post-processor that puts [CLS] before a text and [SEP] after it."""
     cls, sep = ids["[CLS]"], ids["[SEP]"]
     yield {"type": "BertProcessing", "sep": ["[SEP]", sep], "cls": ["[CLS]", cls]}
     first = [
@@ -130,7 +132,7 @@ def _normaliser(found: Any) -> None:
     _keys(found, "its normalizer", {"type", *_NORMALISER})
     for name in _NORMALISER:
         if not isinstance(found[name], bool) and (name, found[name]) != ("strip_accents", None):
-            raise ValueError(f"its normalizer has {name} {_shown(found[name])}, expected is true or false")
+            raise ValueError(f"its normalizer has {name} {_shown(found[name])}, expected true or false")
 
 
 def _model(found: Any) -> None:
@@ -140,7 +142,7 @@ def _model(found: Any) -> None:
     names = {"type", "vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word"}
     _keys(found, "its model", names)
     if found["unk_token"] != "[UNK]":
-        raise ValueError(f"its piece for unknown words is {_shown(found['unk_token'])}, expected is [UNK]")
+        raise ValueError(f"its piece for unknown words is {_shown(found['unk_token'])}, expected [UNK]")
     vocabulary, prefix = found["vocab"], found["continuing_subword_prefix"]
     if not isinstance(vocabulary, dict) or not set(map(type, vocabulary.values())) <= {int}:
         raise ValueError("its vocabulary does not give each piece a whole number")
@@ -150,10 +152,10 @@ def _model(found: Any) -> None:
     if max(map(len, vocabulary)) > _LONGEST_PIECE:
         raise ValueError(f"it has pieces of more than {_LONGEST_PIECE:,} characters")
     if not isinstance(prefix, str) or not 0 < len(prefix) <= _LONGEST_PREFIX:
-        raise ValueError(f"its pieces within a word begin with {_shown(prefix)}, expected is ## or the like")
+        raise ValueError(f"its pieces within a word begin with {_shown(prefix)}, expected ## or similar")
     if not _is_number(found["max_input_chars_per_word"], 1, _LONGEST_WORD):
         raise ValueError(
-            f"its longest word has {_shown(found['max_input_chars_per_word'])} characters, expected are 1 to "
+            f"its longest word has {_shown(found['max_input_chars_per_word'])} characters, expected 1 to "
             f"{_LONGEST_WORD}"
         )
 
@@ -166,7 +168,7 @@ def _added(found: Any, vocabulary: dict[str, int]) -> None:
         _keys(token, "one of its added pieces", {"id", "content", *FLAGS})
         content, index = token["content"], token["id"]
         if not isinstance(content, str) or not 0 < len(content) <= _LONGEST_PIECE:
-            raise ValueError(f"it has an added piece {_shown(content)}, expected is text")
+            raise ValueError(f"it has an added piece {_shown(content)}, expected text")
         if not all(isinstance(token[flag], bool) for flag in FLAGS) or not _is_number(index, 0, MOST_PIECES):
             raise ValueError(
                 f"its added piece {_shown(content)} has no id, or flags that are not true or false"
@@ -186,16 +188,16 @@ def _ends(found: Any, ids: dict[str, int]) -> None:
 
 
 def _typed(found: Any, wanted: str, what: str) -> None:
-    """Raises ValueError where a part of the file is of another type."""
+    """Raises ValueError if a part of the file has another type."""
     kind = found.get("type") if isinstance(found, dict) else found
     if kind != wanted:
-        raise ValueError(f"its {what} is {_shown(kind)}, expected is {wanted}")
+        raise ValueError(f"its {what} is {_shown(kind)}, expected {wanted}")
 
 
 def _keys(found: Any, what: str, needed: Set[str], optional: Sequence[str] = ()) -> None:
-    """Raises ValueError where something is not an object, lacks keys or has others."""
+    """Raises ValueError if a value is not an object, lacks keys or has others."""
     if not isinstance(found, dict):
-        raise ValueError(f"{what} is {_shown(found)}, expected is an object")
+        raise ValueError(f"{what} is {_shown(found)}, expected an object")
     if missing := sorted(needed - found.keys()):
         raise ValueError(f"{what} has no {missing[0]}")
     if other := sorted(found.keys() - {*needed, *optional}):
@@ -207,5 +209,5 @@ def _is_number(value: Any, least: int, most: int) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Returns the beginning of a value, as much as a sentence holds."""
+    """Returns a value for a message, shortened."""
     return reprlib.repr(value)

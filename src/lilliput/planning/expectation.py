@@ -1,6 +1,6 @@
-"""What the training of a run is expected to take: said before it begins, and compared with it afterwards.
+"""The estimate of a run's training: printed before it begins, and compared with the result afterwards.
 
-The command line puts both beside `compress`, which knows nothing of estimates.
+The command line shows both beside `compress`, which knows nothing of estimates.
 """
 
 from typing import TYPE_CHECKING
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def announce(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float) -> Estimate | None:
-    """Says what the training of a run will take and returns that, measured before the first step.
+    """Returns the estimate of a run's training, measured before the first step, and prints it.
 
-    Of a run that has begun nothing is measured or said, only what was recorded then is returned. Nothing that
-    goes wrong here keeps a run from training: a sentence says so, and the run goes on without.
+    For a run that has begun, only returns the recorded estimate. An error here does not stop the run: a
+    message says so, and training starts without an estimate.
 
     Args:
         run: Holds the corpus and the lexicon.
@@ -35,10 +35,10 @@ def announce(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: floa
     begun = _has_begun(run, recipe, teacher)
     try:
         found = expect(run, recipe, teacher, checkpoint_minutes, measure=not begun)
-    except Exception as error:  # whatever it is, a run can do without
+    except Exception as error:  # whatever it is, a run can do without the estimate
         reason = first_line(error) or type(error).__name__
         console.print(
-            f"what training takes is not known, as measuring it failed ({reason}); it goes on without",
+            f"no estimate of the training, as measuring failed ({reason}); it starts without one",
             highlight=False,
             markup=False,
         )
@@ -49,7 +49,7 @@ def announce(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: floa
 
 
 def _has_begun(run: RunDir, recipe: Recipe, teacher: str) -> bool:
-    """Whether the first stage has been trained from what is to be trained from now, whole or in part."""
+    """Whether the first stage has been trained from the same inputs as now, in whole or in part."""
     first = recipe.stages[0]
     recorded = StageDir(run.training(first.name), {})
     if not (recorded.manifest_path.exists() or recorded.begun_path.exists()):
@@ -58,9 +58,9 @@ def _has_begun(run: RunDir, recipe: Recipe, teacher: str) -> bool:
 
 
 def compared(summary: "Summary") -> list[tuple[str, str, str, str]]:
-    """Returns rows for the table of a summary: what was expected of its run, and how far that was off.
+    """Returns rows for the table of a summary: the estimates of its run, and how far they were off.
 
-    They hold what the budget left open, words or minutes, and the memory; none where nothing was expected.
+    Rows are for what the budget left open (words or minutes) and for memory; none without an estimate.
     """
     if summary.estimate is None:
         return []

@@ -1,4 +1,4 @@
-"""A small part of a text, and how large a part of it that is; or one that is made up."""
+"""Sample texts for estimates: a small part of the user's text, with its share of it, or a made-up text."""
 
 import json
 import random
@@ -21,18 +21,18 @@ from lilliput.text.sources import DataSet, find_sources
 from lilliput.text.unpacking import kind_of, reading
 
 _SOURCES = 8
-"""Files looked into at most, evenly spaced."""
+"""The most files that are sampled, evenly spaced."""
 _MADE_UP_WORDS = 400_000
 _POWER, _LENGTHENED, _MARKED, _LAST = 1.1, 0.1, 0.12, 0.025
-"""Of Zipf's law, and shares: of words with a continuing piece, of words with a full stop, of full stops that
-end a document. BERT's vocabulary then needs 1.09 pieces per word and a student's of 4,928 pieces 1.39; for
-Wikipedia they need 1.10 and 1.36."""
+"""The exponent of Zipf's law, and three shares: words with a continuing piece, words with a full stop, and
+full stops that end a document. With these, BERT's vocabulary needs 1.09 pieces per word and a student's of
+4,928 pieces 1.39; on Wikipedia they need 1.10 and 1.36."""
 
 
 def sample_text(names: Sequence[str], text_column: str, size: int, out: Path) -> float:
     """Writes about `size` bytes of documents to `out`, as JSON lines, and returns their share of the text.
 
-    The share is estimated from how much of each file, as it is stored, holds them.
+    The share is estimated from how much of each stored file the documents take.
 
     Args:
         names: Files, folders and patterns, as `sources.find_sources` takes them.
@@ -41,7 +41,7 @@ def sample_text(names: Sequence[str], text_column: str, size: int, out: Path) ->
         out: A file ending in .jsonl.
 
     Raises:
-        InputError: If a source cannot be read, or is a data set, whose size nobody says.
+        InputError: If a source cannot be read, or is a data set, whose size is unknown.
     """
     files = []
     for source in find_sources(names):
@@ -59,7 +59,7 @@ def sample_text(names: Sequence[str], text_column: str, size: int, out: Path) ->
             found = sum(map(len, documents))
             taken, estimated = taken + found, estimated + found / share
             written.writelines(json.dumps({"text": text.decode()}).encode() + b"\n" for text in documents)
-    if not taken:  # which will be refused when it is read
+    if not taken:  # an empty text, which is refused when it is read
         return 1.0
     stored, looked_into = (sum(path.stat().st_size for path in paths) for paths in (files, chosen))
     return taken / estimated * looked_into / stored
@@ -73,7 +73,7 @@ def _beginning(path: Path, column: str, size: int) -> tuple[list[bytes], float]:
         for document in documents_of(path, file, column):
             if taken >= size and kind_of(path) == ".parquet":
                 return documents, len(documents) / ParquetFile(path).metadata.num_rows
-            # All documents so far come from before the place at which the file was now read on.
+            # The file has just been read further: all documents so far come from before that position.
             if taken >= size and file.tell() != position:
                 return documents, position / path.stat().st_size
             position = file.tell()
@@ -83,7 +83,7 @@ def _beginning(path: Path, column: str, size: int) -> tuple[list[bytes], float]:
 
 
 def made_up_sample(teacher: Tokenizer, folder: Path) -> Path:
-    """Writes a text of words of a teacher's tokenizer into a folder, and returns its path."""
+    """Writes a text of made-up sentences from a tokenizer's words into a folder, and returns its path."""
     path = folder / "made_up.txt"
     with writing(path) as file:
         file.write(made_up_text(teacher, _MADE_UP_WORDS).encode())
@@ -91,10 +91,10 @@ def made_up_sample(teacher: Tokenizer, folder: Path) -> Path:
 
 
 def stand_in_tokenizer(size: int) -> Tokenizer:
-    """Returns a BERT tokenizer of `size` made-up pieces, for a teacher that has a shape and no vocabulary.
+    """Returns a BERT tokenizer of `size` made-up pieces, for a teacher with a shape but no vocabulary.
 
-    Most are words of two to four syllables. A vocabulary of 4,928 pieces then has 1.33 to a word, and 1.36 in
-    the English Wikipedia.
+    Most are words of two to four syllables. A vocabulary of 4,928 pieces then needs 1.33 pieces per word; on
+    the English Wikipedia it needs 1.36.
     """
     drawn = random.Random(0)
     syllables = [consonant + vowel for consonant in "bcdfghklmnprstvwz" for vowel in "aeiou"]
@@ -109,9 +109,9 @@ def stand_in_tokenizer(size: int) -> Tokenizer:
 
 
 def made_up_text(teacher: Tokenizer, words: int) -> str:
-    """Returns documents of so many words of the teacher's vocabulary, as frequent as Zipf's law has it.
+    """Returns documents of `words` words from the teacher's vocabulary, with frequencies by Zipf's law.
 
-    Their order there is taken for that of frequency, which in BERT's it is.
+    Assumes that the vocabulary is sorted by frequency, as BERT's is.
     """
     prefix = teacher.model.continuing_subword_prefix
     vocabulary = teacher.get_vocab()

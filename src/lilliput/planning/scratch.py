@@ -1,4 +1,4 @@
-"""Temporary folders that do not outlive the process that made them by more than one of their kind."""
+"""Temporary folders for measurements; what a killed process left is removed by the next one of its kind."""
 
 import contextlib
 import shutil
@@ -13,17 +13,17 @@ from lilliput.errors import StorageError
 
 _LOCK = "lock"
 _SECONDS_TO_LOCK = 60.0
-"""A folder that is younger may be one that its process has not locked yet."""
+"""The process of a younger folder may not have locked it yet."""
 
 
 @contextlib.contextmanager
 def scratch_folder(kind: str) -> Iterator[Path]:
-    """Gives a new folder among the system's temporary ones, and removes it in the end.
+    """Yields a new temporary folder and removes it at the end.
 
-    One of the same kind that a killed process left is removed too: the kernel took the lock in it away.
+    Also removes folders of the same kind that killed processes left: the kernel released their locks.
 
     Raises:
-        StorageError: If there is no room for one.
+        StorageError: If it cannot be created.
     """
     try:
         root = Path(tempfile.gettempdir())
@@ -42,9 +42,9 @@ def scratch_folder(kind: str) -> Iterator[Path]:
 
 
 def _remove_left(root: Path, kind: str) -> None:
-    """Removes what killed processes left of a kind."""
+    """Removes folders of a kind that killed processes left."""
     for folder in root.glob(f"{kind}-*"):
-        with contextlib.suppress(OSError, NotImplementedError, Timeout):  # somebody's, or in use
+        with contextlib.suppress(OSError, NotImplementedError, Timeout):  # another user's, or in use
             if time.time() - folder.stat().st_mtime > _SECONDS_TO_LOCK:
                 with FileLock(folder / _LOCK, timeout=0):
                     shutil.rmtree(folder, ignore_errors=True)

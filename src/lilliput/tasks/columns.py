@@ -1,4 +1,4 @@
-"""Which columns of a table hold texts, labels and tags: those with usual names, or those named."""
+"""Finds the columns of texts, labels and tags in a table: as the user names them, or by usual names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ WORDS = ("tokens", "words")
 TAGS = ("tags", "ner_tags", "slots")
 LABELS = ("label", "gold_label", "intent", "class", "category", "score")
 SEVERAL = "labels"
-"""Usual name of a column with a tag for each word or, which is not supported, several classes of a text."""
+"""Usual name of a column with a tag for each word, or with several classes of a text (not supported)."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns; None for what is not there or, where a user names them, is not named."""
+    """Names of columns; None for a column that does not exist, or that the user did not name."""
 
     text: str | None = None
     pair: str | None = None
@@ -41,15 +41,15 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
-        """The columns that there are."""
+        """The columns that are not None."""
         return [name for name in (self.text, self.pair, self.label, self.tags) if name is not None]
 
 
 def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Columns:
-    """Returns the columns named, and for those not named the ones with a usual name, capitals or not.
+    """Returns the named columns, and for the others those with a usual name, ignoring case.
 
-    Where the text is named and no pair, there is none; where the kind of the task is named, neither are
-    columns that it has no use for. Raises InputError where no text, or neither labels nor tags, can be found.
+    If the text is named and no pair, there is no pair; if the kind of the task is named, columns that it does
+    not use are left out. Raises InputError if no text, or neither labels nor tags, can be found.
     """
     check_columns(table, named)
     for column, what, kinds in (
@@ -57,15 +57,15 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
         (named.tags, "--tags", ("tagging", "joint")),
     ):
         if column is not None and kind is not None and kind not in kinds:
-            raise InputError(f"a task of the kind {kind} has no {what}; leave it out, or name another --kind")
+            raise InputError(f"a {kind} task has no {what}; leave it out, or name another --kind")
     tags = named.tags
     if tags is None and kind not in ("classification", "regression"):
         tags = _first(table, TAGS, "--tags") or _tags_called_labels(table)
         tags = None if tags in (named.text, named.label) else tags
     if tags is not None and named.pair is not None:
         raise InputError(
-            f"column '{named.pair}' was named for a pair, but column '{tags}' of {table.name} has tags, "
-            "which belong to the words of one text; leave out --pair, or give the column of tags another name"
+            f"column '{named.pair}' was named as --pair, but column '{tags}' of {table.name} has tags, which "
+            "belong to the words of one text; leave out --pair, or give the column of tags another name"
         )
     text, pair = named.text, named.pair
     if text is None and pair is None and tags is None:
@@ -88,33 +88,33 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
 
 
 def usual_label(table: Source, tags: str | None = None) -> str | None:
-    """Returns the column that would be taken for the label if none were named."""
+    """Returns the column that is used as the label if the user names none."""
     several = [SEVERAL] if tags is None or tags.lower() != SEVERAL else []
     return _first(table, [*LABELS, *several], "--label")
 
 
 def check_columns(table: Source, columns: Columns) -> None:
-    """Raises InputError where a table lacks one of the columns."""
+    """Raises InputError if a table lacks one of the columns."""
     for name in columns.names:
         if name not in table.names:
             raise InputError(
-                f"{table.name} has no column '{name}' but {_listed(table)}; train and dev need columns of "
+                f"{table.name} has no column '{name}' but {_listed(table)}; train and dev need columns with "
                 f"the same names; {nearest_of(name, table.names)}"
             )
 
 
 def _tags_called_labels(table: Source) -> str | None:
-    """Returns the column `labels` where there are words for which it can hold tags."""
+    """Returns the column `labels` if there is also a column of words, so that it may hold their tags."""
     return _first(table, (SEVERAL,), "--tags") if _first(table, WORDS, "--text") else None
 
 
 def _first(table: Source, names: Sequence[str], option: str) -> str | None:
-    """Returns the column with the first of the names that is there; raises InputError where two have it."""
+    """Returns the column with the first name that exists; raises InputError if two columns have it."""
     for name in names:
         found = [column for column in dict.fromkeys(table.names) if column.lower() == name]
         if len(found) > 1:
             raise InputError(
-                f"{table.name} has the columns {' and '.join(map(repr, found))}, which could both be meant; "
+                f"{table.name} has the columns {' and '.join(map(repr, found))}, and either could be meant; "
                 f"name one with {option}"
             )
         if found:
@@ -129,11 +129,11 @@ def _listed(table: Source) -> str:
 def _unknown(table: Source, what: str, option: str, usual: Sequence[str]) -> InputError:
     if is_word_lines(table.names):
         return InputError(
-            f"{table.name} begins like a file with a word and its tag in each line, not with names of "
-            "columns; give it a name that ends in .conll, or write a first line with the names"
+            f"{table.name} begins like a file with one word and its tag per line, not with column names; "
+            "give it a name that ends in .conll, or write a first line with the column names"
         )
     return InputError(
         f"no column of {table.name} is known to hold {what}: it has {_listed(table)}, usual names are "
-        f"{', '.join(usual)}; name it with {option}, or write a first line with the names of the columns"
+        f"{', '.join(usual)}; name it with {option}, or write a first line with the column names"
         f"{like_data(table.names)}"
     )

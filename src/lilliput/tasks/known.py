@@ -1,4 +1,4 @@
-"""Tasks known by name: GLUE, SICK, SNIPS, ATIS and CoNLL-2003, and how to read them from the hub."""
+"""The tasks known by name (GLUE, SICK, SNIPS, ATIS and CoNLL-2003), and how to read them from the hub."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,23 +14,23 @@ _INFERENCE = ("entailment", "neutral", "contradiction")
 
 @dataclass(frozen=True)
 class Known:
-    """What is the same of a task wherever its examples come from, and where the hub has them."""
+    """A known task: its properties, wherever its examples come from, and its data set on the hub."""
 
     kind: Kind
     metrics: tuple[str, ...]
-    """What its authors score it by, the metric that decides first."""
+    """The metrics that its authors use, the deciding one first."""
     data_set: str
     config: str | None = None
     dev: str | None = "validation"
-    """The split to be scored on; None where a part of train is to be held out."""
+    """The split for scoring; None to hold out a part of train."""
     revision: str | None = None
     pairs: bool = False
     classes: tuple[str, ...] = ()
-    """Names of the classes in the order of their numbers; empty where labels are their names."""
+    """Names of the classes in the order of their numbers; empty if labels are names."""
     tags: tuple[str, ...] = ()
-    """The same of the tags."""
+    """The same for tags."""
     positive: str | None = None
-    """The class whose F1 counts."""
+    """The class that F1 is computed for."""
 
 
 def _glue(name: str, classes: tuple[str, ...], pairs: bool = True, **others: Any) -> Known:
@@ -51,7 +51,7 @@ KNOWN = {
     "qnli": _glue("qnli", ("entailment", "not_entailment")),
     "rte": _glue("rte", ("entailment", "not_entailment")),
     "wnli": _glue("wnli", ("not_entailment", "entailment")),
-    # The hub's own conversion: the repository itself has a script, and scripts are not run.
+    # The hub's own conversion to parquet: the repository has a script, and scripts are not run.
     "sick": Known(
         "classification",
         ("accuracy",),
@@ -64,7 +64,7 @@ KNOWN = {
         "joint",
         ("frame_accuracy", "intent_accuracy", "slot_f1"),
         "bkonkle/snips-joint-intent",
-        dev=None,  # the repository has train and test alone
+        dev=None,  # the repository has only train and test
     ),
     "atis": Known("joint", ("frame_accuracy", "intent_accuracy", "slot_f1"), "tuetschek/atis", dev=None),
     "conll2003": Known(
@@ -78,13 +78,13 @@ KNOWN = {
 
 
 def find_data_set(known: Known, split: str) -> Source:
-    """Returns one split of a known task on the hub, where numbers of classes become the hub's names."""
+    """Returns one split of a known task on the hub, with the hub's class names instead of numbers."""
     import datasets
 
     name = ":".join(part for part in (known.data_set, known.config, split) if part)
     try:
         data_set = datasets.load_dataset(known.data_set, known.config, split=split, revision=known.revision)
-    except Exception as error:  # the library raises many kinds, bare ones among them
+    except Exception as error:  # the library raises many kinds, also bare Exception
         raise InputError(
             f"data set {name} cannot be read ({' '.join(str(error).split())}); check the network, or give "
             "files with --train and --dev"
@@ -104,7 +104,7 @@ def find_data_set(known: Known, split: str) -> Source:
 
 
 def numbers_named(table: Table, known: Known, label: str | None, tags: str | None) -> Table:
-    """Returns the table of a known task with the names of its classes and tags instead of their numbers."""
+    """Returns the table of a known task with names of classes and tags instead of numbers."""
     for column, names in ((label, known.classes), (tags, known.tags)):
         if column is not None and names:
             table = table.named(column, names)
@@ -112,17 +112,17 @@ def numbers_named(table: Table, known: Known, label: str | None, tags: str | Non
 
 
 def without_empty(table: Table, columns: Sequence[str]) -> tuple[Table, str | None]:
-    """Returns the rows that have a text in all columns, and a warning about others if there are some.
+    """Returns the rows that have a text in all columns, and a warning if others were left out.
 
-    For data sets from the hub, some of which have such rows that their user cannot mend.
+    For data sets from the hub: some have rows without text, which the user cannot repair.
     """
     kept = [row for row in range(len(table)) if all(_has_text(table.columns[name][row]) for name in columns)]
     if len(kept) == len(table):
         return table, None
     first = next(row for row, other in enumerate([*kept, -1]) if row != other)
     return table.only(kept), (
-        f"{len(table) - len(kept):,} rows of {table.name} were left out as they have no text, "
-        f"the first of them {table.where(first)}"
+        f"{len(table) - len(kept):,} rows of {table.name} were left out because they have no text, "
+        f"the first is {table.where(first)}"
     )
 
 

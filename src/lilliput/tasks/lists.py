@@ -1,4 +1,4 @@
-"""Lists that are written as text, as pandas writes them to a .csv -> lists."""
+"""Parses lists that are written as text, as pandas writes them to a .csv."""
 
 import ast
 import re
@@ -12,13 +12,13 @@ from lilliput.tasks.tables import Table
 from lilliput.text.unpacking import SPACES
 
 _LONGEST = 1 << 20
-"""Python's lists are read to so many characters, as its parser takes hundreds of bytes for each."""
+"""The most characters of a list in Python's notation, as its parser takes hundreds of bytes for each."""
 _NO_COMMA = re.compile(r"""['"]\s+['"]""")
-"""Between the items of an array as numpy writes it; Python would join them to one."""
+"""The gap between the items of a printed numpy array, which Python would join into one string."""
 
 
 def list_in(text: str) -> list[Any] | None:
-    """Returns the list that a text is as JSON or Python writes it; None if it is none.
+    """Returns the list in a text in the notation of JSON or Python; None if it is not one.
 
     >>> list_in("['a', 'b']"), list_in('["a"]'), list_in("[sic]"), list_in("['a' 'b']")
     (['a', 'b'], ['a'], None, None)
@@ -40,9 +40,9 @@ def list_in(text: str) -> list[Any] | None:
 
 
 def with_lists(table: Table, columns: Columns) -> tuple[Table, list[str]]:
-    """Returns a table with lists in the columns of texts and tags where all are lists written as text.
+    """Returns a table with parsed lists in columns of texts and tags whose values are all lists as text.
 
-    With it come warnings that say so. Raises InputError where words or tags look like that and are none.
+    Also returns warnings that say so. Raises InputError if words or tags look like lists and are not.
     """
     notes = []
     for column in (columns.text, columns.pair, columns.tags):
@@ -53,11 +53,11 @@ def with_lists(table: Table, columns: Columns) -> tuple[Table, list[str]]:
         wrong = [row for row, items in enumerate(lists) if not _are_words(items, column == columns.tags)]
         if not wrong:
             table = table.with_column(column, lists)
-            notes.append(f"column '{column}' of {table.name} has lists written as text, and is read as lists")
+            notes.append(f"column '{column}' of {table.name} has lists written as text; it is read as lists")
         elif columns.tags is not None:
             raise InputError(
                 f"{table.where(wrong[0])} has {values[wrong[0]][:60]!r} in column '{column}', which looks "
-                "like a list and is none as JSON or Python writes it; separate words and tags by spaces, or "
+                "like a list but is neither one of JSON nor of Python; separate words and tags by spaces, or "
                 "write lists to a .jsonl"
             )
     return table, notes

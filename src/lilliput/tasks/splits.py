@@ -1,4 +1,4 @@
-"""Train and dev: a part held out where there is no dev set, and texts that both have."""
+"""Splits examples into train and dev if there is no dev set, and checks both for what spoils a score."""
 
 import hashlib
 from collections import Counter
@@ -11,14 +11,14 @@ from lilliput.tasks.task import Examples, Labels, Task, spelled
 
 _HELD_OUT = 0.1
 _SINGLE = 5
-"""So many examples, each with a class of its own, are no small set of examples but names or free text."""
+"""This many examples, each with its own class, are not a small data set but names or free text."""
 
 
 def hold_out(task: Task, examples: Examples, table: Table) -> tuple[list[int], list[int]]:
-    """Returns the rows to learn from and about a tenth to be scored on, the same whenever it is asked.
+    """Returns the rows of train and of dev, about a tenth; the split is always the same.
 
-    The order is that of digests of the texts, so it depends on neither the order of the rows nor on chance.
-    Equal texts stay together, and no class or tag is taken from train whole.
+    Rows are chosen by digests of their texts, so the split depends neither on their order nor on chance.
+    Equal texts stay together, and train keeps every class and tag.
     """
     groups: dict[str, list[int]] = {}
     for row in range(len(examples)):
@@ -34,8 +34,8 @@ def hold_out(task: Task, examples: Examples, table: Table) -> tuple[list[int], l
             left -= taken
     if not held:
         raise InputError(
-            f"{table.name} has too few examples ({len(examples):,}) to hold out some of them to be scored "
-            "on; name a dev set with --dev, or add examples"
+            f"{table.name} has too few examples ({len(examples):,}) to hold out some for scoring; name a dev "
+            "set with --dev, or add examples"
         )
     apart = set(held)
     return [row for row in range(len(examples)) if row not in apart], sorted(held)
@@ -53,7 +53,7 @@ def some(examples: Examples, rows: Sequence[int]) -> Examples:
 
 
 def overlap(train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> str | None:
-    """Returns a warning about texts that dev and train both have, capitals and spacing aside."""
+    """Returns a warning about texts in both dev and train, ignoring case and spacing; None without any."""
     rows = {_key(train, row): row for row in reversed(range(len(train)))}
     both = [row for row in range(len(dev)) if _key(dev, row) in rows]
     if not both:
@@ -61,17 +61,17 @@ def overlap(train: Examples, dev: Examples, train_table: Table, dev_table: Table
     first = both[0]
     text = " ".join(dev.texts[first]) if isinstance(dev.texts[first], tuple) else str(dev.texts[first])
     return (
-        f"{len(both):,} of {len(dev):,} examples to be scored on ({len(both) / len(dev):.1%}) also stand in "
-        f"train, the first in {dev_table.where(first)} and {train_table.where(rows[_key(dev, first)])} "
+        f"{len(both):,} of {len(dev):,} dev examples ({len(both) / len(dev):.1%}) are also in train, the "
+        f"first in {dev_table.where(first)} and {train_table.where(rows[_key(dev, first)])} "
         f"('{text[:60]}{'...' * (len(text) > 60)}'), so scores are better than on new text; leave them out "
         "of one of the two"
     )
 
 
 def check_varied(task: Task, examples: Examples, table: Table) -> None:
-    """Raises InputError where there is nothing to learn: one text, one class, one score, or no tag but O.
+    """Raises InputError if there is nothing to learn.
 
-    Nor is there where every text has a class of its own.
+    That is: one text, one class, one score, no tag except O, or a class of its own for every text.
     """
     assert examples.labels is not None
     values = set(examples.labels.values)
@@ -85,7 +85,7 @@ def check_varied(task: Task, examples: Examples, table: Table) -> None:
     if task.classes and len(values) == len(examples) >= _SINGLE:
         raise InputError(
             f"each of the {len(examples):,} examples of {table.name} has a class of its own, so none can be "
-            "learnt; name another column with --label, or say --kind regression if it holds scores"
+            "learnt; name another column with --label, or use --kind regression if it holds scores"
         )
     if len(set(examples.texts)) == 1 and len(examples) > 2 and not (examples.pairs or task.tags):
         raise InputError(
@@ -100,7 +100,7 @@ def check_varied(task: Task, examples: Examples, table: Table) -> None:
 
 
 def doubts(task: Task, examples: Examples, table: Table, columns: Columns) -> list[str]:
-    """Returns warnings about columns that may be the wrong ones: the same text in all, classes of one."""
+    """Returns warnings about columns that may be wrong: all texts are equal, or many classes occur once."""
     assert examples.labels is not None
     found = []
     for texts, column in ((examples.texts, columns.text), (examples.pairs, columns.pair)):
@@ -112,14 +112,14 @@ def doubts(task: Task, examples: Examples, table: Table, columns: Columns) -> li
     once = sum(count == 1 for count in counts.values())
     if len(counts) > _SINGLE and 2 * once > len(counts):
         found.append(
-            f"{once:,} of the {len(counts):,} classes in column '{columns.label}' of {table.name} have one "
-            "example each, and cannot be scored on another; is that the column of the classes?"
+            f"{once:,} of the {len(counts):,} classes in column '{columns.label}' of {table.name} have only "
+            "one example each, so none is left to score them; does this column hold the classes?"
         )
     return found
 
 
 def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> None:
-    """Raises InputError where dev has a class of a known task that train has not."""
+    """Raises InputError if dev has a class of a known task that train does not have."""
     assert train.labels is not None
     assert dev.labels is not None
     if not task.classes:
@@ -129,13 +129,13 @@ def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, d
         if value not in seen:
             raise InputError(
                 f"{dev_table.where(row)} has the label '{task.classes[int(value)]}', which "
-                f"{train_table.name} never has, so it cannot be learnt; leave the example out, or add some "
-                "like it to train"
+                f"{train_table.name} does not have, so it cannot be learnt; leave the example out, or add "
+                "some like it to train"
             )
 
 
 def _key(examples: Examples, row: int) -> str:
-    """Returns what is the same for texts that a model can hardly tell apart."""
+    """Returns a key that is equal for texts that differ only in case and spacing."""
     parts = (spelled(examples.texts[row]), examples.pairs[row] if examples.pairs else "")
     return "\n".join(" ".join(part.split()).casefold() for part in parts)
 

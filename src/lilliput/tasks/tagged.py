@@ -1,6 +1,6 @@
-"""Tags as data sets write them -> tags as models learn them: O, B-x and I-x, or plain ones (NOUN).
+"""Converts the tags of data sets to those that models learn: O, B-x and I-x, or plain ones (NOUN).
 
-IOB1, BIOES, BILOU and BMES become B-x and I-x when a data set is read; `inference.tags` says how.
+IOB1, BIOES, BILOU and BMES become B-x and I-x when a data set is read, by the rules of `inference.tags`.
 """
 
 import re
@@ -19,31 +19,31 @@ _ALIKE = (
     re.compile(r"(?P<letter>[bieslumw])([-_:./|].+)?", re.IGNORECASE | re.DOTALL),
     re.compile(r".+[-_:./|](?P<letter>[bieslumw])", re.IGNORECASE | re.DOTALL),
 )
-"""Tags that are meant as letters with names and not written so: B, b-PER, B_PER and PER-B."""
+"""Tags that are probably meant as a letter with a name but written differently: B, b-PER, B_PER and PER-B."""
 _EXPECTED = (
-    "expected are names alone, as in NOUN VERB, or else O and tags of a letter and a name: B-PER for the "
-    "first word of a span and I-PER for its others, or the same as IOB1, BIOES, BILOU or BMES"
+    "expected names alone, as in NOUN VERB, or else O and tags of a letter and a name: B-PER for the first "
+    "word of a span and I-PER for the others, or the same in IOB1, BIOES, BILOU or BMES"
 )
 _AS_LEARNT = ("IOB2", "plain")
-"""Notations whose tags stay as they are."""
+"""Notations that models learn unchanged."""
 _LISTED = 5
-"""Tags that a sentence names."""
+"""The most tags named in a message."""
 
 
 @dataclass(frozen=True)
 class TagReading:
-    """How the tags of a data set are written."""
+    """The notation of the tags of a data set."""
 
     column: str
-    """Where they stand."""
+    """The column of the tags."""
     tags: frozenset[str]
-    """All of them."""
+    """All tags that occur."""
     name: str
-    """What the notation is called."""
+    """The name of the notation."""
 
     @property
     def is_turned(self) -> bool:
-        """Whether the tags become others when they are read."""
+        """Whether the tags are converted when they are read."""
         return self.name not in _AS_LEARNT
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class TagReading:
     def read(self, table: Table) -> Table:
         """Returns a table with lists of tags, B-x and I-x or plain ones, in the column.
 
-        It is that of the data set, or a dev set, which may use fewer of the letters or others.
+        The table is that of the data set, or a dev set, which may use fewer or other letters.
         """
         rows = list(_rows(table, self.column))
         tags = self.tags.union(*rows)
@@ -65,7 +65,7 @@ class TagReading:
 
 
 def tag_reading(table: Table, column: str) -> TagReading:
-    """Returns how the tags of a column are written; raises InputError where they have no one reading."""
+    """Returns the notation of the tags of a column; raises InputError if it is not clear."""
     rows = list(_rows(table, column))
     tags = {tag for row in rows for tag in row}
     notation = Notation.of(tags)
@@ -73,9 +73,9 @@ def tag_reading(table: Table, column: str) -> TagReading:
         row = next(number for number, found in enumerate(rows) if set(found).intersection(odd))
         word = next(place for place, tag in enumerate(rows[row]) if tag in odd)
         raise InputError(
-            f"{table.where(row, word)} has {rows[row][word]!r} for a tag in column '{column}', and "
-            f"{_listed(odd)} {'have' if odd[1:] else 'has'} no reading beside "
-            f"{_listed(sorted(tags - {*odd, 'O'})) or 'O'}; {_EXPECTED}; write all in one of these ways"
+            f"{table.where(row, word)} has the tag {rows[row][word]!r} in column '{column}', and "
+            f"{_listed(odd)} {'do' if odd[1:] else 'does'} not fit together with "
+            f"{_listed(sorted(tags - {*odd, 'O'})) or 'O'}; {_EXPECTED}; write all tags in one of these ways"
         )
     return TagReading(column, frozenset(tags), _name(rows, tags, notation))
 
@@ -86,23 +86,23 @@ def tags_in(table: Table, column: str) -> tuple[str, ...]:
 
 
 def in_bio(data: TaskData) -> TaskData:
-    """Returns a task as it is learnt, with O, B-x, I-x and plain tags alone, and its labels by these.
+    """Returns a task with only O, B-x, I-x and plain tags, and its labels in these.
 
-    There is an I-x for each B-x, even where no span has two words: one word may be read as several (o'hare).
+    There is an I-x for each B-x, even if no span has two words: one word may be split into several (o'hare).
     """
     train, dev = (replace(part, labels=bio_labels(data.task, part.labels)) for part in (data.train, data.dev))
     return replace(data, task=bio_task(data.task), train=train, dev=dev)
 
 
 def bio_task(task: Task) -> Task:
-    """Returns a task with the tags that `in_bio` gives it; tags that are such already keep their index."""
+    """Returns a task with the tags of `in_bio`; tags that need no conversion keep their index."""
     if not task.tags:
         return task
     return replace(task, tags=with_inner([tag for name in task.tags for tag in bio_tags(task, [name])]))
 
 
 def bio_labels(task: Task, labels: Labels | None) -> Labels | None:
-    """Returns the labels of a task as those of `bio_task` of it."""
+    """Returns the labels of a task as labels of its `bio_task`."""
     if labels is None or not labels.tags:
         return labels
     index_of = {tag: index for index, tag in enumerate(bio_task(task).tags)}
@@ -111,13 +111,13 @@ def bio_labels(task: Task, labels: Labels | None) -> Labels | None:
 
 
 def bio_tags(task: Task, tags: Sequence[str]) -> list[str]:
-    """Returns the tags of a text, which a model of the task may say, as those of `bio_task` of it."""
+    """Returns tags of a text, such as those that a model predicts, as tags of the task's `bio_task`."""
     notation = Notation.of(task.tags)
     return notation.bio(tags) if {*notation.letters} - {*"BI"} else list(tags)
 
 
 def tag_row(table: Table, row: int, column: str) -> list[Any]:
-    """Returns the tags of a row as they stand there."""
+    """Returns the tags of a row, unchanged."""
     value = table.columns[column][row]
     if is_missing(value):
         raise InputError(f"{table.where(row)} has no tags in column '{column}'; add them or leave it out")
@@ -125,20 +125,20 @@ def tag_row(table: Table, row: int, column: str) -> list[Any]:
 
 
 def _rows(table: Table, column: str) -> Iterator[list[str]]:
-    """Yields the tags of all rows; raises InputError at the first that is no name."""
+    """Yields the tags of all rows; raises InputError at the first that is not a name."""
     for row in range(len(table)):
         tags = tag_row(table, row, column)
         for index, tag in enumerate(tags):
             if not isinstance(tag, str) or not tag.strip() or _NUMBER.fullmatch(tag.strip(SPACES)):
                 raise InputError(
-                    f"{table.where(row, index)} has {tag!r} for a tag in column '{column}', where tags have "
-                    f"names; {_EXPECTED}; write the names in the place of their numbers"
+                    f"{table.where(row, index)} has the tag {tag!r} in column '{column}', but tags are "
+                    f"names; {_EXPECTED}; write names instead of numbers"
                 )
         yield [tag.strip(SPACES) for tag in tags]
 
 
 def _odd(tags: set[str], notation: Notation) -> set[str]:
-    """Returns the tags that do not go with the others; none where all of them have one reading."""
+    """Returns the tags that do not fit the notation of the others; none if the notation is clear."""
     others = tags - {"O"}
     if notation.is_plain:
         return others if _looks_lettered(others - {"o"}) else set()
@@ -151,7 +151,7 @@ def _odd(tags: set[str], notation: Notation) -> set[str]:
 
 
 def _looks_lettered(tags: set[str]) -> bool:
-    """Whether plain tags seem to be meant as letters with names."""
+    """Whether plain tags are probably meant as letters with names."""
     for alike in _ALIKE:
         found = [alike.fullmatch(tag) for tag in tags]
         letters = {match["letter"].lower() for match in found if match}
@@ -161,7 +161,7 @@ def _looks_lettered(tags: set[str]) -> bool:
 
 
 def _name(rows: Sequence[Sequence[str]], tags: Set[str], notation: Notation) -> str:
-    """Returns what a notation is called."""
+    """Returns the name of a notation."""
     if notation.is_plain:
         return "plain"
     letters = {notation.parts(tag)[0] for tag in tags}

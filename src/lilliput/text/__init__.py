@@ -1,1 +1,1 @@
-"""From sources of text to words: reads every format, cuts texts into words and stores them as word ids."""
+"""From text files and data sets to a corpus: reads every format, splits text into words, stores word ids."""

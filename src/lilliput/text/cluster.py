@@ -1,4 +1,4 @@
-"""Work shared between the machines that Ray joins, with results in the order of the tasks."""
+"""Shares work between the machines of a Ray cluster; results come in the order of the tasks."""
 
 import contextlib
 import json
@@ -23,35 +23,35 @@ _Result = TypeVar("_Result")
 
 _TASKS_AT_MOST = 65_536
 _ATTEMPTS = 4
-"""How often a task may end with its process."""
+"""How often a task may be tried after its process was killed."""
 _JOIN_SECONDS = 10.0
 _LOOK_SECONDS = 300.0
-"""How long a machine may take to look at its files."""
+"""How long a machine may take to check its files."""
 _NOBODY = "http://127.0.0.1:9"
-"""A proxy that does not exist. What else asks the network does so with TLS and does not come this way."""
+"""A proxy that does not exist, for plain HTTP. Other requests use TLS and bypass it."""
 _OBJECT_STORE_BYTES = 80 << 20
-"""Little more than the least that Ray takes: what passes through it is small."""
-_KEPT = "what is finished is kept, and the same command goes on from there"
+"""A little above Ray's minimum: the objects in it are small."""
+_KEPT = "finished parts are kept, and the same command continues from there"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The machines that Ray joined."""
+    """The machines of a Ray cluster that this process joined."""
 
     marks: Path
-    """A folder that all of them share, where each task is noted when it begins."""
+    """A folder shared by all machines, with a note for each task that has begun."""
     count: int
     """Tasks at the same time."""
     at_end: contextlib.ExitStack
-    """What is to be done before the cluster is left."""
+    """What to do before leaving the cluster."""
 
     def in_order(
         self, function: Callable[[*_Arguments], _Result], tasks: Iterable[tuple[*_Arguments]]
     ) -> Iterator[_Result]:
         """Yields the results (JSON values) of tasks in their order.
 
-        A task that ended with its process is done again. Raises what lilliput refuses within a task, and
-        LaunchError where a task is killed again and again.
+        A task whose process was killed is tried again. Raises LilliputErrors of tasks, and LaunchError if a
+        task is killed again and again.
         """
         import ray.data
 
@@ -67,25 +67,25 @@ class Cluster:
             at_once = min(self.count, len(listed))
             answers = indices.map(_marking(function, listed, self.marks), num_cpus=1, concurrency=at_once)
         rows = iter(answers.iter_rows())
-        self.at_end.callback(rows.close)  # threads of Ray Data that went on would end this process
+        self.at_end.callback(rows.close)  # threads of Ray Data that keep running would end this process
         try:
             yield from map(_heard, rows)
         except ray.exceptions.RayTaskError:
-            raise  # a fault of lilliput, told by its traceback
+            raise  # a fault of lilliput, which its traceback shows
         except ray.exceptions.RayError as error:
             raise LaunchError(f"the Ray cluster failed ({_brief(error)}); {_KEPT}") from error
 
 
 @contextlib.contextmanager
 def joined(address: str, workers: int | None, files: Sequence[Path], out: Path) -> Iterator[Cluster]:
-    """Joins a Ray cluster and leaves it at the end; a process that has joined one already stays in that.
+    """Yields a Ray cluster, joined and left again; a process that has already joined one stays in it.
 
     Args:
         address: HOST:PORT of a cluster, "auto" for the one that this machine belongs to, or "local" to start
             Ray on this machine alone.
-        workers: Tasks at the same time; None stands for one per core of all machines.
-        files: What the tasks will read; absolute paths.
-        out: The folder where they will write; an absolute path.
+        workers: Tasks at the same time; None for one per core of all machines.
+        files: The files that tasks read; absolute paths.
+        out: The folder that tasks write to; an absolute path.
 
     Raises:
         ConfigError: Ray is not installed, or there is no cluster at the address.
@@ -94,17 +94,17 @@ def joined(address: str, workers: int | None, files: Sequence[Path], out: Path) 
         StorageError: A machine does not share the storage of `out`, or cannot write there.
     """
     workers = None if workers is None else bounded("workers", workers, 1, _TASKS_AT_MOST)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would be sent where Ray is started
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a new Ray would send usage statistics
     try:
         import ray.data
     except ImportError as error:
         raise ConfigError(
-            f"to work on a Ray cluster takes Ray, but {error}; install it with pip install 'lilliput[ray]'"
+            f"a Ray cluster needs Ray, but {error}; install it with pip install 'lilliput[ray]'"
         ) from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     marks = out.with_name(f".{out.name}.ray")
     with contextlib.ExitStack() as at_end:
-        # Ray prints pages about a worker that died on standard output; they stand in its logs as well.
+        # Ray prints pages about a dead worker to standard output; its logs have them as well.
         at_end.enter_context(contextlib.redirect_stdout(at_end.enter_context(open(os.devnull, "w"))))
         if not ray.is_initialized():
             _join(address, workers)
@@ -113,7 +113,7 @@ def joined(address: str, workers: int | None, files: Sequence[Path], out: Path) 
         at_end.callback(shutil.rmtree, marks, ignore_errors=True)
         machines = [machine for machine in ray.nodes() if machine["Alive"] and "CPU" in machine["Resources"]]
         if not machines:
-            raise LaunchError("no machine of the Ray cluster has a core to work on; add one with 'ray start'")
+            raise LaunchError("no machine of the Ray cluster offers a core; add one with 'ray start'")
         _require_alike(machines, files, marks)
         yield Cluster(marks, workers or sum(int(machine["Resources"]["CPU"]) for machine in machines), at_end)
 
@@ -125,7 +125,7 @@ def _join(address: str, workers: int | None) -> None:
     try:
         if address not in ("auto", "local"):
             host, _, port = address.rpartition(":")
-            # Ray itself would try for two minutes and then end this process.
+            # Ray alone would try for two minutes and then end this process.
             socket.create_connection((host, int(port)), _JOIN_SECONDS).close()
         with _asking_nobody():
             ray.init(
@@ -134,9 +134,9 @@ def _join(address: str, workers: int | None) -> None:
                 logging_level=logging.ERROR,
                 **(started if address == "local" else {}),
             )
-    except (Exception, SystemExit) as error:  # Ray raises many kinds, bare ones among them
+    except (Exception, SystemExit) as error:  # Ray raises many kinds, also bare Exception
         raise ConfigError(
-            f"no Ray cluster can be joined at '{address}' ({_brief(error)}); expected is HOST:PORT, as "
+            f"no Ray cluster can be joined at '{address}' ({_brief(error)}); expected HOST:PORT, as "
             "'ray start --head' prints it, or auto on a machine of the cluster, or local to start Ray on "
             "this machine alone; if the cluster asks for a token, set RAY_AUTH_MODE=token here too"
         ) from error
@@ -144,7 +144,7 @@ def _join(address: str, workers: int | None) -> None:
 
 @contextlib.contextmanager
 def _asking_nobody() -> Iterator[None]:
-    """Keeps processes that begin in the block from asking which cloud they are in, as those of Ray do."""
+    """Keeps Ray processes that start in the block from asking the network which cloud they run in."""
     before = os.environ.get("http_proxy")
     os.environ["http_proxy"] = _NOBODY
     try:
@@ -156,11 +156,11 @@ def _asking_nobody() -> Iterator[None]:
 
 
 def _require_alike(machines: Sequence[Mapping[str, Any]], files: Sequence[Path], marks: Path) -> None:
-    """Raises where a machine lacks a file, the storage or the software of this one."""
+    """Raises an error if a machine lacks a file, the storage or the software of this one."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
-    probe = marks / str(uuid.uuid4())  # machines remember for a while which names they did not find
+    probe = marks / str(uuid.uuid4())  # a new name each time, as machines cache names they did not find
     with writing(probe) as file:
         file.write(b"shared")
     sizes = {str(path): path.stat().st_size for path in files}
@@ -177,12 +177,12 @@ def _require_alike(machines: Sequence[Mapping[str, Any]], files: Sequence[Path],
         except ray.exceptions.RayError as error:
             raise LaunchError(
                 f"on machine {machine['NodeManagerHostname']}: lilliput cannot work ({_brief(error)}); "
-                "install there what is installed here, or take the machine out of the cluster"
+                "install the same software there as here, or take the machine out of the cluster"
             ) from error
 
 
 def _look(sizes: Mapping[str, int], probe: Path, software: Mapping[str, str]) -> None:
-    """Raises where the machine that this runs on is not like the one that asks."""
+    """Raises an error if the machine that runs this differs from the one that started it."""
     if differs := provenance.difference(_software(), software):
         raise LaunchError(f"the software differs ({differs}); install the same versions on all machines")
     if not probe.is_file():
@@ -209,9 +209,9 @@ def _software() -> dict[str, str]:
 def _marking(
     function: Callable[[*_Arguments], Any], tasks: Sequence[tuple[*_Arguments]], marks: Path
 ) -> Callable[[Mapping[str, Any]], dict[str, str]]:
-    """Returns what does the task of an index, but not where it has ended its process again and again.
+    """Returns a function that runs the task of an index, but refuses one that was killed again and again.
 
-    Ray itself would go on for ever, and more so where memory runs out.
+    Ray alone would retry forever, above all when memory runs out.
     """
 
     def work(row: Mapping[str, Any]) -> dict[str, str]:
@@ -223,9 +223,9 @@ def _marking(
         if len(before) == _ATTEMPTS:
             return _refusal(
                 LaunchError(
-                    f"a task ended its worker process {_ATTEMPTS} times (on {', '.join(before)}), most often "
-                    "as memory ran out; run the same command again, what is finished is kept, and fewer "
-                    "workers need less memory"
+                    f"a task's worker process was killed {_ATTEMPTS} times (on {', '.join(before)}), most "
+                    "often because memory ran out; run the same command again: finished parts are kept, and "
+                    "fewer workers need less memory"
                 )
             )
         answer = _answer(function, *tasks[row["id"]])
@@ -236,7 +236,7 @@ def _marking(
 
 
 def _answer(function: Callable[[*_Arguments], Any], *arguments: *_Arguments) -> dict[str, str]:
-    """Returns what a function returns, as JSON, or refuses: of an error Ray Data brings back text alone."""
+    """Returns a function's result as JSON, or its LilliputError as text: Ray Data keeps only their text."""
     try:
         return {"refused": "", "said": json.dumps(function(*arguments))}
     except LilliputError as error:
@@ -248,7 +248,7 @@ def _refusal(error: LilliputError) -> dict[str, str]:
 
 
 def _heard(answer: Mapping[str, str]) -> Any:
-    """Returns what was answered, or raises it."""
+    """Returns the result in an answer of `_answer`, or raises its error."""
     if answer["refused"]:
         refusal = vars(errors)[answer["refused"]]
         raise refusal(answer["said"])
@@ -256,7 +256,7 @@ def _heard(answer: Mapping[str, str]) -> Any:
 
 
 def _brief(error: BaseException) -> str:
-    """Returns an error of Ray on one line: of a traceback the last one, which says what was wrong."""
+    """Returns an error of Ray on one line: the last line of a traceback, which says what was wrong."""
     if isinstance(error, SystemExit):
         return "it does not answer"
     text = str(error).strip() or type(error).__name__

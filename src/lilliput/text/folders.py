@@ -1,6 +1,6 @@
-"""The files of a folder or a pattern, none left out without a word.
+"""Lists the files of a folder or a pattern, and leaves none out silently.
 
-`Path.rglob` and `glob.glob` pass over folders that may not be read, and `Path.rglob` over links to folders.
+`Path.rglob` and `glob.glob` skip folders without permission, and `Path.rglob` also links to folders.
 """
 
 import fnmatch
@@ -13,27 +13,27 @@ from lilliput.text.unpacking import reading
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Returns what is no folder in a folder and its subfolders, sorted; also links to nothing and pipes.
+    """Returns all files in a folder and its subfolders, sorted, including broken links and pipes.
 
-    Links to folders are followed, and each folder is read once, however many links lead to it. What is hidden
-    is left out. Raises InputError where a folder may not be read.
+    Follows links to folders, and reads each folder once, however many links lead to it. Leaves out hidden
+    files and folders. Raises InputError if a folder cannot be read.
     """
     found = [item for each in _folders(folder) for item in _shown(each) if not _is_folder(item)]
     return sorted(found)
 
 
 def files_matching(pattern: Path) -> list[Path]:
-    """Returns what matches a pattern with `*`, `?`, `[]` or, for any folders, `**`, sorted; no folders.
+    """Returns the files that match a pattern with `*`, `?`, `[]` or, for any folders, `**`, sorted.
 
-    What is hidden only matches what begins with a full stop, as in a shell. Raises InputError where a folder
-    that could hold more may not be read.
+    Hidden names match only a pattern that begins with a full stop, as in a shell. Raises InputError if a
+    folder that may contain matches cannot be read.
     """
     root, parts = Path(pattern.anchor), pattern.parts[bool(pattern.anchor) :]
     return sorted(item for item in set(_matching(root, parts)) if not _is_folder(item))
 
 
 def _matching(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
-    """Yields what matches the rest of a pattern below a folder, some perhaps twice."""
+    """Yields paths below a folder that match the rest of a pattern, some perhaps twice."""
     if not parts:
         yield folder
         return
@@ -51,7 +51,7 @@ def _matching(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """Yields a folder and those below it that are not hidden, each once."""
+    """Yields a folder and the folders below it, except hidden ones, each once."""
     seen = set()
     waiting = [folder] if _is_folder(folder) else []
     while waiting:
@@ -69,12 +69,12 @@ def _shown(folder: Path) -> list[Path]:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """Returns what a folder holds, sorted; raises InputError where it may not be read."""
+    """Returns the entries of a folder, sorted; raises InputError if it cannot be read."""
     try:
         return sorted(folder.iterdir())
     except OSError as error:
         raise InputError(
-            f"folder {folder} cannot be read: {error.strerror}; let it be read, or leave it out"
+            f"folder {folder} cannot be read: {error.strerror}; change its permissions, or leave it out"
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""Formats of text: plain text and tables, compressed or not -> documents as UTF-8.
+"""Reads documents, as UTF-8, from plain text and tables, compressed or not.
 
-A row of a table is a document, in plain text blank lines stand between documents.
+Each row of a table is a document; in plain text, blank lines separate documents.
 """
 
 import re
@@ -13,22 +13,22 @@ from lilliput.text.tables import rows_of, unit_of
 from lilliput.text.unpacking import TABLES, chunks_of, kind_of
 
 DOCUMENT_BYTES = 1 << 20
-"""Plain text without a blank line for longer than this is cut, so that memory stays bounded."""
+"""Longer plain text without a blank line is cut, so that memory stays bounded."""
 _BLANK_LINES = re.compile(rb"\n[ \t\r\f\v\n]*\n")
 
 
 def documents_of(path: Path, file: BinaryIO, column: str) -> Iterator[bytes]:
-    """Yields the documents of an open file; raises InputError where something cannot be read."""
+    """Yields the documents of an open file; raises InputError if something cannot be read."""
     return _texts(path, file, column) if kind_of(path) in TABLES else _plain(chunks_of(path, file))
 
 
 def encoded(text: object, where: str, column: str) -> bytes:
-    """Returns a row's text as UTF-8, nothing as empty; halves of surrogate pairs, no text, as U+FFFD."""
+    """Returns a row's text as UTF-8: empty for None, U+FFFD for lone surrogates."""
     if text is None:
         return b""
     if not isinstance(text, str):
         raise InputError(
-            f"column '{column}' in {where} holds {type(text).__name__}, not text; name another with "
+            f"column '{column}' in {where} holds {type(text).__name__}, not text; name another column with "
             "--text-column"
         )
     try:
@@ -44,7 +44,7 @@ def _texts(path: Path, file: BinaryIO, column: str) -> Iterator[bytes]:
 
 
 def _plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yields what stands between blank lines, longer stretches cut at a line end or else at a space."""
+    """Yields the text between blank lines; long stretches are cut at a line end or else at a space."""
     rest = b""
     for chunk in chunks:
         *whole, rest = _BLANK_LINES.split(rest + chunk)
@@ -56,13 +56,13 @@ def _plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _cut(text: bytes) -> Iterator[bytes]:
-    """Yields pieces of at most DOCUMENT_BYTES, the last of which may be empty."""
+    """Yields pieces of at most DOCUMENT_BYTES; the last may be empty."""
     text = text.lstrip()
     while len(text) > DOCUMENT_BYTES:
         end = text.rfind(b"\n", 0, DOCUMENT_BYTES)
         if end < 0:
             end = max(text.rfind(space, 0, DOCUMENT_BYTES) for space in (b" ", b"\t", b"\r", b"\f", b"\v"))
-        if end < 0:  # no space at all, as in Chinese: between two characters
+        if end < 0:  # no space at all, as in Chinese: cut between two characters
             end = DOCUMENT_BYTES
             while text[end] & 0xC0 == 0x80:
                 end -= 1

@@ -1,4 +1,4 @@
-"""The headers of the pages of a Parquet file: what a page unpacks to is said before it is unpacked."""
+"""Reads the headers of the pages of a Parquet file, so that a page's size is known before it is unpacked."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -10,20 +10,20 @@ from lilliput.errors import InputError
 from lilliput.text.unpacking import LINE_BYTES
 
 PAGE_BYTES = 1 << 29
-"""The largest page that is unpacked. Most have about a megabyte, but pyarrow writes 1,024 values at least."""
+"""The largest page that is unpacked. Most have about 1 MB, but pyarrow writes at least 1,024 values each."""
 _FIRST_BYTES = 1 << 10
 _HEADER_BYTES = 1 << 24
 _DEPTH = 8
-"""How deep structures in a header are nested at most."""
+"""How deep structures in a header may be nested."""
 _DICTIONARY = 2
-"""The kind of a page with the values that others refer to."""
+"""The kind of page whose values other pages refer to."""
 _DELTA_BYTE_ARRAY = 7
-"""The encoding in which a value repeats the beginning of the one before."""
+"""The encoding where a value repeats the beginning of the previous one."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What the header of a page says."""
+    """The header of a page."""
 
     unpacked: int
     """Bytes when unpacked."""
@@ -40,9 +40,9 @@ class Page:
 
 
 def pages_of(path: Path, file: BinaryIO, chunk: Any) -> Iterator[Page]:
-    """Yields what the headers of a column chunk's pages say, given its metadata.
+    """Yields the page headers of a column chunk, given its metadata.
 
-    Raises InputError where a page is larger than PAGE_BYTES or there is none.
+    Raises InputError if a page is larger than PAGE_BYTES or missing.
     """
     begin = chunk.data_page_offset
     if chunk.has_dictionary_page and chunk.dictionary_page_offset:
@@ -54,7 +54,7 @@ def pages_of(path: Path, file: BinaryIO, chunk: Any) -> Iterator[Page]:
         if page.unpacked > PAGE_BYTES:
             raise InputError(
                 f"a page of column '{chunk.path_in_schema}' of {path} unpacks to {page.unpacked:,} bytes, "
-                f"more than {PAGE_BYTES >> 20} MB; write the file again with smaller ones (pyarrow: "
+                f"more than {PAGE_BYTES >> 20} MB; write the file again with smaller pages (pyarrow: "
                 f"write_batch_size=16) and texts of {LINE_BYTES >> 20} MB at most"
             )
         yield page
@@ -63,20 +63,20 @@ def pages_of(path: Path, file: BinaryIO, chunk: Any) -> Iterator[Page]:
 
 
 def unpacked_bytes(pages: Sequence[Page], values: int) -> int:
-    """Returns how many bytes so many values of a column chunk, one after the other, take at most."""
+    """Returns the most bytes that any `values` consecutive values of a column chunk take."""
     data = [page for page in pages if page.kind != _DICTIONARY]
     values_before = [0, *itertools.accumulate(page.values for page in data)]
     bytes_before = [0, *itertools.accumulate(page.unpacked for page in data)]
     most = first = 0
     for last in range(len(data)):
-        while values_before[last] - values_before[first + 1] > values:  # what stands between the two
+        while values_before[last] - values_before[first + 1] > values:  # values between the two pages
             first += 1
         most = max(most, bytes_before[last + 1] - bytes_before[first])
     return max(most, values * max((page.unpacked for page in pages if page.repeats), default=0))
 
 
 def _header(path: Path, file: BinaryIO, begin: int) -> tuple[Page, int]:
-    """Returns what the header of the page at some place says, and its size."""
+    """Returns the page whose header begins at a byte, and the size of the header."""
     size = _FIRST_BYTES
     while True:
         file.seek(begin)
@@ -86,16 +86,16 @@ def _header(path: Path, file: BinaryIO, begin: int) -> tuple[Page, int]:
             return _page(fields), end
         except (LookupError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, IndexError) and len(data) == size < _HEADER_BYTES:
-                size *= 8  # it goes on
+                size *= 8  # the header is longer
                 continue
             raise InputError(
-                f"{path} is not a whole parquet file (there is no page at byte {begin:,}); fetch it again or "
-                "leave it out"
+                f"{path} is not a whole parquet file (no page at byte {begin:,}); fetch it again or leave it "
+                "out"
             ) from error
 
 
 def _page(fields: dict[int, Any]) -> Page:
-    """Returns a page by the fields of its header, numbered as in parquet.thrift."""
+    """Returns a page from the fields of its header, numbered as in parquet.thrift."""
     about: dict[int, Any] = next((fields[number] for number in (5, 7, 8) if number in fields), {})
     encoding = about.get(4 if 8 in fields else 2, 0)
     page = Page(fields[2], fields[3], about.get(1, 0), fields[1], encoding)
@@ -105,7 +105,7 @@ def _page(fields: dict[int, Any]) -> Page:
 
 
 def _struct(data: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
-    """Returns the fields of a structure in Thrift's compact protocol by their numbers, and where it ends."""
+    """Returns the fields of a structure in Thrift's compact protocol, by number, and where it ends."""
     fields: dict[int, Any] = {}
     number = 0
     while kind := data[at] & 15:

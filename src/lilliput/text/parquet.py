@@ -1,8 +1,8 @@
-"""Parquet files -> the rows of some columns, a few at a time.
+"""Reads chosen columns of a Parquet file, a few rows at a time, so that memory stays bounded.
 
-What a page unpacks to stands in its header, and pages say how many values they hold: so before anything is
-unpacked it is known how many rows fit into memory together (`_rows_at_once`). Not known is how the items of
-lists are spread over rows: a file made to have nearly all of them in one row may take some gigabytes.
+Page headers give the unpacked size and the number of values of each page, so `_rows_at_once` knows before
+unpacking how many rows fit into memory together. They do not tell how list items are spread over rows: a file
+crafted to have nearly all of them in one row may take some gigabytes.
 """
 
 import itertools
@@ -16,22 +16,22 @@ from lilliput.text.pages import pages_of, unpacked_bytes
 from lilliput.text.unpacking import LINE_BYTES, too_long
 
 _BATCH_BYTES = 1 << 26
-"""What rows read together should take at most, when unpacked."""
+"""The most bytes that rows read together should take when unpacked."""
 _BATCH_ROWS = tuple(1024 >> halved for halved in range(11))
 _ITEMS = 1 << 22
-"""Items of lists that are read together at most."""
+"""The most list items that are read together."""
 _THRIFT_BYTES = 1 << 26
 _THRIFT_ITEMS = 1 << 20
 
 
 def parquet_columns(path: Path, file: BinaryIO) -> list[str]:
-    """Returns the names of a file's columns in order; raises InputError where it is no Parquet file."""
+    """Returns the names of a file's columns in order; raises InputError if it is not a Parquet file."""
     names: list[str] = _opened(path, file).schema_arrow.names
     return names
 
 
 def parquet_classes(path: Path, file: BinaryIO) -> dict[str, list[str]]:
-    """Returns the names of classes for columns that hold their numbers, as `datasets` notes them."""
+    """Returns the class names of columns that hold class numbers, as the `datasets` library stores them."""
     noted = (_opened(path, file).schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = parse_json(noted)["info"]["features"]
@@ -42,7 +42,7 @@ def parquet_classes(path: Path, file: BinaryIO) -> dict[str, list[str]]:
 
 
 def _class_names(feature: Any) -> list[str]:
-    """Returns the names in a feature, or in that of a list's items."""
+    """Returns the class names of a feature, or of a list's items."""
     if isinstance(feature, list):
         feature = {"feature": feature[0] if feature else {}}
     inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
@@ -51,9 +51,9 @@ def _class_names(feature: Any) -> list[str]:
 
 
 def parquet_rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yields the numbers of rows, from 1, and what they have in some columns, each of which is there once.
+    """Yields the number of each row, from 1, and its values in some columns; each of these exists once.
 
-    Other columns are not read. Raises InputError where something cannot be read or is too long.
+    Other columns are not read. Raises InputError if something cannot be read or is too long.
     """
     import pyarrow
 
@@ -96,25 +96,25 @@ def _opened(path: Path, file: BinaryIO) -> Any:
 
 
 def _parts(batch: Any) -> Iterator[Any]:
-    """Yields a batch in parts of few bytes, as Python's values take as many again."""
+    """Yields a batch in parts of few bytes, as Python values take additional memory."""
     rows = max(1, batch.num_rows * (_BATCH_BYTES >> 2) // max(1, batch.nbytes))
     return (batch.slice(begin, rows) for begin in range(0, batch.num_rows, rows))
 
 
 def _values(path: Path, column: Any, name: str, before: int) -> list[Any]:
-    """Returns what a column holds as Python's values, decimal numbers as float."""
+    """Returns the values of a column as Python values, decimal numbers as float."""
     import pyarrow
 
     kind = column.type
     if pyarrow.types.is_decimal(kind):
         column = column.cast(pyarrow.float64())
     if pyarrow.types.is_nested(kind) and _items(column) > _ITEMS:
-        raise too_long(f"row {before + 1:,} of {path}, or one of the {len(column):,} from there on,")
+        raise too_long(f"row {before + 1:,} of {path}, or a later one of {len(column):,} read together,")
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
         raise
-    except (ValueError, OverflowError, TypeError, ArithmeticError) as error:  # as of a date after 9999
+    except (ValueError, OverflowError, TypeError, ArithmeticError) as error:  # such as a date after 9999
         raise InputError(
             f"column '{name}' of {path} holds {kind}, which cannot be read as text or a label (after row "
             f"{before:,}: {first_line(error)}); name another column"
@@ -123,7 +123,7 @@ def _values(path: Path, column: Any, name: str, before: int) -> list[Any]:
 
 
 def _items(column: Any) -> int:
-    """Returns how many values stand in the lists of a column."""
+    """Returns the number of values in the lists of a column."""
     import pyarrow
 
     if isinstance(column, pyarrow.StructArray):
@@ -134,7 +134,7 @@ def _items(column: Any) -> int:
 
 
 def _rows_at_once(path: Path, metadata: Any, group: int, columns: Sequence[str]) -> int:
-    """Returns how many rows of a group can be read together; raises InputError where not even one can."""
+    """Returns how many rows of a group can be read together; raises InputError if not even one can."""
     about = metadata.row_group(group)
     prefixes = tuple(f"{name}." for name in columns)
     rows = _BATCH_ROWS[0]
@@ -147,7 +147,7 @@ def _rows_at_once(path: Path, metadata: Any, group: int, columns: Sequence[str])
             if per_row > _ITEMS:
                 raise too_long(f"a row of {path}, whose lists have {per_row:,} items on average,")
             pages = list(pages_of(path, file, chunk))
-            # Two neighbours of large pages may go together, as each is in memory whole in any case.
+            # Two neighbouring large pages may be read together: each is in memory whole in any case.
             largest = max((page.unpacked for page in pages if not page.repeats), default=0)
             most = max(_BATCH_BYTES, min(2 * largest, 4 * _BATCH_BYTES))
             fits = (count for count in _BATCH_ROWS if unpacked_bytes(pages, count * per_row) <= most)

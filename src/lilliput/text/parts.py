@@ -1,6 +1,11 @@
-"""A block of text -> a part of a corpus, under word ids of its own -> with others a shard, under final ids.
+"""Parts: the half-way files of a corpus build, which bound its memory and let it resume.
 
-All of it works from arguments and files, so in any process of any machine.
+Final word ids need the counts of the whole corpus. So each block of text first becomes a part, a file with
+word ids of its own; the types of all parts are merged in levels; and then parts that follow each other are
+written as one shard, under final ids. No step holds more than a few parts in memory, and a finished part is
+not made again.
+
+All functions work from arguments and files, so in any process on any machine.
 """
 
 import functools
@@ -19,16 +24,16 @@ from lilliput.text.sources import BREAK, Reader
 from lilliput.text.words import Cut, WordSplitter, numbered, strings, to_arrow
 
 END = 0
-"""Word id that ends every document in the stream."""
+"""The word id that ends every document in the stream."""
 START = 1
-"""Word id of the start of a sequence; never in the stream."""
+"""The word id of the start of a sequence; never in the stream."""
 FIRST_WORD = 2
 """The lowest id of a word of the text."""
 
 SPECIAL_WORDS = [b"[SEP]", b"[CLS]"]
 _AGAIN = "remove the folder it is in, and run the same command again"
 _TOGETHER = 16
-"""Parts whose types are merged to those of one file, of which as many are merged again, and so on."""
+"""How many files are merged into one file of the next level."""
 
 _Ids = npt.NDArray[np.uint32]
 
@@ -36,7 +41,7 @@ _splitter = functools.cache(WordSplitter)
 
 
 def write_parts(settings: str, reader: Reader, folder: Path) -> tuple[int, list[str]]:
-    """Writes the parts of a reader's blocks that are missing; returns their words, and the names of all."""
+    """Writes the missing parts of a reader's blocks; returns their word count and the names of all parts."""
     words, names = 0, []
     for place, block in reader.blocks():
         path = folder / f"{place}.npy"
@@ -47,7 +52,7 @@ def write_parts(settings: str, reader: Reader, folder: Path) -> tuple[int, list[
 
 
 def write_part(settings: str, block: bytes, path: Path) -> int:
-    """Writes one block's documents under word ids of its own, with types and counts; returns its words."""
+    """Writes the part of one block: its types, counts and own word ids; returns its word count."""
     ids, types = _indexed(_splitter(settings), block)
     counts = np.bincount(ids, minlength=len(types))
     _write(path, types, counts, ids)
@@ -55,23 +60,23 @@ def write_part(settings: str, block: bytes, path: Path) -> int:
 
 
 def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, Any]:
-    """Returns a block's words by their position among its types, and the types; END and START come first."""
+    """Returns a block's words as indices into its types, and the types; END and START come first."""
     ids, types = splitter.split(BREAK + block, SPECIAL_WORDS)
     is_end = ids == END
     return ids[1:][~(is_end[1:] & is_end[:-1])], types
 
 
 def require_seen(folder: Path, names: Iterable[str]) -> None:
-    """Raises StorageError where this machine does not see yet what others wrote."""
+    """Raises StorageError if this machine does not see a file yet that another one wrote."""
     if unseen := sorted(set(names) - {path.name for path in folder.iterdir()}):
         raise StorageError(
-            f"{folder / unseen[0]} was written by another machine and is not seen on this one; wait a "
-            "minute, then run the same command again: what is finished is kept"
+            f"{folder / unseen[0]} was written by another machine and is not visible on this one; wait a "
+            "minute, then run the same command again: finished parts are kept"
         )
 
 
 def merges(paths: Sequence[Path], folder: Path, level: int) -> list[tuple[Sequence[Path], Path]]:
-    """Returns what `write_merged` takes for each file of a level, given the files of the level below."""
+    """Returns the arguments of `write_merged` for each file of a level, given those of the level below."""
     begins = range(0, len(paths), _TOGETHER)
     groups = [paths[begin : begin + _TOGETHER] for begin in begins]
     return [(group, _merged_path(folder, level, number)) for number, group in enumerate(groups)]
@@ -82,9 +87,9 @@ def _merged_path(folder: Path, level: int, number: int) -> Path:
 
 
 def write_merged(paths: Sequence[Path], path: Path) -> None:
-    """Writes the different types of some parts, or of what those were merged to, and their counts.
+    """Writes the merged types and counts of some parts, or of files merged from parts.
 
-    With them come tables from the word ids of each, which number its types, to those of all.
+    Also writes, for each of them, a table from its word ids to the merged ones.
     """
     types, counts = zip(*(_read(each, 2) for each in paths), strict=True)
     numbers, words = numbered(map(_cut, types))
@@ -94,14 +99,14 @@ def write_merged(paths: Sequence[Path], path: Path) -> None:
 
 
 def read_types(path: Path) -> tuple[Any, npt.NDArray[np.int64]]:
-    """Returns the types of a part, or of some that were merged, as an array of Arrow, and their counts."""
+    """Returns the types of a part or a merged file, as an Arrow array, and their counts."""
     types, counts = _read(path, 2)
     text, _, ends = _cut(types)
     return strings(text.replace(b"\n", b""), np.append(0, ends - np.arange(len(ends)))), counts
 
 
 def _write(path: Path, types: Any, counts: npt.NDArray[np.int64], *others: npt.NDArray[Any]) -> None:
-    """Writes types, counts and more arrays, one after the other: a zip archive would take twice the time."""
+    """Writes types, counts and other arrays one after the other; a zip archive would take twice the time."""
     lines = np.frombuffer(text_of(types), np.uint8)
     with writing(path) as file:
         for array in (lines, counts, *others):
@@ -109,7 +114,7 @@ def _write(path: Path, types: Any, counts: npt.NDArray[np.int64], *others: npt.N
 
 
 def _read(path: Path, count: int) -> list[npt.NDArray[Any]]:
-    """Returns so many arrays from the beginning of a file."""
+    """Returns the first `count` arrays of a file."""
     with intact(path, _AGAIN), path.open("rb") as file:
         return [np.load(file, allow_pickle=False) for _ in range(count)]
 
@@ -120,7 +125,7 @@ def _cut(lines: npt.NDArray[np.uint8]) -> Cut:
 
 
 def text_of(lines: Any) -> bytes:
-    """Returns the lines in an array of Arrow as a text."""
+    """Returns the strings of an Arrow array as the lines of a text."""
     import pyarrow.compute
 
     whole = pyarrow.ListArray.from_arrays(to_arrow(np.array([0, len(lines)], np.int32)), lines)
@@ -130,14 +135,14 @@ def text_of(lines: Any) -> bytes:
 
 
 def write_shard(folder: Path, first: int, parts: Sequence[Path], path: Path) -> None:
-    """Writes one shard, under final word ids: parts that follow each other, the first of them that number."""
+    """Writes one shard, under final word ids, from consecutive parts; `first` is the number of the first."""
     streams = [_final_ids(folder, number)[_read(part, 3)[-1]] for number, part in enumerate(parts, first)]
     with writing(path) as file:
         np.save(file, np.concatenate(streams))
 
 
 def _final_ids(folder: Path, number: int) -> _Ids:
-    """Returns the table from the word ids of the part with that number to the final ones."""
+    """Returns the table from the word ids of part `number` to the final ones."""
     ids: Any = slice(None)
     for level in itertools.count():
         number, place = divmod(number, _TOGETHER)

@@ -1,4 +1,4 @@
-"""The rows of .csv and .tsv: what separates fields, and what quotation marks are."""
+"""Reads the rows of .csv and .tsv, and finds out their separator and whether quotation marks quote."""
 
 import csv
 import itertools
@@ -10,16 +10,16 @@ from lilliput.errors import InputError
 from lilliput.text.unpacking import LINE_BYTES, kind_of, lines_of, too_long
 
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t;,|"}
-"""What separates fields: the first of these that stands in the header."""
+"""Separators of fields; the first of these in the header is the one."""
 _AHEAD = 16 << 20
-"""Characters of a .tsv that are looked at together, from a quotation mark on, to tell what such marks are."""
+"""Characters of a .tsv that are looked at, from a quotation mark on, to tell whether such marks quote."""
 
 Numbered = Iterator[tuple[int, str]]
 """Lines, each with its number."""
 
 
 def fields_of(path: Path, file: BinaryIO) -> tuple[str, Iterator[tuple[int, list[str]]]]:
-    """Returns what separates the fields of a table, and its rows with their numbers, the header first."""
+    """Returns the separator of a table's fields, and its rows with line numbers, the header first."""
     csv.field_size_limit(LINE_BYTES)  # the default of 128 KB is less than a long text
     every = ((number, line.decode()) for number, line in enumerate(lines_of(path, file), start=1))
     first = next(itertools.dropwhile(lambda line: not line[1].rstrip("\r"), every), (1, ""))
@@ -36,7 +36,7 @@ def _outside_quotes(line: str) -> str:
 
 
 def _quoted(path: Path, lines: Numbered, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields rows whose fields stand in double quotes where they hold a separator, a line end or a quote."""
+    """Yields rows of quoted fields: those with a separator, a line end or a quote are in double quotes."""
     begun, size = 0, 0
 
     def counted() -> Iterator[str]:
@@ -56,18 +56,18 @@ def _quoted(path: Path, lines: Numbered, delimiter: str) -> Iterator[tuple[int, 
             begun, size = 0, 0
     except csv.Error as error:
         raise InputError(
-            f"the row that begins in line {begun:,} of {path} is malformed ({error}); expected are fields "
+            f"the row that begins in line {begun:,} of {path} is malformed ({error}); expected fields "
             f"separated by {delimiter!r}, those with quotes in double quotes and their quotes doubled"
         ) from error
 
 
 def _tabbed(path: Path, lines: Numbered, width: int) -> Iterator[tuple[int, list[str]]]:
-    """Yields rows of a .tsv, whose quotation marks are text if they cannot be a writer's.
+    """Yields rows of a .tsv; its quotation marks are text if no writer that quotes could have written them.
 
-    Writers that quote put all fields in double quotes that begin with one, and double those within. Where a
-    field begins with a quotation mark and is not of that form, while every line has as many fields as the
-    header, nothing is quoted, as in the files of GLUE. From the first field that begins with one, _AHEAD
-    characters are looked at together, so that both are told apart before anything is read wrong.
+    A writer that quotes puts each field that begins with a quotation mark in double quotes, and doubles the
+    marks within. If a field begins with a mark and does not have that form, while every line has as many
+    fields as the header, nothing is quoted, as in the files of GLUE. From the first field that begins with a
+    mark, _AHEAD characters are looked at together, to tell the two apart before anything is read wrong.
     """
     while (first := next(lines, None)) is not None:
         if not any(field.startswith('"') for field in _bare(first[1])):
@@ -81,7 +81,7 @@ def _tabbed(path: Path, lines: Numbered, width: int) -> Iterator[tuple[int, list
             yield from _bare_rows(itertools.chain(window, lines))
         elif meaning == "quoting":
             yield from _quoted(path, itertools.chain(window, lines), "\t")
-        else:  # each line is a row, whatever its marks are
+        else:  # each line is a row either way
             yield from _quoted(path, iter(window), "\t")
 
 
@@ -103,7 +103,7 @@ def _ahead(lines: Numbered) -> Numbered:
 
 
 def _meaning(path: Path, lines: Sequence[tuple[int, str]], width: int, *, ended: bool) -> str:
-    """Returns what quotation marks at the beginning of fields are: "text", "quoting", or "either"."""
+    """Returns what quotation marks at the start of fields are: "text", "quoting" or "either"."""
     rows = [row for _, row in _bare_rows(lines)]
     fit = all(len(row) == width for row in rows)
     odd = any(field.startswith('"') and not _is_quoted(field) for row in rows for field in row)
@@ -119,7 +119,7 @@ def _is_quoted(field: str) -> bool:
 
 
 def _can_be_quoted(path: Path, lines: Sequence[tuple[int, str]], width: int, ended: bool) -> bool:
-    """Whether rows of as many fields as the header come out where quotation marks are quotes."""
+    """Whether all rows have as many fields as the header if quotation marks quote."""
     last = 0
     try:
         for number, row in _quoted(path, iter(lines), "\t"):
@@ -128,5 +128,5 @@ def _can_be_quoted(path: Path, lines: Sequence[tuple[int, str]], width: int, end
             last = number
     except InputError as error:
         is_cut = not ended and "unexpected end" in str(error)
-        return is_cut and last > lines[0][0]  # the rest of its last row was not looked at
+        return is_cut and last > lines[0][0]  # the rest of the last row lies beyond the lines looked at
     return True

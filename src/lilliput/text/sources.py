@@ -1,7 +1,7 @@
-"""Reading of text: files, folders, patterns and streamed data sets -> documents -> blocks of a fixed size.
+"""Reads text from files, folders, patterns and streamed data sets, as documents and as blocks of about 8 MB.
 
-Everything here is decided by the text alone and never by timing, so blocks are the same on every machine.
-Documents are UTF-8 bytes; a row of a table is a document, in plain text blank lines stand between documents.
+Blocks depend on the text alone and never on timing, so they are the same on every machine. Documents are
+UTF-8 bytes: each row of a table is a document; in plain text, blank lines separate documents.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from lilliput.text.unpacking import COMPRESSED, EXPECTED, PLAIN, TABLES, kind_of
 BREAK = b"\xff"
 """Ends every document in a block; this byte occurs in no UTF-8 text."""
 BLOCK_BYTES = 8 << 20
-"""A block is full with the document that reaches this."""
+"""A block ends after the document that reaches this size."""
 UNIT_BYTES = 8 * BLOCK_BYTES
-"""A unit is full with the file that reaches this, as it is stored, or with a data set."""
+"""A unit ends after the file that reaches this size, as stored, or after a data set."""
 
 _DATA_SET = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)(:(?P<config>[^:/]+))?(:(?P<split>[^:/]+))?")
 
@@ -40,7 +40,7 @@ class DataSet:
     config: str | None = None
     split: str = "train"
     revision: str | None = None
-    """The commit read, so that a build goes on from the same text even if the data set changes."""
+    """The commit that is read, so that a build resumes with the same text even if the data set changes."""
 
     def __str__(self) -> str:
         return f"data set {':'.join(part for part in (self.name, self.config, self.split) if part)}"
@@ -50,11 +50,11 @@ Source = Path | DataSet
 
 
 def find_sources(names: Sequence[str]) -> list[Source]:
-    """Returns the files and data sets that the user's names stand for, in order.
+    """Returns the files and data sets that the user named, in order.
 
     A name is a file, a folder (all files with a known ending or none, sorted), a pattern with `*`, `**`,
     `?` or `[]`, or a data set on the hub: `owner/name`, `owner/name:config` or `owner/name:config:split`.
-    Raises InputError when a name stands for nothing, or something that it stands for cannot be read.
+    Raises InputError if a name matches nothing, or something that it matches cannot be read.
     """
     if not names:
         raise InputError(f"no text was named; {EXPECTED}, or a data set as owner/name")
@@ -69,7 +69,7 @@ def _find(name: str) -> list[Source]:
         if path.is_dir():
             return list(_inside(name, path))
         if path.exists():
-            raise InputError(f"{name} is no file that can be read twice; write its text to one")
+            raise InputError(f"{name} is not a file that can be read twice; write its text to one")
         if glob.has_magic(name):
             matches = files_matching(path)
             if not matches:
@@ -81,32 +81,32 @@ def _find(name: str) -> list[Source]:
 
 
 def _inside(name: str, folder: Path) -> list[Path]:
-    """Returns the files of a folder that are to be read, and says how many others it has."""
+    """Returns the files of a folder to read, and prints how many others it has."""
     found = files_below(folder)
     files = [item for item in found if _is_text_or_table(item)]
     if not files:
-        others = f"{len(found):,} other files" if found else "nothing"
-        raise InputError(f"folder {name} holds no text that can be read but {others}; {EXPECTED}")
+        others = f"only {len(found):,} other files" if found else "it is empty"
+        raise InputError(f"folder {name} has no text that can be read, {others}; {EXPECTED}")
     if len(files) < len(found):
         apart = set(files)
         kinds = Counter(kind_of(item) or "no ending" for item in found if item not in apart)
         listed = ", ".join(f"{kind}: {count:,}" for kind, count in kinds.most_common(5))
         progress.note(
-            f"folder {name}: {len(files):,} files are read, {len(found) - len(files):,} of other kinds left "
-            f"out ({listed}); {EXPECTED}"
+            f"folder {name}: {len(files):,} files are read, {len(found) - len(files):,} of other kinds are "
+            f"left out ({listed}); {EXPECTED}"
         )
     return _readable(files)
 
 
 def _readable(files: list[Path]) -> list[Path]:
-    """Returns the same files; raises InputError where one is a link to nothing, a pipe or a device."""
+    """Returns the same files; raises InputError if one is a broken link, a pipe or a device."""
     if lost := [item for item in files if not item.is_file()]:
         what = (
-            "a link to nothing"
+            "a broken link"
             if lost[0].is_symlink() and not lost[0].exists()
-            else "no file but a pipe or device"
+            else "not a file but a pipe or device"
         )
-        raise InputError(f"{lost[0]} is {what}; mend it or leave it out")
+        raise InputError(f"{lost[0]} is {what}; replace it or leave it out")
     return files
 
 
@@ -124,7 +124,7 @@ def _data_set(name: str, path: Path) -> DataSet:
 
 
 def _is_text_or_table(path: Path) -> bool:
-    """Whether a file found in a folder is to be read: with a known ending, or text without one."""
+    """Whether a file in a folder is read: one with a known ending, or text without an ending."""
     if path.suffix != "":
         return kind_of(path) in TABLES + PLAIN
     with reading(path):
@@ -135,7 +135,7 @@ def _is_text_or_table(path: Path) -> bool:
 
 
 def pinned(source: Source, recorded: Sequence[Mapping[str, Any]]) -> Source:
-    """Returns a data set with the revision of an earlier build, else the hub's newest; a file as it is."""
+    """Returns a data set with the revision of an earlier build, else the newest one; a file unchanged."""
     if isinstance(source, Path):
         return source
     for record in recorded:
@@ -144,7 +144,7 @@ def pinned(source: Source, recorded: Sequence[Mapping[str, Any]]) -> Source:
     import huggingface_hub
 
     revision = None
-    with contextlib.suppress(Exception):  # without a network, reading says so in its own words
+    with contextlib.suppress(Exception):  # without a network, reading raises its own error
         revision = huggingface_hub.HfApi().dataset_info(source.name, timeout=20).sha
     return DataSet(source.name, source.config, source.split, revision)
 
@@ -163,7 +163,7 @@ def describe(source: Source) -> dict[str, Any]:
 
 
 class Reader:
-    """Reads sources in order and says how far it is."""
+    """Reads sources in order and knows its position."""
 
     def __init__(self, sources: Sequence[Source], text_column: str) -> None:
         self._units = dict(enumerate(_units(sources)))
@@ -172,7 +172,7 @@ class Reader:
         self._finished = 0
 
     def split(self) -> list["Reader"]:
-        """Returns readers whose blocks, one reader after the other, are those of this one."""
+        """Returns readers that together, in order, yield the blocks of this one."""
         readers = []
         for number, unit in self._units.items():
             reader = Reader([], self._column)
@@ -182,27 +182,28 @@ class Reader:
 
     @property
     def total(self) -> int | None:
-        """Bytes of all files; None if there is a data set, whose size is not known."""
+        """The bytes of all files; None with a data set, whose size is unknown."""
         sources = list(itertools.chain.from_iterable(self._units.values()))
         sizes = [_size(source) for source in sources if isinstance(source, Path)]
         return sum(sizes) if len(sizes) == len(sources) else None
 
     @property
     def position(self) -> int:
-        """Bytes read so far, compressed ones as they are stored."""
+        """The bytes read so far; for compressed files, as stored."""
         return self._finished + (self._file.tell() if self._file else 0)
 
     def blocks(self) -> Iterator[tuple[str, bytes]]:
-        """Yields blocks with their places, texts that sort as the blocks follow each other.
+        """Yields blocks with their places, which are texts that sort in the order of the blocks.
 
-        A block is documents, each followed by BREAK, of at least BLOCK_BYTES but for the last of a unit.
+        A block consists of documents, each followed by BREAK, and has at least BLOCK_BYTES, except the last
+        of a unit.
         """
         for number, unit in self._units.items():
             for index, block in enumerate(_filled(self._documents(unit))):
                 yield f"{number:06d}-{index:06d}", block
 
     def documents(self) -> Iterator[bytes]:
-        """Yields the documents of all sources; raises InputError where something cannot be read."""
+        """Yields the documents of all sources; raises InputError if something cannot be read."""
         return itertools.chain.from_iterable(map(self._documents, self._units.values()))
 
     def _documents(self, unit: Sequence[Source]) -> Iterator[bytes]:
@@ -223,7 +224,7 @@ def _size(path: Path) -> int:
 
 
 def _units(sources: Sequence[Source]) -> Iterator[list[Source]]:
-    """Yields sources in units that can be read apart from each other, as no block reaches across."""
+    """Yields sources in units that can be read independently, as no block spans two units."""
     unit: list[Source] = []
     size = 0
     for source in sources:
@@ -237,7 +238,7 @@ def _units(sources: Sequence[Source]) -> Iterator[list[Source]]:
 
 
 def _filled(documents: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields blocks of some documents; those without text are left out."""
+    """Yields blocks of documents, without empty ones."""
     block: list[bytes] = []
     size = 0
     for document in documents:
@@ -268,9 +269,9 @@ def _streamed(source: DataSet, column: str) -> Iterator[bytes]:
                 yield encoded(text, f"row {row:,} of {source}", column)
     except InputError:
         raise
-    except Exception as error:  # the library raises many kinds, bare ones among them
+    except Exception as error:  # the library raises many kinds, also bare Exception
         raise InputError(
             f"{source} cannot be read (after row {row:,}: {' '.join(str(error).split())}); check its name, "
             "config and split (owner/name:config:split) and the network, then run the same command again: "
-            "what is finished is kept"
+            "finished parts are kept"
         ) from error

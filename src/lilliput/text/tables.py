@@ -1,6 +1,6 @@
-"""Tables (.csv, .tsv, JSON lines, .parquet), compressed or not -> their rows, one after the other.
+"""Reads the rows of tables (.csv, .tsv, JSON lines, .parquet), compressed or not, one after the other.
 
-The one reader of all that read tables: the text of a corpus, unlabelled text and the examples of tasks.
+The only reader of tables: for the text of a corpus, unlabelled text and the examples of tasks.
 """
 
 import json
@@ -16,20 +16,20 @@ from lilliput.text.separated import DELIMITERS, fields_of
 from lilliput.text.unpacking import SPACES, kind_of, lines_of
 
 LONG_NAME = 80
-"""A name of a column is hardly longer than this; a longer one is likely to be data, and cut in messages."""
+"""A longer column name is probably data, and is cut in messages."""
 _SHOWN = 20
-"""Columns named in a message."""
+"""The most columns named in a message."""
 _COLUMNS = 10_000
-"""Columns that a table may have."""
+"""The most columns of a table."""
 
 
 def unit_of(path: Path) -> str:
-    """Returns what the numbers of a table's rows count."""
+    """Returns what a table's row numbers count: "row" or "line"."""
     return "row" if kind_of(path) == ".parquet" else "line"
 
 
 def columns_of(path: Path, file: BinaryIO) -> list[str]:
-    """Returns the names of a table's columns in order, some perhaps twice; of JSON lines all that occur."""
+    """Returns the names of a table's columns in order, some perhaps twice; for JSON lines all keys."""
     kind = kind_of(path)
     if kind == ".parquet":
         return parquet_columns(path, file)
@@ -45,20 +45,20 @@ def columns_of(path: Path, file: BinaryIO) -> list[str]:
 def rows_of(
     path: Path, file: BinaryIO, columns: Sequence[str], *, complete: bool
 ) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yields, for each row of an open table, its number (`unit_of`) and what stands in some columns.
+    """Yields, for each row of an open table, its number (`unit_of`) and its values in some columns.
 
-    That is text in .csv and .tsv and what the file says in others. A row of several lines has the number of
-    its first. Nothing but a row, or of a .parquet some, is held in memory. Quotation marks in a .tsv are text
-    where they cannot be those of a writer that quotes (`separated`).
+    Values are text in .csv and .tsv, and of the file's types in others. A row of several lines has the number
+    of the first. Only one row is in memory, or a few of a .parquet. Quotation marks in a .tsv are text if no
+    writer that quotes could have written them (`separated`).
 
     Args:
-        path: Says by its ending how to read.
+        path: Its ending says how to read it.
         file: The open file.
-        columns: The columns wanted; the others are not looked at.
-        complete: Whether each object of JSON lines must have all columns; else what is missing is None.
+        columns: The columns wanted; the others are ignored.
+        complete: Whether each object of JSON lines must have all columns; else a missing value is None.
 
     Raises:
-        InputError: Something cannot be read, is too long, or a column is missing or there twice.
+        InputError: Something cannot be read or is too long, or a column is missing or there twice.
     """
     kind = kind_of(path)
     if kind == ".parquet":
@@ -70,7 +70,7 @@ def rows_of(
 
 
 def no_column(where: str, column: str, columns: Iterable[str]) -> InputError:
-    """Returns the refusal of a table without the column that was asked for."""
+    """Returns the error for a table without the wanted column."""
     names = list(columns)
     return InputError(
         f"{where} has no column '{column}' but {listed(names)}; {nearest_of(column, names)} "
@@ -79,25 +79,25 @@ def no_column(where: str, column: str, columns: Iterable[str]) -> InputError:
 
 
 def brief(value: object) -> str:
-    """Returns a value as Python writes it, cut if it is long."""
+    """Returns the repr of a value, cut if it is long."""
     text = repr(value)
     return text if len(text) <= LONG_NAME else f"{text[:LONG_NAME]}..."
 
 
 def listed(names: Sequence[str]) -> str:
-    """Returns names of columns for a message, some of them if there are many, cut where they are long."""
+    """Returns column names for a message: the first ones if there are many, long ones cut."""
     shown = [name if len(name) <= LONG_NAME else f"{name[:LONG_NAME]}..." for name in names[:_SHOWN]]
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return f"{', '.join(shown)}{more}" if shown else "none at all"
 
 
 def nearest_of(column: str, names: Sequence[str]) -> str:
-    """Returns the end of a message about an unknown column: the closest known one, or some of them."""
+    """Returns the end of a message about an unknown column: the closest known one, or the first ones."""
     return nearest(column, [name for name in names if len(name) <= LONG_NAME][:_SHOWN])
 
 
 def like_data(names: Sequence[str]) -> str:
-    """Returns the end of a message about a header that looks as if it were a row itself, else nothing."""
+    """Returns the end of a message about a header that looks like a row of data, else an empty text."""
     if any(len(name) > LONG_NAME or name.strip("+-.0123456789") == "" != name for name in names):
         return "; the first line looks like data: write one with the names of the columns above it"
     return ""
@@ -112,7 +112,7 @@ def _check(columns: Sequence[str], names: Sequence[str], where: str) -> None:
 
 
 def _twice(where: str, column: str) -> InputError:
-    return InputError(f"{where} has two columns with the name '{column}'; give each its own")
+    return InputError(f"{where} has two columns with the name '{column}'; rename one")
 
 
 def _separated(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Any]]]:
@@ -123,8 +123,8 @@ def _separated(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[t
     for number, row in rows:
         if len(row) != len(header):
             raise InputError(
-                f"line {number:,} of {path} has {len(row)} fields, expected are {len(header)} as in its "
-                f"header; put fields that hold {delimiter!r} or line ends in double quotes"
+                f"line {number:,} of {path} has {len(row)} fields, expected {len(header)} as in its header; "
+                f"put fields that contain {delimiter!r} or line ends in double quotes"
             )
         yield number, [row[place] for place in places]
 
@@ -137,13 +137,11 @@ def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
 
 def _check_count(columns: int, where: str) -> None:
     if columns > _COLUMNS:
-        raise InputError(
-            f"{where} has {columns:,} columns, and {_COLUMNS:,} are the most that are read; is it a table?"
-        )
+        raise InputError(f"{where} has {columns:,} columns, at most {_COLUMNS:,} are read; is it a table?")
 
 
 class _Object(dict[str, Any]):
-    """A JSON object with names that stand in it twice."""
+    """A JSON object with keys that occur twice."""
 
     twice: frozenset[str] = frozenset()
 
@@ -168,12 +166,12 @@ def _objects(path: Path, file: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]
             row = parse_json(line.decode(), _DECODER)
         except ValueError as error:
             raise InputError(
-                f"line {number:,} of {path} is not valid JSON ({error}); expected is one object a line"
+                f"line {number:,} of {path} is not valid JSON ({error}); expected one object per line"
             ) from error
         if not isinstance(row, dict):
             raise InputError(
-                f"line {number:,} of {path} is not a JSON object but a {type(row).__name__}; expected is one "
-                "object a line"
+                f"line {number:,} of {path} is not a JSON object but a {type(row).__name__}; expected one "
+                "object per line"
             )
         yield number, row
 

@@ -1,6 +1,6 @@
-"""Stored files, compressed or not -> UTF-8 text and its lines, within bounded memory.
+"""Reads files, compressed or not, as UTF-8 text and lines, in bounded memory.
 
-However much a few bytes unpack to, some megabytes of it are held at a time, and one line of LINE_BYTES.
+However much a few bytes unpack to, only some megabytes and one line of LINE_BYTES are in memory at a time.
 """
 
 import bz2
@@ -20,20 +20,20 @@ import zstandard
 from lilliput.errors import InputError
 
 LINE_BYTES = 32 << 20
-"""The longest line, and the longest row of a table, that is read: some 5 million words."""
+"""The longest line or row of a table that is read: about 5 million words."""
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 PLAIN = (".txt", ".text", ".md")
 EXPECTED = (
-    f"expected are text ({', '.join(PLAIN)}) and tables ({', '.join(TABLES)}), all but parquet also "
+    f"expected text ({', '.join(PLAIN)}) or tables ({', '.join(TABLES)}), all but parquet also "
     f"compressed ({', '.join(COMPRESSED)})"
 )
 SPACES = " \t\r\n"
-"""What separates words and surrounds names in a file; other white space, such as U+00A0, is part of them."""
+"""Characters that separate words and surround names in a file; other white space (U+00A0) is part of them."""
 _WORD = re.compile(f"[^{SPACES}]+")
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 13
-"""So much of a file tells whether it is text."""
+"""The bytes at the start of a file that tell whether it is text."""
 _ZSTD_STEP_BYTES = 1 << 10
 """A zstandard block of 4 bytes may hold 128 KiB, so these bytes unpack to 32 MiB at most."""
 _ZSTD_WINDOW_BYTES = 1 << 27
@@ -52,13 +52,13 @@ _SIGNATURES = {
 
 
 def kind_of(path: Path) -> str:
-    """Returns the ending that says how to read a file, that of compression left out."""
+    """Returns the ending that says how to read a file, without that of a compression."""
     return (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).suffix.lower()
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns whatever goes wrong while a file is read into one sentence."""
+    """Raises InputError, with a remedy, for any error while a file is read in the block."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
@@ -72,20 +72,20 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read: {error.strerror or error}; mend it or leave it out"
+            f"{path} cannot be read: {error.strerror or error}; repair it or leave it out"
         ) from error
 
 
 def too_long(where: str) -> InputError:
-    """Returns the refusal of a line or a row of a table of more than LINE_BYTES."""
+    """Returns the error for a line or a row of a table of more than LINE_BYTES."""
     return InputError(
-        f"{where} is longer than {LINE_BYTES >> 20} MB, the most that is read at once; cut its text into "
-        "several, or leave it out"
+        f"{where} is longer than {LINE_BYTES >> 20} MB, the most that is read at once; split its text, or "
+        "leave it out"
     )
 
 
 def words_in(text: str) -> list[str]:
-    """Returns the words of a text that spaces, tabs and line ends separate, and nothing else does.
+    """Returns the words of a text, separated only by spaces, tabs and line ends.
 
     >>> list(map(len, words_in(f"10{chr(0xA0)}000 people")))
     [6, 6]
@@ -96,7 +96,7 @@ def words_in(text: str) -> list[str]:
 def lines_of(path: Path, file: BinaryIO) -> Iterator[bytes]:
     """Yields the lines of an open file, decompressed and without their ends.
 
-    Raises InputError where it is not UTF-8 text or a line is longer than LINE_BYTES.
+    Raises InputError if it is not UTF-8 text or a line is longer than LINE_BYTES.
     """
     begun: list[bytes] = []
     number = 1
@@ -117,9 +117,9 @@ def lines_of(path: Path, file: BinaryIO) -> Iterator[bytes]:
 
 
 def chunks_of(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    """Yields the bytes of an open file, decompressed, a byte order mark left out.
+    """Yields the bytes of an open file, decompressed and without a byte order mark.
 
-    Raises InputError where they are not UTF-8 text.
+    Raises InputError if they are not UTF-8 text.
     """
     return _checked(path, _whole_head(_unpacked(path, file)))
 
@@ -142,12 +142,12 @@ def _unpacked(path: Path, file: BinaryIO) -> Iterator[bytes]:
 def _streams(
     file: BinaryIO, decoder_of: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]
 ) -> Iterator[bytes]:
-    """Yields the bytes of all streams of a file; by hand, as bz2.open takes a damaged stream for the end."""
+    """Yields the bytes of all streams of a file; by hand, as bz2.open treats a damaged stream as the end."""
     decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor | None = decoder_of()
     data = b""
     while data := data or file.read(_CHUNK_BYTES):
         if decoder is None:
-            data = data.lstrip(b"\0")  # zeros may fill the room between streams, and after the last
+            data = data.lstrip(b"\0")  # zeros may fill the space between streams, and after the last
             decoder = decoder_of() if data else None
             continue
         yield from _drained(decoder, data)
@@ -158,7 +158,7 @@ def _streams(
 
 
 def _drained(decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor, data: bytes) -> Iterator[bytes]:
-    """Yields what some compressed bytes hold, in chunks."""
+    """Yields the decompressed bytes of some compressed ones, in chunks."""
     try:
         while True:
             if chunk := decoder.decompress(data, _CHUNK_BYTES):
@@ -166,12 +166,12 @@ def _drained(decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor, data: bytes) 
             data = b""
             if decoder.needs_input or decoder.eof:
                 return
-    except OSError as error:  # by which bz2 says that its data are wrong
+    except OSError as error:  # bz2 raises this for invalid data
         raise EOFError(error) from error
 
 
 def _zstandard_chunks(file: BinaryIO) -> Iterator[bytes]:
-    """Yields the bytes of all frames; by hand, as zstandard's reader takes a cut file for a whole one."""
+    """Yields the bytes of all frames; by hand, as zstandard's reader accepts a file that is cut short."""
     decoder = None
     while compressed := file.read(_CHUNK_BYTES):
         pieces: list[bytes] = []
@@ -201,7 +201,7 @@ def _cut(data: bytes) -> Iterator[bytes]:
 
 
 def _whole_head(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields the same bytes, the first chunks joined until they are enough to look at."""
+    """Yields the same bytes, with the first chunks joined until they have _HEAD_BYTES."""
     head = b""
     for chunk in chunks:
         head += chunk
@@ -211,7 +211,7 @@ def _whole_head(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _checked(path: Path, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yields the same bytes without a byte order mark; raises InputError where they are not UTF-8 text."""
+    """Yields the same bytes without a byte order mark; raises InputError if they are not UTF-8 text."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset, lines = 0, 1
     for chunk in chunks:
@@ -245,6 +245,6 @@ def _refuse_binary(path: Path, head: bytes) -> None:
 def _not_utf8(path: Path, offset: int, line: int, error: UnicodeDecodeError) -> InputError:
     return InputError(
         f"{path} is not UTF-8 at byte {offset:,} (line {line:,}: {error.reason} "
-        f"0x{error.object[error.start]:02x}); expected is UTF-8: if it is Latin-1, convert it with "
+        f"0x{error.object[error.start]:02x}), expected UTF-8: if it is Latin-1, convert it with "
         f"'iconv -f LATIN1 -t UTF-8', else name its encoding there"
     )
