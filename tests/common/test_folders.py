@@ -191,7 +191,7 @@ def test_weights_have_the_mode_that_the_umask_says(tmp_path: Path, mask: int) ->
 def test_everything_is_on_disk_before_a_folder_takes_its_place(tmp_path: Path) -> None:
     """What is flushed and renamed, in its order, as strace would show it."""
     script = (
-        "import os, sys\nfrom pathlib import Path\nfrom lilliput import folders\n"
+        "import os, sys\nfrom pathlib import Path\nfrom lilliput.common import folders\n"
         "def told(name, function):\n"
         "    def call(path, *rest):\n        print(name, Path(path).name)\n"
         "        return function(path, *rest)\n"

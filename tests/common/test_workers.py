@@ -39,7 +39,7 @@ def test_a_worker_killed_at_a_large_block_is_said_without_a_hang() -> None:
     program = (
         "import test_workers\nif __name__ == '__main__':\n    test_workers.share(bytes(8 << 20), times=30)\n"
     )
-    places = os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])
+    places = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -78,7 +78,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import os, time\n"
-        "from lilliput import workers\n"
+        "from lilliput.common import workers\n"
         "def wait(seconds):\n"
         "    print(os.getpid(), flush=True)\n"
         "    time.sleep(seconds)\n"
