@@ -18,8 +18,10 @@ from lilliput.common.progress import console
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import LexiconConfig, Recipe
 from lilliput.errors import ConfigError, StorageError, bounded
+from lilliput.models.pretrained import load_config, load_masked_lm
+from lilliput.models.shape import EncoderShape
 from lilliput.models.student import load_student, parameter_count
-from lilliput.models.teacher import Teacher, load_masked_lm, load_teacher_config
+from lilliput.models.teacher import Teacher
 from lilliput.pieces.lexicon import Lexicon, build_lexicon, is_built as lexicon_is_built
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.placing import check_ours, has_student, place_student
@@ -164,7 +166,7 @@ def prepare(
             "objectives.student_masked_lm, or train its stages one by one with `lilliput train`"
         )
     tokenizer = load_tokenizer(teacher)
-    check_student(recipe, load_teacher_config(teacher))
+    check_student(recipe, EncoderShape.of_config(load_config(teacher)))
     check_ours(run)
     _check_held_out(run, bool(held_out), overwrite)
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}

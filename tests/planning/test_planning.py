@@ -27,10 +27,10 @@ from lilliput import cli, summary as summary_module
 from lilliput.compression import compress
 from lilliput.config import Budget, LexiconConfig, ObjectiveWeights, OptimizerConfig
 from lilliput.errors import ConfigError, InputError, StorageError
-from lilliput.models.teacher import load_teacher_config
+from lilliput.models.pretrained import load_config
+from lilliput.models.shape import EncoderShape
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.planning import expectation, gpus, plan as planning, probes, scratch
-from lilliput.planning.cost import BertShape
 from lilliput.planning.estimate import StageEstimate, estimate_stage, render
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.gpus import GPUS, Gpu, find_gpu, gpu_pace
@@ -52,8 +52,8 @@ def shown(table: Table) -> str:
     return console.export_text()
 
 
-def shape_of(world: World) -> BertShape:
-    return BertShape.of_config(load_teacher_config(world.teacher))
+def shape_of(world: World) -> EncoderShape:
+    return EncoderShape.of_config(load_config(world.teacher))
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_files_are_as_large_as_counted(
     stepper.step([probe._source(4).batch(0)], 1, 0.5)
     save_checkpoint(run.path / "saved", probe._models, stepper.optimizer, Position(1))
     found = sum(path.stat().st_size for path in (run.path / "saved").rglob("*.safetensors"))
-    student = BertShape.of_student(recipe.student, STUDENT_PIECES)
+    student = EncoderShape.of_student(recipe.student, STUDENT_PIECES)
     counted = Footprint(config, shape, student, affine).checkpoint_bytes
     assert 0 <= found - counted < 40_000, "names of tensors"
 
@@ -181,7 +181,7 @@ def test_the_disk_holds_what_a_run_leaves(world: World, tmp_path: Path) -> None:
     out = tmp_path / "run"
     summary = compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
     recipe, shape = tiny(), shape_of(world)
-    student = BertShape.of_student(recipe.student, STUDENT_PIECES)
+    student = EncoderShape.of_student(recipe.student, STUDENT_PIECES)
     stages = [Footprint(stage, shape, student, False) for stage in recipe.stages]
     text = TextSize(world.corpus.words, len(world.corpus.counts) - 2)
     models = sum(path.stat().st_size for path in (out / "training").rglob("*.safetensors"))
@@ -196,7 +196,7 @@ def test_the_disk_holds_what_a_run_leaves(world: World, tmp_path: Path) -> None:
 
 def test_memory_grows_with_everything_in_it(world: World) -> None:
     recipe, shape = tiny(), shape_of(world)
-    student = BertShape.of_student(recipe.student, STUDENT_PIECES)
+    student = EncoderShape.of_student(recipe.student, STUDENT_PIECES)
     teacher, dual, alone = (Footprint(stage, shape, student, False) for stage in recipe.stages)
     text = TextSize(1000, 100)
     assert dual.trained > teacher.trained + alone.trained, "the projections too"
@@ -399,7 +399,7 @@ def test_a_gpu_has_what_its_data_sheet_says() -> None:
 def test_a_faster_gpu_takes_less_time(world: World, run: RunDir) -> None:
     stage, shape = tiny().stage("dual"), shape_of(world)
     load = StageProbe(run, tiny(), stage, shape).load(torch.float32)
-    student = BertShape.of_student(tiny().student, STUDENT_PIECES)
+    student = EncoderShape.of_student(tiny().student, STUDENT_PIECES)
     footprint = Footprint(stage, shape, student, False)
     slow = Gpu("slow", "float32", 1e9, 1e9, 1e9)
     pace = gpu_pace(slow, footprint, load)

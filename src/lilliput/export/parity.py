@@ -21,7 +21,7 @@ from lilliput.errors import ModelError
 from lilliput.export.source import Source
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.models.pretrained import longest_input
-from lilliput.models.quantization import QuantizationPlan
+from lilliput.models.quantization import QuantizationScheme
 
 LARGEST_DIFFERENCE = 1e-4
 """How far a score may lie from torch's with the same weights: this, or this share of a spread above one."""
@@ -31,8 +31,8 @@ LARGEST_STRAY = 0.2
 rounded the other way, which is a whole step of eight bits, and all layers after it see that."""
 
 _LARGEST_NOISE = {32: 1e-3, 16: 0.01, 8: 0.15, 4: 1.0}
-"""How far scores may lie from those of the model's own weights, by the fewest bits of a plan: the root of the
-mean squared difference as a share of the spread."""
+"""How far scores may lie from those of the model's own weights, by the fewest bits of a scheme: the root of
+the mean squared difference as a share of the spread."""
 
 _LEAST_AGREEMENT = 0.95
 """Of the answers in which the best score leads by more than that, the share that must stay the same."""
@@ -83,14 +83,19 @@ class _Answers:
 
 
 def compare(
-    onnx: bytes, source: Source, plan: QuantizationPlan, sentences: Sequence[str], *, is_learnt: bool = False
+    onnx: bytes,
+    source: Source,
+    scheme: QuantizationScheme,
+    sentences: Sequence[str],
+    *,
+    is_learnt: bool = False,
 ) -> Parity:
     """Returns how closely an ONNX model answers as its source does.
 
     Args:
         onnx: The model.
         source: What it was made from.
-        plan: How its weights are stored.
+        scheme: How its weights are stored.
         sentences: What both read.
         is_learnt: Whether the source was fine-tuned with weights rounded so: then it is to answer as with
             these, and what it says with those that were rounded is nothing to go by.
@@ -106,15 +111,15 @@ def compare(
         return found
 
     found = _answers(source, sentences, run)
-    with quantization_aware(source.model, plan), parametrize.cached():
+    with quantization_aware(source.model, scheme), parametrize.cached():
         same = _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
     own = same if is_learnt else _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
     made_by = f"the ONNX model differs from torch, onnxruntime being {onnxruntime.__version__},"
-    return _judged(source, plan, found, same, own, LARGEST_DIFFERENCE, made_by)
+    return _judged(source, scheme, found, same, own, LARGEST_DIFFERENCE, made_by)
 
 
 def compare_program(
-    run: Scores, same: Scores, source: Source, plan: QuantizationPlan, sentences: Sequence[str]
+    run: Scores, same: Scores, source: Source, scheme: QuantizationScheme, sentences: Sequence[str]
 ) -> Parity:
     """Returns how closely a program of ExecuTorch answers as its source does.
 
@@ -122,7 +127,7 @@ def compare_program(
         run: What the program says to a batch.
         same: What torch says with the weights, and the rounding, that the program has.
         source: What it was made from.
-        plan: How its weights are stored.
+        scheme: How its weights are stored.
         sentences: What both read.
 
     Raises:
@@ -130,13 +135,13 @@ def compare_program(
     """
     found, ours = _answers(source, sentences, run), _answers(source, sentences, same)
     own = _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
-    bound = LARGEST_DIFFERENCE if plan.weights == 32 else LARGEST_STRAY
-    return _judged(source, plan, found, ours, own, bound, "the program differs from torch")
+    bound = LARGEST_DIFFERENCE if scheme.weights == 32 else LARGEST_STRAY
+    return _judged(source, scheme, found, ours, own, bound, "the program differs from torch")
 
 
 def _judged(
     source: Source,
-    plan: QuantizationPlan,
+    scheme: QuantizationScheme,
     found: _Answers,
     same: _Answers,
     own: _Answers,
@@ -147,7 +152,7 @@ def _judged(
     spread = float(own.scores.std())
     difference = _equal(found, same, bound * max(1.0, spread), claim)
     noise = float(np.sqrt(np.square(found.scores - own.scores).mean())) / max(spread, 1e-12)
-    largest = _LARGEST_NOISE[min(plan.weights, plan.embeddings)]
+    largest = _LARGEST_NOISE[min(scheme.weights, scheme.embeddings)]
     if not noise <= largest:
         raise ModelError(
             f"quantization moves the scores by {noise:.2g} of their spread, where {largest:g} is allowed, "

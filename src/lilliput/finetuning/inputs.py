@@ -9,10 +9,10 @@ from lilliput.common.files import digest_folder, digest_value
 from lilliput.common.folders import read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.finetuning.config import FinetuningConfig
+from lilliput.models.pretrained import checkpoint_digest
 from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.task import TaskData
 from lilliput.text.sources import Source, find_sources, pinned
-from lilliput.training.data import checkpoint_digest
 
 
 def inputs_of(

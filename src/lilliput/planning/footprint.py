@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 from lilliput.config import ObjectiveWeights, StageConfig
-from lilliput.planning.cost import BertShape, as_matrix, shared_shapes, trained_matrices
+from lilliput.models.shape import EncoderShape
+from lilliput.planning.cost import as_matrix, shared_shapes, trained_matrices
 
 _CORPUS_BYTES = 4
 """Per word: its id."""
@@ -57,9 +58,9 @@ class Footprint:
 
     stage: StageConfig
     """Says what is trained, and how."""
-    teacher: BertShape
+    teacher: EncoderShape
     """The teacher, with its own vocabulary."""
-    student: BertShape
+    student: EncoderShape
     """The student."""
     affine: bool
     """Whether the teacher's second table is affine."""
@@ -141,7 +142,7 @@ class Footprint:
 
 
 def trained_parameters(
-    weights: ObjectiveWeights, teacher: BertShape, student: BertShape, affine: bool = False
+    weights: ObjectiveWeights, teacher: EncoderShape, student: EncoderShape, affine: bool = False
 ) -> dict[str, int]:
     """Returns the parameters that a stage trains, of "teacher", "student" and "projections"."""
     found = {}
@@ -158,7 +159,7 @@ def trained_parameters(
     return found
 
 
-def teacher_parameters(teacher: BertShape, student: BertShape, affine: bool = False) -> int:
+def teacher_parameters(teacher: EncoderShape, student: EncoderShape, affine: bool = False) -> int:
     """Returns the parameters of a teacher with both vocabularies."""
     size, wide = student.vocabulary, teacher.width
     table = size * student.width + (student.width + 1) * wide if affine else size * wide

@@ -10,17 +10,17 @@ import numpy as np
 import psutil
 import torch
 from accelerate import PartialState
-from transformers import BertConfig
 
 from lilliput.common.folders import MANIFEST, read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.workers import give_back_memory, worker_count
 from lilliput.config import MOST_WORDS, Recipe
 from lilliput.errors import StorageError, bounded, first_line
-from lilliput.models.teacher import load_teacher_config
+from lilliput.models.pretrained import load_config
+from lilliput.models.shape import EncoderShape
 from lilliput.pieces.lexicon import Lexicon, LexiconReport
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
-from lilliput.planning.cost import SHAPES, BertShape
+from lilliput.planning.cost import SHAPES
 from lilliput.planning.estimate import Estimate, estimate_stage, size
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.gpus import Gpu, find_gpu, gpu_pace
@@ -80,12 +80,11 @@ def plan(
     if not isinstance(corpus, Sequence):
         corpus = bounded("the corpus's number of words", corpus, 1, MOST_WORDS)
     chosen = None if gpu is None else find_gpu(gpu)
-    config = BertConfig(**SHAPES[teacher].settings()) if teacher in SHAPES else load_teacher_config(teacher)
-    check_student(recipe, config)
+    shape = SHAPES[teacher] if teacher in SHAPES else EncoderShape.of_config(load_config(teacher))
+    check_student(recipe, shape)
     with scratch_folder("lilliput-plan") as folder:
         run = RunDir(folder)
         text, preparation, notes = _prepared_sample(teacher, corpus, recipe, text_column, run)
-        shape = BertShape.of_config(config)
         found = estimate_training(run, recipe, shape, text, checkpoint_minutes, chosen)
     seconds = preparation.seconds(text.words, text.types, processes)
     return dataclasses.replace(found, preparation_seconds=seconds, notes=(*notes, *found.notes))
@@ -131,7 +130,7 @@ def expect(
         checkpoint_minutes: Minutes between checkpoints.
         measure: Whether to measure what was not measured; if not, None is returned.
     """
-    shape = BertShape.of_config(load_teacher_config(teacher))
+    shape = EncoderShape.of_config(load_config(teacher))
     lexicon = read_manifest(run.lexicon / MANIFEST)
     made_from = {
         "recipe": recipe.to_dict(),
@@ -154,7 +153,7 @@ def expect(
 def estimate_training(
     run: RunDir,
     recipe: Recipe,
-    teacher: BertShape,
+    teacher: EncoderShape,
     text: TextSize,
     checkpoint_minutes: float,
     gpu: Gpu | None = None,
@@ -173,7 +172,7 @@ def estimate_training(
     machine = _machine(gpu)
     lexicon, affine = Lexicon.open(run.lexicon), recipe.start.second_table == "affine"
     teacher = dataclasses.replace(teacher, vocabulary=lexicon.teacher_size)
-    student = BertShape.of_student(recipe.student, lexicon.student_size)
+    student = EncoderShape.of_student(recipe.student, lexicon.student_size)
     footprints = [Footprint(stage, teacher, student, affine) for stage in recipe.stages]
     probed = [_probed(run, recipe, footprint, machine, text) for footprint in footprints]
     stretch = 1 / (1 - machine.watch.taken)

@@ -7,15 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import BertConfig, BertForMaskedLM
+from transformers import PreTrainedModel
 
-from lilliput.common.files import digest_folder
 from lilliput.common.folders import MANIFEST, content, read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe, StageConfig
 from lilliput.errors import ConfigError, ModelError, StorageError
+from lilliput.models.masked_lm import MaskedLM
+from lilliput.models.pretrained import checkpoint_digest, load_config, load_masked_lm
+from lilliput.models.shape import EncoderShape
 from lilliput.models.student import load_student, random_student, student_config
-from lilliput.models.teacher import AffineTable, Teacher, build_teacher, load_masked_lm, load_teacher_config
+from lilliput.models.teacher import AffineTable, Teacher, build_teacher
 from lilliput.models.warm_start import warm_start
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.pieces.teacher_tokenizer import spell
@@ -66,7 +68,7 @@ class Data:
 
 def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) -> dict[str, Any]:
     """Returns what determines a stage's result: settings, and digests of what it reads."""
-    check_student(recipe, load_teacher_config(teacher))
+    check_student(recipe, EncoderShape.of_config(load_config(teacher)))
     lexicons = {"lexicon": run.lexicon, "held_out": run.held_out("lexicon")}
     earlier = {name: _earlier(run, recipe, stage, name) for name in ("teacher", "student")}
     inputs: dict[str, Any] = {
@@ -110,21 +112,14 @@ def stage_budget(recipe: Recipe, stage: StageConfig) -> dict[str, float]:
     return {unit: amount * stage.share for unit, amount in budgets.items() if amount is not None}
 
 
-def checkpoint_digest(name: str) -> str:
-    """Returns what identifies a checkpoint: the digest of a folder's files, or a hub name and revision."""
-    if Path(name).is_dir():
-        return digest_folder(Path(name))
-    return f"{name}@{load_teacher_config(name)._commit_hash}"
-
-
-def check_student(recipe: Recipe, teacher: BertConfig) -> None:
+def check_student(recipe: Recipe, teacher: EncoderShape) -> None:
     """Raises ConfigError when the recipe's student is larger than the teacher along any axis."""
     ours = recipe.student
     for name, mine, limit in (
-        ("width", ours.width, teacher.hidden_size),
-        ("layers", ours.layers, teacher.num_hidden_layers),
-        ("feed_forward", ours.feed_forward, teacher.intermediate_size),
-        ("positions", ours.positions, teacher.max_position_embeddings),
+        ("width", ours.width, teacher.width),
+        ("layers", ours.layers, teacher.layers),
+        ("feed_forward", ours.feed_forward, teacher.feed_forward),
+        ("positions", ours.positions, teacher.positions),
     ):
         if mine > limit:
             raise ConfigError(
@@ -162,7 +157,7 @@ def first_models(
         if weights.uses_teacher or (starts_student and starts_from_teacher)
         else None
     )
-    student: BertForMaskedLM | None = None
+    student: PreTrainedModel | None = None
     if earlier_student is not None and weights.trains_student:
         student = load_student(earlier_student)
     elif weights.trains_student:
@@ -220,7 +215,7 @@ def _first_teacher(
 
 def _first_student(
     recipe: Recipe, teacher: Teacher | None, lexicon: Lexicon, source: BatchSource, warm: bool
-) -> BertForMaskedLM:
+) -> PreTrainedModel:
     """Returns a student with its first weights; random ones need no teacher but for its affine table."""
     config = student_config(recipe.student, lexicon.student_size, lexicon.student_special)
     if warm:
@@ -229,7 +224,7 @@ def _first_student(
     student = random_student(config, recipe.seed)
     if teacher is not None and isinstance(teacher.second, AffineTable):
         with torch.no_grad():
-            student.bert.embeddings.word_embeddings.weight.copy_(teacher.second.weight)
+            MaskedLM(student).table.copy_(teacher.second.weight)
     return student
 
 

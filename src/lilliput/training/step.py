@@ -13,16 +13,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.profiler import record_function
-from transformers import BertForMaskedLM
+from transformers import PreTrainedModel
 
 from lilliput.config import ObjectiveWeights, OptimizerConfig
 from lilliput.errors import TrainingError
-from lilliput.models.encoder import head_transform
+from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.projection import SharedProjections, shared_variables
-from lilliput.models.student import student_hidden
 from lilliput.models.teacher import Teacher
 from lilliput.training.batches import Batch
-from lilliput.training.objectives import logits, masked_lm, shared_projection, soft_labels
+from lilliput.training.objectives import masked_lm, shared_projection, soft_labels
 from lilliput.training.optimizers import build_optimizer, learning_rate, training_dtype
 from lilliput.training.processes import ALONE, Processes, connected
 
@@ -41,7 +40,7 @@ class Trainees(nn.Module):
     """
 
     def __init__(
-        self, teacher: Teacher | None, student: BertForMaskedLM | None, weights: ObjectiveWeights
+        self, teacher: Teacher | None, student: PreTrainedModel | None, weights: ObjectiveWeights
     ) -> None:
         super().__init__()
         self.teacher, self.student, self.weights = teacher, student, weights
@@ -107,23 +106,22 @@ class Trainees(nn.Module):
         reading = batch.teacher
         with record_function("teacher_forward"):
             hidden = teacher.hidden(reading.pieces, reading.padding, dtype)
-        hidden = head_transform(teacher.model, hidden.flatten(0, 1)[reading.positions])
+        hidden = teacher.transform(hidden.flatten(0, 1)[reading.positions])
         own_size = teacher.own_table.shape[0]
         is_second = reading.targets >= own_size
         own_targets, second_targets = reading.targets[~is_second], reading.targets[is_second] - own_size
-        second = logits(hidden[is_second], teacher.second(), teacher.second_bias)
+        second = teacher.second_scores(hidden[is_second])
         if not self.weights.trains_teacher:
             return second.new_zeros(()), second.new_zeros(()), second
-        own = logits(hidden[~is_second], teacher.own_table, teacher.own_bias)
+        own = teacher.own_scores(hidden[~is_second])
         return masked_lm(own, own_targets)[0], masked_lm(second, second_targets)[0], second
 
-    def _read_student(self, student: BertForMaskedLM, batch: Batch, dtype: torch.dtype) -> Tensor:
+    def _read_student(self, student: PreTrainedModel, batch: Batch, dtype: torch.dtype) -> Tensor:
         """Returns the student's scores at the masked pieces [N, V]."""
         reading = batch.student
         with record_function("student_forward"):
-            hidden = student_hidden(student, reading.pieces, reading.padding, dtype)
-        hidden = head_transform(student, hidden.flatten(0, 1)[reading.positions])
-        return logits(hidden, student.bert.embeddings.word_embeddings.weight, student.cls.predictions.bias)
+            hidden = MaskedLM(student).read(reading.pieces, reading.padding, dtype)
+        return MaskedLM(student).scores(hidden.flatten(0, 1)[reading.positions])
 
     def counts(self, batches: Sequence[Batch]) -> dict[str, int]:
         """Returns of how many terms each objective's sum over `batches` consists."""
