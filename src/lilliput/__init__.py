@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lilliput.finetuning.config import FinetuningConfig as FinetuningConfig
     from lilliput.finetuning.finetune import finetune as finetune
     from lilliput.inference.bundle import Bundle as Bundle, load as load
+    from lilliput.pieces.corpus import build_corpus as build_corpus
     from lilliput.pieces.lexicon import Lexicon as Lexicon, build_lexicon as build_lexicon
     from lilliput.pieces.sizes import vocabulary as vocabulary
     from lilliput.pieces.teacher_tokenizer import load_tokenizer as load_tokenizer
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from lilliput.recipes import find_recipe as find_recipe
     from lilliput.run import RunDir as RunDir
     from lilliput.tasks.loading import load_task as load_task
-    from lilliput.text.corpus import Corpus as Corpus, build_corpus as build_corpus
+    from lilliput.text.corpus import Corpus as Corpus
     from lilliput.training.loop import train as train
 
 _HOMES = {
@@ -50,7 +51,7 @@ _HOMES = {
     "compress": "lilliput.compression",
     "evaluate": "lilliput.compression",
     "train": "lilliput.training.loop",
-    "build_corpus": "lilliput.text.corpus",
+    "build_corpus": "lilliput.pieces.corpus",
     "build_lexicon": "lilliput.pieces.lexicon",
     "vocabulary": "lilliput.pieces.sizes",
     "load_task": "lilliput.tasks.loading",

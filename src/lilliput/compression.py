@@ -22,6 +22,7 @@ from lilliput.models.pretrained import load_config, load_masked_lm
 from lilliput.models.shape import EncoderShape
 from lilliput.models.student import load_student, parameter_count
 from lilliput.models.teacher import Teacher
+from lilliput.pieces.corpus import build_corpus, is_built as corpus_is_built
 from lilliput.pieces.lexicon import Lexicon, build_lexicon, is_built as lexicon_is_built
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.placing import check_ours, has_student, place_student
@@ -29,7 +30,7 @@ from lilliput.planning.estimate import Estimate
 from lilliput.planning.expectation import announce
 from lilliput.run import RunDir, summary_there
 from lilliput.summary import Summary, stage_line
-from lilliput.text.corpus import Corpus, build_corpus, is_built as corpus_is_built
+from lilliput.text.corpus import Corpus
 from lilliput.training.checkpoint import minutes_between
 from lilliput.training.data import Data, check_student, stage_inputs
 from lilliput.training.evaluation import Quality, evaluate_masked_lm, evaluation_source

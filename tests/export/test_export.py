@@ -1,5 +1,6 @@
 """Export: the file answers as transformers does, holds what quantize says, and is as small as claimed."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,12 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import ModelProto, numpy_helper
 from tokenizers import Tokenizer
 from transformers import (
     BertForMaskedLM,
     BertModel,
+    PreTrainedModel,
 )
 
 from checkpoints import (
@@ -32,12 +34,23 @@ from checkpoints import (
 from conftest import World
 from lilliput.errors import ConfigError, ModelError, StorageError
 from lilliput.export import parity
+from lilliput.export.encoder import encoder_model
 from lilliput.export.export import export
-from lilliput.export.source import Source
+from lilliput.inference.format import Kind
+from lilliput.models.blocks import classifier_of
 from lilliput.models.fake_quantization import quantization_aware
-from lilliput.models.quantization import SCHEMES, dequantize, find_scheme, grid_of, packed, quantize
+from lilliput.models.quantization import (
+    SCHEMES,
+    QuantizationScheme,
+    dequantize,
+    find_scheme,
+    grid_of,
+    packed,
+    quantize,
+)
 from lilliput.models.student import random_student, save_student, student_config
-from lilliput.pieces.teacher_tokenizer import SpecialPieces, complete, load_tokenizer, student_tokenizer
+from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer, student_tokenizer
+from lilliput.pieces.tokenizer_file import SpecialPieces
 from lilliput.recipes import paper48, paper192
 
 
@@ -286,15 +299,12 @@ def test_a_report_says_how_close_the_file_is(checkpoint: Any, tmp_path: Path) ->
 def test_a_wrong_graph_is_refused_before_anything_is_written(
     checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Source.parameters
+    def wrong(model: PreTrainedModel, kind: Kind, scheme: QuantizationScheme) -> ModelProto:
+        other = copy.deepcopy(model)
+        classifier_of(other).bias.data[1] += 0.01
+        return encoder_model(other, kind, scheme)
 
-    def wrong(source: Source) -> dict[str, NDArray[np.float32]]:
-        found = whole(source)
-        bias = found["classifier.bias"].copy()
-        bias[1] += 0.01
-        return found | {"classifier.bias": bias}
-
-    monkeypatch.setattr(Source, "parameters", wrong)
+    monkeypatch.setattr("lilliput.export.export.encoder_model", wrong)
     with pytest.raises(
         ModelError, match=r"differs from torch, .* by 0\.01, where 0\.000\d+ .* at piece 0 .*column 1"
     ):

@@ -21,7 +21,7 @@ from lilliput.models.student import (
     save_student,
     student_config,
 )
-from lilliput.pieces.teacher_tokenizer import SpecialPieces
+from lilliput.pieces.tokenizer_file import SpecialPieces
 from lilliput.recipes import paper48, paper96, paper192
 
 SPECIAL = SpecialPieces(0, 1, 2, 3, 4)

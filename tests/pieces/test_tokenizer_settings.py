@@ -14,11 +14,10 @@ from conftest import World
 from lilliput.config import LexiconConfig
 from lilliput.errors import InputError, LilliputError, ModelError
 from lilliput.finetuning.encoded import task_tokenizer
-from lilliput.inference.tokenizer_file import build_tokenizer
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
 from lilliput.pieces.segmentation import segment
 from lilliput.pieces.teacher_tokenizer import (
-    SPECIAL,
     complete,
     given_tokenizer,
     load_tokenizer,
@@ -28,7 +27,7 @@ from lilliput.pieces.teacher_tokenizer import (
     vocabulary_size,
     whole_pieces,
 )
-from lilliput.text.corpus import build_corpus
+from lilliput.pieces.tokenizer_file import SPECIAL, build_tokenizer
 
 ORDER = [
     *(

@@ -33,8 +33,8 @@ def build_corpus(
             local for Ray on this machine alone.
         overwrite: Make anew what was made from other inputs.
     """
+    from lilliput.pieces.corpus import build_corpus as build
     from lilliput.pieces.teacher_tokenizer import load_tokenizer
-    from lilliput.text.corpus import build_corpus as build
 
     run = RunDir(out)
     with run.locked():

@@ -11,7 +11,8 @@ from lilliput.common.folders import settle
 from lilliput.config import StudentConfig
 from lilliput.errors import ModelError, StorageError
 from lilliput.models.pretrained import load_weights
-from lilliput.pieces.teacher_tokenizer import SpecialPieces, save_tokenizer
+from lilliput.pieces.teacher_tokenizer import save_tokenizer
+from lilliput.pieces.tokenizer_file import SpecialPieces
 
 
 def student_config(config: StudentConfig, vocabulary: int, special: SpecialPieces) -> BertConfig:

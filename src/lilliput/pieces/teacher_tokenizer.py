@@ -6,7 +6,6 @@ Words are the unit that teacher and student share, so both must use one normalis
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from lilliput.common.files import digest_value, write_json, writing
 from lilliput.common.hub import checkpoint_folder
 from lilliput.errors import ModelError
-from lilliput.inference.tokenizer_file import (
+from lilliput.pieces.tokenizer_file import (
+    CLS,
     FLAGS,
     MOST_BYTES,
+    SEP,
     SPECIAL,
+    UNK,
+    SpecialPieces,
     build_tokenizer,
 )
 from lilliput.pieces.tokenizer_settings import (
@@ -29,6 +32,7 @@ from lilliput.pieces.tokenizer_settings import (
     compare_settings,
     read_tokenizer_settings,
 )
+from lilliput.text.words import WordRules
 
 SUPPORTED = (
     "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder "
@@ -38,17 +42,6 @@ SUPPORTED = (
 
 _UNUSED = re.compile(r"\[unused\d+\]")
 """Places of a vocabulary that were kept free."""
-
-
-@dataclass(frozen=True)
-class SpecialPieces:
-    """Ids of the pieces that are not text."""
-
-    pad: int
-    unk: int
-    cls: int
-    sep: int
-    mask: int
 
 
 def load_tokenizer(name: str) -> Tokenizer:
@@ -87,10 +80,9 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 def special_pieces(tokenizer: Tokenizer) -> SpecialPieces:
     """Returns the ids of [PAD], [UNK], [CLS], [SEP] and [MASK]; raises ModelError when one is missing."""
-    ids = {name: piece for name in SPECIAL if (piece := tokenizer.token_to_id(name)) is not None}
-    if missing := [name for name in SPECIAL if name not in ids]:
+    if missing := [name for name in SPECIAL if tokenizer.token_to_id(name) is None]:
         raise ModelError(f"the tokenizer lacks the special pieces {', '.join(missing)}; {SUPPORTED}")
-    return SpecialPieces(*ids.values())
+    return SpecialPieces.of(tokenizer)
 
 
 def student_tokenizer(teacher: Tokenizer, vocabulary: dict[str, int]) -> Tokenizer:
@@ -123,8 +115,8 @@ def complete(tokenizer: Tokenizer) -> Tokenizer:
     special = special_pieces(tokenizer)
     layout["post_processor"] = {
         "type": "BertProcessing",
-        "sep": ["[SEP]", special.sep],
-        "cls": ["[CLS]", special.cls],
+        "sep": [SEP, special.sep],
+        "cls": [CLS, special.cls],
     }
     return Tokenizer.from_str(json.dumps(layout))
 
@@ -150,7 +142,20 @@ def whole_pieces(tokenizer: Tokenizer) -> list[str]:
     return [name for name in names if name not in SPECIAL and not _UNUSED.fullmatch(name)]
 
 
-def marks(tokenizer: Tokenizer) -> list[str]:
+def word_rules(tokenizer: Tokenizer) -> WordRules:
+    """Returns how a tokenizer makes words of a text."""
+    settings = json.loads(tokenizer.normalizer.__getstate__())
+    if found := _marks(tokenizer):
+        settings["marks"] = found
+    return WordRules(
+        normalizer=json.dumps(settings),
+        pre_tokenizer=tokenizer.pre_tokenizer.__getstate__().decode(),
+        end=SEP,
+        start=CLS,
+    )
+
+
+def _marks(tokenizer: Tokenizer) -> list[str]:
     """Returns the pieces that a tokenizer takes whole though BERT makes several words, or others, of them."""
     found = tokenizer.get_added_tokens_decoder().values()
     kept = set(whole_pieces(tokenizer))
@@ -230,6 +235,14 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int | None = Non
     write_json(folder / "tokenizer_config.json", settings)
 
 
+def plain_tokenizer(vocabulary: dict[str, int], **normaliser: Any) -> Tokenizer:
+    """Returns a BERT tokenizer of some pieces, with other settings of its normaliser than the usual ones."""
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token=UNK))
+    made.normalizer = normalizers.BertNormalizer(**normaliser)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return made
+
+
 def _of_vocabulary(content: bytes, settings: TokenizerSettings) -> bytes:
     """Returns the tokenizer.json of an old checkpoint with a vocab.txt; ValueError if that is damaged."""
     # Lines end with \n alone: pieces may hold characters at which splitlines would cut, such as U+2028.
@@ -240,10 +253,7 @@ def _of_vocabulary(content: bytes, settings: TokenizerSettings) -> bytes:
             f"it lacks the special pieces {', '.join(missing)}, so it is cut short or of another kind; fetch "
             "it again"
         )
-    plain = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    kept: dict[str, Any] = dict(settings.normaliser)
-    plain.normalizer = normalizers.BertNormalizer(**kept)
-    plain.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    plain = plain_tokenizer(vocabulary, **settings.normaliser)
     plain.decoder = decoders.WordPiece()
     return student_tokenizer(plain, vocabulary).to_str().encode()
 

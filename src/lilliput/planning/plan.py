@@ -18,6 +18,7 @@ from lilliput.config import MOST_WORDS, Recipe
 from lilliput.errors import StorageError, bounded, first_line
 from lilliput.models.pretrained import load_config
 from lilliput.models.shape import EncoderShape
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import Lexicon, LexiconReport
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.planning.cost import SHAPES
@@ -38,7 +39,7 @@ from lilliput.planning.probes import (
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
 from lilliput.planning.scratch import scratch_folder
 from lilliput.run import RunDir
-from lilliput.text.corpus import FIRST_WORD, Corpus, build_corpus
+from lilliput.text.corpus import FIRST_WORD, Corpus
 from lilliput.training.checkpoint import minutes_between
 from lilliput.training.data import check_student
 from lilliput.training.optimizers import training_dtype

@@ -29,12 +29,13 @@ from lilliput.models.pretrained import config_of, random_masked_lm
 from lilliput.models.shape import EncoderShape
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import Teacher, build_teacher
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
 from lilliput.pieces.teacher_tokenizer import save_tokenizer
 from lilliput.pieces.wordpiece import WORDS_LEARNT_FROM, learn_vocabulary
 from lilliput.planning.cost import BatchShape
 from lilliput.run import RunDir
-from lilliput.text.corpus import FIRST_WORD, Corpus, build_corpus
+from lilliput.text.corpus import FIRST_WORD, Corpus
 from lilliput.training.batches import BatchSource
 from lilliput.training.checkpoint import Position, save_checkpoint
 from lilliput.training.data import Data

@@ -75,7 +75,7 @@ def _nearest(
 
 def _vectors(texts: list[str]) -> sparse.csr_array:
     """Returns each text's words by their weight, of length one [texts, words]."""
-    numbers, words = WordSplitter(_WORDS).split(b"".join(text.encode() + BREAK for text in texts), [b"[SEP]"])
+    numbers, words = WordSplitter(_WORDS).split(b"".join(text.encode() + BREAK for text in texts))
     is_break = numbers == 0
     text = (np.cumsum(is_break) - is_break)[~is_break]
     ones = np.ones(len(text))

@@ -20,7 +20,8 @@ from lilliput.common.progress import bar
 from lilliput.models.masked_lm import scores_over
 from lilliput.models.teacher import Teacher
 from lilliput.pieces.segmentation import segment
-from lilliput.pieces.teacher_tokenizer import SpecialPieces, special_pieces
+from lilliput.pieces.teacher_tokenizer import special_pieces
+from lilliput.pieces.tokenizer_file import SpecialPieces
 from lilliput.tasks.task import Examples, Text
 from lilliput.text.sources import BREAK
 from lilliput.text.words import WordSplitter
@@ -109,7 +110,7 @@ class _Units:
         parts = [(text,) if isinstance(text, str) else text for text in texts]
         flat = list(chain.from_iterable(parts))
         joined = BREAK + b"".join(part.encode() + BREAK for part in flat)
-        numbers, found = splitter.split(joined, [b"[SEP]"])
+        numbers, found = splitter.split(joined)
         words = [word.decode() for word in found.to_pylist()]
         is_break = numbers == 0
         numbers = numbers[~is_break]

@@ -7,12 +7,15 @@ WordPiece, BertNormalizer, BertPreTokenizer, [CLS] and [SEP] around texts, and p
 import json
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PAD, UNK, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """The pieces that are not text, in the order of their ids in a learnt vocabulary."""
+CONTINUING = "##"
+"""What a piece within a word begins with in a vocabulary that says nothing else."""
 
 MOST_BYTES = 1 << 26
 """Bytes of a file: 250,000 pieces take 6 MB."""
@@ -31,6 +34,23 @@ _NORMALISER = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase
 
 Layout = dict[str, Any]
 """What a tokenizer.json holds."""
+
+
+@dataclass(frozen=True)
+class SpecialPieces:
+    """Ids of the pieces that are not text, by what they are for."""
+
+    pad: int
+    unk: int
+    cls: int
+    sep: int
+    mask: int
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> "SpecialPieces":
+        """Returns those of a tokenizer that has all of them."""
+        ids = (tokenizer.token_to_id(name) for name in SPECIAL)
+        return cls(*(index for index in ids if index is not None))
 
 
 def read_layout(content: bytes) -> Layout:
@@ -57,8 +77,8 @@ def read_layout(content: bytes) -> Layout:
     ids = piece_ids(layout)
     if missing := [piece for piece in SPECIAL if piece not in ids]:
         raise ValueError(f"it lacks the special pieces {', '.join(missing)}")
-    if "[UNK]" not in layout["model"]["vocab"]:
-        raise ValueError("its vocabulary lacks [UNK], which stands for words that it cannot spell")
+    if UNK not in layout["model"]["vocab"]:
+        raise ValueError(f"its vocabulary lacks {UNK}, which stands for words that it cannot spell")
     _ends(layout.get("post_processor"), ids)
     if layout.get("decoder") is not None:
         _typed(layout["decoder"], "WordPiece", "decoder")
@@ -104,12 +124,11 @@ def piece_ids(layout: Layout) -> dict[str, int]:
 
 def ends(ids: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """Yields the ways in which a file says that [CLS] stands before a text and [SEP] behind it."""
-    cls, sep = ids["[CLS]"], ids["[SEP]"]
-    yield {"type": "BertProcessing", "sep": ["[SEP]", sep], "cls": ["[CLS]", cls]}
+    yield {"type": "BertProcessing", "sep": [SEP, ids[SEP]], "cls": [CLS, ids[CLS]]}
     first = [
-        {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
+        {"SpecialToken": {"id": CLS, "type_id": 0}},
         {"Sequence": {"id": "A", "type_id": 0}},
-        {"SpecialToken": {"id": "[SEP]", "type_id": 0}},
+        {"SpecialToken": {"id": SEP, "type_id": 0}},
     ]
     yield {
         "type": "TemplateProcessing",
@@ -117,11 +136,9 @@ def ends(ids: Mapping[str, int]) -> Iterator[dict[str, Any]]:
         "pair": [
             *first,
             {"Sequence": {"id": "B", "type_id": 1}},
-            {"SpecialToken": {"id": "[SEP]", "type_id": 1}},
+            {"SpecialToken": {"id": SEP, "type_id": 1}},
         ],
-        "special_tokens": {
-            name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in ("[CLS]", "[SEP]")
-        },
+        "special_tokens": {name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in (CLS, SEP)},
     }
 
 
@@ -139,8 +156,8 @@ def _model(found: Any) -> None:
     _typed(found, "WordPiece", "model")
     names = {"type", "vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word"}
     _keys(found, "its model", names)
-    if found["unk_token"] != "[UNK]":
-        raise ValueError(f"its piece for unknown words is {_shown(found['unk_token'])}, expected is [UNK]")
+    if found["unk_token"] != UNK:
+        raise ValueError(f"its piece for unknown words is {_shown(found['unk_token'])}, expected is {UNK}")
     vocabulary, prefix = found["vocab"], found["continuing_subword_prefix"]
     if not isinstance(vocabulary, dict) or not set(map(type, vocabulary.values())) <= {int}:
         raise ValueError("its vocabulary does not give each piece a whole number")
@@ -150,7 +167,9 @@ def _model(found: Any) -> None:
     if max(map(len, vocabulary)) > _LONGEST_PIECE:
         raise ValueError(f"it has pieces of more than {_LONGEST_PIECE:,} characters")
     if not isinstance(prefix, str) or not 0 < len(prefix) <= _LONGEST_PREFIX:
-        raise ValueError(f"its pieces within a word begin with {_shown(prefix)}, expected is ## or the like")
+        raise ValueError(
+            f"its pieces within a word begin with {_shown(prefix)}, expected is {CONTINUING} or the like"
+        )
     if not _is_number(found["max_input_chars_per_word"], 1, _LONGEST_WORD):
         raise ValueError(
             f"its longest word has {_shown(found['max_input_chars_per_word'])} characters, expected are 1 to "
@@ -182,7 +201,7 @@ def _added(found: Any, vocabulary: dict[str, int]) -> None:
 
 def _ends(found: Any, ids: dict[str, int]) -> None:
     if found is not None and found not in ends(ids):
-        raise ValueError("its post_processor puts other pieces than [CLS] and [SEP] around texts")
+        raise ValueError(f"its post_processor puts other pieces than {CLS} and {SEP} around texts")
 
 
 def _typed(found: Any, wanted: str, what: str) -> None:
