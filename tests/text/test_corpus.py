@@ -33,7 +33,6 @@ from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.teacher_tokenizer import word_rules
 from lilliput.text import corpus, formats, parts, sources, unpacking
 from lilliput.text.corpus import END, START, Corpus
-from lilliput.text.words import WordSplitter
 
 TEXT = "The cat sat, on the mat.\nA café – naïve!\n\nSecond document: 你好 world\n"
 ROWS = ["The cat sat, on the mat.\nA café – naïve!", "Second document: 你好 world"]
@@ -90,9 +89,8 @@ CHARACTERS = st.one_of(
 
 @given(st.lists(st.text(CHARACTERS, max_size=30), min_size=1, max_size=8))
 def test_blocks_of_documents_become_the_documents_words(texts: list[str]) -> None:
-    splitter = WordSplitter(TOKENIZER.normalizer.__getstate__().decode())
     block = b"".join(text.encode() + sources.BREAK for text in texts)
-    ids, types = parts._indexed(splitter, block)
+    ids, types = parts._indexed(word_rules(TOKENIZER), block)
     expected = [words for text in texts if (words := library_words(TOKENIZER, text))]
     flat = [word for words in expected for word in [*words, "[SEP]"]]
     assert [word.decode() for word in types.take(ids).to_pylist()] == flat
