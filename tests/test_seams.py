@@ -15,7 +15,7 @@ CLASS = re.compile(
     rf"({ARCHITECTURES})(Config|For\w+|Model|PreTrainedModel|Layer|\w*Attention|\w*Output|Pooler)"
 )
 ATTRIBUTES = {
-    *("bert", "roberta", "distilbert", "mpnet", "electra", "deberta", "lm_head", "predictions"),
+    *("bert", "roberta", "distilbert", "mpnet", "electra", "deberta", "lm_head"),
     *("word_embeddings", "position_embeddings", "token_type_embeddings", "tok_embeddings"),
     *("intermediate_act_fn", "transform_act_fn", "vocab_transform", "pooler", "classifier"),
 }
@@ -27,6 +27,12 @@ def names_of_architectures(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and (node.attr in ATTRIBUTES or CLASS.fullmatch(node.attr)):
             yield f"line {node.lineno}: {ast.unparse(node)}"
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Attribute)
+            and node.value.attr == "cls"
+        ):
+            yield f"line {node.lineno}: {ast.unparse(node)}"  # a piece's role has no attributes
         elif isinstance(node, ast.Name) and CLASS.fullmatch(node.id):
             yield f"line {node.lineno}: {node.id}"
         elif isinstance(node, ast.alias) and CLASS.fullmatch(node.name.rpartition(".")[2]):

@@ -18,6 +18,7 @@ from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
 from lilliput.pieces.segmentation import segment
 from lilliput.pieces.teacher_tokenizer import (
+    SPECIAL,
     complete,
     given_tokenizer,
     load_tokenizer,
@@ -25,9 +26,9 @@ from lilliput.pieces.teacher_tokenizer import (
     speller,
     student_tokenizer,
     vocabulary_size,
-    whole_pieces,
 )
-from lilliput.pieces.tokenizer_file import SPECIAL, build_tokenizer
+from lilliput.pieces.tokenizer_file import build_tokenizer
+from lilliput.pieces.word_rules import whole_pieces
 
 ORDER = [
     *(

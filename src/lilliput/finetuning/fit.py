@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lilliput.common.progress import Bar
-from lilliput.errors import Interrupted, TrainingError
+from lilliput.errors import Interrupted
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
 from lilliput.finetuning.lesson import Exam, Floats, Lesson, States
@@ -22,11 +22,18 @@ from lilliput.models.fake_quantization import quantization_aware
 from lilliput.tasks.metrics import score
 from lilliput.tasks.task import Task
 from lilliput.training.objectives import classification, hidden_states, relations, soft_labels, squared_error
-from lilliput.training.optimizers import learning_rate, training_dtype
+from lilliput.training.optimizers import (
+    clip_gradients,
+    learning_rate,
+    parameter_groups,
+    require_finite,
+    training_dtype,
+)
 from lilliput.training.processes import signals
 
 _ROWS_TO_PREDICT = 64
 _RELATION_HEADS = 12
+_REMEDY = "lower the rate (--set rate=...)"
 
 
 @dataclass(frozen=True)
@@ -48,9 +55,9 @@ def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tupl
 
     What was cut off is not a number. The model is in evaluation mode afterwards.
     """
-    scores = np.full((len(encoded.slots.flat), classifier_of(model).out_features), np.nan, np.float32)
+    scores = np.full((len(encoded.slots.values), classifier_of(model).out_features), np.nan, np.float32)
     words = (
-        np.full((len(encoded.words.flat), model.config.hidden_size), np.nan, np.float16) if states else None
+        np.full((len(encoded.words.values), model.config.hidden_size), np.nan, np.float16) if states else None
     )
     predict_rest(model, encoded, scores, words)
     return scores, words
@@ -135,7 +142,7 @@ def fit(
         learner = _Learner(model, lesson, exam.task, config)
     steps = max(1, round(config.epochs * len(lesson.encoded) / config.rows))
     marks = {round((index + 1) * steps / config.evaluations) for index in range(config.evaluations)} | {steps}
-    optimizer = torch.optim.AdamW(_groups(learner, config.weight_decay), fused=True)
+    optimizer = torch.optim.AdamW(parameter_groups(learner.parameters(), config.weight_decay), fused=True)
     started, history = time.monotonic(), list[float]()
     best: tuple[float, dict[str, float], dict[str, Tensor]] = (-math.inf, {}, {})
     with quantization_aware(model, config.plan), torch.random.fork_rng(), signals() as asked:
@@ -186,19 +193,12 @@ def _step(
     learner.train()
     optimizer.zero_grad(set_to_none=True)
     loss = learner(batch)
-    if not math.isfinite(float(loss.detach())):
-        raise TrainingError(f"the loss is {float(loss)} at step {step}; lower the rate (--set rate=...)")
+    value = float(loss.detach())
+    require_finite("the loss", value, step, _REMEDY)
     loss.backward()
-    nn.utils.clip_grad_norm_(learner.parameters(), clip)
+    clip_gradients(learner.parameters(), clip, "the loss", step, _REMEDY)
     optimizer.step()
-    return float(loss.detach())
-
-
-def _groups(module: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Returns the parameters for an optimiser; vectors are not decayed."""
-    matrices = [item for item in module.parameters() if item.dim() > 1]
-    vectors = [item for item in module.parameters() if item.dim() <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    return value
 
 
 def _precision(model: TaskModel) -> torch.autocast:

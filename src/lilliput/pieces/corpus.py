@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from lilliput.pieces.teacher_tokenizer import word_rules
+from lilliput.pieces.word_rules import word_rules
 from lilliput.text.corpus import Corpus, is_written, write_corpus
 
 
