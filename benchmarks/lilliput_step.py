@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 from accelerate import Accelerator
 from torch.profiler import ProfilerActivity, profile
-from transformers import BertForMaskedLM
 
 from benchmarks.in_process import Sample, timed
 from benchmarks.stage import BenchmarkStage, parts_of, words_of
 from lilliput.common.memory import peak_memory
 from lilliput.common.workers import keep_freed_memory
+from lilliput.models.pretrained import random_masked_lm
+from lilliput.models.shape import EncoderShape
 from lilliput.models.student import random_student
 from lilliput.models.teacher import build_teacher
 from lilliput.objectives import ObjectiveWeights, Operations
 from lilliput.pieces.teacher_tokenizer import spell
-from lilliput.planning.cost import BatchShape, BertShape, step_operations
+from lilliput.planning.cost import BatchShape, step_operations
 from lilliput.training.batches import Batch, BatchSource
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.training.prefetch import prefetched
@@ -72,13 +73,13 @@ class LilliputStep:
         self._source, self._weights = stage.source(data), stage.stage.objectives
         # The same batches as both models read them, as `cost` counts them.
         self._whole = BatchSource(data.train, data.lexicon, stage.stage.batch, (recipe.seed,))
-        self._shapes = BertShape.of_config(teacher), BertShape.of_config(student)
+        self._shapes = EncoderShape.of_config(teacher), EncoderShape.of_config(student)
         self._muon = stage.stage.optimizer.name == "muon"
         self._affine = recipe.start.second_table == "affine"
         pieces = spell(data.lexicon.student_tokenizer().get_vocab(), data.lexicon.teacher_tokenizer())
         table, width, seed = recipe.start.second_table, recipe.student.width, recipe.seed
         models = DualModel(
-            build_teacher(BertForMaskedLM(teacher), pieces, table, width, seed)
+            build_teacher(random_masked_lm(teacher), pieces, table, width, seed)
             if self._weights.uses_teacher
             else None,
             random_student(student, seed) if self._weights.trains_student else None,

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformers import BertConfig
+from transformers import PreTrainedConfig
 
 from lilliput.config import Recipe, StageConfig
 from lilliput.errors import ConfigError, nearest
+from lilliput.models.pretrained import config_of, load_config
+from lilliput.models.shape import EncoderShape
 from lilliput.models.student import student_config
-from lilliput.models.teacher import load_teacher_config
 from lilliput.planning.cost import SHAPES
 from lilliput.run import RunDir
 from lilliput.training.batches import Batch, BatchSource
@@ -41,14 +42,14 @@ class BenchmarkStage:
         """Returns the stage's batches."""
         return data.source(self.stage, (self.recipe.seed,))
 
-    def configs(self, data: Data) -> tuple[BertConfig, BertConfig]:
+    def configs(self, data: Data) -> tuple[PreTrainedConfig, PreTrainedConfig]:
         """Returns the teacher's and the student's config; raises ConfigError where they do not fit."""
-        teacher = load_teacher_config(self.teacher)
+        teacher = load_config(self.teacher)
         if self.shape is not None:
             if self.shape not in SHAPES:
                 raise ConfigError(f"no shape is called '{self.shape}'; {nearest(self.shape, SHAPES)}")
-            teacher = BertConfig(**SHAPES[self.shape].settings())
-        check_student(self.recipe, teacher)
+            teacher = config_of(SHAPES[self.shape])
+        check_student(self.recipe, EncoderShape.of_config(teacher))
         lexicon = data.lexicon
         teacher.vocab_size = lexicon.teacher_size
         return teacher, student_config(self.recipe.student, lexicon.student_size, lexicon.student_special)

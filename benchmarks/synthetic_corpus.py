@@ -7,10 +7,10 @@ from tokenizers import Tokenizer
 from lilliput.common.files import writing
 from lilliput.common.folders import not_ours
 from lilliput.config import LexiconConfig
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
 from lilliput.planning.samples import made_up_text
 from lilliput.run import RunDir
-from lilliput.text.corpus import build_corpus
 
 _WORDS = 400_000
 

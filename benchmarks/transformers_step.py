@@ -4,17 +4,18 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from transformers import BertForMaskedLM
+from transformers import PreTrainedModel
 
 from benchmarks.in_process import Sample, timed
 from benchmarks.stage import BenchmarkStage, parts_of, words_of
 from lilliput.common.memory import peak_memory
 from lilliput.common.workers import keep_freed_memory
+from lilliput.models.pretrained import random_masked_lm
 from lilliput.training.batches import Reading
 
 
 class TransformersStep:
-    """A stage's masked-LM steps by `BertForMaskedLM`, which predicts at every position.
+    """A stage's masked-LM steps by transformers' masked LM, which predicts at every position.
 
     It reads the same pieces with the same padding, and its loss is over the same masked pieces. A teacher's
     vocabulary is both vocabularies one after the other, as its pieces are joint. Dropout is off, as it is in
@@ -28,11 +29,11 @@ class TransformersStep:
         teacher, student = stage.configs(data)
         teacher.vocab_size += data.lexicon.student_size
         weights, self._source = stage.stage.objectives, stage.source(data)
-        self._models: dict[str, BertForMaskedLM] = {}
+        self._models: dict[str, PreTrainedModel] = {}
         if weights.teacher_masked_lm:
-            self._models["teacher"] = BertForMaskedLM(teacher)
+            self._models["teacher"] = random_masked_lm(teacher)
         if weights.student_masked_lm:
-            self._models["student"] = BertForMaskedLM(student)
+            self._models["student"] = random_masked_lm(student)
         for model in self._models.values():
             model.train(False)  # without dropout; gradients flow all the same
         self._autocast, self._clip = precision == "bf16", stage.stage.optimizer.clip
@@ -62,7 +63,7 @@ class TransformersStep:
 
 
 def inputs_of(reading: Reading) -> dict[str, Tensor | None]:
-    """Returns a reading as `BertForMaskedLM` takes it."""
+    """Returns a reading as transformers' masked LM takes it."""
     labels = torch.full((reading.pieces.numel(),), -100)
     labels[reading.positions] = reading.targets
     return {

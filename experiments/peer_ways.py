@@ -21,12 +21,13 @@ from transformers import (
 )
 
 from lilliput.config import BatchConfig, LexiconConfig, ObjectiveWeights, OptimizerConfig, StudentConfig
+from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.student import random_student, student_config
-from lilliput.models.teacher import build_teacher, load_masked_lm
+from lilliput.models.teacher import build_teacher
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import Lexicon, build_lexicon
 from lilliput.pieces.teacher_tokenizer import load_tokenizer, spell
 from lilliput.run import RunDir
-from lilliput.text.corpus import build_corpus
 from lilliput.training.batches import BatchSource
 from lilliput.training.data import Data
 from lilliput.training.step import DualModel, Stepper

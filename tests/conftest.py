@@ -19,9 +19,10 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from lilliput import recipes
 from lilliput.config import BatchConfig, LexiconConfig, Recipe
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import Lexicon, build_lexicon
 from lilliput.pieces.teacher_tokenizer import load_tokenizer, spell
-from lilliput.text.corpus import Corpus, build_corpus
+from lilliput.text.corpus import Corpus
 from lilliput.training.batches import BatchSource
 from lilliput.training.rows import Rows, cut_rows
 

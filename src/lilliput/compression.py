@@ -19,8 +19,8 @@ from lilliput.common.progress import console
 from lilliput.common.sheet import Sheet, size
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe
+from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.student import load_student, parameter_count
-from lilliput.models.teacher import load_masked_lm
 from lilliput.preparation import is_prepared, prepare
 from lilliput.recipes import find_recipe
 from lilliput.run import RunDir, has_student, place_student, summary_there

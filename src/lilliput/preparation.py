@@ -15,13 +15,13 @@ from lilliput.common.arguments import PathLike, Texts, path_of, renamed, text_of
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import LexiconConfig, Recipe
 from lilliput.errors import ConfigError, StorageError
-from lilliput.models.teacher import load_teacher_config
-from lilliput.pieces import lexicon as lexicons, sizes as all_sizes
+from lilliput.models.pretrained import load_config
+from lilliput.models.shape import EncoderShape
+from lilliput.pieces import corpus as corpora, lexicon as lexicons, sizes as all_sizes
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.pieces.sizes import VocabularyReport
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.run import RunDir, check_ours
-from lilliput.text import corpus as corpora
 from lilliput.text.corpus import Corpus
 from lilliput.training.data import check_student
 
@@ -160,7 +160,7 @@ def prepare(
             "objectives.student_masked_lm, or train its stages one by one with `lilliput train`"
         )
     tokenizer = load_tokenizer(teacher)
-    check_student(recipe, load_teacher_config(teacher))
+    check_student(recipe, EncoderShape.of_config(load_config(teacher)))
     check_ours(run)
     _check_held_out(run, bool(held_out), overwrite)
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}

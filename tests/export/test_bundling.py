@@ -30,7 +30,7 @@ from lilliput.finetuning.finetune import finetune
 from lilliput.finetuning.model import load_task_model
 from lilliput.finetuning.results import Finetuned, given_tags
 from lilliput.models.fake_quantization import fake_quantize
-from lilliput.models.quantization import find_plan, grid_of
+from lilliput.models.quantization import find_scheme, grid_of
 from lilliput.models.student import random_student, save_student, student_config
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
@@ -103,7 +103,7 @@ def test_a_model_is_stored_as_it_was_fine_tuned_for_and_scores_what_was_reported
     for name, parameter in (("pieces", "bert.embeddings.word_embeddings"), ("pooler", "bert.pooler.dense")):
         integers, scales = (numpy_helper.to_array(stored[one]) for one in (name, f"{name}.scale"))
         weight = model.get_parameter(f"{parameter}.weight")
-        rounded = fake_quantize(weight.detach(), grid_of(f"{parameter}.weight", find_plan("int4")))
+        rounded = fake_quantize(weight.detach(), grid_of(f"{parameter}.weight", find_scheme("int4")))
         assert not torch.equal(rounded, weight)
         held = integers.astype(np.float32) * scales.astype(np.float32)
         held = held.T if name == "pooler" else held  # what states are multiplied with is stored as columns

@@ -1,5 +1,6 @@
 """Export: the file answers as transformers does, holds what quantize says, and is as small as claimed."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,12 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import ModelProto, numpy_helper
 from tokenizers import Tokenizer
 from transformers import (
     BertForMaskedLM,
     BertModel,
+    PreTrainedModel,
 )
 
 from checkpoints import (
@@ -32,12 +34,23 @@ from checkpoints import (
 from conftest import World
 from lilliput.errors import ConfigError, ModelError, StorageError
 from lilliput.export import parity
+from lilliput.export.encoder import encoder_model
 from lilliput.export.export import export
-from lilliput.export.source import Source
+from lilliput.inference.format import Kind
+from lilliput.models.blocks import classifier_of
 from lilliput.models.fake_quantization import quantization_aware
-from lilliput.models.quantization import PLANS, dequantize, find_plan, grid_of, packed, quantize
+from lilliput.models.quantization import (
+    SCHEMES,
+    QuantizationScheme,
+    dequantize,
+    find_scheme,
+    grid_of,
+    packed,
+    quantize,
+)
 from lilliput.models.student import random_student, save_student, student_config
-from lilliput.pieces.teacher_tokenizer import SpecialPieces, complete, load_tokenizer, student_tokenizer
+from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer, student_tokenizer
+from lilliput.pieces.tokenizer_file import SpecialPieces
 from lilliput.recipes import paper48, paper192
 
 
@@ -98,13 +111,13 @@ def test_a_float32_file_answers_as_transformers_does(
     assert np.abs(theirs).max() > 0.02  # or equal would say nothing
 
 
-@pytest.mark.parametrize("quantization", PLANS)
+@pytest.mark.parametrize("quantization", SCHEMES)
 @pytest.mark.parametrize("kind", ["pairs", "joint", "fill"])
 def test_a_file_answers_as_a_model_that_trains_under_its_plan(
     checkpoint: Any, bundle: Any, kind: str, quantization: str
 ) -> None:
     given, model = inputs(3, 15), load_torch(checkpoint(kind), kind)
-    with torch.inference_mode(), quantization_aware(model, find_plan(quantization)):
+    with torch.inference_mode(), quantization_aware(model, find_scheme(quantization)):
         theirs = model(**given)[0].numpy()
     ours = answer(bundle(kind, quantization), given)
     assert np.abs(compared(ours, given) - compared(theirs, given)).max() < 2e-5
@@ -144,7 +157,7 @@ def test_the_file_holds_exactly_what_quantize_says(checkpoint: Any, bundle: Any,
     }
     stored = constants(bundle("fill", quantization))
     for name, parameters in matrices.items():
-        grid = grid_of(parameters[0], find_plan(quantization))
+        grid = grid_of(parameters[0], find_scheme(quantization))
         for index, parameter in enumerate(parameters):
             ours = quantize(weights[parameter], grid)
             rows = slice(index * len(weights[parameter]), (index + 1) * len(weights[parameter]))
@@ -159,7 +172,7 @@ def test_the_file_holds_exactly_what_quantize_says(checkpoint: Any, bundle: Any,
             assert (back.reshape(weights[parameter].shape) == dequantize(ours)).all()
 
 
-@pytest.mark.parametrize("quantization", PLANS)
+@pytest.mark.parametrize("quantization", SCHEMES)
 def test_the_table_of_pieces_is_held_once(world: World, bundle: Any, quantization: str) -> None:
     size = world.lexicon.student_size
     tables = [
@@ -182,7 +195,7 @@ def test_the_graph_has_one_node_for_each_part_and_standard_ones_only(bundle: Any
     assert {node.domain for node in model.graph.node} == {""}
 
 
-@pytest.mark.parametrize("quantization", PLANS)
+@pytest.mark.parametrize("quantization", SCHEMES)
 def test_weights_are_decoded_once_when_the_file_is_loaded(
     bundle: Any, tmp_path: Path, quantization: str
 ) -> None:
@@ -265,7 +278,7 @@ def test_the_published_sizes_fit(
 
 
 def test_fewer_bits_make_smaller_files(bundle: Any) -> None:
-    sizes = [(bundle("fill", name) / "model.onnx").stat().st_size for name in PLANS]
+    sizes = [(bundle("fill", name) / "model.onnx").stat().st_size for name in SCHEMES]
     assert sizes == sorted(sizes, reverse=True)
 
 
@@ -286,15 +299,12 @@ def test_a_report_says_how_close_the_file_is(checkpoint: Any, tmp_path: Path) ->
 def test_a_wrong_graph_is_refused_before_anything_is_written(
     checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Source.parameters
+    def wrong(model: PreTrainedModel, kind: Kind, scheme: QuantizationScheme) -> ModelProto:
+        other = copy.deepcopy(model)
+        classifier_of(other).bias.data[1] += 0.01
+        return encoder_model(other, kind, scheme)
 
-    def wrong(source: Source) -> dict[str, NDArray[np.float32]]:
-        found = whole(source)
-        bias = found["classifier.bias"].copy()
-        bias[1] += 0.01
-        return found | {"classifier.bias": bias}
-
-    monkeypatch.setattr(Source, "parameters", wrong)
+    monkeypatch.setattr("lilliput.export.export.encoder_model", wrong)
     with pytest.raises(
         ModelError, match=r"differs from torch by 0\.01, where 0\.000\d+ .* at piece 0 .*column 1"
     ):

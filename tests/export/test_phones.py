@@ -25,7 +25,7 @@ from lilliput.export.parity import Parity, compare_program
 from lilliput.export.phones import ProgramBundle, export_program
 from lilliput.export.source import load_source
 from lilliput.finetuning.model import load_task_model, save_task_model
-from lilliput.models.quantization import find_plan
+from lilliput.models.quantization import find_scheme
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.run import RunDir
 from lilliput.tasks.task import Labels
@@ -86,7 +86,7 @@ def test_a_program_that_answers_otherwise_is_refused(checkpoint: Any) -> None:
         with torch.inference_mode():
             return program.by_text(forward, given)
 
-    plan = find_plan("float32")
+    plan = find_scheme("float32")
     assert compare_program(same, same, source, plan, SENTENCES).difference == 0
     with pytest.raises(ModelError, match=r"the program differs from torch by 0.01, where 0.0001 is allowed"):
         compare_program(lambda given: same(given) + 0.01, same, source, plan, SENTENCES)
@@ -111,7 +111,7 @@ def test_a_quantization_that_executorch_lacks_is_a_sentence(checkpoint: Any, tmp
     with pytest.raises(ConfigError, match="made in float16; choose one of float32, int8, mixed, int4"):
         export_program(checkpoint("fill"), tmp_path, quantization="float16")
     with pytest.raises(ConfigError, match="of 32 columns, and one of this model has 24; choose mixed"):
-        program.lower(Forward(load_source(tmp_path / "fill", None)), POSITIONS, find_plan("int4"))
+        program.lower(Forward(load_source(tmp_path / "fill", None)), POSITIONS, find_scheme("int4"))
 
 
 # The bundle

@@ -30,11 +30,12 @@ from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
 from lilliput.finetuning.finetune import finetune, suitable_rate
 from lilliput.finetuning.model import TaskModel, labels_of, load_encoder, load_task_model, save_task_model
 from lilliput.finetuning.results import Finetuned
-from lilliput.models.teacher import build_teacher, load_masked_lm
+from lilliput.models.pretrained import load_masked_lm
+from lilliput.models.teacher import build_teacher
+from lilliput.pieces.corpus import build_corpus
 from lilliput.run import RunDir
 from lilliput.tasks.loading import load_task
 from lilliput.tasks.task import Examples, Labels, Task, TaskData
-from lilliput.text.corpus import build_corpus
 
 QUICK = FinetuningConfig(epochs=12, rows=8, evaluations=2, rate=5e-3, dropout=0.0)
 NOUNS = ("brotent", "stocker", "plantish", "boxes")

@@ -20,10 +20,12 @@ from lilliput.finetuning.unlabelled.own import read_texts
 from lilliput.finetuning.unlabelled.recombination import recombined
 from lilliput.finetuning.unlabelled.sentences import near_sentences
 from lilliput.finetuning.unlabelled.substitution import substituted
-from lilliput.models.teacher import Teacher, build_teacher, load_masked_lm
+from lilliput.models.pretrained import load_masked_lm
+from lilliput.models.teacher import Teacher, build_teacher
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.tasks.task import Examples, Labels, Task
-from lilliput.text.corpus import Corpus, build_corpus
+from lilliput.text.corpus import Corpus
 
 
 @pytest.fixture(scope="module")

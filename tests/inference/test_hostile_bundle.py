@@ -20,7 +20,7 @@ from bundles import POSITIONS, Tiny, make_bundle, sign, tokenizer
 from lilliput.errors import BundleError, ConfigError, LilliputError
 from lilliput.inference.graph_size import check_sizes
 from lilliput.inference.onnx_file import read_graph
-from lilliput.inference.tokenizer_file import build_tokenizer, read_layout
+from lilliput.pieces.tokenizer_file import build_tokenizer, read_layout
 
 Change = Callable[[Any], Any]
 anything = st.recursive(

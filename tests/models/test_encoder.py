@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
 from conftest import World, stir, teacher_config
-from lilliput.models.encoder import encode, head_transform
-from lilliput.models.student import student_hidden
-from lilliput.models.teacher import load_masked_lm
+from lilliput.models.encoder import encode
+from lilliput.models.masked_lm import MaskedLM
+from lilliput.models.pretrained import load_masked_lm
 
 VOCABULARY = 50
 
@@ -24,9 +24,8 @@ def twin(**changes: int | str) -> BertForMaskedLM:
 
 
 def our_scores(model: BertForMaskedLM, pieces: Tensor, padding: Tensor | None) -> Tensor:
-    hidden = head_transform(model, student_hidden(model, pieces, padding, torch.float32).flatten(0, 1))
-    table = model.bert.embeddings.word_embeddings.weight
-    return F.linear(hidden, table, model.cls.predictions.bias).view(*pieces.shape, -1)
+    ours = MaskedLM(model)
+    return ours.scores(ours.read(pieces, padding, torch.float32))
 
 
 def drawn(rows: int, length: int) -> Tensor:
@@ -99,8 +98,8 @@ def test_a_teacher_from_disk_equals_transformers(world: World) -> None:
 @torch.no_grad()
 def test_bfloat16_stays_near() -> None:
     model, pieces = twin(), drawn(2, 16)
-    words = F.embedding(pieces, model.bert.embeddings.word_embeddings.weight)
-    near = encode(model.bert, words.bfloat16(), None)
+    embedded = F.embedding(pieces, MaskedLM(model).table)
+    near = encode(model, embedded.bfloat16(), None)
     assert near.dtype == torch.bfloat16
-    exact = encode(model.bert, words, None)
+    exact = encode(model, embedded, None)
     assert (near.float() - exact).abs().mean() < 0.05 * exact.abs().mean()

@@ -19,9 +19,9 @@ from conftest import World, stir
 from lilliput.common.hub import checkpoint_folder, hub_revision, read_settings
 from lilliput.errors import LilliputError, ModelError, StorageError
 from lilliput.export.export import export
-from lilliput.models.pretrained import load_config, load_weights, longest_input
+from lilliput.models.pretrained import load_config, load_masked_lm, load_weights, longest_input
 from lilliput.models.student import load_student
-from lilliput.models.teacher import build_teacher, load_masked_lm
+from lilliput.models.teacher import build_teacher
 
 odd_values = st.recursive(
     st.none()

@@ -8,9 +8,10 @@ from transformers import BertForMaskedLM
 
 from conftest import World, stir
 from lilliput.config import ObjectiveWeights, StudentConfig
+from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.projection import SharedProjections, matching_layers, shared_variables
 from lilliput.models.student import random_student, student_config
-from lilliput.models.teacher import Teacher, build_teacher, load_masked_lm
+from lilliput.models.teacher import Teacher, build_teacher
 from lilliput.training.objectives import shared_projection
 from lilliput.training.step import DualModel
 

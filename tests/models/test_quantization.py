@@ -14,7 +14,16 @@ from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassificat
 from conftest import stir
 from lilliput.errors import ConfigError
 from lilliput.models.fake_quantization import fake_quantize, quantization_aware
-from lilliput.models.quantization import PLANS, Bits, Grid, dequantize, find_plan, grid_of, packed, quantize
+from lilliput.models.quantization import (
+    SCHEMES,
+    Bits,
+    Grid,
+    dequantize,
+    find_scheme,
+    grid_of,
+    packed,
+    quantize,
+)
 
 Matrix = NDArray[np.float32]
 GRIDS = [Grid(8, 32), Grid(4, 32), Grid(4, 16)]
@@ -124,10 +133,10 @@ def test_integers_are_packed_as_tightly_as_they_can_be(bits: Bits, nbytes: int) 
 
 
 def test_plans_by_name() -> None:
-    assert find_plan("mixed").weights == 8
-    assert find_plan("mixed").embeddings == 4
+    assert find_scheme("mixed").weights == 8
+    assert find_scheme("mixed").embeddings == 4
     with pytest.raises(ConfigError, match=r"no quantization is called 'int'; did you mean 'int[48]'"):
-        find_plan("int")
+        find_scheme("int")
 
 
 @pytest.mark.parametrize(
@@ -147,12 +156,12 @@ def test_plans_by_name() -> None:
     ],
 )
 def test_bits_of_a_parameter(parameter: str, bits: int) -> None:
-    assert grid_of(parameter, find_plan("mixed")).bits == bits
+    assert grid_of(parameter, find_scheme("mixed")).bits == bits
 
 
 def test_what_classifies_keeps_eight_bits() -> None:
-    assert grid_of("classifier.weight", find_plan("int4")).bits == 8
-    assert grid_of("bert.pooler.dense.weight", find_plan("int4")).bits == 4
+    assert grid_of("classifier.weight", find_scheme("int4")).bits == 8
+    assert grid_of("bert.pooler.dense.weight", find_scheme("int4")).bits == 4
 
 
 # Torch's twin
@@ -191,9 +200,9 @@ def small(kind: type[nn.Module]) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_a_model_computes_with_what_the_file_will_hold(name: str) -> None:
-    model, plan = small(BertForSequenceClassification), find_plan(name)
+    model, plan = small(BertForSequenceClassification), find_scheme(name)
     rounded = small(BertForSequenceClassification)
     with torch.no_grad():
         for parameter, value in rounded.named_parameters():
@@ -214,7 +223,7 @@ def test_a_model_computes_with_what_the_file_will_hold(name: str) -> None:
 def test_parameters_are_the_same_objects_inside_and_after() -> None:
     model = small(BertForMaskedLM)
     before, names = list(model.parameters()), list(model.state_dict())
-    with quantization_aware(model, find_plan("int8")):
+    with quantization_aware(model, find_scheme("int8")):
         assert {id(item) for item in model.parameters()} == {id(item) for item in before}
     assert [id(item) for item in model.parameters()] == [id(item) for item in before]
     assert list(model.state_dict()) == names
@@ -225,7 +234,7 @@ def test_a_tied_table_learns_from_both_its_ends() -> None:
     model = small(BertForMaskedLM)
     pieces = torch.arange(1, 11)[None]
     table = model.bert.embeddings.word_embeddings.weight  # type: ignore[union-attr]
-    with quantization_aware(model, find_plan("int4")):
+    with quantization_aware(model, find_scheme("int4")):
         model(pieces, labels=pieces).loss.backward()
     assert isinstance(table, torch.Tensor)
     assert table.grad is not None
@@ -235,7 +244,7 @@ def test_a_tied_table_learns_from_both_its_ends() -> None:
 
 def test_a_model_learns_to_live_with_four_bits() -> None:
     pieces = torch.randint(1, 50, (32, 10), generator=torch.Generator().manual_seed(0))
-    labels, plan = pieces[:, 0] % 2, find_plan("int4")
+    labels, plan = pieces[:, 0] % 2, find_scheme("int4")
     model = small(BertForSequenceClassification)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     with quantization_aware(model, plan):
@@ -252,6 +261,6 @@ def test_a_model_learns_to_live_with_four_bits() -> None:
 def test_a_model_is_itself_again_after_an_error() -> None:
     model = small(BertForMaskedLM)
     names = list(model.state_dict())
-    with pytest.raises(KeyError), quantization_aware(model, find_plan("int8")):
+    with pytest.raises(KeyError), quantization_aware(model, find_scheme("int8")):
         raise KeyError
     assert list(model.state_dict()) == names

@@ -8,22 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForMaskedLM, BertForPreTraining
 
 from conftest import LENGTH, World, stir
 from lilliput.config import StudentConfig
 from lilliput.errors import StorageError
-from lilliput.models.encoder import head_transform
+from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.student import (
     load_student,
     parameter_count,
     random_student,
     save_student,
     student_config,
-    student_hidden,
 )
-from lilliput.pieces.teacher_tokenizer import SpecialPieces
+from lilliput.pieces.tokenizer_file import SpecialPieces
 from lilliput.recipes import paper48, paper96, paper192
 
 SPECIAL = SpecialPieces(0, 1, 2, 3, 4)
@@ -122,8 +120,8 @@ def test_it_loads_where_lilliput_is_not_imported(
     assert found["ids"] == tokenizer.encode(text).ids
     assert found["mask"] in found["ids"]
     pieces = torch.tensor([found["ids"]])
-    hidden = head_transform(student, student_hidden(student, pieces, None, torch.float32)[0])
-    ours = F.linear(hidden, student.bert.embeddings.word_embeddings.weight, student.cls.predictions.bias)
+    model = MaskedLM(student)
+    ours = model.scores(model.read(pieces, None, torch.float32)[0])
     torch.testing.assert_close(torch.tensor(found["logits"]), ours, rtol=1e-4, atol=1e-4)
 
 

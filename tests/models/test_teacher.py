@@ -6,21 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM, BertModel, GPT2Config
 
 from conftest import STUDENT_PIECES, World
 from lilliput.errors import ModelError, StorageError
-from lilliput.models.encoder import head_transform
-from lilliput.models.teacher import (
-    AffineTable,
-    FreeTable,
-    Teacher,
-    build_teacher,
-    load_masked_lm,
-    load_teacher_config,
-)
+from lilliput.models.pretrained import load_config, load_masked_lm
+from lilliput.models.teacher import AffineTable, FreeTable, Teacher, build_teacher
 
 
 def built(world: World, start: str = "pieces", narrow: int = 16) -> Teacher:
@@ -44,8 +36,8 @@ def test_with_its_own_vocabulary_it_is_the_plain_model(world: World, padded: boo
     own_size = teacher.own_table.shape[0]
     pieces = torch.randint(0, own_size, (3, 25), generator=torch.Generator().manual_seed(0))
     padding = torch.arange(25) >= torch.tensor([25, 11, 2])[:, None] if padded else torch.zeros(3, 25) > 0
-    hidden = head_transform(teacher.model, teacher.hidden(pieces, padding if padded else None, torch.float32))
-    scores = F.linear(hidden, teacher.own_table, teacher.own_bias)
+    states = teacher.hidden(pieces, padding if padded else None, torch.float32)
+    scores = teacher.own_scores(teacher.transform(states))
     expected = reference(pieces, attention_mask=(~padding).long()).logits
     torch.testing.assert_close(scores[~padding], expected[~padding], rtol=1e-4, atol=1e-4)
 
@@ -173,19 +165,19 @@ def test_other_models_are_refused(world: World, copy: Path, config: dict[str, ob
     base = {} if "model_type" in config else settings
     (copy / "config.json").write_text(json.dumps(base | config))
     with pytest.raises(ModelError, match=f"'{named}' model.*supported are"):
-        load_teacher_config(str(copy))
+        load_config(str(copy))
 
 
 @pytest.mark.parametrize("content", ["{}", "not JSON", '{"model_type": "no-such-model"}'])
 def test_a_config_that_says_nothing_is_refused(copy: Path, content: str) -> None:
     (copy / "config.json").write_text(content)
     with pytest.raises(ModelError, match=r"supported are|damaged"):
-        load_teacher_config(str(copy))
+        load_config(str(copy))
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model could be loaded"):
-        load_teacher_config(str(tmp_path))
+        load_config(str(tmp_path))
 
 
 def test_missing_weights_are_refused(copy: Path) -> None:

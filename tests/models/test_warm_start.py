@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
-from lilliput.models.encoder import head_transform
-from lilliput.models.student import random_student, student_hidden
+from lilliput.models.masked_lm import MaskedLM
+from lilliput.models.student import random_student
 from lilliput.models.teacher import Teacher, build_teacher
 from lilliput.models.warm_start import warm_start
 
@@ -51,8 +51,7 @@ def pieces() -> Tensor:
 
 @torch.no_grad()
 def teacher_scores(teacher: Teacher, pieces: Tensor) -> Tensor:
-    hidden = head_transform(teacher.model, teacher.hidden(pieces + OWN, None, torch.float32))
-    return F.linear(hidden, teacher.second(), teacher.second_bias)
+    return teacher.second_scores(teacher.transform(teacher.hidden(pieces + OWN, None, torch.float32)))
 
 
 @torch.no_grad()
@@ -115,6 +114,6 @@ def test_equal_input_gives_equal_weights(teacher: Teacher, pieces: Tensor) -> No
 
 def test_what_the_student_computes_is_plain_transformers(teacher: Teacher, pieces: Tensor) -> None:
     student = warm_start(teacher, config_of(width=16), pieces, mask=MASK)
-    hidden = head_transform(student, student_hidden(student, pieces, None, torch.float32))
-    ours = F.linear(hidden, student.bert.embeddings.word_embeddings.weight, student.cls.predictions.bias)
+    model = MaskedLM(student)
+    ours = model.scores(model.read(pieces, None, torch.float32))
     torch.testing.assert_close(ours.detach(), student_scores(student, pieces), rtol=1e-4, atol=1e-4)

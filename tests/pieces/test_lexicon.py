@@ -21,11 +21,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from lilliput.config import LexiconConfig
 from lilliput.errors import InputError, ModelError, StorageError
 from lilliput.pieces import wordpiece
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import Lexicon, build_lexicon, measure
 from lilliput.pieces.segmentation import segment
 from lilliput.pieces.teacher_tokenizer import SPECIAL, digest_tokenizer, save_tokenizer, vocabulary_size
 from lilliput.pieces.wordpiece import learn_vocabulary
-from lilliput.text.corpus import END, FIRST_WORD, START, Corpus, build_corpus
+from lilliput.text.corpus import END, FIRST_WORD, START, Corpus
 
 SIZE = 400
 

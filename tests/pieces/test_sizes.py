@@ -16,11 +16,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from lilliput.config import LexiconConfig
 from lilliput.errors import ConfigError, InputError, StorageError
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
 from lilliput.pieces.sizes import VocabularyReport, plot, render, vocabulary
-from lilliput.pieces.teacher_tokenizer import SPECIAL
+from lilliput.pieces.tokenizer_file import SPECIAL
 from lilliput.pieces.wordpiece import learn_vocabulary
-from lilliput.text.corpus import FIRST_WORD, Corpus, build_corpus
+from lilliput.text.corpus import FIRST_WORD, Corpus
 
 FILES = ("vocabulary.json", "vocabulary.svg", "vocabulary.png", "manifest.json")
 

@@ -12,8 +12,6 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from lilliput.errors import ModelError
 from lilliput.pieces.teacher_tokenizer import (
-    SPECIAL,
-    SpecialPieces,
     digest_tokenizer,
     given_tokenizer,
     load_tokenizer,
@@ -23,6 +21,7 @@ from lilliput.pieces.teacher_tokenizer import (
     student_tokenizer,
     vocabulary_size,
 )
+from lilliput.pieces.tokenizer_file import SPECIAL, SpecialPieces
 
 PIECES = [
     "the",

@@ -14,7 +14,7 @@ from conftest import World
 from lilliput.config import LexiconConfig
 from lilliput.errors import InputError, LilliputError, ModelError
 from lilliput.finetuning.encoded import task_tokenizer
-from lilliput.inference.tokenizer_file import build_tokenizer
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
 from lilliput.pieces.segmentation import segment
 from lilliput.pieces.teacher_tokenizer import (
@@ -27,8 +27,8 @@ from lilliput.pieces.teacher_tokenizer import (
     student_tokenizer,
     vocabulary_size,
 )
-from lilliput.text.corpus import build_corpus
-from lilliput.text.word_settings import whole_pieces
+from lilliput.pieces.tokenizer_file import build_tokenizer
+from lilliput.pieces.word_rules import whole_pieces
 
 ORDER = [
     *(

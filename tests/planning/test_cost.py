@@ -5,16 +5,16 @@ import torch
 from accelerate import Accelerator
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import BertConfig
 
 from conftest import LENGTH, STUDENT_PIECES, World
 from lilliput.config import BatchConfig, ObjectiveWeights, OptimizerConfig, StudentConfig
+from lilliput.models.pretrained import config_of, load_config, load_masked_lm
+from lilliput.models.shape import EncoderShape
 from lilliput.models.student import parameter_count, random_student, student_config
-from lilliput.models.teacher import build_teacher, load_masked_lm, load_teacher_config
+from lilliput.models.teacher import build_teacher
 from lilliput.planning.cost import (
     SHAPES,
     BatchShape,
-    BertShape,
     encoder_operations,
     step_operations,
 )
@@ -34,10 +34,10 @@ OBJECTIVES = {
 }
 
 
-def shapes(world: World) -> tuple[BertShape, BertShape]:
+def shapes(world: World) -> tuple[EncoderShape, EncoderShape]:
     """Returns the small teacher's shape and the student's."""
-    config = load_teacher_config(world.teacher)
-    return BertShape.of_config(config), BertShape.of_student(STUDENT, STUDENT_PIECES)
+    config = load_config(world.teacher)
+    return EncoderShape.of_config(config), EncoderShape.of_student(STUDENT, STUDENT_PIECES)
 
 
 def dual_model(world: World, weights: ObjectiveWeights, affine: bool) -> DualModel:
@@ -113,14 +113,14 @@ def test_parameters_of_well_known_shapes() -> None:
     """Of BERT_BASE with its masked-LM head as published: 109,514,298."""
     assert SHAPES["bert-base"].parameters == 109_514_298
     assert SHAPES["minilm-6"].parameters == 22_744_506  # the README's, of the checkpoint itself
-    assert BertShape.of_student(StudentConfig(), 4928).parameters == 1_673_048
+    assert EncoderShape.of_student(StudentConfig(), 4928).parameters == 1_673_048
 
 
 def test_a_shape_and_a_config_are_one(world: World) -> None:
-    shape = BertShape.of_config(load_teacher_config(world.teacher))
+    shape = EncoderShape.of_config(load_config(world.teacher))
     assert shape.layers == 3
     assert shape.positions == 48
-    assert BertShape.of_config(BertConfig(**shape.settings())) == shape
+    assert EncoderShape.of_config(config_of(shape)) == shape
 
 
 def test_an_encoder_is_quadratic_in_length_beyond_its_products() -> None:

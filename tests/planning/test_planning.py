@@ -29,10 +29,10 @@ from lilliput.cli import making
 from lilliput.compression import Summary
 from lilliput.config import Budget, LexiconConfig, ObjectiveWeights, Recipe
 from lilliput.errors import ConfigError, InputError, StorageError
-from lilliput.models.teacher import load_teacher_config
+from lilliput.models.pretrained import load_config
+from lilliput.models.shape import EncoderShape
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.planning import expectation, plan as planning, probes, scratch
-from lilliput.planning.cost import BertShape
 from lilliput.planning.estimate import StageEstimate, estimate_stage, render
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.plan import expect, plan
@@ -53,8 +53,8 @@ def shown(table: Table) -> str:
     return console.export_text()
 
 
-def shape_of(world: World) -> BertShape:
-    return BertShape.of_config(load_teacher_config(world.teacher))
+def shape_of(world: World) -> EncoderShape:
+    return EncoderShape.of_config(load_config(world.teacher))
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_files_are_as_large_as_counted(
     stepper.step([probe._source(4).batch(0)], 1, 0.5)
     save_checkpoint(run.path / "saved", probe._models, stepper.optimizer, Progress(1))
     found = sum(path.stat().st_size for path in (run.path / "saved").rglob("*.safetensors"))
-    student = BertShape.of_student(recipe.student, STUDENT_PIECES)
+    student = EncoderShape.of_student(recipe.student, STUDENT_PIECES)
     counted = Footprint(config, shape, student, affine).checkpoint_bytes
     assert 0 <= found - counted < 40_000, "names of tensors"
 
@@ -191,7 +191,7 @@ def test_the_disk_holds_what_a_run_leaves(world: World, tmp_path: Path) -> None:
     out = tmp_path / "run"
     summary = compressed(world, out, tiny())
     recipe, shape = tiny(), shape_of(world)
-    student = BertShape.of_student(recipe.student, STUDENT_PIECES)
+    student = EncoderShape.of_student(recipe.student, STUDENT_PIECES)
     stages = [Footprint(stage, shape, student, False) for stage in recipe.stages]
     text = TextSize(world.corpus.words, len(world.corpus.counts) - 2)
     models = sum(path.stat().st_size for path in (out / "training").rglob("*.safetensors"))
@@ -206,7 +206,7 @@ def test_the_disk_holds_what_a_run_leaves(world: World, tmp_path: Path) -> None:
 
 def test_memory_grows_with_everything_in_it(world: World) -> None:
     recipe, shape = tiny(), shape_of(world)
-    student = BertShape.of_student(recipe.student, STUDENT_PIECES)
+    student = EncoderShape.of_student(recipe.student, STUDENT_PIECES)
     teacher, dual, alone = (Footprint(stage, shape, student, False) for stage in recipe.stages)
     text = TextSize(1000, 100)
     assert dual.trained > teacher.trained + alone.trained, "the projections too"

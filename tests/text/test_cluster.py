@@ -25,8 +25,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from conftest import World
 from lilliput.common import provenance, stage_dir as run
 from lilliput.errors import ConfigError, InputError, LaunchError, LilliputError, StorageError
+from lilliput.pieces.corpus import build_corpus
 from lilliput.text import cluster, corpus, sources
-from lilliput.text.corpus import build_corpus
 
 ray = pytest.importorskip("ray", reason="Ray is not installed; install it with pip install 'lilliput[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # of its own settings

@@ -29,9 +29,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from lilliput.common import stage_dir as run
 from lilliput.errors import InputError, StorageError
+from lilliput.pieces.corpus import build_corpus
+from lilliput.pieces.word_rules import word_rules
 from lilliput.text import formats, merging, parts, sources, unpacking
-from lilliput.text.corpus import END, START, Corpus, build_corpus
-from lilliput.text.words import WordSplitter
+from lilliput.text.corpus import END, START, Corpus
 
 TEXT = "The cat sat, on the mat.\nA café – naïve!\n\nSecond document: 你好 world\n"
 ROWS = ["The cat sat, on the mat.\nA café – naïve!", "Second document: 你好 world"]
@@ -88,9 +89,8 @@ CHARACTERS = st.one_of(
 
 @given(st.lists(st.text(CHARACTERS, max_size=30), min_size=1, max_size=8))
 def test_blocks_of_documents_become_the_documents_words(texts: list[str]) -> None:
-    splitter = WordSplitter(TOKENIZER.normalizer.__getstate__().decode())
     block = b"".join(text.encode() + sources.BREAK for text in texts)
-    ids, types = parts._indexed(splitter, block)
+    ids, types = parts._indexed(word_rules(TOKENIZER), block)
     expected = [words for text in texts if (words := library_words(TOKENIZER, text))]
     flat = [word for words in expected for word in [*words, "[SEP]"]]
     assert [word.decode() for word in types.take(ids).to_pylist()] == flat
@@ -164,7 +164,7 @@ def test_merged_types_are_those_of_all_parts_with_their_counts(tmp_path: Path) -
     texts = ["eightchr ninechars é–中 a", "a a nine ninechars", "longer-than-eight eightchr ninecharsé"]
     paths = [tmp_path / f"{number}.npy" for number in range(len(texts))]
     for text, path in zip(texts, paths, strict=True):
-        parts.write_part(TOKENIZER.normalizer.__getstate__().decode(), text.encode() + sources.BREAK, path)
+        parts.write_part(word_rules(TOKENIZER), text.encode() + sources.BREAK, path)
     parts.write_merged(paths, tmp_path / "merged.npy")
     words, counts = parts.read_types(tmp_path / "merged.npy")
     expected = Counter(word for text in texts for word in [*library_words(TOKENIZER, text), "[SEP]"])
@@ -190,7 +190,7 @@ def test_building_imports_no_pandas(text: Path, tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from lilliput.text.corpus import build_corpus
+from lilliput.pieces.corpus import build_corpus
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
 tokenizer.normalizer = normalizers.BertNormalizer()
@@ -206,6 +206,7 @@ sys.exit("pandas" in sys.modules)
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
+from lilliput.pieces.corpus import build_corpus
 from lilliput.text import corpus, merging
 from lilliput.common import stage_dir as run
 from lilliput.text import sources
@@ -220,7 +221,7 @@ def slow(*arguments):
     time.sleep(0.05)
     return slowed(*arguments)
 setattr(place, sys.argv[3], slow)
-corpus.build_corpus([sys.argv[1]], tokenizer, Path(sys.argv[2]), workers=1)
+build_corpus([sys.argv[1]], tokenizer, Path(sys.argv[2]), workers=1)
 """
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from conftest import LENGTH, World, row_words
 from lilliput.config import BatchConfig, LexiconConfig
 from lilliput.errors import InputError
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
-from lilliput.text.corpus import END, START, build_corpus
+from lilliput.text.corpus import END, START
 from lilliput.training.batches import Batch, BatchSource, Reading
 from lilliput.training.rows import Rows, cut_rows
 

@@ -9,10 +9,11 @@ from transformers import BertForMaskedLM
 
 from conftest import LENGTH, World, stir
 from lilliput.config import StudentConfig
+from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.student import random_student, student_config
-from lilliput.models.teacher import Teacher, build_teacher, load_masked_lm
+from lilliput.models.teacher import Teacher, build_teacher
 from lilliput.text.corpus import FIRST_WORD
-from lilliput.training.batches import BatchSource
+from lilliput.training.batches import Batch, BatchSource, Reading
 from lilliput.training.evaluation import Quality, evaluate_masked_lm, evaluation_source
 from lilliput.training.rows import cut_rows
 
@@ -130,11 +131,13 @@ def test_who_knows_everything_is_always_right(
 ) -> None:
     from lilliput.training import evaluation
 
-    def oracle(*arguments: object) -> torch.Tensor:
-        targets = arguments[2].targets  # type: ignore[attr-defined]
-        return 100.0 * torch.nn.functional.one_hot(targets, world.lexicon.student_size)
+    add = evaluation._Tally.add
 
-    monkeypatch.setattr(evaluation, "_scores", oracle)
+    def oracle(tally: evaluation._Tally, _: torch.Tensor, reading: Reading, batch: Batch) -> None:
+        known = torch.nn.functional.one_hot(reading.targets, world.lexicon.student_size)
+        add(tally, 100.0 * known, reading, batch)
+
+    monkeypatch.setattr(evaluation._Tally, "add", oracle)
     found = one(source, student=student)
     assert found.accuracy == 1
     assert found.bits_per_character == pytest.approx(0, abs=1e-6)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lilliput.training.objectives import logits, masked_lm, shared_projection, soft_labels
+from lilliput.training.objectives import masked_lm, shared_projection, soft_labels
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -16,20 +16,6 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 def log_softmax(row: list[float]) -> list[float]:
     total = math.log(sum(math.exp(value) for value in row))
     return [value - total for value in row]
-
-
-def test_logits_are_products_with_the_table() -> None:
-    hidden, table, bias = drawn(3, 4), drawn(5, 4, seed=1), drawn(5, seed=2)
-    found = logits(hidden, table, bias)
-    for n in range(3):
-        for v in range(5):
-            expected = sum(float(hidden[n, d] * table[v, d]) for d in range(4)) + float(bias[v])
-            assert float(found[n, v]) == pytest.approx(expected, abs=1e-5)
-
-
-def test_logits_of_bfloat16_come_in_float32() -> None:
-    found = logits(drawn(3, 4).bfloat16(), drawn(5, 4, seed=1), drawn(5, seed=2))
-    assert found.dtype == torch.float32
 
 
 def test_masked_lm_is_the_summed_surprise() -> None:

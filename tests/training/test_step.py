@@ -10,8 +10,9 @@ from torch import Tensor
 from conftest import LENGTH, World, stir
 from lilliput.config import BatchConfig, ObjectiveWeights, OptimizerConfig, StudentConfig
 from lilliput.errors import TrainingError
+from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.student import random_student, student_config
-from lilliput.models.teacher import build_teacher, load_masked_lm
+from lilliput.models.teacher import build_teacher
 from lilliput.objectives import OBJECTIVES
 from lilliput.training.batches import Batch
 from lilliput.training.optimizers import build_optimizer

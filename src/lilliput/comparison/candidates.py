@@ -11,6 +11,7 @@ from lilliput.errors import BundleError
 from lilliput.inference.bundle import load
 from lilliput.inference.format import TOKENIZER, BundleConfig, sizes
 from lilliput.inference.texts import Text
+from lilliput.pieces.tokenizer_file import MASK
 from lilliput.tasks.tagged import bio_task
 from lilliput.tasks.task import Examples, Task, spelled
 
@@ -103,7 +104,7 @@ def _check_task(path: Path, config: BundleConfig, task: Task) -> None:
         return
     if config.kind == "fill":
         raise BundleError(
-            f"{path} only fills in [MASK], so it has no answers for task '{task.name}'; name a bundle that "
+            f"{path} only fills in {MASK}, so it has no answers for task '{task.name}'; name a bundle that "
             "was fine-tuned for it, or one made with --kind encode"
         )
     if config.task not in (None, task.name) or (config.kind, config.pairs) != (task.kind, task.pairs):

@@ -30,8 +30,8 @@ from lilliput.finetuning.results import (
 from lilliput.finetuning.words import TextWord, text_labels, text_words
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.format import PROGRAM, files_of, finish
+from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.student import parameter_count
-from lilliput.models.teacher import load_masked_lm
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.run import FINETUNE_AGAIN, RunDir, read_summary
 from lilliput.tasks.metrics import by_given_words, first_of, first_tags, of_all, score

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lilliput.inference.format import BundleConfig
+from lilliput.pieces.tokenizer_file import MASK
 
 _CALLS = {
     "classification": ("classify", "text-classification"),
@@ -113,7 +114,7 @@ def _what(config: BundleConfig) -> str:
         "regression": f"a score for {given}",
         "tagging": f"{tags} for each word of a text",
         "joint": f"{classes} for a text, and {tags} for each of its words",
-        "fill": "pieces of words for each [MASK] of a text",
+        "fill": f"pieces of words for each {MASK} of a text",
         "encode": "a vector for a text",
     }
     lines = [f"Gives {answers[config.kind]}, at most {config.positions:,} pieces long."]
@@ -153,7 +154,7 @@ def _quality(scores: tuple[CardScore, ...]) -> str:
 
 
 def _use(config: BundleConfig) -> str:
-    text = "a [MASK] to remember" if config.kind == "fill" else "a film to remember"
+    text = f"a {MASK} to remember" if config.kind == "fill" else "a film to remember"
     texts = f'["{text}"], ["a film to forget"]' if config.pairs else f'["{text}"]'
     line = f"{text}\\ta film to forget" if config.pairs else text
     return f"""In this folder, with `pip install lilliput` (numpy, tokenizers and onnxruntime, no torch):

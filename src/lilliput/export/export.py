@@ -12,13 +12,13 @@ from tokenizers import Tokenizer
 from lilliput.common.files import writing
 from lilliput.common.folders import not_ours
 from lilliput.errors import StorageError
-from lilliput.export.bert import bert_model
+from lilliput.export.encoder import encoder_model
 from lilliput.export.graph import OPSET
 from lilliput.export.parity import SENTENCES, Parity, compare
 from lilliput.export.source import Source, load_source
 from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, Kind, is_config
 from lilliput.models.pretrained import longest_input
-from lilliput.models.quantization import find_plan
+from lilliput.models.quantization import find_scheme
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def export(
     Args:
         folder: A fine-tuned model, a student or any BERT encoder.
         out: Folder to write to; files of an earlier export are replaced.
-        quantization: How weights are stored: the name of one of `quantization.PLANS`.
+        quantization: How weights are stored: the name of one of `quantization.SCHEMES`.
         kind: What to export other than the task of a fine-tuned model: `fill` or `encode`. None means its
             task or, where it has none, `fill` where there is a masked-LM head and else `encode`.
         sentences: What torch and the file are compared on.
@@ -60,7 +60,7 @@ def export(
         ModelError: If the checkpoint cannot be exported, or the file would not answer as torch does.
         StorageError: If a file cannot be read or written, or `out` holds a checkpoint.
     """
-    plan = find_plan(quantization)
+    scheme = find_scheme(quantization)
     if (out / "model.safetensors").exists():
         raise StorageError(
             f"{out} holds a checkpoint, whose config.json would be lost; choose another folder"
@@ -68,9 +68,9 @@ def export(
     if (out / CONFIG).exists() and not is_config(out / CONFIG):
         raise not_ours(out, [CONFIG])
     source = load_source(folder, kind)
-    model = bert_model(source.parameters(), source.shape, source.kind, plan)
+    model = encoder_model(source.model, source.kind, scheme)
     content = model.SerializeToString(deterministic=True)
-    parity = compare(content, source, plan, sentences, is_learnt=tuned_for == quantization)
+    parity = compare(content, source, scheme, sentences, is_learnt=tuned_for == quantization)
     with writing(out / MODEL) as file:
         file.write(content)
     with writing(out / TOKENIZER) as file:

@@ -1,4 +1,4 @@
-"""A BERT's forward pass over one text, in the few operators that ExecuTorch hands to XNNPACK.
+"""An encoder's forward pass over one text, in the few operators that ExecuTorch hands to XNNPACK.
 
 A phone reads one text at a time, so nothing is padded and there is no mask; states have no axis for a batch.
 
@@ -6,14 +6,16 @@ Shape letters: L length, D width, H heads, V vocabulary.
 """
 
 import math
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.models.bert.modeling_bert import BertLayer
 
 from lilliput.export.source import Source
+from lilliput.models.blocks import Block, blocks_of, classifier_of, embeddings_of, head_of, pooler_of
+from lilliput.models.quantization import Grid, QuantizationScheme
 
 
 class Forward(nn.Module):
@@ -24,52 +26,60 @@ class Forward(nn.Module):
 
     def __init__(self, source: Source) -> None:
         super().__init__()
-        model: Any = source.model
-        bert = getattr(model, "bert", model)
         self.kind = source.kind
-        embeddings = bert.embeddings
-        self.word_embeddings = _table(embeddings.word_embeddings)
-        self.position_embeddings = _table(embeddings.position_embeddings)
-        self.token_type_embeddings = _table(embeddings.token_type_embeddings)
-        self.norm = embeddings.LayerNorm
-        layers = cast(list[BertLayer], list(bert.encoder.layer))
-        self.layers = nn.ModuleList(_Layer(layer, source.shape.heads) for layer in layers)
+        embeddings = embeddings_of(source.model)
+        self.pieces = _table(embeddings.pieces)
+        self.positions = _table(embeddings.positions)
+        self.types = _table(embeddings.types)
+        self.norm = embeddings.norm
+        self.layers = nn.ModuleList(_Layer(block) for block in blocks_of(source.model))
         if self.kind == "fill":
-            head = model.cls.predictions
-            self.transform, self.transform_norm = _linear(head.transform.dense), head.transform.LayerNorm
+            head = head_of(source.model)
+            self.transform, self.transform_norm = _linear(head.dense), head.norm
             # A layer like others to XNNPACK, which cannot multiply with the table that is looked up in.
-            self.scores = _linear(head.decoder)
+            self.scores = _layer_of([embeddings.pieces.weight], [head.bias])
         elif self.kind != "encode":
             if self.kind in ("classification", "regression"):
-                self.pooler = _linear(bert.pooler.dense)
-            self.classifier = _linear(model.classifier)
+                self.pooled = _linear(pooler_of(source.model))
+            self.scores = _linear(classifier_of(source.model))
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         """Returns scores [1, columns] or [1, L, columns], or states [1, L, D]."""
-        pieces, types = self.word_embeddings(input_ids[0]), self.token_type_embeddings(token_type_ids[0])
-        x = self.norm(pieces + types + self.position_embeddings(torch.arange(input_ids.shape[1])))
+        pieces, types = self.pieces(input_ids[0]), self.types(token_type_ids[0])
+        x = self.norm(pieces + types + self.positions(torch.arange(input_ids.shape[1])))
         for layer in self.layers:
             x = layer(x)
         if self.kind == "fill":
             x = self.scores(self.transform_norm(F.gelu(self.transform(x))))
         elif self.kind in ("classification", "regression"):
-            return cast(Tensor, self.classifier(torch.tanh(self.pooler(x[:1]))))
+            return cast(Tensor, self.scores(torch.tanh(self.pooled(x[:1]))))
         elif self.kind != "encode":
-            x = self.classifier(x)
+            x = self.scores(x)
         return cast(Tensor, x[None])
+
+    def grids(self, scheme: QuantizationScheme) -> dict[nn.Linear | nn.Embedding, Grid]:
+        """Returns how each linear layer and table is stored; the output layer of a masked LM is as others."""
+        found: dict[nn.Linear | nn.Embedding, Grid] = {
+            self.pieces: scheme.table,
+            self.positions: scheme.table,
+            self.types: scheme.exact,
+        }
+        found |= {module: scheme.linear for module in self.modules() if isinstance(module, nn.Linear)}
+        if self.kind not in ("fill", "encode"):
+            found[self.scores] = scheme.scores
+        return found
 
 
 class _Layer(nn.Module):
     """One layer: states [L, D] -> states [L, D]."""
 
-    def __init__(self, layer: BertLayer, heads: int) -> None:
+    def __init__(self, block: Block) -> None:
         super().__init__()
-        attention = layer.attention
-        self.heads = heads
-        self.query_key_value = _linear(attention.self.query, attention.self.key, attention.self.value)
-        self.out, self.out_norm = _linear(attention.output.dense), attention.output.LayerNorm
-        self.inner = _linear(layer.intermediate.dense)
-        self.down, self.norm = _linear(layer.output.dense), layer.output.LayerNorm
+        self.heads = block.heads
+        self.query_key_value = _linear(block.query, block.key, block.value)
+        self.out, self.out_norm = _linear(block.output), block.attention_norm
+        self.inner = _linear(block.inner)
+        self.down, self.norm = _linear(block.outer), block.norm
 
     def forward(self, x: Tensor) -> Tensor:
         length, width = x.shape
@@ -84,11 +94,15 @@ class _Layer(nn.Module):
 
 def _linear(*sources: nn.Linear) -> nn.Linear:
     """Returns several linear layers side by side as one, of their own."""
-    weight = torch.cat([source.weight.detach() for source in sources])
+    return _layer_of([source.weight for source in sources], [source.bias for source in sources])
+
+
+def _layer_of(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> nn.Linear:
+    """Returns a linear layer of its own with some rows one after the other."""
+    weight = torch.cat([weight.detach() for weight in weights])
     copy = nn.Linear(weight.shape[1], weight.shape[0])
     copy.weight = nn.Parameter(weight, requires_grad=False)
-    bias = torch.cat([source.bias.detach() for source in sources])
-    copy.bias = nn.Parameter(bias, requires_grad=False)
+    copy.bias = nn.Parameter(torch.cat([bias.detach() for bias in biases]), requires_grad=False)
     return copy
 
 

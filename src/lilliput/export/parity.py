@@ -24,7 +24,7 @@ from lilliput.inference.format import MODEL
 from lilliput.inference.session import open_session
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.models.pretrained import longest_input
-from lilliput.models.quantization import QuantizationPlan
+from lilliput.models.quantization import QuantizationScheme
 
 LARGEST_DIFFERENCE = 1e-4
 """The largest difference allowed to torch with the same weights, times the spread if that exceeds 1."""
@@ -34,7 +34,7 @@ LARGEST_STRAY = 0.2
 other way, a whole step of eight bits, which all later layers see."""
 
 _LARGEST_NOISE = {32: 1e-3, 16: 0.01, 8: 0.15, 4: 1.0}
-"""The largest difference allowed to scores with the model's own weights, by the fewest bits of a plan: the
+"""The largest difference allowed to scores with the model's own weights, by the fewest bits of a scheme: the
 root mean squared difference as a share of the spread."""
 
 _LEAST_AGREEMENT = 0.95
@@ -87,16 +87,21 @@ class _Answers:
 
 
 def compare(
-    onnx: bytes, source: Source, plan: QuantizationPlan, sentences: Sequence[str], *, is_learnt: bool = False
+    onnx: bytes,
+    source: Source,
+    scheme: QuantizationScheme,
+    sentences: Sequence[str],
+    *,
+    is_learnt: bool = False,
 ) -> Parity:
     """Returns how closely an ONNX model matches its source.
 
     Args:
         onnx: The model.
         source: The model that it was made from.
-        plan: How its weights are stored.
+        scheme: How its weights are stored.
         sentences: The texts that both read.
-        is_learnt: Whether the source was fine-tuned with weights rounded by this plan: then only its scores
+        is_learnt: Whether the source was fine-tuned with weights rounded by this scheme: then only its scores
             with rounded weights count.
 
     Raises:
@@ -110,15 +115,15 @@ def compare(
         return found
 
     found = _answers(source, sentences, run)
-    with quantization_aware(source.model, plan), parametrize.cached():
+    with quantization_aware(source.model, scheme), parametrize.cached():
         same = _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
     own = same if is_learnt else _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
     made_by = f"the ONNX model in onnxruntime {onnxruntime.__version__} differs from torch"
-    return _judged(source, plan, found, same, own, LARGEST_DIFFERENCE, made_by)
+    return _judged(source, scheme, found, same, own, LARGEST_DIFFERENCE, made_by)
 
 
 def compare_program(
-    run: Scores, same: Scores, source: Source, plan: QuantizationPlan, sentences: Sequence[str]
+    run: Scores, same: Scores, source: Source, scheme: QuantizationScheme, sentences: Sequence[str]
 ) -> Parity:
     """Returns how closely a program of ExecuTorch matches its source.
 
@@ -126,7 +131,7 @@ def compare_program(
         run: A batch -> the program's scores.
         same: A batch -> torch's scores with the weights and rounding of the program.
         source: The model that it was made from.
-        plan: How its weights are stored.
+        scheme: How its weights are stored.
         sentences: The texts that both read.
 
     Raises:
@@ -134,13 +139,13 @@ def compare_program(
     """
     found, ours = _answers(source, sentences, run), _answers(source, sentences, same)
     own = _answers(source, sentences, lambda inputs: source.scores(inputs).numpy())
-    bound = LARGEST_DIFFERENCE if plan.weights == 32 else LARGEST_STRAY
-    return _judged(source, plan, found, ours, own, bound, "the program differs from torch")
+    bound = LARGEST_DIFFERENCE if scheme.weights == 32 else LARGEST_STRAY
+    return _judged(source, scheme, found, ours, own, bound, "the program differs from torch")
 
 
 def _judged(
     source: Source,
-    plan: QuantizationPlan,
+    scheme: QuantizationScheme,
     found: _Answers,
     same: _Answers,
     own: _Answers,
@@ -154,7 +159,7 @@ def _judged(
     spread = float(own.scores.std())
     difference = _equal(found, same, bound * max(1.0, spread), claim)
     noise = float(np.sqrt(np.square(found.scores - own.scores).mean())) / max(spread, 1e-12)
-    largest = _LARGEST_NOISE[min(plan.weights, plan.embeddings)]
+    largest = _LARGEST_NOISE[min(scheme.weights, scheme.embeddings)]
     if not noise <= largest:
         raise ModelError(
             f"quantization moves the scores by {noise:.2g} of their spread, where {largest:g} is allowed, "

@@ -18,7 +18,7 @@ from lilliput.inference.bundle import INPUTS, Bundle
 from lilliput.inference.format import PROGRAM, read_bundle
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.models.pretrained import longest_input
-from lilliput.models.quantization import find_plan
+from lilliput.models.quantization import find_scheme
 
 
 def export_program(
@@ -46,7 +46,7 @@ def export_program(
         ModelError: If the checkpoint cannot be exported, or the scores of the file differ from torch's.
     """
     check(quantization)
-    source, plan = load_source(folder, kind), find_plan(quantization)
+    source, plan = load_source(folder, kind), find_scheme(quantization)
     # The true scores of a model that learnt with rounded weights are those with rounded weights.
     is_learnt = tuned_for == quantization
     with quantization_aware(source.model, plan) if is_learnt else contextlib.nullcontext():

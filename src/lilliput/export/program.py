@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lilliput.errors import ConfigError, ExtraError
 from lilliput.export.forward import Forward
-from lilliput.models.quantization import PLANS, QuantizationPlan, find_plan, grid_of
+from lilliput.models.quantization import SCHEMES, QuantizationScheme, find_scheme
 
 _GROUP = 32
 """Columns that share a scale in XNNPACK's linear layers of four bits."""
@@ -27,9 +27,9 @@ SHORTEST, _EXAMPLE = 2, 7
 
 def check(quantization: str) -> None:
     """Raises ExtraError if ExecuTorch is not installed, ConfigError if it has no such quantization."""
-    plan = find_plan(quantization)
-    if 16 in (plan.weights, plan.embeddings):
-        known = ", ".join(name for name, other in PLANS.items() if other.weights != 16)
+    scheme = find_scheme(quantization)
+    if 16 in (scheme.weights, scheme.embeddings):
+        known = ", ".join(name for name, other in SCHEMES.items() if other.weights != 16)
         raise ConfigError(f"model.pte cannot be made in {quantization}; choose one of {known}")
     try:
         _import("executorch.runtime")
@@ -50,18 +50,18 @@ def version() -> str:
     return importlib.metadata.version("executorch")
 
 
-def lower(forward: Forward, positions: int, plan: QuantizationPlan) -> bytes:
+def lower(forward: Forward, positions: int, scheme: QuantizationScheme) -> bytes:
     """Returns the program of a forward pass; also quantizes the pass itself, so that it computes the same.
 
     Args:
         forward: The forward pass.
         positions: Pieces of the longest text.
-        plan: How weights are stored.
+        scheme: How weights are stored.
 
     Raises:
         ConfigError: If XNNPACK has no such linear layers.
     """
-    _quantize(forward, plan)
+    _quantize(forward, scheme)
     exir = _import("executorch.exir")
     xnnpack = _import("executorch.backends.xnnpack.partition.xnnpack_partitioner")
     _import("executorch.kernels.quantized")
@@ -83,13 +83,9 @@ def lower(forward: Forward, positions: int, plan: QuantizationPlan) -> bytes:
     return bytes(done.buffer)
 
 
-def _quantize(forward: Forward, plan: QuantizationPlan) -> None:
-    """Quantizes linear layers and embeddings by a plan; raises ConfigError if XNNPACK has no such layers."""
-    grids = {
-        module: grid_of(f"{name}.weight", plan)
-        for name, module in forward.named_modules()
-        if isinstance(module, (nn.Linear, nn.Embedding))
-    }
+def _quantize(forward: Forward, scheme: QuantizationScheme) -> None:
+    """Quantizes linear layers and embeddings; raises ConfigError if XNNPACK has no such layers."""
+    grids = forward.grids(scheme)
     for module, grid in grids.items():
         columns = module.weight.shape[1]
         if grid.bits == 4 and isinstance(module, nn.Linear) and columns % _GROUP:
@@ -97,7 +93,7 @@ def _quantize(forward: Forward, plan: QuantizationPlan) -> None:
                 f"ExecuTorch has linear layers of 4 bits in groups of {_GROUP} columns, and one of this "
                 f"model has {columns}; choose mixed, which has 4 bits only in embeddings, or int8"
             )
-    if plan.weights == plan.embeddings == 32:
+    if scheme.weights == scheme.embeddings == 32:
         return
     tools = _import("torchao.quantization")
     for module, grid in grids.items():

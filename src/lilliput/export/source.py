@@ -4,27 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import BertConfig, BertForMaskedLM, BertModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from lilliput.errors import ConfigError, ModelError
-from lilliput.export.bert import Shape
-from lilliput.finetuning.model import TaskModel, load_task_model
+from lilliput.finetuning.model import load_task_model
 from lilliput.inference.format import Kind
-from lilliput.models.pretrained import load_weights
-from lilliput.models.teacher import load_masked_lm, load_teacher_config
+from lilliput.models.pretrained import load_config, load_encoder, load_masked_lm, says_masked_lm
 from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer
 from lilliput.tasks.task import Task
 
 _PLAIN = Task(name="", kind="classification")
 """Stands for no task: neither pairs nor classes nor tags."""
-
-_WITH_HEAD = ("BertForMaskedLM", "BertForPreTraining")
-"""What a checkpoint with a masked-LM head says it is."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +26,7 @@ class Source:
 
     folder: Path
     """Where it was read from."""
-    model: TaskModel | BertForMaskedLM | BertModel
+    model: PreTrainedModel
     """The model, in float32 and without dropout, as transformers loads it."""
     tokenizer: Tokenizer
     """Its tokenizer, without truncation and padding."""
@@ -43,25 +36,15 @@ class Source:
     """What it was fine-tuned for; None for a plain encoder or masked LM."""
 
     @property
-    def config(self) -> BertConfig:
-        """The model's shape."""
-        config: BertConfig = self.model.config
+    def config(self) -> PreTrainedConfig:
+        """The model's config."""
+        config: PreTrainedConfig = self.model.config
         return config
-
-    @property
-    def shape(self) -> Shape:
-        """What the graph needs to know beside the parameters."""
-        config = self.config
-        return Shape(config.num_hidden_layers, config.num_attention_heads, config.layer_norm_eps)
 
     @property
     def labels(self) -> Task:
         """The task, or one without labels where there is none."""
         return self.task or _PLAIN
-
-    def parameters(self) -> dict[str, NDArray[np.float32]]:
-        """Returns the parameters by their names."""
-        return {name: value.numpy() for name, value in self.model.state_dict().items()}
 
     def scores(self, inputs: dict[str, Tensor]) -> Tensor:
         """Returns what torch answers: scores, or the last states of a plain encoder."""
@@ -74,12 +57,12 @@ def load_source(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     """Loads what a folder holds.
 
     Args:
-        folder: A fine-tuned model, a student or any BERT encoder.
+        folder: A fine-tuned model, a student or any encoder that lilliput reads.
         kind: What a checkpoint is exported for other than its task; None for its task or, where it has none,
             `fill` where it has a masked-LM head and else `encode`.
 
     Raises:
-        ModelError: If there is no BERT that lilliput exports, or no masked-LM head for `fill`.
+        ModelError: If there is no model that lilliput exports, or no masked-LM head for `fill`.
         StorageError: If a fine-tuned model is damaged.
         ConfigError: If there is no such kind.
     """
@@ -100,12 +83,11 @@ def load_source(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
 
 
 def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
-    config = load_teacher_config(str(folder))
-    has_head = any(name in _WITH_HEAD for name in config.architectures or ())
+    config = load_config(str(folder))
+    has_head = says_masked_lm(config)
     tokenizer = complete(load_tokenizer(str(folder)))
     if kind == "encode" or (kind is None and not has_head):
-        encoder, _ = load_weights(BertModel, str(folder), add_pooling_layer=False)
-        return Source(folder, encoder, tokenizer, "encode", None)
+        return Source(folder, load_encoder(str(folder)), tokenizer, "encode", None)
     model, is_whole = load_masked_lm(str(folder))
     if not is_whole:
         raise ModelError(f"{folder} has no masked-LM head, so it fills in nothing; export it as 'encode'")

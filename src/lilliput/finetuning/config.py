@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from lilliput.common.settings import Within, assign, build, check_bounds
-from lilliput.models.quantization import QuantizationPlan, find_plan
+from lilliput.models.quantization import QuantizationScheme, find_scheme
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class FinetuningConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        find_plan(self.quantization or "float32")
+        find_scheme(self.quantization or "float32")
 
     @property
-    def plan(self) -> QuantizationPlan:
+    def plan(self) -> QuantizationScheme:
         """How weights are rounded in training; float32 rounds nothing."""
-        return find_plan(self.quantization or "float32")
+        return find_scheme(self.quantization or "float32")
 
     def replace(self, settings: dict[str, str]) -> "FinetuningConfig":
         """Returns a copy with settings replaced, as `--set` gives them."""

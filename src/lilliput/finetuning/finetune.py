@@ -34,15 +34,13 @@ from lilliput.finetuning.targets import find_teacher, in_order, teacher_targets
 from lilliput.finetuning.texts import more_texts, texts_from
 from lilliput.finetuning.words import shortened, text_words
 from lilliput.models.fake_quantization import quantization_aware
-from lilliput.models.pretrained import longest_input
+from lilliput.models.pretrained import checkpoint_digest, load_config, longest_input
 from lilliput.models.student import parameter_count
-from lilliput.models.teacher import load_teacher_config
 from lilliput.run import RunDir
 from lilliput.tasks.loading import task_of
 from lilliput.tasks.metrics import of_all
 from lilliput.tasks.tagged import in_bio
 from lilliput.tasks.task import Examples, Task, TaskData
-from lilliput.training.data import checkpoint_digest
 
 _MOST_SEEDS = 1000
 
@@ -151,7 +149,7 @@ def _rules(encoder: str, task: Task) -> dict[str, Any]:
 def _positions(encoder: str, teacher: Path | None) -> int:
     """Returns the pieces that encoder and teacher both read: both are given the same of long texts."""
     names = [encoder, *([] if teacher is None else [str(teacher)])]
-    return min(longest_input(load_teacher_config(name)) for name in names)
+    return min(longest_input(load_config(name)) for name in names)
 
 
 class _Work:
@@ -168,7 +166,7 @@ class _Work:
     ) -> None:
         self.encoder, self.data, self.config, self.teacher = encoder, data, config, teacher
         self.tokenizer: Tokenizer = task_tokenizer(encoder)
-        self.positions = longest_input(load_teacher_config(encoder))
+        self.positions = longest_input(load_config(encoder))
         self.task: Task = data.task
         self.unlabelled = 0 if more is None else len(more)
         examples = data.train if more is None else _together(data.train, more)
@@ -229,7 +227,7 @@ def _rate(work: _Work, folder: StageDir, minutes: float) -> float:
     """Returns the peak learning rate: the one that was set or, if there is time, found, or else suits."""
     if work.config.rate is not None:
         return work.config.rate
-    width = load_teacher_config(work.encoder).hidden_size
+    width = load_config(work.encoder).hidden_size
     suits = suitable_rate(width, tags=bool(work.task.tags), taught=work.teacher is not None)
     if not minutes:
         return suits

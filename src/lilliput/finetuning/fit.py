@@ -17,6 +17,7 @@ from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
 from lilliput.finetuning.lesson import Exam, Floats, Lesson, States
 from lilliput.finetuning.model import TaskModel, task_scores
+from lilliput.models.blocks import classifier_of
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.tasks.metrics import score
 from lilliput.tasks.task import Task
@@ -54,7 +55,7 @@ def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tupl
 
     What was cut off is not a number. The model is in evaluation mode afterwards.
     """
-    scores = np.full((len(encoded.slots.values), model.classifier.out_features), np.nan, np.float32)
+    scores = np.full((len(encoded.slots.values), classifier_of(model).out_features), np.nan, np.float32)
     words = (
         np.full((len(encoded.words.values), model.config.hidden_size), np.nan, np.float16) if states else None
     )
@@ -227,11 +228,11 @@ class _Learner(nn.Module):
             self._labels = labels.nan_to_num().float().to(device)
             self._variance = float(labels[known].var()) or 1.0
             with torch.no_grad():  # scores keep their own range, so the head begins in its middle
-                model.classifier.bias.fill_(float(labels[known].mean()))
+                classifier_of(model).bias.fill_(float(labels[known].mean()))
         else:
             self._labels = labels.nan_to_num().long().to(device)
             if config.balance:
-                counts = self._labels[known.to(device)].bincount(minlength=model.classifier.out_features)
+                counts = self._labels[known.to(device)].bincount(minlength=classifier_of(model).out_features)
                 by_class = counts.clamp(min=1).float() ** -config.balance
                 by_class *= counts.sum() / (by_class * counts).sum()  # the mean example weighs 1
                 self._hard_weights *= by_class[self._labels]

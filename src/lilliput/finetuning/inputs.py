@@ -11,10 +11,10 @@ from lilliput.common.folders import read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.errors import ConfigError
 from lilliput.finetuning.config import FinetuningConfig
+from lilliput.models.pretrained import checkpoint_digest
 from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.task import TaskData
 from lilliput.text.sources import Source, find_sources, pinned
-from lilliput.training.data import checkpoint_digest
 
 
 def result_run(model: str, run: PathLike | None) -> RunDir:

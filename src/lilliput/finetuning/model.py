@@ -16,14 +16,15 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
+from transformers import PreTrainedConfig
 
 from lilliput.common.files import write_json
 from lilliput.common.folders import settle
 from lilliput.common.stored import as_stored, stored
 from lilliput.errors import ModelError, StorageError
-from lilliput.models.pretrained import load_weights, longest_input
-from lilliput.models.teacher import load_teacher_config
+from lilliput.models.blocks import classifier_of
+from lilliput.models.classifier import Classifier, classifier_class, head_class_of, load_classifier
+from lilliput.models.pretrained import load_config, load_weights, longest_input
 from lilliput.pieces.teacher_tokenizer import save_tokenizer
 from lilliput.tasks.task import Task
 
@@ -33,12 +34,10 @@ first piece of given words alone: not at ' and hare in o'hare."""
 _READ = (1, 2)
 _TASK_FILE = "task.json"
 _AGAIN = "fine-tune again"
-_WITH_HEAD = ("BertForSequenceClassification", "BertForTokenClassification", "BertForMultipleChoice")
-"""Checkpoints whose head has the name of a task's head, `classifier`."""
 _LISTED = 8
 """Names that a sentence lists."""
 
-TaskModel = BertForSequenceClassification | BertForTokenClassification
+TaskModel = Classifier
 
 
 @dataclass(frozen=True)
@@ -78,27 +77,27 @@ def find_head(name: str, task: Task) -> Head | None:
     A column is kept where task and checkpoint have its name once. The only column of a head for scores is
     kept for scores. Of a head of another kind, such as one of words for texts, nothing is kept.
     """
-    return _head(load_teacher_config(name), task)
+    return _head(load_config(name), task)
 
 
-def _head(config: BertConfig, task: Task) -> Head | None:
-    kinds = [kind for kind in config.architectures or () if kind in _WITH_HEAD]
-    if not kinds:
+def _head(config: PreTrainedConfig, task: Task) -> Head | None:
+    kind = head_class_of(config)
+    if kind is None:
         return None
     ours, theirs = labels_of(task), _names(config)
     kept = dict[int, int]()
-    if kinds[0] != _model_class(task).__name__:
+    if kind != _model_class(task).__name__:
         pass
     elif task.kind == "regression":
         kept = {0: 0} if len(theirs) == 1 else {}
     elif len(theirs) > 1:  # a single column is a score, whatever its name
         once = {name for name in ours if ours.count(name) == theirs.count(name) == 1}
         kept = {column: theirs.index(name) for column, name in enumerate(ours) if name in once}
-    return Head(kinds[0], theirs, kept, ours)
+    return Head(kind, theirs, kept, ours)
 
 
 def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> TaskModel:
-    """Loads a BERT from a folder or the hub and puts a head for a task on it.
+    """Loads an encoder from a folder or the hub and puts a head for a task on it.
 
     Args:
         name: Folder or hub name; of a head of its own the columns stay that `find_head` says.
@@ -107,39 +106,36 @@ def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> Tas
         seed: Seed of the head's first weights.
 
     Raises:
-        ModelError: If there is no BERT encoder of that name, or it lacks weights.
+        ModelError: If there is no encoder of that name, or it lacks weights.
     """
-    config = load_teacher_config(name)
+    config = load_config(name)
     head, labels = _head(config, task), labels_of(task)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
     config.problem_type = "regression" if task.kind == "regression" else None
     if dropout is not None:
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
-    new = ("classifier", "bert.pooler")  # a masked-LM student has no pooler
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, missing = load_weights(
-            _model_class(task), name, head=new, config=config, ignore_mismatched_sizes=True
-        )
-        if not any(key.startswith("classifier") for key in missing) and not (head and head.is_whole):
+        model, has_head = load_classifier(_model_class(task), name, config, new_head=True)
+        if has_head and not (head and head.is_whole):
             _put_head(model, name, head)
     return model
 
 
 def _put_head(model: TaskModel, name: str, head: Head | None) -> None:
     """Gives a model a new head with the columns that are kept of its checkpoint's."""
-    old = model.classifier
+    ours = old = classifier_of(model)
     if head is not None and head.kept and len(head.names) != old.out_features:
-        old = load_weights(type(model), name, config=load_teacher_config(name))[0].classifier
-    new = nn.Linear(old.in_features, model.classifier.out_features)
+        old = classifier_of(load_classifier(type(model), name, load_config(name))[0])
+    new = nn.Linear(old.in_features, ours.out_features)
     with torch.no_grad():
         nn.init.normal_(new.weight, std=model.config.initializer_range)
         nn.init.zeros_(new.bias)
         for column, theirs in (head.kept if head is not None else {}).items():
             new.weight[column] = old.weight[theirs]
             new.bias[column] = old.bias[theirs]
-        model.classifier.load_state_dict(new.state_dict())
+        ours.load_state_dict(new.state_dict())
 
 
 def _names(config: Any) -> tuple[str, ...]:
@@ -159,7 +155,7 @@ def labels_of(task: Task) -> tuple[str, ...]:
 
 
 def _model_class(task: Task) -> type[TaskModel]:
-    return BertForTokenClassification if task.tags else BertForSequenceClassification
+    return classifier_class(of_words=bool(task.tags))
 
 
 def task_scores(model: TaskModel, inputs: dict[str, Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:

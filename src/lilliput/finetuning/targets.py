@@ -29,6 +29,7 @@ from lilliput.finetuning.encoded import encode, task_tokenizer
 from lilliput.finetuning.fit import predict_rest
 from lilliput.finetuning.lesson import Floats, States
 from lilliput.finetuning.model import is_of_text, load_task, load_task_model
+from lilliput.models.blocks import classifier_of
 from lilliput.models.pretrained import longest_input
 from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.task import Examples, Task
@@ -111,7 +112,7 @@ def _read(folder: Path, examples: Examples, wanted: Sequence[Path]) -> None:
     model, task = load_task_model(folder)
     model.to(Accelerator().device)
     encoded = encode(examples, task, task_tokenizer(str(folder)), longest_input(model.config))
-    of_slots = len(encoded.slots.values), model.classifier.out_features
+    of_slots = len(encoded.slots.values), classifier_of(model).out_features
     of_words = len(encoded.words.values), model.config.hidden_size
     kinds = zip(wanted, (of_slots, of_words), ("<f4", "<f2"), strict=False)
     begun = [_begun(path, shape, dtype) for path, shape, dtype in kinds]

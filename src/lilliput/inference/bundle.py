@@ -24,7 +24,7 @@ from lilliput.inference.onnx_file import read_graph
 from lilliput.inference.outputs import Floats, classified, guessed, tagged
 from lilliput.inference.session import open_session
 from lilliput.inference.texts import BATCH_PIECES, Text, batches, problem, shortened, windows
-from lilliput.inference.tokenizer_file import build_tokenizer
+from lilliput.pieces.tokenizer_file import SpecialPieces, build_tokenizer
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
@@ -67,8 +67,8 @@ class Bundle:
         self._tokenizer = _tokenizer(folder / TOKENIZER, files.tokenizer)
         _check_graph(folder / MODEL, files.model, files.config.positions)
         self._session = open_session(folder / MODEL, threads, files.model)
-        self._pad = self._tokenizer.token_to_id("[PAD]") or 0
-        self._mask = self._tokenizer.token_to_id("[MASK]")
+        special = SpecialPieces.of(self._tokenizer)
+        self._pad, self._mask = special.pad, special.mask
         self._tokenizer.enable_truncation(files.config.positions)
         self._check()
 

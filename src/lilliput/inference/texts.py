@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from lilliput.inference.format import BundleConfig
+from lilliput.pieces.tokenizer_file import MASK
 
 Text = str | tuple[str, str]
 """A text, or two that are read together."""
@@ -36,8 +37,8 @@ def problem(text: object, config: BundleConfig) -> str:
             part[: CHARACTERS * config.positions].encode()
         except UnicodeEncodeError as error:
             return f"is not Unicode: character {error.start:,} is a lone surrogate; decode its bytes as UTF-8"
-    if config.kind == "fill" and "[MASK]" not in str(parts[0]):
-        return "has no [MASK]; put one at the place to fill"
+    if config.kind == "fill" and MASK not in str(parts[0]):
+        return f"has no {MASK}; put one at the place to fill"
     return ""
 
 

@@ -1,20 +1,20 @@
-"""BERT's forward pass over the parameters of a transformers model, for teacher and student alike.
+"""The forward pass of a post-norm encoder over the parameters of a transformers model.
 
 transformers holds the parameters and reads and writes the checkpoints; its modules are not called. This
 forward is faster in training: one product for query, key and value, no mask where nothing is padded, and
-masked-LM heads at masked positions only. Tests hold it equal to `BertForMaskedLM`.
+masked-LM heads at masked positions only. Tests hold it equal to the modules of transformers.
 
 Shape letters: B batch, L length, D width, N positions, V vocabulary.
 """
 
 import math
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import BertForMaskedLM, BertModel
-from transformers.models.bert.modeling_bert import BertCrossAttention, BertLayer, BertSelfAttention
+from transformers import PreTrainedModel
+
+from lilliput.models.blocks import Block, Head, blocks_of, embeddings_of
 
 
 def cast_linear(x: Tensor, layer: nn.Linear) -> Tensor:
@@ -27,60 +27,60 @@ def cast_layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
     return F.layer_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
 
 
-def embed(bert: BertModel, words: Tensor) -> Tensor:
+def embed(model: PreTrainedModel, embedded: Tensor) -> Tensor:
     """Adds positions and type 0 to embedded pieces [B, L, D] and normalises them."""
-    embeddings = bert.embeddings
-    places = (
-        embeddings.position_embeddings.weight[: words.shape[1]] + embeddings.token_type_embeddings.weight[0]
-    )
-    return cast_layer_norm(words + places.to(words.dtype), embeddings.LayerNorm)
+    parts = embeddings_of(model)
+    places = parts.positions.weight[: embedded.shape[1]] + parts.types.weight[0]
+    return cast_layer_norm(embedded + places.to(embedded.dtype), parts.norm)
 
 
-def encode(bert: BertModel, words: Tensor, padding: Tensor | None) -> Tensor:
+def encode(model: PreTrainedModel, embedded: Tensor, padding: Tensor | None) -> Tensor:
     """Returns the last hidden states [B, L, D] of embedded pieces, without dropout.
 
     Args:
-        bert: The parameters.
-        words: Embeddings of the pieces [B, L, D], before positions and normalisation; sets the precision.
+        model: Holds the parameters.
+        embedded: Embedded pieces [B, L, D], before positions and normalisation; sets the precision.
         padding: True where a piece is padding [B, L], or None where nothing is.
     """
-    x = embed(bert, words)
+    x = embed(model, embedded)
     mask = None
     if padding is not None:
         mask = torch.zeros_like(padding, dtype=x.dtype).masked_fill_(padding, -math.inf)[:, None, None, :]
-    for layer in cast(list[BertLayer], list(bert.encoder.layer)):
-        attention = layer.attention
-        context = self_attention(x, attention.self, mask)
-        x = cast_layer_norm(x + cast_linear(context, attention.output.dense), attention.output.LayerNorm)
-        inner = layer.intermediate.intermediate_act_fn(cast_linear(x, layer.intermediate.dense))
-        x = cast_layer_norm(x + cast_linear(inner, layer.output.dense), layer.output.LayerNorm)
+    for block in blocks_of(model):
+        _, x = attend(block, x, mask)
+        _, x = feed_forward(block, x)
     return x
 
 
-def self_attention(
-    x: Tensor, attention: BertSelfAttention | BertCrossAttention, mask: Tensor | None
-) -> Tensor:
-    """Returns the heads' outputs side by side [B, L, D], before the output product.
+def attend(block: Block, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Returns the heads' outputs side by side and the stream after attention, both [B, L, D].
 
     Args:
-        x: Input [B, L, D].
-        attention: The parameters.
+        block: The parameters.
+        x: The stream [B, L, D].
         mask: Added to the scores, broadcast to [B, heads, L, L], or None.
     """
+    context = _self_attention(block, x, mask)
+    return context, cast_layer_norm(x + cast_linear(context, block.output), block.attention_norm)
+
+
+def feed_forward(block: Block, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the inner activations [B, L, inner] and the stream after the feed-forward block [B, L, D]."""
+    inner = block.activation(cast_linear(x, block.inner))
+    return inner, cast_layer_norm(x + cast_linear(inner, block.outer), block.norm)
+
+
+def _self_attention(block: Block, x: Tensor, mask: Tensor | None) -> Tensor:
     batch, length, width = x.shape
-    heads = attention.num_attention_heads
-    parts = (attention.query, attention.key, attention.value)
+    parts = (block.query, block.key, block.value)
     weight = torch.cat([part.weight for part in parts]).to(x.dtype)
     bias = torch.cat([part.bias for part in parts]).to(x.dtype)
-    together = F.linear(x, weight, bias).view(batch, length, 3, heads, width // heads)
+    together = F.linear(x, weight, bias).view(batch, length, 3, block.heads, width // block.heads)
     query, key, value = together.permute(2, 0, 3, 1, 4).unbind(0)
     context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     return context.transpose(1, 2).reshape(batch, length, width)
 
 
-def head_transform(model: BertForMaskedLM, hidden: Tensor) -> Tensor:
-    """Returns what the masked-LM head multiplies with the embeddings [N, D], from hidden states [N, D]."""
-    transform = model.cls.predictions.transform
-    return cast_layer_norm(
-        transform.transform_act_fn(cast_linear(hidden, transform.dense)), transform.LayerNorm
-    )
+def head_transform(head: Head, states: Tensor) -> Tensor:
+    """Returns what a masked-LM head multiplies with the table of pieces [N, D], from states [N, D]."""
+    return cast_layer_norm(head.activation(cast_linear(states, head.dense)), head.norm)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lilliput.models.quantization import SMALLEST_SCALE, Grid, QuantizationPlan, grid_of, scale_factors
+from lilliput.models.quantization import SMALLEST_SCALE, Grid, QuantizationScheme, grid_of, scale_factors
 
 
 @contextlib.contextmanager
-def quantization_aware(model: nn.Module, plan: QuantizationPlan) -> Iterator[None]:
-    """Lets `model` compute with the weights of a file of that plan, while its own are trained.
+def quantization_aware(model: nn.Module, scheme: QuantizationScheme) -> Iterator[None]:
+    """Lets `model` compute with the weights of a file of that scheme, while its own are trained.
 
     A gradient passes the rounding as if it were not there (the straight-through estimator). Parameters stay
     the objects they are, so an optimizer may be made before or inside; afterwards the model is as it was,
@@ -22,7 +22,7 @@ def quantization_aware(model: nn.Module, plan: QuantizationPlan) -> Iterator[Non
     changed = []
     for name, module in list(model.named_modules()):
         if isinstance(module, (nn.Linear, nn.Embedding)):
-            grid = grid_of(f"{name}.weight", plan)
+            grid = grid_of(f"{name}.weight", scheme)
             if grid.bits != 32:
                 parametrize.register_parametrization(module, "weight", _OnGrid(grid))
                 changed.append(module)

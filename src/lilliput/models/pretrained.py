@@ -1,4 +1,4 @@
-"""A checkpoint of transformers from a folder or the hub: config and weights, or the reason why not.
+"""A checkpoint of transformers from a folder or the hub: config, weights and models, or the reason why not.
 
 lilliput reads the files itself and hands transformers a config and weights. Nothing that a checkpoint names
 is followed: no other files, no code, no kernels, no adapters.
@@ -6,15 +6,25 @@ is followed: no other files, no code, no kernels, no adapters.
 
 import reprlib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
-from transformers import BertConfig, PreTrainedConfig, PreTrainedModel
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
+from lilliput.common.files import digest_folder
 from lilliput.common.hub import checkpoint_folder, hub_revision, read_settings
 from lilliput.errors import ModelError, first_line
 from lilliput.models.bert_config import bert_config
+from lilliput.models.blocks import head_of
+from lilliput.models.shape import EncoderShape
 from lilliput.models.weights import (
     INDEX,
     WEIGHTS,
@@ -33,6 +43,8 @@ UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError, ModelError)
 
 _CONFIG, _TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 _Model = TypeVar("_Model", bound=PreTrainedModel)
+_WITH_HEAD = ("BertForMaskedLM", "BertForPreTraining")
+"""What a checkpoint with a masked-LM head says it is."""
 
 
 def load_config(name: str) -> BertConfig:
@@ -54,6 +66,13 @@ def load_config(name: str) -> BertConfig:
     return config
 
 
+def checkpoint_digest(name: str) -> str:
+    """Returns what identifies a checkpoint: the digest of a folder's files, or a hub name and revision."""
+    if Path(name).is_dir():
+        return digest_folder(Path(name))
+    return f"{name}@{load_config(name)._commit_hash}"
+
+
 def longest_input(config: PreTrainedConfig) -> int:
     """Returns how many pieces a model reads at most: its positions, or those that it was trained for."""
     longest: int = getattr(config, "longest_input", config.max_position_embeddings)
@@ -69,7 +88,7 @@ def _longest_input(folder: Path, positions: int) -> int:
     if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 3:
         raise ModelError(
             f"{folder / _TOKENIZER_CONFIG} has 'model_max_length': {reprlib.repr(found)}, expected is a "
-            "number of pieces, [CLS] and [SEP] included; fetch it again, or remove it"
+            "number of pieces, special ones included; fetch it again, or remove it"
         )
     return int(min(found, positions))
 
@@ -127,3 +146,44 @@ def load_weights(
     if needed := {key for key in missing if not key.startswith(head)}:
         raise ModelError(f"'{name}' lacks {len(needed)} weights, e.g. {min(needed)}; {SUPPORTED}")
     return model, missing
+
+
+def load_masked_lm(name: str) -> tuple[BertForMaskedLM, bool]:
+    """Loads a masked LM from a folder or the hub and says whether it came with its head.
+
+    A missing head starts with the identity as its transform, so that it passes on what the encoder knows.
+    Raises ModelError when the checkpoint is no encoder that lilliput reads or cannot be read.
+    """
+    model, missing = load_weights(BertForMaskedLM, name, head=("cls.",))
+    has_head = all(key.startswith("cls.predictions.decoder") for key in missing)  # that is the table, tied
+    if not has_head:
+        with torch.no_grad():
+            nn.init.eye_(head_of(model).dense.weight)
+    return model, has_head
+
+
+def says_masked_lm(config: PreTrainedConfig) -> bool:
+    """Returns whether a checkpoint says that it has a masked-LM head."""
+    return any(name in _WITH_HEAD for name in config.architectures or ())
+
+
+def load_encoder(name: str) -> BertModel:
+    """Loads an encoder without a head from a folder or the hub; raises ModelError where there is none."""
+    return load_weights(BertModel, name, add_pooling_layer=False)[0]
+
+
+def config_of(shape: EncoderShape) -> BertConfig:
+    """Returns the config of a teacher of that shape."""
+    return BertConfig(
+        num_hidden_layers=shape.layers,
+        hidden_size=shape.width,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.feed_forward,
+        max_position_embeddings=shape.positions,
+        vocab_size=shape.vocabulary,
+    )
+
+
+def random_masked_lm(config: PreTrainedConfig) -> BertForMaskedLM:
+    """Returns a masked LM with random weights from torch's generator, to measure with."""
+    return BertForMaskedLM(cast(BertConfig, config))

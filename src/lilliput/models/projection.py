@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import BertForMaskedLM
+from transformers import PreTrainedModel
 
+from lilliput.models.blocks import Block, Embeddings, Head, blocks_of, embeddings_of, head_of, parameters_of
 from lilliput.models.teacher import Teacher
 
 
@@ -37,29 +38,28 @@ def matching_layers(student_layers: int, teacher_layers: int) -> list[int]:
     return [(layer + 1) * teacher_layers // student_layers - 1 for layer in range(student_layers)]
 
 
-def shared_variables(teacher: Teacher, student: BertForMaskedLM) -> list[SharedVariable]:
-    """Returns all variables that both models have.
+def shared_variables(teacher: Teacher, student: PreTrainedModel) -> list[SharedVariable]:
+    """Returns all variables that both models have, in the order of the student's.
 
     Among them the embeddings of the student's vocabulary; of the positions, those that the student has; of
     the layers, those of `matching_layers`.
     """
-    theirs = dict(teacher.model.named_parameters())
-    layers = matching_layers(student.config.num_hidden_layers, teacher.config.num_hidden_layers)
-    found = []
-    for name, ours in student.named_parameters():
-        parts = name.split(".")
-        if parts[:3] == ["bert", "encoder", "layer"]:
-            parts[3] = str(layers[int(parts[3])])
-        if name == "bert.embeddings.word_embeddings.weight":
-            other = teacher.second()
-        elif name == "cls.predictions.bias":
-            other = teacher.second_bias
-        else:
-            other = theirs[".".join(parts)]
-        if name == "bert.embeddings.position_embeddings.weight":
-            other = other[: ours.shape[0]]
-        found.append(SharedVariable(name, other, ours))
-    return found
+    embeddings, head, blocks = embeddings_of(student), head_of(student), blocks_of(student)
+    theirs, their_blocks = embeddings_of(teacher.model), blocks_of(teacher.model)
+    layers = matching_layers(len(blocks), len(their_blocks))
+    parts: list[Embeddings | Block | Head] = [embeddings, head, *blocks]
+    others: list[Embeddings | Block | Head] = [theirs, head_of(teacher.model)]
+    others += [their_blocks[layer] for layer in layers]
+    counterparts: dict[Tensor, Tensor] = {}
+    for part, other in zip(parts, others, strict=True):
+        counterparts |= zip(parameters_of(part), parameters_of(other), strict=True)
+    positions = embeddings.positions.weight
+    counterparts |= {
+        embeddings.pieces.weight: teacher.second(),
+        positions: theirs.positions.weight[: len(positions)],
+        head.bias: teacher.second_bias,
+    }
+    return [SharedVariable(name, counterparts[own], own) for name, own in student.named_parameters()]
 
 
 class SharedProjections(nn.Module):

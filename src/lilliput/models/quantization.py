@@ -25,7 +25,7 @@ SMALLEST_SCALE = 2.0**-14
 
 
 @dataclass(frozen=True)
-class QuantizationPlan:
+class QuantizationScheme:
     """How many bits each kind of weight takes in a file; vectors (biases, gains) always stay float32."""
 
     weights: Bits
@@ -35,22 +35,42 @@ class QuantizationPlan:
     group: int = 32
     """Neighbours in a row that share a scale at four bits; the largest divisor of the row up to this."""
 
+    @property
+    def linear(self) -> "Grid":
+        """How the matrix of a linear layer is stored."""
+        return Grid(self.weights, self.group)
 
-PLANS = {
-    "float32": QuantizationPlan(32, 32),
-    "float16": QuantizationPlan(16, 16),
-    "int8": QuantizationPlan(8, 8),
-    "mixed": QuantizationPlan(8, 4),
-    "int4": QuantizationPlan(4, 4),
+    @property
+    def scores(self) -> "Grid":
+        """How the matrix that gives the scores of a task is stored."""
+        return Grid(max(self.weights, 8), self.group)
+
+    @property
+    def table(self) -> "Grid":
+        """How the tables of pieces and of positions are stored."""
+        return Grid(self.embeddings, self.group)
+
+    @property
+    def exact(self) -> "Grid":
+        """How all else is stored."""
+        return Grid(32, self.group)
+
+
+SCHEMES = {
+    "float32": QuantizationScheme(32, 32),
+    "float16": QuantizationScheme(16, 16),
+    "int8": QuantizationScheme(8, 8),
+    "mixed": QuantizationScheme(8, 4),
+    "int4": QuantizationScheme(4, 4),
 }
-"""All plans by name, from the largest file to the smallest."""
+"""All schemes by name, from the largest file to the smallest."""
 
 
-def find_plan(name: str) -> QuantizationPlan:
-    """Returns the plan of that name; raises ConfigError naming the nearest when there is none."""
-    if name not in PLANS:
-        raise ConfigError(f"no quantization is called '{name}'; {nearest(name, PLANS)}")
-    return PLANS[name]
+def find_scheme(name: str) -> QuantizationScheme:
+    """Returns the scheme of that name; raises ConfigError naming the nearest when there is none."""
+    if name not in SCHEMES:
+        raise ConfigError(f"no quantization is called '{name}'; {nearest(name, SCHEMES)}")
+    return SCHEMES[name]
 
 
 @dataclass(frozen=True)
@@ -75,16 +95,16 @@ class Grid:
         return fitting[0] if fitting else columns
 
 
-def grid_of(parameter: str, plan: QuantizationPlan) -> Grid:
+def grid_of(parameter: str, scheme: QuantizationScheme) -> Grid:
     """Returns how the parameter of that name in a transformers BERT is stored."""
     name = parameter.removesuffix(".weight")
     if name == parameter or name.endswith(("LayerNorm", "token_type_embeddings")):
-        return Grid(32, plan.group)
+        return scheme.exact
     if name.endswith("classifier"):
-        return Grid(max(plan.weights, 8), plan.group)
+        return scheme.scores
     if name.endswith(("word_embeddings", "position_embeddings", "decoder")):
-        return Grid(plan.embeddings, plan.group)
-    return Grid(plan.weights, plan.group)
+        return scheme.table
+    return scheme.linear
 
 
 @dataclass(frozen=True)

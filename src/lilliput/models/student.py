@@ -1,19 +1,18 @@
 """The student: a small BERT, built from its config alone and saved as a plain transformers checkpoint."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
-import torch.nn.functional as F
 from tokenizers import Tokenizer
-from torch import Tensor
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, PreTrainedConfig, PreTrainedModel
 
 from lilliput.common.folders import settle
 from lilliput.config import StudentConfig
 from lilliput.errors import ModelError, StorageError
-from lilliput.models.encoder import encode
 from lilliput.models.pretrained import load_weights
-from lilliput.pieces.teacher_tokenizer import SpecialPieces, save_tokenizer
+from lilliput.pieces.teacher_tokenizer import save_tokenizer
+from lilliput.pieces.tokenizer_file import SpecialPieces
 
 
 def student_config(config: StudentConfig, vocabulary: int, special: SpecialPieces) -> BertConfig:
@@ -31,22 +30,14 @@ def student_config(config: StudentConfig, vocabulary: int, special: SpecialPiece
     )
 
 
-def random_student(config: BertConfig, seed: int) -> BertForMaskedLM:
+def random_student(config: PreTrainedConfig, seed: int) -> BertForMaskedLM:
     """Returns a student with BERT's own random start: normal with deviation 0.02, biases zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BertForMaskedLM(config)
+        return BertForMaskedLM(cast(BertConfig, config))
 
 
-def student_hidden(
-    student: BertForMaskedLM, pieces: Tensor, padding: Tensor | None, dtype: torch.dtype
-) -> Tensor:
-    """Returns the student's last hidden states [B, L, S] of its pieces [B, L], computed in `dtype`."""
-    words = F.embedding(pieces, student.bert.embeddings.word_embeddings.weight).to(dtype)
-    return encode(student.bert, words, padding)
-
-
-def save_student(student: BertForMaskedLM, tokenizer: Tokenizer, folder: Path) -> None:
+def save_student(student: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
     """Saves model and tokenizer so that transformers' Auto classes load them without lilliput."""
     student.save_pretrained(folder)
     save_tokenizer(tokenizer, folder, longest=student.config.max_position_embeddings)

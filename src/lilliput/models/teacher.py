@@ -1,4 +1,4 @@
-"""The teacher: a BERT with two embedding tables and two softmax heads over one encoder.
+"""The teacher: an encoder with two embedding tables and two softmax heads.
 
 Its pieces have joint ids: the teacher's own pieces come first, the student's pieces follow, shifted by the
 size of the teacher's vocabulary. So one sequence can mix both segmentations word by word. The two heads share
@@ -16,33 +16,14 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import BertConfig, BertForMaskedLM
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from lilliput.common.folders import settle
 from lilliput.errors import ModelError, StorageError, first_line
-from lilliput.models.encoder import encode
-from lilliput.models.pretrained import load_config, load_weights
+from lilliput.models.masked_lm import MaskedLM, scores_over
+from lilliput.models.pretrained import load_masked_lm
 
 _SECOND_FILE = "second_vocabulary.safetensors"
-
-
-load_teacher_config = load_config
-"""The config of whatever learns or teaches."""
-
-
-def load_masked_lm(name: str) -> tuple[BertForMaskedLM, bool]:
-    """Loads a BERT from a folder or the hub and says whether it came with a masked-LM head.
-
-    A missing head starts with the identity as its transform, so that it passes on what the encoder knows.
-    Raises ModelError when the checkpoint is no BERT encoder or cannot be read.
-    """
-    config = load_teacher_config(name)
-    model, missing = load_weights(BertForMaskedLM, name, head=("cls.",), config=config)
-    has_head = all(key.startswith("cls.predictions.decoder") for key in missing)  # that is the table, tied
-    if not has_head:
-        with torch.no_grad():
-            nn.init.eye_(model.cls.predictions.transform.dense.weight)
-    return model, has_head
 
 
 class AffineTable(nn.Module):
@@ -72,7 +53,7 @@ class FreeTable(nn.Module):
 
 
 class Teacher(nn.Module):
-    """A BERT that reads and predicts two vocabularies.
+    """An encoder that reads and predicts two vocabularies.
 
     Attributes:
         model: The transformers model with the teacher's own table and head bias.
@@ -80,26 +61,32 @@ class Teacher(nn.Module):
         second_bias: Bias of the student-vocabulary head [V].
     """
 
-    def __init__(self, model: BertForMaskedLM, second: FreeTable | AffineTable) -> None:
+    def __init__(self, model: PreTrainedModel, second: FreeTable | AffineTable) -> None:
         super().__init__()
         self.model = model
         self.second = second
         self.second_bias = nn.Parameter(torch.zeros(second.weight.shape[0]))
 
     @property
-    def config(self) -> BertConfig:
+    def config(self) -> PreTrainedConfig:
         """The shape of the original teacher."""
-        return self.model.config
+        config: PreTrainedConfig = self.model.config
+        return config
+
+    @property
+    def masked_lm(self) -> MaskedLM:
+        """The model with the teacher's own vocabulary alone."""
+        return MaskedLM(self.model)
 
     @property
     def own_table(self) -> Tensor:
         """Embeddings of the teacher's own vocabulary [V, T]."""
-        return self.model.bert.embeddings.word_embeddings.weight
+        return self.masked_lm.table
 
     @property
     def own_bias(self) -> Tensor:
         """Head bias of the teacher's own vocabulary [V]."""
-        return self.model.cls.predictions.bias
+        return self.masked_lm.bias
 
     def hidden(self, pieces: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Returns the last hidden states [B, L, T] of joint piece ids [B, L], computed in `dtype`."""
@@ -107,10 +94,22 @@ class Teacher(nn.Module):
         is_second = pieces >= own_size
         own = F.embedding(torch.where(is_second, 0, pieces), self.own_table)
         second = F.embedding(torch.where(is_second, pieces - own_size, 0), self.second())
-        return encode(self.model.bert, torch.where(is_second[..., None], second, own).to(dtype), padding)
+        return self.masked_lm.states(torch.where(is_second[..., None], second, own).to(dtype), padding)
+
+    def transform(self, states: Tensor) -> Tensor:
+        """Returns what both heads multiply with their tables [N, T], from states [N, T]."""
+        return self.masked_lm.transform(states)
+
+    def own_scores(self, transformed: Tensor) -> Tensor:
+        """Returns the scores of the teacher's own pieces [N, V] in float32, from what `transform` returns."""
+        return scores_over(self.own_table, self.own_bias, transformed)
+
+    def second_scores(self, transformed: Tensor) -> Tensor:
+        """Returns the scores of the student's pieces [N, V] in float32, from what `transform` returns."""
+        return scores_over(self.second(), self.second_bias, transformed)
 
     def save(self, folder: Path) -> None:
-        """Saves a plain `BertForMaskedLM` checkpoint and, beside it, the second vocabulary."""
+        """Saves a plain masked-LM checkpoint and, beside it, the second vocabulary."""
         self.model.save_pretrained(folder)
         tensors = {f"second.{name}": tensor for name, tensor in self.second.state_dict().items()}
         save_file(tensors | {"second_bias": self.second_bias.detach()}, folder / _SECOND_FILE)
@@ -139,7 +138,7 @@ class Teacher(nn.Module):
 
 
 def build_teacher(
-    model: BertForMaskedLM,
+    model: PreTrainedModel,
     pieces_of: Sequence[Sequence[int]],
     start: Literal["pieces", "random", "affine"],
     narrow: int,
@@ -164,7 +163,7 @@ def build_teacher(
             "the teacher has a masked-LM head with a table of its own ('tie_word_embeddings': false), with "
             "which lilliput cannot teach; take one whose head shares the table of its pieces"
         )
-    own, bias = model.bert.embeddings.word_embeddings.weight.detach(), model.cls.predictions.bias.detach()
+    own, bias = MaskedLM(model).table.detach(), MaskedLM(model).bias.detach()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if start == "affine":

@@ -16,16 +16,16 @@ Shape letters: B batch, L length, N positions, T teacher width, S student width,
 """
 
 import math
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import BertConfig, BertForMaskedLM, BertModel
-from transformers.models.bert.modeling_bert import BertAttention, BertLayer, BertOutput, BertSelfOutput
+from transformers import BertForMaskedLM, PreTrainedConfig, PreTrainedModel
 
-from lilliput.models.encoder import cast_layer_norm, cast_linear, embed, head_transform, self_attention
+from lilliput.models.blocks import Block, blocks_of, embeddings_of, head_of
+from lilliput.models.encoder import attend, cast_layer_norm, embed, feed_forward
+from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.projection import matching_layers, solve_ridge
 from lilliput.models.student import random_student
 from lilliput.models.teacher import Teacher
@@ -40,7 +40,7 @@ _PRIOR_COUNT = 10.0
 
 
 @torch.no_grad()
-def warm_start(teacher: Teacher, config: BertConfig, pieces: Tensor, *, mask: int) -> BertForMaskedLM:
+def warm_start(teacher: Teacher, config: PreTrainedConfig, pieces: Tensor, *, mask: int) -> BertForMaskedLM:
     """Returns a student that starts as the teacher's projection.
 
     Args:
@@ -51,45 +51,29 @@ def warm_start(teacher: Teacher, config: BertConfig, pieces: Tensor, *, mask: in
         mask: The student's id of [MASK]. The head is fitted where it stands, as only there it is used.
     """
     student = random_student(config, seed=0)
-    bert, table = teacher.model.bert, teacher.second()
-    x = embed(bert, F.embedding(pieces, table))
-    basis = _basis(bert, x, config.hidden_size)
-    y = _project_embeddings(student, bert, table, pieces, basis)
-    passed, sources = 0, _layers(bert)
+    table = teacher.second()
+    x = embed(teacher.model, F.embedding(pieces, table))
+    passed, sources = 0, blocks_of(teacher.model)
+    basis = _basis(sources, x, config.hidden_size)
+    y = _project_embeddings(student, teacher.model, table, pieces, basis)
     matches = matching_layers(config.num_hidden_layers, len(sources))
-    for target, matching in zip(_layers(student.bert), matches, strict=True):
+    for target, matching in zip(blocks_of(student), matches, strict=True):
         for skipped in sources[passed:matching]:
-            x = _feed_forward(skipped, _attend(skipped, x)[1])[1]
+            x = feed_forward(skipped, attend(skipped, x)[1])[1]
         passed, source = matching + 1, sources[matching]
-        _project_attention(source.attention, target.attention, basis, _reader(x, y, basis), y)
-        x = _attend(source, x)[1]
-        y = _fit_output(target.attention.output, _attend(target, y)[0], y, x @ basis)
+        _project_attention(source, target, basis, _reader(x, y, basis), y)
+        x = attend(source, x)[1]
+        y = _fit_output(target.output, target.attention_norm, attend(target, y)[0], y, x @ basis)
         _project_feed_forward(source, target, basis, _reader(x, y, basis), x)
-        x = _feed_forward(source, x)[1]
-        y = _fit_output(target.output, _feed_forward(target, y)[0], y, x @ basis)
+        x = feed_forward(source, x)[1]
+        y = _fit_output(target.outer, target.norm, feed_forward(target, y)[0], y, x @ basis)
     masked = pieces == mask
     assert masked.any(), "the sample has no masked pieces to fit the head with"
     _project_head(teacher, student, x[masked], y[masked], basis)
     return student
 
 
-def _layers(bert: BertModel) -> list[BertLayer]:
-    return cast(list[BertLayer], list(bert.encoder.layer))
-
-
-def _attend(layer: BertLayer, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the heads' outputs and the stream after the attention block, both [B, L, D]."""
-    output, context = layer.attention.output, self_attention(x, layer.attention.self, None)
-    return context, cast_layer_norm(x + cast_linear(context, output.dense), output.LayerNorm)
-
-
-def _feed_forward(layer: BertLayer, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the inner activations [B, L, inner] and the stream after the feed-forward block [B, L, D]."""
-    inner = layer.intermediate.intermediate_act_fn(cast_linear(x, layer.intermediate.dense))
-    return inner, cast_layer_norm(x + cast_linear(inner, layer.output.dense), layer.output.LayerNorm)
-
-
-def _basis(bert: BertModel, x: Tensor, width: int) -> Tensor:
+def _basis(blocks: Sequence[Block], x: Tensor, width: int) -> Tensor:
     """Returns P [T, S]: the leading directions of the stream in all layers, from embeddings x [B, L, T].
 
     Within their span the axes are free. The cosine transform turns them to like energies, and such that
@@ -100,11 +84,11 @@ def _basis(bert: BertModel, x: Tensor, width: int) -> Tensor:
     if width == wide:
         return torch.eye(wide)
     energy = torch.zeros(wide, wide, dtype=torch.float64)
-    for layer in _layers(bert):
-        middle = _attend(layer, x)[1]
+    for block in blocks:
+        middle = attend(block, x)[1]
         for stream in (x, middle):
             energy += _moments(stream) / _moments(stream).trace()
-        x = _feed_forward(layer, middle)[1]
+        x = feed_forward(block, middle)[1]
     energy += _moments(x) / _moments(x).trace()
     leading: Tensor = torch.linalg.eigh(energy).eigenvectors[:, -width:]  # weakest first
     steps = torch.arange(width, dtype=torch.float64)
@@ -149,21 +133,22 @@ def _fit_norm(norm: nn.LayerNorm, v: Tensor, goal: Tensor) -> None:
 
 
 def _fit_output(
-    output: BertSelfOutput | BertOutput, inputs: Tensor, residual: Tensor, goal: Tensor
+    dense: nn.Linear, norm: nn.LayerNorm, inputs: Tensor, residual: Tensor, goal: Tensor
 ) -> Tensor:
-    """Corrects dense and LayerNorm of `output` to bring the student's stream nearest to goal; returns it.
+    """Corrects `dense` and `norm` to bring the student's stream nearest to goal, and returns the stream.
 
     The goal stands behind LayerNorm, dense before it. Of all sums that LayerNorm would turn into the goal,
     which differ by their mean and scale, each position takes the one nearest to its own. One correction:
     after several the stream is nearer to the goal and the predictions are further from the teacher's.
 
     Args:
-        output: Holds the projected weights.
-        inputs: Inputs of its dense [B, L, C].
-        residual: What is added to the output of its dense [B, L, S].
+        dense: Writes to the stream, with the projected weights.
+        norm: Follows the sum.
+        inputs: Inputs of `dense` [B, L, C].
+        residual: What is added to its output [B, L, S].
         goal: P^T of the teacher's stream behind the block [B, L, S].
     """
-    dense, norm, shape = output.dense, output.LayerNorm, goal.shape
+    shape = goal.shape
     inputs, residual, goal = inputs.flatten(0, 1), residual.flatten(0, 1), goal.flatten(0, 1)
     v = residual + dense(inputs)
     _fit_norm(norm, v, goal)
@@ -180,24 +165,24 @@ def _fit_output(
 
 
 def _project_embeddings(
-    student: BertForMaskedLM, bert: BertModel, table: Tensor, pieces: Tensor, basis: Tensor
+    student: PreTrainedModel, model: PreTrainedModel, table: Tensor, pieces: Tensor, basis: Tensor
 ) -> Tensor:
     """Sets the student's embeddings, the pieces' from `table` [V, T], and returns its stream."""
-    ours, theirs = student.bert.embeddings, bert.embeddings
-    words = ours.word_embeddings.weight
-    words.copy_(table @ basis)
-    for name in ("position_embeddings", "token_type_embeddings"):
-        weight = getattr(ours, name).weight
-        weight.copy_(getattr(theirs, name).weight[: len(weight)] @ basis)
-    goal = embed(bert, F.embedding(pieces, table)) @ basis
-    places = ours.position_embeddings.weight[: pieces.shape[1]] + ours.token_type_embeddings.weight[0]
-    _fit_norm(ours.LayerNorm, (F.embedding(pieces, words) + places).flatten(0, 1), goal.flatten(0, 1))
-    return embed(student.bert, F.embedding(pieces, words))
+    ours, theirs = embeddings_of(student), embeddings_of(model)
+    narrow = ours.pieces.weight
+    narrow.copy_(table @ basis)
+    for own, other in (
+        (ours.positions.weight, theirs.positions.weight),
+        (ours.types.weight, theirs.types.weight),
+    ):
+        own.copy_(other[: len(own)] @ basis)
+    goal = embed(model, F.embedding(pieces, table)) @ basis
+    places = ours.positions.weight[: pieces.shape[1]] + ours.types.weight[0]
+    _fit_norm(ours.norm, (F.embedding(pieces, narrow) + places).flatten(0, 1), goal.flatten(0, 1))
+    return embed(student, F.embedding(pieces, narrow))
 
 
-def _project_attention(
-    source: BertAttention, target: BertAttention, basis: Tensor, read: _Read, y: Tensor
-) -> None:
+def _project_attention(source: Block, target: Block, basis: Tensor, read: _Read, y: Tensor) -> None:
     """Sets the student's heads: per head the query-key and the value-output product, cut to the head's size.
 
     The scores are a form [y; 1]^T M y: a bias of the key adds the same to all scores of a query, which
@@ -205,34 +190,34 @@ def _project_attention(
     rank stay random. Heads count by the energy of what they write for values that vary as y [B, L, S] does:
     by the product alone four of twelve heads start at 0.98 nats, not 0.53.
     """
-    theirs, ours, heads = source.self, target.self, source.self.num_attention_heads
+    heads = source.heads
     (query, query_bias), (key, _), (value, value_bias) = (
         [part.double().view(heads, -1, *part.shape[1:]) for part in read(linear)]
-        for linear in (theirs.query, theirs.key, theirs.value)
+        for linear in (source.query, source.key, source.value)
     )
-    width, size, full = basis.shape[1], basis.shape[1] // ours.num_attention_heads, key.shape[1]
-    output = (basis.mT @ source.output.dense.weight).double().view(width, heads, -1).movedim(1, 0)
+    width, size, full = basis.shape[1], basis.shape[1] // target.heads, key.shape[1]
+    output = (basis.mT @ source.output.weight).double().view(width, heads, -1).movedim(1, 0)
     forms = torch.cat([query, query_bias[..., None]], 2).mT @ key * math.sqrt(size / full)
     products = output @ value
     energies = ((products @ _moments(y - y.mean((0, 1)))) * products).sum((1, 2))
-    places = _assign_heads(energies, ours.num_attention_heads)
+    places = _assign_heads(energies, target.heads)
     for head, (origin, copy) in enumerate(places):
         left, right = _cut(forms[origin], min(size, full, width))
         rows = slice(head * size, head * size + len(left))
-        ours.query.weight[rows], ours.query.bias[rows] = left[:, :-1], left[:, -1]
-        ours.key.weight[rows] = right
+        target.query.weight[rows], target.query.bias[rows] = left[:, :-1], left[:, -1]
+        target.key.weight[rows] = right
         # Heads that share an origin share its scores and divide its values.
         left, right = (
             part[copy * size :] for part in _cut(products[origin], min(size * (copy + 1), full, width))
         )
         rows = slice(head * size, head * size + len(left))
-        ours.value.weight[rows], target.output.dense.weight[:, rows] = right, left.mT
+        target.value.weight[rows], target.output.weight[:, rows] = right, left.mT
     constant = torch.einsum("hsd,hd->s", output, value_bias).float()
-    target.output.dense.bias.copy_(basis.mT @ source.output.dense.bias + constant)
+    target.output.bias.copy_(basis.mT @ source.output.bias + constant)
 
 
 def _assign_heads(energies: Tensor, heads: int) -> list[tuple[int, int]]:
-    """Returns for each head of the student the teacher's head it comes from and the how-manieth of that.
+    """Returns for each head of the student the teacher's head it comes from and which of its copies it is.
 
     The most energetic are taken, or taken twice; the teacher's order is kept.
 
@@ -250,47 +235,45 @@ def _cut(form: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return (u[:, :rank] * roots).mT.float(), (vt[:rank].mT * roots).mT.float()
 
 
-def _project_feed_forward(
-    source: BertLayer, target: BertLayer, basis: Tensor, read: _Read, x: Tensor
-) -> None:
+def _project_feed_forward(source: Block, target: Block, basis: Tensor, read: _Read, x: Tensor) -> None:
     """Sets the student's inner neurons to those of the teacher that move the student's stream most.
 
     A neuron of activation a and output w counts by E[a^2] ||P^T w||^2 over the teacher's stream x [B, L, T].
     Neurons that the teacher lacks stay random; `_fit_output` finds a use for them.
     """
-    outputs = basis.mT @ source.output.dense.weight
-    energies = _feed_forward(source, x)[0].flatten(0, 1).square().mean(0) * outputs.square().sum(0)
-    inner, output = target.intermediate.dense, target.output.dense
+    outputs = basis.mT @ source.outer.weight
+    energies = feed_forward(source, x)[0].flatten(0, 1).square().mean(0) * outputs.square().sum(0)
+    inner, outer = target.inner, target.outer
     kept = energies.topk(min(len(energies), len(inner.weight))).indices.sort().values
-    weight, bias = read(source.intermediate.dense)
+    weight, bias = read(source.inner)
     inner.weight[: len(kept)], inner.bias[: len(kept)] = weight[kept], bias[kept]
-    output.weight[:, : len(kept)] = outputs[:, kept]
-    output.bias.copy_(basis.mT @ source.output.dense.bias)
+    outer.weight[:, : len(kept)] = outputs[:, kept]
+    outer.bias.copy_(basis.mT @ source.outer.bias)
 
 
-def _project_head(teacher: Teacher, student: BertForMaskedLM, x: Tensor, y: Tensor, basis: Tensor) -> None:
+def _project_head(teacher: Teacher, student: PreTrainedModel, x: Tensor, y: Tensor, basis: Tensor) -> None:
     """Sets the masked-LM head from the last streams x [N, T] and y [N, S] at masked positions.
 
     The gelu is bound to the teacher's axes. A student of the same width keeps them. For another the head is
     made a linear map: with a large bias c, gelu(c + u) is c + u, and LayerNorm takes c away again.
     """
-    theirs, ours = teacher.model.cls.predictions, student.cls.predictions
-    dense, norm = ours.transform.dense, ours.transform.LayerNorm
-    wide = head_transform(teacher.model, x)
+    ours, own = head_of(student), MaskedLM(student)
+    dense, norm = ours.dense, ours.norm
+    wide = teacher.transform(x)
     goal, mean = wide @ basis, F.linear(wide, teacher.second(), teacher.second_bias).softmax(1).mean(0)
     if x.shape[1] == y.shape[1]:
-        dense.weight.copy_(theirs.transform.dense.weight)
-        dense.bias.copy_(theirs.transform.dense.bias)
+        theirs = head_of(teacher.model).dense
+        dense.weight.copy_(theirs.weight)
+        dense.bias.copy_(theirs.bias)
     else:
         weight, bias = _least_squares(y, goal)
         estimate = F.linear(y, weight, bias)
         middle, scale = estimate.mean(0), 2 * estimate.std()  # inputs of the gelu deviate by half a unit
         dense.weight.copy_(weight / scale)
         dense.bias.copy_((bias - middle) / scale + _OPERATING_POINT)
-    _fit_norm(norm, ours.transform.transform_act_fn(dense(y)), goal)
+    _fit_norm(norm, ours.activation(dense(y)), goal)
     ours.bias.copy_(teacher.second_bias)
-    words = student.bert.embeddings.word_embeddings.weight
     for _ in range(3):  # each round halves what the mean prediction is wrong by, at least
-        found = F.linear(head_transform(student, y), words, ours.bias).softmax(1)
+        found = F.linear(own.transform(y), own.table, ours.bias).softmax(1)
         prior = _PRIOR_COUNT / found.numel()
         ours.bias.add_(((mean + prior) / (found.mean(0) + prior)).log())

@@ -23,13 +23,13 @@ from lilliput.config import LexiconConfig
 from lilliput.errors import StorageError
 from lilliput.pieces.segmentation import segment, unknown_words
 from lilliput.pieces.teacher_tokenizer import (
-    SpecialPieces,
     digest_tokenizer,
     given_tokenizer,
     save_tokenizer,
     special_pieces,
     vocabulary_size,
 )
+from lilliput.pieces.tokenizer_file import SpecialPieces
 from lilliput.pieces.wordpiece import learn_vocabulary
 from lilliput.text.corpus import FIRST_WORD, Corpus
 

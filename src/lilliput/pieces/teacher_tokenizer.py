@@ -5,7 +5,6 @@ Words are the unit that teacher and student share, so both must use one normalis
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from lilliput.common.files import digest_value, write_json, writing
 from lilliput.common.hub import checkpoint_folder
 from lilliput.errors import ModelError
-from lilliput.inference.tokenizer_file import (
+from lilliput.pieces.tokenizer_file import (
+    CLS,
     FLAGS,
     MOST_BYTES,
+    SEP,
     SPECIAL,
+    UNK,
+    SpecialPieces,
     build_tokenizer,
 )
 from lilliput.pieces.tokenizer_settings import (
@@ -28,23 +31,12 @@ from lilliput.pieces.tokenizer_settings import (
     compare_settings,
     read_tokenizer_settings,
 )
-from lilliput.text.word_settings import whole_pieces
+from lilliput.pieces.word_rules import whole_pieces
 
 SUPPORTED = (
     "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder "
     "or on the hub, with tokenizer.json or vocab.txt"
 )
-
-
-@dataclass(frozen=True)
-class SpecialPieces:
-    """Ids of the pieces that are not text."""
-
-    pad: int
-    unk: int
-    cls: int
-    sep: int
-    mask: int
 
 
 def load_tokenizer(name: str) -> Tokenizer:
@@ -83,10 +75,9 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 def special_pieces(tokenizer: Tokenizer) -> SpecialPieces:
     """Returns the ids of [PAD], [UNK], [CLS], [SEP] and [MASK]; raises ModelError when one is missing."""
-    ids = {name: piece for name in SPECIAL if (piece := tokenizer.token_to_id(name)) is not None}
-    if missing := [name for name in SPECIAL if name not in ids]:
+    if missing := [name for name in SPECIAL if tokenizer.token_to_id(name) is None]:
         raise ModelError(f"the tokenizer lacks the special pieces {', '.join(missing)}; {SUPPORTED}")
-    return SpecialPieces(*ids.values())
+    return SpecialPieces.of(tokenizer)
 
 
 def student_tokenizer(teacher: Tokenizer, vocabulary: dict[str, int]) -> Tokenizer:
@@ -119,8 +110,8 @@ def complete(tokenizer: Tokenizer) -> Tokenizer:
     special = special_pieces(tokenizer)
     layout["post_processor"] = {
         "type": "BertProcessing",
-        "sep": ["[SEP]", special.sep],
-        "cls": ["[CLS]", special.cls],
+        "sep": [SEP, special.sep],
+        "cls": [CLS, special.cls],
     }
     return Tokenizer.from_str(json.dumps(layout))
 
@@ -204,6 +195,14 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int | None = Non
     write_json(folder / "tokenizer_config.json", settings)
 
 
+def plain_tokenizer(vocabulary: dict[str, int], **normaliser: Any) -> Tokenizer:
+    """Returns a BERT tokenizer of some pieces, with other settings of its normaliser than the usual ones."""
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token=UNK))
+    made.normalizer = normalizers.BertNormalizer(**normaliser)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return made
+
+
 def _of_vocabulary(content: bytes, settings: TokenizerSettings) -> bytes:
     """Returns the tokenizer.json of an old checkpoint with a vocab.txt; ValueError if that is damaged."""
     # Lines end with \n alone: pieces may hold characters at which splitlines would cut, such as U+2028.
@@ -214,10 +213,7 @@ def _of_vocabulary(content: bytes, settings: TokenizerSettings) -> bytes:
             f"it lacks the special pieces {', '.join(missing)}, so it is cut short or of another kind; fetch "
             "it again"
         )
-    plain = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    kept: dict[str, Any] = dict(settings.normaliser)
-    plain.normalizer = normalizers.BertNormalizer(**kept)
-    plain.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    plain = plain_tokenizer(vocabulary, **settings.normaliser)
     plain.decoder = decoders.WordPiece()
     return student_tokenizer(plain, vocabulary).to_str().encode()
 

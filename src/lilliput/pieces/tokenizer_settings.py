@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from lilliput.common.hub import read_settings
 from lilliput.errors import ModelError
-from lilliput.inference.tokenizer_file import (
+from lilliput.pieces.tokenizer_file import (
     FLAGS,
     MOST_ADDED,
     MOST_ADDED_CHARACTERS,

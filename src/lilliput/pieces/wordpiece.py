@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from lilliput.common.progress import Bar, bar
 from lilliput.config import LEAST_PIECES, MOST_PIECES
 from lilliput.errors import InputError
-from lilliput.inference.tokenizer_file import SPECIAL
 from lilliput.pieces.teacher_tokenizer import student_tokenizer
-from lilliput.text.word_settings import whole_pieces
+from lilliput.pieces.tokenizer_file import SPECIAL, UNK
+from lilliput.pieces.word_rules import whole_pieces
 
 WORDS_LEARNT_FROM = 20_000_000
 """Running words the trainer is shown at most, in about 15 s. With 5 M words of Wikipedia in place of 32 M, 28
@@ -63,7 +63,7 @@ def learn_vocabulary(
             f"and within it), the special pieces and the {len(whole)} others that the teacher takes whole; "
             f"{remedy}"
         )
-    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    learner = Tokenizer(models.WordPiece(unk_token=UNK))
     learner.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
     trainer = trainers.WordPieceTrainer(
         vocab_size=size, special_tokens=fixed, continuing_subword_prefix=prefix, show_progress=False

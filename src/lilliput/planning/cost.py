@@ -8,89 +8,22 @@ R rows and C columns of a projection's source, r rows and c columns of its targe
 """
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lilliput.config import StudentConfig
+from lilliput.models.shape import EncoderShape
 from lilliput.objectives import ObjectiveWeights, Operations
 
 if TYPE_CHECKING:
-    from transformers import BertConfig
-
     from lilliput.training.batches import Batch
 
-_CONFIG_NAMES = {
-    "layers": "num_hidden_layers",
-    "width": "hidden_size",
-    "heads": "num_attention_heads",
-    "feed_forward": "intermediate_size",
-    "positions": "max_position_embeddings",
-    "vocabulary": "vocab_size",
-}
-"""What transformers calls the fields of a shape."""
-_TYPES = 2
-"""Segment embeddings of every BERT."""
-
-
-@dataclass(frozen=True)
-class BertShape:
-    """The sizes of a BERT with a tied masked-LM head, from which its costs follow."""
-
-    layers: int
-    """Encoder layers."""
-    width: int
-    """Hidden size."""
-    heads: int
-    """Attention heads."""
-    feed_forward: int
-    """Inner size of the feed-forward blocks."""
-    positions: int
-    """Longest input in pieces."""
-    vocabulary: int
-    """Pieces."""
-
-    @classmethod
-    def of_student(cls, config: StudentConfig, vocabulary: int) -> "BertShape":
-        """Returns the shape of a recipe's student with `vocabulary` pieces."""
-        return cls(**dataclasses.asdict(config), vocabulary=vocabulary)
-
-    @classmethod
-    def of_config(cls, config: "BertConfig") -> "BertShape":
-        """Returns the shape of a checkpoint."""
-        return cls(**{field: getattr(config, name) for field, name in _CONFIG_NAMES.items()})
-
-    def settings(self) -> dict[str, Any]:
-        """Returns the shape as arguments of transformers' BertConfig."""
-        return {name: getattr(self, field) for field, name in _CONFIG_NAMES.items()}
-
-    def variables(self) -> list[tuple[int, ...]]:
-        """Returns the shape of every parameter, in an order that depends on the number of layers alone."""
-        width, inner = self.width, self.feed_forward
-        vector, square = (width,), (width, width)
-        embeddings = [(self.vocabulary, width), (self.positions, width), (_TYPES, width), vector, vector]
-        attention = [square, vector] * 4 + [vector, vector]
-        feed_forward = [(inner, width), (inner,), (width, inner), vector, vector, vector]
-        head = [square, vector, vector, vector, (self.vocabulary,)]
-        return [*embeddings, *(attention + feed_forward) * self.layers, *head]
-
-    def matrices(self) -> list[tuple[int, ...]]:
-        """Returns the shapes of the linear layers' weights, to which the tables do not belong."""
-        return [shape for shape in self.variables()[3:] if len(shape) == 2]
-
-    @property
-    def parameters(self) -> int:
-        """Parameters, the embeddings that the head is tied to counted once."""
-        return sum(math.prod(shape) for shape in self.variables())
-
-
 SHAPES = {
-    "bert-base": BertShape(12, 768, 12, 3072, 512, 30522),
-    "bert-large": BertShape(24, 1024, 16, 4096, 512, 30522),
-    "minilm-6": BertShape(6, 384, 12, 1536, 512, 30522),
-    "minilm-12": BertShape(12, 384, 12, 1536, 512, 30522),
+    "bert-base": EncoderShape(12, 768, 12, 3072, 512, 30522),
+    "bert-large": EncoderShape(24, 1024, 16, 4096, 512, 30522),
+    "minilm-6": EncoderShape(6, 384, 12, 1536, 512, 30522),
+    "minilm-12": EncoderShape(12, 384, 12, 1536, 512, 30522),
 }
 """Teachers that can be planned with by their shape alone."""
 
@@ -131,9 +64,9 @@ class BatchShape:
 class ModelShapes:
     """The models of a stage, of which objectives count what they cost."""
 
-    teacher: BertShape
+    teacher: EncoderShape
     """The teacher, with its own vocabulary."""
-    student: BertShape
+    student: EncoderShape
     """The student."""
     trains_teacher: bool
     """Whether gradients flow into the teacher."""
@@ -152,7 +85,7 @@ def _product(operations: int, trained: bool) -> Operations:
     return Operations(operations, 2 * operations if trained else 0)
 
 
-def encoder_operations(shape: BertShape, rows: int, length: int, trained: bool = True) -> Operations:
+def encoder_operations(shape: EncoderShape, rows: int, length: int, trained: bool = True) -> Operations:
     """Returns the operations of an encoder that reads `rows` sequences of `length` pieces."""
     dense = 4 * shape.width**2 + 2 * shape.width * shape.feed_forward
     attention = 2 * length * shape.width
@@ -187,7 +120,7 @@ def teacher_operations(models: ModelShapes, batch: BatchShape) -> dict[str, Oper
     }
 
 
-def student_operations(student: BertShape, batch: BatchShape) -> dict[str, Operations]:
+def student_operations(student: EncoderShape, batch: BatchShape) -> dict[str, Operations]:
     """Returns the operations of the student's reading, encoder and head."""
     scored = [(batch.predicted_student, student.vocabulary)]
     return {
@@ -198,8 +131,8 @@ def student_operations(student: BertShape, batch: BatchShape) -> dict[str, Opera
 
 def step_operations(
     weights: ObjectiveWeights,
-    teacher: BertShape,
-    student: BertShape,
+    teacher: EncoderShape,
+    student: EncoderShape,
     batch: BatchShape,
     *,
     affine: bool = False,
@@ -248,7 +181,7 @@ def muon_operations(matrices: Sequence[tuple[int, ...]]) -> Operations:
 
 
 def trained_matrices(
-    weights: ObjectiveWeights, teacher: BertShape, student: BertShape, affine: bool = False
+    weights: ObjectiveWeights, teacher: EncoderShape, student: EncoderShape, affine: bool = False
 ) -> list[tuple[int, ...]]:
     """Returns the shapes of the matrices that a stage trains with Muon where that is chosen."""
     theirs = teacher.matrices() + [(teacher.width, student.width)] * affine

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 from lilliput.config import StageConfig
+from lilliput.models.shape import EncoderShape
 from lilliput.objectives import ObjectiveWeights
-from lilliput.planning.cost import BertShape, ModelShapes, trained_matrices
+from lilliput.planning.cost import ModelShapes, trained_matrices
 
 _CORPUS_BYTES = 4
 """Per word: its id."""
@@ -58,9 +59,9 @@ class Footprint:
 
     stage: StageConfig
     """Says what is trained, and how."""
-    teacher: BertShape
+    teacher: EncoderShape
     """The teacher, with its own vocabulary."""
-    student: BertShape
+    student: EncoderShape
     """The student."""
     affine: bool
     """Whether the teacher's second table is affine."""
@@ -142,7 +143,7 @@ class Footprint:
 
 
 def trained_parameters(
-    weights: ObjectiveWeights, teacher: BertShape, student: BertShape, affine: bool = False
+    weights: ObjectiveWeights, teacher: EncoderShape, student: EncoderShape, affine: bool = False
 ) -> dict[str, int]:
     """Returns the parameters that a stage trains, of "teacher", "student" and the "modules" of objectives."""
     found = {}
@@ -156,7 +157,7 @@ def trained_parameters(
     return found
 
 
-def teacher_parameters(teacher: BertShape, student: BertShape, affine: bool = False) -> int:
+def teacher_parameters(teacher: EncoderShape, student: EncoderShape, affine: bool = False) -> int:
     """Returns the parameters of a teacher with both vocabularies."""
     size, wide = student.vocabulary, teacher.width
     table = size * student.width + (student.width + 1) * wide if affine else size * wide

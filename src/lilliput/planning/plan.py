@@ -11,7 +11,6 @@ import numpy as np
 import psutil
 import torch
 from accelerate import PartialState
-from transformers import BertConfig
 
 from lilliput.common.arguments import PathLike, Texts, text_of, texts_of
 from lilliput.common.folders import MANIFEST, read_manifest
@@ -20,10 +19,12 @@ from lilliput.common.stage_dir import StageDir
 from lilliput.common.workers import give_back_memory, worker_count
 from lilliput.config import MOST_WORDS, Recipe
 from lilliput.errors import StorageError, bounded, first_line
-from lilliput.models.teacher import load_teacher_config
+from lilliput.models.pretrained import load_config
+from lilliput.models.shape import EncoderShape
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import Lexicon, LexiconReport
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
-from lilliput.planning.cost import SHAPES, BertShape
+from lilliput.planning.cost import SHAPES
 from lilliput.planning.estimate import Estimate, estimate_stage
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.probes import (
@@ -41,7 +42,7 @@ from lilliput.planning.samples import made_up_sample, sample_text, stand_in_toke
 from lilliput.planning.scratch import scratch_folder
 from lilliput.recipes import find_recipe
 from lilliput.run import RunDir
-from lilliput.text.corpus import FIRST_WORD, Corpus, build_corpus
+from lilliput.text.corpus import FIRST_WORD, Corpus
 from lilliput.training.checkpoint import minutes_between
 from lilliput.training.data import check_student
 from lilliput.training.optimizers import training_dtype
@@ -84,12 +85,11 @@ def plan(
         if isinstance(corpus, Real)
         else texts_of("corpus", corpus)
     )
-    config = BertConfig(**SHAPES[teacher].settings()) if teacher in SHAPES else load_teacher_config(teacher)
-    check_student(recipe, config)
+    shape = SHAPES[teacher] if teacher in SHAPES else EncoderShape.of_config(load_config(teacher))
+    check_student(recipe, shape)
     with scratch_folder("lilliput-plan") as folder:
         run = RunDir(folder)
         whole, preparation, notes = _prepared_sample(teacher, text, recipe, text_column, run)
-        shape = BertShape.of_config(config)
         found = estimate_training(run, recipe, shape, whole, checkpoint_minutes)
     seconds = preparation.seconds(whole.words, whole.types, processes)
     return dataclasses.replace(found, preparation_seconds=seconds, notes=(*notes, *found.notes))
@@ -135,7 +135,7 @@ def expect(
         checkpoint_minutes: Minutes between checkpoints.
         measure: Whether to measure what was not measured; if not, None is returned.
     """
-    shape = BertShape.of_config(load_teacher_config(teacher))
+    shape = EncoderShape.of_config(load_config(teacher))
     lexicon = read_manifest(run.lexicon / MANIFEST)
     made_from = {
         "recipe": recipe.to_dict(),
@@ -156,7 +156,7 @@ def expect(
 
 
 def estimate_training(
-    run: RunDir, recipe: Recipe, teacher: BertShape, text: TextSize, checkpoint_minutes: float
+    run: RunDir, recipe: Recipe, teacher: EncoderShape, text: TextSize, checkpoint_minutes: float
 ) -> Estimate:
     """Returns what the training stages of a run will take, without what comes before them.
 
@@ -171,7 +171,7 @@ def estimate_training(
     machine = _machine()
     lexicon, affine = Lexicon.open(run.lexicon), recipe.start.second_table == "affine"
     teacher = dataclasses.replace(teacher, vocabulary=lexicon.teacher_size)
-    student = BertShape.of_student(recipe.student, lexicon.student_size)
+    student = EncoderShape.of_student(recipe.student, lexicon.student_size)
     footprints = [Footprint(stage, teacher, student, affine) for stage in recipe.stages]
     probed = [_probed(run, recipe, footprint, machine, text) for footprint in footprints]
     stretch = 1 / (1 - machine.watch.taken)

@@ -22,18 +22,20 @@ from accelerate import Accelerator
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from transformers import BertConfig, BertForMaskedLM
 
 from lilliput.common.workers import keep_freed_memory
 from lilliput.config import LexiconConfig, Recipe, StageConfig
+from lilliput.models.pretrained import config_of, random_masked_lm
+from lilliput.models.shape import EncoderShape
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import Teacher, build_teacher
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
 from lilliput.pieces.teacher_tokenizer import save_tokenizer
 from lilliput.pieces.wordpiece import WORDS_LEARNT_FROM, learn_vocabulary
-from lilliput.planning.cost import BatchShape, BertShape
+from lilliput.planning.cost import BatchShape
 from lilliput.run import RunDir
-from lilliput.text.corpus import FIRST_WORD, Corpus, build_corpus
+from lilliput.text.corpus import FIRST_WORD, Corpus
 from lilliput.training.batches import BatchSource
 from lilliput.training.checkpoint import Progress, save_checkpoint
 from lilliput.training.data import Data
@@ -112,7 +114,7 @@ class Stopwatch:
 class StageProbe:
     """A stage with models of random weights."""
 
-    def __init__(self, run: RunDir, recipe: Recipe, stage: StageConfig, teacher: BertShape) -> None:
+    def __init__(self, run: RunDir, recipe: Recipe, stage: StageConfig, teacher: EncoderShape) -> None:
         """Makes the models.
 
         Args:
@@ -129,7 +131,7 @@ class StageProbe:
         with torch.random.fork_rng(devices=[]):
             if weights.uses_teacher or starts_warm(recipe, stage):
                 table, width = recipe.start.second_table, recipe.student.width
-                model = BertForMaskedLM(BertConfig(**teacher.settings()))
+                model = random_masked_lm(config_of(teacher))
                 self._teacher = build_teacher(model, [[0]] * size, table, width, recipe.seed)
             if weights.trains_student:
                 student = random_student(student_config(recipe.student, size, special), recipe.seed)

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from pyarrow.parquet import ParquetFile
 from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from lilliput.common.files import writing
 from lilliput.errors import InputError
-from lilliput.inference.tokenizer_file import SPECIAL
+from lilliput.pieces.teacher_tokenizer import plain_tokenizer
+from lilliput.pieces.tokenizer_file import CONTINUING, SPECIAL
 from lilliput.text.formats import documents_of
 from lilliput.text.sources import DataSet, find_sources
 from lilliput.text.unpacking import kind_of, reading
@@ -99,13 +97,11 @@ def stand_in_tokenizer(size: int) -> Tokenizer:
     drawn = random.Random(0)
     syllables = [consonant + vowel for consonant in "bcdfghklmnprstvwz" for vowel in "aeiou"]
     pieces = dict.fromkeys([*SPECIAL, *string.ascii_lowercase, *string.digits, *string.punctuation])
-    pieces |= dict.fromkeys(f"##{part}" for part in (*string.ascii_lowercase, *syllables))
+    pieces |= dict.fromkeys(f"{CONTINUING}{part}" for part in (*string.ascii_lowercase, *syllables))
     while len(pieces) < size:
         pieces["".join(drawn.choices(syllables, k=drawn.randint(2, 4)))] = None
     ids = {piece: index for index, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
-    return tokenizer
+    return plain_tokenizer(ids)
 
 
 def made_up_text(teacher: Tokenizer, words: int) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
 from lilliput.common import progress
 from lilliput.common.folders import damage, read_manifest
@@ -29,9 +28,9 @@ from lilliput.text.cluster import Cluster, joined
 from lilliput.text.merging import merge, renumber
 from lilliput.text.parts import END, FIRST_WORD, START, require_seen, write_part, write_parts
 from lilliput.text.sources import Reader, Source, describe, find_sources, pinned
-from lilliput.text.word_settings import word_settings
+from lilliput.text.words import WordRules
 
-__all__ = ["END", "FIRST_WORD", "START", "Corpus", "build_corpus"]
+__all__ = ["END", "FIRST_WORD", "START", "Corpus", "write_corpus"]
 
 _TABLES = ("words.txt", "counts.npy")
 
@@ -100,14 +99,14 @@ class Corpus:
         return tuple(stored_array(path, "uint32", (None,), remedy) for path in paths)
 
     def word_types(self) -> list[str]:
-        """Returns the words by their id; those of END and START are "[SEP]" and "[CLS]"."""
+        """Returns the words by their id; those of END and START stand for no word."""
         with intact(self.path / "words.txt"):
             return (self.path / "words.txt").read_bytes().decode().split("\n")[:-1]
 
 
-def build_corpus(
+def write_corpus(
     sources: Sequence[str],
-    tokenizer: Tokenizer,
+    rules: WordRules,
     out: Path,
     *,
     text_column: str = "text",
@@ -122,7 +121,7 @@ def build_corpus(
 
     Args:
         sources: Files, folders, patterns and data sets, as `sources.find_sources` takes them.
-        tokenizer: The teacher's, as `load_tokenizer` returns it; only its words matter, not its pieces.
+        rules: How words are made of the text.
         out: The directory.
         text_column: The column of tables and data sets that holds the text.
         workers: Processes that split text; None stands for one per core.
@@ -144,26 +143,26 @@ def build_corpus(
         found = [source.absolute() if isinstance(source, Path) else source for source in found]
         sharing = joined(ray, workers, [source for source in found if isinstance(source, Path)], out)
     with sharing as shared:
-        stage, pinned_sources = _stage(found, tokenizer, out, text_column, shared)
+        stage, pinned_sources = _stage(found, rules, out, text_column, shared)
         if not stage.is_finished(overwrite):
             with stage.locked():
                 if not stage.is_finished(overwrite):  # by a process that held the lock before
-                    _build(stage, Reader(pinned_sources, text_column), shared)
+                    _build(stage, rules, Reader(pinned_sources, text_column), shared)
     stage.tidy()
     return Corpus.open(out, whole=True)
 
 
-def is_built(sources: Sequence[str], tokenizer: Tokenizer, out: Path, text_column: str) -> bool:
+def is_written(sources: Sequence[str], rules: WordRules, out: Path, text_column: str) -> bool:
     """Returns whether `out` holds the finished corpus of some sources; writes nothing."""
-    stage, _ = _stage(find_sources(sources), tokenizer, out, text_column, Workers(1))
+    stage, _ = _stage(find_sources(sources), rules, out, text_column, Workers(1))
     return stage.is_whole(overwrite=True)
 
 
 def _stage(
-    sources: Sequence[Source], tokenizer: Tokenizer, out: Path, text_column: str, workers: Workers | Cluster
+    sources: Sequence[Source], rules: WordRules, out: Path, text_column: str, workers: Workers | Cluster
 ) -> tuple[StageDir, list[Source]]:
     """Returns the directory of a corpus with what determines it, and the sources as they are to be read."""
-    words = word_settings(tokenizer)
+    words = {"normalizer": json.loads(rules.normalizer), "pre_tokenizer": json.loads(rules.pre_tokenizer)}
     stage = StageDir(out, {})
     recorded = [path for path in (stage.manifest_path, stage.begun_path) if path.exists()]
     inputs: Any = ()
@@ -176,10 +175,10 @@ def _stage(
     return StageDir(out, {"inputs": list(described), "text_column": text_column, "words": words}), found
 
 
-def _build(stage: StageDir, reader: Reader, workers: Workers | Cluster) -> None:
+def _build(stage: StageDir, rules: WordRules, reader: Reader, workers: Workers | Cluster) -> None:
     """Builds a corpus, or goes on with it."""
     if stage.other() is not None or not (stage.path / "parts" / "ranks.npy").exists():
-        _count(stage, reader, json.dumps(stage.made_from["words"]["normalizer"]), workers)
+        _count(stage, reader, rules, workers)
         merge(stage, workers)
     else:
         stage.begin()  # which removes what a kill left
@@ -187,7 +186,7 @@ def _build(stage: StageDir, reader: Reader, workers: Workers | Cluster) -> None:
     _finish(stage)
 
 
-def _count(stage: StageDir, reader: Reader, settings: str, workers: Workers | Cluster) -> None:
+def _count(stage: StageDir, reader: Reader, rules: WordRules, workers: Workers | Cluster) -> None:
     """Writes the parts that are missing; raises InputError when the sources hold no words."""
     blocks = reader.blocks()
     first = next(blocks, None)
@@ -195,13 +194,13 @@ def _count(stage: StageDir, reader: Reader, settings: str, workers: Workers | Cl
         raise InputError("the sources hold no text; name a file with at least one word")
     stage.begin()  # only now, so that a wrong name or column leaves nothing behind
     if isinstance(workers, Cluster):
-        counted = _counted_apart(reader, settings, stage.path / "parts", workers)
+        counted = _counted_apart(reader, rules, stage.path / "parts", workers)
     else:
         parts = (
             (block, stage.path / "parts" / f"{place}.npy")
             for place, block in itertools.chain([first], blocks)
         )
-        missing = ((settings, block, path) for block, path in parts if not path.exists())
+        missing = ((rules, block, path) for block, path in parts if not path.exists())
         counted = ((count, reader.position) for count in workers.in_order(write_part, missing))
     words = 0
     with progress.bar("corpus", reader.total, counted=False) as shown:
@@ -211,12 +210,12 @@ def _count(stage: StageDir, reader: Reader, settings: str, workers: Workers | Cl
 
 
 def _counted_apart(
-    reader: Reader, settings: str, folder: Path, cluster: Cluster
+    reader: Reader, rules: WordRules, folder: Path, cluster: Cluster
 ) -> Iterator[tuple[int, int]]:
     """Yields words counted and bytes read up to there, as the machines of a cluster write the parts."""
     units = reader.split()
     position, names = 0, []
-    tasks = ((settings, unit, folder) for unit in units)
+    tasks = ((rules, unit, folder) for unit in units)
     for unit, (count, written) in zip(units, cluster.in_order(write_parts, tasks), strict=True):
         position += unit.total or 0
         names += written

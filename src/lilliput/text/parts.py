@@ -21,7 +21,7 @@ from lilliput.common.files import writing
 from lilliput.common.stored import intact, stored_array
 from lilliput.errors import StorageError
 from lilliput.text.sources import BREAK, Reader
-from lilliput.text.words import Cut, WordSplitter, numbered, strings, to_arrow
+from lilliput.text.words import Cut, WordRules, WordSplitter, numbered, strings, to_arrow
 
 END = 0
 """The word id that ends every document in the stream."""
@@ -30,7 +30,6 @@ START = 1
 FIRST_WORD = 2
 """The lowest id of a word of the text."""
 
-SPECIAL_WORDS = [b"[SEP]", b"[CLS]"]
 _AGAIN = "remove the folder it is in, and run the same command again"
 _TOGETHER = 16
 """How many files are merged into one file of the next level."""
@@ -40,28 +39,28 @@ _Ids = npt.NDArray[np.uint32]
 _splitter = functools.cache(WordSplitter)
 
 
-def write_parts(settings: str, reader: Reader, folder: Path) -> tuple[int, list[str]]:
+def write_parts(rules: WordRules, reader: Reader, folder: Path) -> tuple[int, list[str]]:
     """Writes the missing parts of a reader's blocks; returns their word count and the names of all parts."""
     words, names = 0, []
     for place, block in reader.blocks():
         path = folder / f"{place}.npy"
         names.append(path.name)
         if not path.exists():
-            words += write_part(settings, block, path)
+            words += write_part(rules, block, path)
     return words, names
 
 
-def write_part(settings: str, block: bytes, path: Path) -> int:
+def write_part(rules: WordRules, block: bytes, path: Path) -> int:
     """Writes the part of one block: its types, counts and own word ids; returns its word count."""
-    ids, types = _indexed(_splitter(settings), block)
+    ids, types = _indexed(rules, block)
     counts = np.bincount(ids, minlength=len(types))
     _write(path, types, counts, ids)
     return int(counts[FIRST_WORD:].sum())
 
 
-def _indexed(splitter: WordSplitter, block: bytes) -> tuple[_Ids, Any]:
+def _indexed(rules: WordRules, block: bytes) -> tuple[_Ids, Any]:
     """Returns a block's words as indices into its types, and the types; END and START come first."""
-    ids, types = splitter.split(BREAK + block, SPECIAL_WORDS)
+    ids, types = _splitter(rules.normalizer).split(BREAK + block, [rules.end.encode(), rules.start.encode()])
     is_end = ids == END
     return ids[1:][~(is_end[1:] & is_end[:-1])], types
 

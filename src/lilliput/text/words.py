@@ -5,6 +5,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,20 @@ _ORDERED = b"\r"
 
 Cut = tuple[bytes, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """A text and where stretches of it begin and end."""
+
+
+@dataclass(frozen=True)
+class WordRules:
+    """How words are made of a text."""
+
+    normalizer: str
+    """The settings of a BertNormalizer as JSON, and under `marks` pieces that no text may hold."""
+    pre_tokenizer: str
+    """The settings of a BertPreTokenizer as JSON."""
+    end: str
+    """Stands for the end of a document among the words of a corpus."""
+    start: str
+    """Stands for the start of a sequence there."""
 
 
 class WordSplitter:
@@ -69,11 +84,11 @@ class WordSplitter:
         normal = self._normalizer.normalize_str(text)
         return [word for word, _ in self._pre_tokenizer.pre_tokenize_str(normal)]
 
-    def split(self, text: bytes, reserved: Sequence[bytes]) -> tuple[npt.NDArray[np.uint32], Any]:
+    def split(self, text: bytes, reserved: Sequence[bytes] = (b"",)) -> tuple[npt.NDArray[np.uint32], Any]:
         """Returns the words of UTF-8, each as its number among the different ones, and these, in Arrow.
 
         The different ones begin with those reserved, of which the first stands for the byte 0xff, which
-        occurs in no UTF-8 and may stand between texts. Some may come twice.
+        occurs in no UTF-8 and may stand between texts; by default an empty one. Some may come twice.
         """
         import pyarrow.compute
 

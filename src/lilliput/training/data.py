@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig
-
-from lilliput.common.files import digest_folder
 from lilliput.common.folders import MANIFEST, content, read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe, StageConfig
 from lilliput.errors import ConfigError, StorageError
-from lilliput.models.teacher import load_teacher_config
+from lilliput.models.pretrained import checkpoint_digest, load_config
+from lilliput.models.shape import EncoderShape
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.run import TRAIN_AGAIN, RunDir
 from lilliput.text.corpus import Corpus
@@ -67,7 +65,7 @@ class Data:
 
 def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) -> dict[str, Any]:
     """Returns what determines a stage's result: settings, and digests of what it reads."""
-    check_student(recipe, load_teacher_config(teacher))
+    check_student(recipe, EncoderShape.of_config(load_config(teacher)))
     lexicons = {"lexicon": run.lexicon, "held_out": run.held_out("lexicon")}
     earlier = {name: earlier_model(run, recipe, stage, name) for name in ("teacher", "student")}
     inputs: dict[str, Any] = {
@@ -105,21 +103,14 @@ def stage_budget(recipe: Recipe, stage: StageConfig) -> dict[str, float]:
     return {unit: amount * stage.share for unit, amount in budgets.items() if amount is not None}
 
 
-def checkpoint_digest(name: str) -> str:
-    """Returns what identifies a checkpoint: the digest of a folder's files, or a hub name and revision."""
-    if Path(name).is_dir():
-        return digest_folder(Path(name))
-    return f"{name}@{load_teacher_config(name)._commit_hash}"
-
-
-def check_student(recipe: Recipe, teacher: BertConfig) -> None:
+def check_student(recipe: Recipe, teacher: EncoderShape) -> None:
     """Raises ConfigError when the recipe's student is larger than the teacher along any axis."""
     ours = recipe.student
     for name, mine, limit in (
-        ("width", ours.width, teacher.hidden_size),
-        ("layers", ours.layers, teacher.num_hidden_layers),
-        ("feed_forward", ours.feed_forward, teacher.intermediate_size),
-        ("positions", ours.positions, teacher.max_position_embeddings),
+        ("width", ours.width, teacher.width),
+        ("layers", ours.layers, teacher.layers),
+        ("feed_forward", ours.feed_forward, teacher.feed_forward),
+        ("positions", ours.positions, teacher.positions),
     ):
         if mine > limit:
             raise ConfigError(

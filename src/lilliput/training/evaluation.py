@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import BertForMaskedLM
+from transformers import PreTrainedModel
 
 from lilliput.common.arguments import PathLike, Texts, path_of, renamed, texts_of
 from lilliput.common.files import digest_value, write_json
@@ -20,15 +20,15 @@ from lilliput.common.folders import clear_removed
 from lilliput.common.locks import beside, locked
 from lilliput.config import BatchConfig, LexiconConfig
 from lilliput.errors import bounded
-from lilliput.models.encoder import head_transform
-from lilliput.models.student import load_student, student_hidden
+from lilliput.models.masked_lm import MaskedLM
+from lilliput.models.student import load_student
 from lilliput.models.teacher import Teacher
+from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import Lexicon, build_lexicon
 from lilliput.run import RunDir
-from lilliput.text.corpus import Corpus, build_corpus
+from lilliput.text.corpus import Corpus
 from lilliput.training.batches import Batch, BatchSource, Reading
 from lilliput.training.data import Data
-from lilliput.training.objectives import logits
 from lilliput.training.processes import ALONE, Processes
 from lilliput.training.rows import Rows, cut_rows
 
@@ -71,7 +71,7 @@ def evaluate_masked_lm(
     source: BatchSource,
     *,
     teacher: Teacher | None = None,
-    student: BertForMaskedLM | None = None,
+    student: PreTrainedModel | None = None,
     dtype: torch.dtype = torch.float32,
     rows: int = 512,
     processes: Processes = ALONE,
@@ -97,20 +97,15 @@ def evaluate_masked_lm(
         if teacher is not None:
             reading = batch.teacher.to(teacher.own_table.device)
             hidden = teacher.hidden(reading.pieces, reading.padding, dtype)
-            scores = _scores(teacher.model, hidden, reading, teacher.own_table, teacher.own_bias)
+            scores = teacher.masked_lm.scores(hidden.flatten(0, 1)[reading.positions])
             readers["teacher"].add(scores, reading, batch)
         if student is not None:
             reading = batch.student.to(student.device)
-            hidden = student_hidden(student, reading.pieces, reading.padding, dtype)
-            table, bias = student.bert.embeddings.word_embeddings.weight, student.cls.predictions.bias
-            readers["student"].add(_scores(student, hidden, reading, table, bias), reading, batch)
+            model = MaskedLM(student)
+            hidden = model.read(reading.pieces, reading.padding, dtype)
+            readers["student"].add(model.scores(hidden.flatten(0, 1)[reading.positions]), reading, batch)
     for name, tally in readers.items():
         yield name, tally.quality(processes)
-
-
-def _scores(model: BertForMaskedLM, hidden: Tensor, reading: Reading, table: Tensor, bias: Tensor) -> Tensor:
-    """Returns the scores at the masked pieces [N, V]."""
-    return logits(head_transform(model, hidden.flatten(0, 1)[reading.positions]), table, bias)
 
 
 class _Tally:

@@ -2,12 +2,14 @@
 
 import torch
 from torch import Tensor
-from transformers import BertForMaskedLM
+from transformers import PreTrainedModel
 
 from lilliput.config import Recipe, StageConfig
 from lilliput.errors import ConfigError, ModelError
+from lilliput.models.masked_lm import MaskedLM
+from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.student import load_student, random_student, student_config
-from lilliput.models.teacher import AffineTable, Teacher, build_teacher, load_masked_lm
+from lilliput.models.teacher import AffineTable, Teacher, build_teacher
 from lilliput.models.warm_start import warm_start
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.pieces.teacher_tokenizer import spell
@@ -51,7 +53,7 @@ def first_models(
         if weights.uses_teacher or (starts_student and starts_from_teacher)
         else None
     )
-    student: BertForMaskedLM | None = None
+    student: PreTrainedModel | None = None
     if earlier_student is not None and weights.trains_student:
         student = load_student(earlier_student)
     elif weights.trains_student:
@@ -89,7 +91,7 @@ def _first_teacher(
 
 def _first_student(
     recipe: Recipe, teacher: Teacher | None, lexicon: Lexicon, source: BatchSource, warm: bool
-) -> BertForMaskedLM:
+) -> PreTrainedModel:
     """Returns a student with its first weights; random ones need no teacher but for its affine table."""
     config = student_config(recipe.student, lexicon.student_size, lexicon.student_special)
     if warm:
@@ -98,7 +100,7 @@ def _first_student(
     student = random_student(config, recipe.seed)
     if teacher is not None and isinstance(teacher.second, AffineTable):
         with torch.no_grad():
-            student.bert.embeddings.word_embeddings.weight.copy_(teacher.second.weight)
+            MaskedLM(student).table.copy_(teacher.second.weight)
     return student
 
 

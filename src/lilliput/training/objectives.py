@@ -15,17 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def logits(hidden: Tensor, table: Tensor, bias: Tensor) -> Tensor:
-    """Returns scores over a vocabulary [N, V] in float32.
-
-    Args:
-        hidden: Output of a masked-LM head's transform [N, D]; sets the precision of the product.
-        table: The vocabulary's embeddings [V, D], to which the head is tied.
-        bias: The head's bias [V].
-    """
-    return F.linear(hidden, table.to(hidden.dtype)).float() + bias
-
-
 def masked_lm(scores: Tensor, targets: Tensor) -> tuple[Tensor, int]:
     """Returns the summed cross-entropy in nats of scores [N, V] to piece ids [N], and N (Devlin et al.)."""
     return F.cross_entropy(scores, targets, reduction="sum"), targets.shape[0]

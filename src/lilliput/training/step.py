@@ -16,16 +16,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.profiler import record_function
-from transformers import BertForMaskedLM
+from transformers import PreTrainedModel
 
 from lilliput.config import OptimizerConfig
-from lilliput.models.encoder import head_transform
+from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.projection import SharedProjections, shared_variables
-from lilliput.models.student import student_hidden
 from lilliput.models.teacher import Teacher
 from lilliput.objectives import ObjectiveWeights
 from lilliput.training.batches import Batch
-from lilliput.training.objectives import logits, masked_lm, shared_projection, soft_labels
+from lilliput.training.objectives import masked_lm, shared_projection, soft_labels
 from lilliput.training.optimizers import (
     build_optimizer,
     clip_gradients,
@@ -99,7 +98,7 @@ class DualModel(nn.Module):
     """
 
     def __init__(
-        self, teacher: Teacher | None, student: BertForMaskedLM | None, weights: ObjectiveWeights
+        self, teacher: Teacher | None, student: PreTrainedModel | None, weights: ObjectiveWeights
     ) -> None:
         super().__init__()
         self.teacher, self.student, self.weights = teacher, student, weights
@@ -155,13 +154,13 @@ class DualModel(nn.Module):
         assert teacher is not None
         with record_function("teacher_forward"):
             states = teacher.hidden(reading.pieces, reading.padding, dtype)
-        hidden = head_transform(teacher.model, states.flatten(0, 1)[reading.positions])
+        hidden = teacher.transform(states.flatten(0, 1)[reading.positions])
         own_size = teacher.own_table.shape[0]
         is_second = reading.targets >= own_size
-        scores = logits(hidden[is_second], teacher.second(), teacher.second_bias)
+        scores = teacher.second_scores(hidden[is_second])
         found = {"teacher": Predictions(states, scores, reading.targets[is_second] - own_size)}
         if self.weights.trains_teacher:
-            own = logits(hidden[~is_second], teacher.own_table, teacher.own_bias)
+            own = teacher.own_scores(hidden[~is_second])
             found["teacher_own"] = Predictions(states, own, reading.targets[~is_second])
         return found
 
@@ -170,10 +169,9 @@ class DualModel(nn.Module):
         student, reading = self.student, batch.student
         assert student is not None
         with record_function("student_forward"):
-            states = student_hidden(student, reading.pieces, reading.padding, dtype)
-        hidden = head_transform(student, states.flatten(0, 1)[reading.positions])
-        table, bias = student.bert.embeddings.word_embeddings.weight, student.cls.predictions.bias
-        return Predictions(states, logits(hidden, table, bias), reading.targets)
+            states = MaskedLM(student).read(reading.pieces, reading.padding, dtype)
+        scores = MaskedLM(student).scores(states.flatten(0, 1)[reading.positions])
+        return Predictions(states, scores, reading.targets)
 
     def counts(self, batches: Sequence[Batch]) -> dict[str, int]:
         """Returns of how many terms each objective's sum over `batches` consists."""

@@ -14,15 +14,15 @@ from itertools import chain, islice, pairwise
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 from lilliput.common.progress import bar
 from lilliput.common.ragged import ranges, rank_in_row
-from lilliput.models.encoder import head_transform
+from lilliput.models.masked_lm import scores_over
 from lilliput.models.teacher import Teacher
 from lilliput.pieces.segmentation import segment
-from lilliput.pieces.teacher_tokenizer import SpecialPieces, special_pieces
+from lilliput.pieces.teacher_tokenizer import special_pieces
+from lilliput.pieces.tokenizer_file import SpecialPieces
 from lilliput.tasks.task import Examples, Text
 from lilliput.text.words import WordSplitter
 
@@ -222,7 +222,7 @@ class _Guesser:
         is_padding = torch.from_numpy(padding).to(on) if padding.any() else None
         states = self.teacher.hidden(torch.from_numpy(pieces).to(on), is_padding, torch.float32)
         masked = states.flatten(0, 1)[torch.from_numpy(places).to(on)]
-        scores = F.linear(head_transform(self.teacher.model, masked), self.table, self.bias)
+        scores = scores_over(self.table, self.bias, self.teacher.transform(masked))
         is_own = np.flatnonzero(own >= 0)
         scores[torch.from_numpy(is_own).to(on), torch.from_numpy(own[is_own]).to(on)] = -torch.inf
         best = scores.topk(min(_BEST, scores.shape[1]))

@@ -1,4 +1,4 @@
-"""The settings of a tokenizer that say what a word is: normaliser, pre-tokeniser, pieces taken whole."""
+"""What a tokenizer says of words: its normaliser, its pre-tokeniser, and the pieces that it takes whole."""
 
 import json
 import re
@@ -6,19 +6,19 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from lilliput.inference.tokenizer_file import SPECIAL
+from lilliput.pieces.tokenizer_file import CLS, SEP, SPECIAL
+from lilliput.text.words import WordRules
 
 _UNUSED = re.compile(r"\[unused\d+\]")
 """Places of a vocabulary that were kept free."""
 
 
-def word_settings(tokenizer: Tokenizer) -> dict[str, Any]:
-    """Returns the settings that decide which words a text has, as JSON values."""
+def word_rules(tokenizer: Tokenizer) -> WordRules:
+    """Returns how a tokenizer makes words of a text."""
     found = _marks(tokenizer)
-    return {
-        "normalizer": _settings(tokenizer.normalizer) | ({"marks": found} if found else {}),
-        "pre_tokenizer": _settings(tokenizer.pre_tokenizer),
-    }
+    normalizer = _settings(tokenizer.normalizer) | ({"marks": found} if found else {})
+    pre_tokenizer = _settings(tokenizer.pre_tokenizer)
+    return WordRules(json.dumps(normalizer), json.dumps(pre_tokenizer), end=SEP, start=CLS)
 
 
 def whole_pieces(tokenizer: Tokenizer) -> list[str]:

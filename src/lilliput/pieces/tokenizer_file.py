@@ -8,12 +8,15 @@ split.
 import json
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PAD, UNK, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """The pieces that are not text, in the order of their ids in a learnt vocabulary."""
+CONTINUING = "##"
+"""What a piece within a word begins with in a vocabulary that says nothing else."""
 
 MOST_BYTES = 1 << 26
 """Bytes of a file: 250,000 pieces take 6 MB."""
@@ -33,6 +36,23 @@ _NORMALISER = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase
 
 Layout = dict[str, Any]
 """The content of a tokenizer.json."""
+
+
+@dataclass(frozen=True)
+class SpecialPieces:
+    """Ids of the pieces that are not text, by what they are for."""
+
+    pad: int
+    unk: int
+    cls: int
+    sep: int
+    mask: int
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> "SpecialPieces":
+        """Returns those of a tokenizer that has all of them."""
+        ids = (tokenizer.token_to_id(name) for name in SPECIAL)
+        return cls(*(index for index in ids if index is not None))
 
 
 def read_layout(content: bytes) -> Layout:
@@ -59,8 +79,8 @@ def read_layout(content: bytes) -> Layout:
     ids = piece_ids(layout)
     if missing := [piece for piece in SPECIAL if piece not in ids]:
         raise ValueError(f"it lacks the special pieces {', '.join(missing)}")
-    if "[UNK]" not in layout["model"]["vocab"]:
-        raise ValueError("its vocabulary lacks [UNK], the piece for unknown words")
+    if UNK not in layout["model"]["vocab"]:
+        raise ValueError(f"its vocabulary lacks {UNK}, the piece for unknown words")
     _ends(layout.get("post_processor"), ids)
     if layout.get("decoder") is not None:
         _typed(layout["decoder"], "WordPiece", "decoder")
@@ -106,12 +126,11 @@ def piece_ids(layout: Layout) -> dict[str, int]:
 
 def ends(ids: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """Yields the two forms of a post-processor that puts [CLS] before a text and [SEP] after it."""
-    cls, sep = ids["[CLS]"], ids["[SEP]"]
-    yield {"type": "BertProcessing", "sep": ["[SEP]", sep], "cls": ["[CLS]", cls]}
+    yield {"type": "BertProcessing", "sep": [SEP, ids[SEP]], "cls": [CLS, ids[CLS]]}
     first = [
-        {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
+        {"SpecialToken": {"id": CLS, "type_id": 0}},
         {"Sequence": {"id": "A", "type_id": 0}},
-        {"SpecialToken": {"id": "[SEP]", "type_id": 0}},
+        {"SpecialToken": {"id": SEP, "type_id": 0}},
     ]
     yield {
         "type": "TemplateProcessing",
@@ -119,11 +138,9 @@ def ends(ids: Mapping[str, int]) -> Iterator[dict[str, Any]]:
         "pair": [
             *first,
             {"Sequence": {"id": "B", "type_id": 1}},
-            {"SpecialToken": {"id": "[SEP]", "type_id": 1}},
+            {"SpecialToken": {"id": SEP, "type_id": 1}},
         ],
-        "special_tokens": {
-            name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in ("[CLS]", "[SEP]")
-        },
+        "special_tokens": {name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in (CLS, SEP)},
     }
 
 
@@ -141,8 +158,8 @@ def _model(found: Any) -> None:
     _typed(found, "WordPiece", "model")
     names = {"type", "vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word"}
     _keys(found, "its model", names)
-    if found["unk_token"] != "[UNK]":
-        raise ValueError(f"its piece for unknown words is {_shown(found['unk_token'])}, expected [UNK]")
+    if found["unk_token"] != UNK:
+        raise ValueError(f"its piece for unknown words is {_shown(found['unk_token'])}, expected {UNK}")
     vocabulary, prefix = found["vocab"], found["continuing_subword_prefix"]
     if not isinstance(vocabulary, dict) or not set(map(type, vocabulary.values())) <= {int}:
         raise ValueError("its vocabulary does not give each piece a whole number")
@@ -152,7 +169,9 @@ def _model(found: Any) -> None:
     if max(map(len, vocabulary)) > _LONGEST_PIECE:
         raise ValueError(f"it has pieces of more than {_LONGEST_PIECE:,} characters")
     if not isinstance(prefix, str) or not 0 < len(prefix) <= _LONGEST_PREFIX:
-        raise ValueError(f"its pieces within a word begin with {_shown(prefix)}, expected ## or similar")
+        raise ValueError(
+            f"its pieces within a word begin with {_shown(prefix)}, expected {CONTINUING} or similar"
+        )
     if not _is_number(found["max_input_chars_per_word"], 1, _LONGEST_WORD):
         raise ValueError(
             f"its longest word has {_shown(found['max_input_chars_per_word'])} characters, expected 1 to "
@@ -184,7 +203,7 @@ def _added(found: Any, vocabulary: dict[str, int]) -> None:
 
 def _ends(found: Any, ids: dict[str, int]) -> None:
     if found is not None and found not in ends(ids):
-        raise ValueError("its post_processor puts other pieces than [CLS] and [SEP] around texts")
+        raise ValueError(f"its post_processor puts other pieces than {CLS} and {SEP} around texts")
 
 
 def _typed(found: Any, wanted: str, what: str) -> None:

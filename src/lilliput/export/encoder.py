@@ -1,0 +1,135 @@
+"""The graph of an encoder with or without a head, from the parts of a model of transformers.
+
+Shape letters: B batch, L length, D width, V vocabulary.
+"""
+
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lilliput.export.graph import Graph, Value
+from lilliput.inference.format import Kind
+from lilliput.models.blocks import Block, blocks_of, classifier_of, embeddings_of, head_of, pooler_of
+from lilliput.models.quantization import Grid, QuantizationScheme
+
+INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
+"""What every graph reads: int64 [batch, length]."""
+
+
+def encoder_model(model: PreTrainedModel, kind: Kind, scheme: QuantizationScheme) -> ModelProto:
+    """Returns the ONNX model: piece ids, mask and types [B, L] -> scores or states, in float32.
+
+    Args:
+        model: A masked LM (fill), a classifier of texts (classification, regression) or of pieces (tagging,
+            joint), or an encoder without a head (encode).
+        kind: What is answered.
+        scheme: How weights are stored.
+    """
+    made = _Encoder(model, scheme)
+    # The head that fills in needs the whole table of pieces, all else only the rows of those that are read.
+    table = made.table() if kind == "fill" else None
+    states = made.embeddings(table)
+    blocks = blocks_of(model)
+    last = len(blocks) - 1
+    of_text = kind in ("classification", "regression")
+    for layer, block in enumerate(blocks):
+        # Of the last layer, a score of the whole text needs only what becomes of [CLS].
+        states = made.layer(block, f"{layer}", states, only_first=of_text and layer == last)
+    graph, where = made.graph, ["batch", "length"]
+    if kind == "encode":
+        return graph.model(INPUTS, graph.name(states, "states"), [*where, made.width], version("lilliput"))
+    if table is not None:
+        output, size = made.head(states, table), len(head_of(model).bias)
+    else:
+        if of_text:
+            first = graph.op("Squeeze", states, graph.whole(1))
+            states, where = graph.op("Tanh", made.linear("pooler", first, pooler_of(model))), ["batch"]
+        classifier = classifier_of(model)
+        output = made.linear("classifier", states, classifier, grid=scheme.scores)
+        size = classifier.out_features
+    return graph.model(INPUTS, graph.name(output, "scores"), [*where, size], version("lilliput"))
+
+
+class _Encoder:
+    """Adds the parts of one model to a graph."""
+
+    def __init__(self, model: PreTrainedModel, scheme: QuantizationScheme) -> None:
+        self._model, self._scheme, self._embeddings = model, scheme, embeddings_of(model)
+        self.graph = Graph()
+        self.width = self._embeddings.pieces.embedding_dim
+        self._length = self.graph.op("Shape", "input_ids", start=1, end=2)
+        visible = self.graph.op("Cast", "attention_mask", to=9)  # to bool
+        self._mask_of_one = self.graph.op("Unsqueeze", visible, self.graph.whole(1, 2))  # [B, 1, 1, L]
+        one, batch = self.graph.whole(1), self.graph.op("Shape", "input_ids", start=0, end=1)
+        square = self.graph.op("Concat", batch, one, self._length, self._length, axis=0)
+        self._mask = self.graph.op(
+            "Expand", self._mask_of_one, square
+        )  # onnxruntime wants a row for each query
+
+    def table(self) -> Value:
+        """Adds the embeddings of all pieces [V, D]."""
+        return self.graph.matrix("pieces", _array(self._embeddings.pieces.weight), self._scheme.table)
+
+    def embeddings(self, table: Value | None) -> Value:
+        """Adds pieces, positions and types [B, L, D], and normalises the sum."""
+        op, found, grid = self.graph.op, self._embeddings, self._scheme.table
+        positions = self.graph.matrix("positions", _array(found.positions.weight), grid)
+        types = self.graph.matrix("types", _array(found.types.weight), self._scheme.exact)
+        if table is None:
+            pieces = self.graph.rows("pieces", _array(found.pieces.weight), grid, "input_ids")
+        else:
+            pieces = op("Gather", table, "input_ids")
+        places = op("Slice", positions, self.graph.whole(0), self._length)
+        summed = op("Add", pieces, op("Gather", types, "token_type_ids"))
+        return self._norm("embeddings.norm", op("Add", summed, places), found.norm)
+
+    def layer(self, block: Block, name: str, states: Value, only_first: bool) -> Value:
+        """Adds one layer [B, L, D]; with `only_first` its output for the first piece alone [B, 1, D]."""
+        op = self.graph.op
+        asking = op("Slice", states, *(self.graph.whole(n) for n in (0, 1, 1))) if only_first else states
+        if only_first:
+            query = self.linear(f"{name}.query", asking, block.query)
+            both = self.linear(f"{name}.key_value", states, block.key, block.value)
+            key, value = self.graph.split_op("Split", both, outputs=2, axis=-1, num_outputs=2)
+        else:
+            together = self.linear(f"{name}.query_key_value", states, block.query, block.key, block.value)
+            query, key, value = self.graph.split_op("Split", together, outputs=3, axis=-1, num_outputs=3)
+        mask = self._mask_of_one if only_first else self._mask
+        heads = block.heads
+        context = op("Attention", query, key, value, mask, q_num_heads=heads, kv_num_heads=heads)
+        attended = op("Add", self.linear(f"{name}.out", context, block.output), asking)
+        states = self._norm(f"{name}.attention.norm", attended, block.attention_norm)
+        inner = op("Gelu", self.linear(f"{name}.in", states, block.inner))
+        summed = op("Add", self.linear(f"{name}.down", inner, block.outer), states)
+        return self._norm(f"{name}.norm", summed, block.norm)
+
+    def head(self, states: Value, table: Value) -> Value:
+        """Adds the masked-LM head [B, L, V]; its product is with the one stored table of pieces."""
+        op, head = self.graph.op, head_of(self._model)
+        inner = op("Gelu", self.linear("head", states, head.dense))
+        inner = self._norm("head.norm", inner, head.norm)
+        product = op("MatMul", inner, op("Transpose", table, perm=[1, 0]))
+        return op("Add", product, self._vector("head.scores", head.bias))
+
+    def linear(self, name: str, x: Value, *layers: nn.Linear, grid: Grid | None = None) -> Value:
+        """Adds the product of `x` with one or several linear layers side by side."""
+        rows = _array(*(layer.weight for layer in layers))
+        weight = self.graph.transposed(name, rows, grid or self._scheme.linear)
+        biases = [layer.bias for layer in layers]
+        return self.graph.op("Add", self.graph.op("MatMul", x, weight), self._vector(f"{name}.bias", *biases))
+
+    def _norm(self, name: str, x: Value, norm: nn.LayerNorm) -> Value:
+        gain, bias = self._vector(f"{name}.gain", norm.weight), self._vector(f"{name}.bias", norm.bias)
+        return self.graph.op("LayerNormalization", x, gain, bias, epsilon=norm.eps)
+
+    def _vector(self, name: str, *parameters: Tensor) -> Value:
+        return self.graph.constant(name, _array(*parameters))
+
+
+def _array(*parameters: Tensor) -> NDArray[np.float32]:
+    """Returns the rows of one or several parameters."""
+    return np.concatenate([parameter.detach().numpy() for parameter in parameters])
