@@ -1,4 +1,4 @@
-"""Stage 2: word counts -> the student's vocabulary, and every word in teacher's and student's pieces.
+"""Word counts -> the student's vocabulary, and every word in teacher's and student's pieces.
 
 A word is segmented here once and for all. Batches are gathers from the two ragged tables, so nothing is
 tokenised while models train.
