@@ -488,7 +488,7 @@ def test_a_loss_that_is_not_finite(refused: Refused, compress: Any) -> None:
         "--set",
         "stages.dual.optimizer.warm_up=0",
     )
-    assert re.search(r"is (nan|inf) at step \d+.*Lower the learning rate", refused(*compress(*settings)))
+    assert re.search(r"is (nan|inf) at step \d+.*lower the learning rate", refused(*compress(*settings)))
 
 
 @pytest.mark.slow
