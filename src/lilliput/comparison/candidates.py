@@ -10,6 +10,7 @@ from lilliput.comparison.forms import GRAPH, STATIC, Graph, Static, encode, open
 from lilliput.errors import BundleError
 from lilliput.inference.bundle import load
 from lilliput.inference.format import TOKENIZER, BundleConfig, sizes
+from lilliput.inference.kinds import KINDS
 from lilliput.inference.texts import Text
 from lilliput.tasks.tagged import bio_task
 from lilliput.tasks.task import Examples, Task, spelled
@@ -99,9 +100,10 @@ def find_contender(path: Path, name: str, task: Task) -> Contender:
 
 def _check_task(path: Path, config: BundleConfig, task: Task) -> None:
     """Raises BundleError where a bundle answers something else than the task asks."""
-    if config.kind == "encode":
+    head = KINDS[config.kind].head
+    if head == "states":
         return
-    if config.kind == "fill":
+    if head == "mask":
         raise BundleError(
             f"{path} only fills in [MASK], so it has no answers for task '{task.name}'; name a bundle that "
             "was fine-tuned for it, or one made with --kind encode"

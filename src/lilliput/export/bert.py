@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from lilliput.export.graph import Graph, Value
-from lilliput.inference.format import Kind
+from lilliput.inference.kinds import Kind
 from lilliput.models.quantization import Grid, QuantizationPlan, grid_of
 
 Parameters = Mapping[str, NDArray[np.float32]]
@@ -36,25 +36,25 @@ def bert_model(parameters: Parameters, shape: Shape, kind: Kind, plan: Quantizat
     """Returns the ONNX model: piece ids, mask and types [B, L] -> scores or states, in float32.
 
     Args:
-        parameters: Those of a BertForMaskedLM (fill), BertForSequenceClassification (classification,
-            regression), BertForTokenClassification (tagging, joint) or BertModel (encode).
+        parameters: By the kind's head those of a BertForSequenceClassification (text),
+            BertForTokenClassification (words), BertForMaskedLM (mask) or BertModel (states).
         shape: The BERT's.
         kind: What is answered.
         plan: How weights are stored.
     """
     bert = _Bert(parameters, shape, plan)
     # The head that fills in needs the whole table of pieces, all else only the rows of those that are read.
-    table = bert.table() if kind == "fill" else None
+    table = bert.table() if kind.head == "mask" else None
     states = bert.embeddings(table)
     last = shape.layers - 1
-    of_text = kind in ("classification", "regression")
+    of_text = kind.head == "text"
     for layer in range(shape.layers):
         # Of the last layer, a score of the whole text needs only what becomes of [CLS].
         states = bert.layer(
             f"encoder.layer.{layer}", f"{layer}", states, only_first=of_text and layer == last
         )
     graph, where = bert.graph, ["batch", "length"]
-    if kind == "encode":
+    if kind.head == "states":
         return graph.model(INPUTS, graph.name(states, "states"), [*where, bert.width], version("lilliput"))
     if table is not None:
         output = bert.head(states, table)
@@ -64,7 +64,7 @@ def bert_model(parameters: Parameters, shape: Shape, kind: Kind, plan: Quantizat
         output, where = bert.linear("classifier", pooled, "classifier"), ["batch"]
     else:
         output = bert.linear("classifier", states, "classifier")
-    size = len(parameters["cls.predictions.bias" if kind == "fill" else "classifier.bias"])
+    size = len(parameters["cls.predictions.bias" if kind.head == "mask" else "classifier.bias"])
     return graph.model(INPUTS, graph.name(output, "scores"), [*where, size], version("lilliput"))
 
 

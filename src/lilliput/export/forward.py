@@ -26,7 +26,7 @@ class Forward(nn.Module):
         super().__init__()
         model: Any = source.model
         bert = getattr(model, "bert", model)
-        self.kind = source.kind
+        self.head = source.answers.head
         embeddings = bert.embeddings
         self.word_embeddings = _table(embeddings.word_embeddings)
         self.position_embeddings = _table(embeddings.position_embeddings)
@@ -34,13 +34,13 @@ class Forward(nn.Module):
         self.norm = embeddings.LayerNorm
         layers = cast(list[BertLayer], list(bert.encoder.layer))
         self.layers = nn.ModuleList(_Layer(layer, source.shape.heads) for layer in layers)
-        if self.kind == "fill":
+        if self.head == "mask":
             head = model.cls.predictions
             self.transform, self.transform_norm = _linear(head.transform.dense), head.transform.LayerNorm
             # A layer like others to XNNPACK, which cannot multiply with the table that is looked up in.
             self.scores = _linear(head.decoder)
-        elif self.kind != "encode":
-            if self.kind in ("classification", "regression"):
+        elif self.head != "states":
+            if self.head == "text":
                 self.pooler = _linear(bert.pooler.dense)
             self.classifier = _linear(model.classifier)
 
@@ -50,11 +50,11 @@ class Forward(nn.Module):
         x = self.norm(pieces + types + self.position_embeddings(torch.arange(input_ids.shape[1])))
         for layer in self.layers:
             x = layer(x)
-        if self.kind == "fill":
+        if self.head == "mask":
             x = self.scores(self.transform_norm(F.gelu(self.transform(x))))
-        elif self.kind in ("classification", "regression"):
+        elif self.head == "text":
             return cast(Tensor, self.classifier(torch.tanh(self.pooler(x[:1]))))
-        elif self.kind != "encode":
+        elif self.head != "states":
             x = self.classifier(x)
         return cast(Tensor, x[None])
 

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 from lilliput.errors import ConfigError, ModelError
 from lilliput.export.bert import Shape
 from lilliput.finetuning.model import TaskModel, load_task_model
-from lilliput.inference.format import Kind
+from lilliput.inference.kinds import KINDS, Kind
 from lilliput.models.pretrained import load_weights
 from lilliput.models.teacher import load_masked_lm, load_teacher_config
 from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer
@@ -37,7 +37,7 @@ class Source:
     """The model, in float32 and without dropout, as transformers loads it."""
     tokenizer: Tokenizer
     """Its tokenizer, without truncation and padding."""
-    kind: Kind
+    kind: str
     """What it answers."""
     task: Task | None
     """What it was fine-tuned for; None for a plain encoder or masked LM."""
@@ -47,6 +47,11 @@ class Source:
         """The model's shape."""
         config: BertConfig = self.model.config
         return config
+
+    @property
+    def answers(self) -> Kind:
+        """The kind of its answers."""
+        return KINDS[self.kind]
 
     @property
     def shape(self) -> Shape:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from lilliput.inference.format import BundleConfig
+from lilliput.inference.kinds import KINDS
 
 Text = str | tuple[str, str]
 """A text, or two that are read together."""
@@ -39,9 +40,7 @@ def problem(text: object, config: BundleConfig) -> str:
                 f"is not Unicode: character {error.start:,} is a lone surrogate; decode the bytes that it "
                 "came from as UTF-8"
             )
-    if config.kind == "fill" and "[MASK]" not in str(parts[0]):
-        return "has no [MASK]; put one where a piece is to be guessed"
-    return ""
+    return KINDS[config.kind].problem(str(parts[0]))
 
 
 def shortened(text: Text, positions: int) -> Text:
