@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from lilliput.errors import InputError
 from lilliput.tasks.columns import Columns
-from lilliput.tasks.labels import class_indices, scores, unknown
+from lilliput.tasks.kinds import KINDS
+from lilliput.tasks.labels import unknown
 from lilliput.tasks.tables import Table, is_missing
 from lilliput.tasks.tagged import tag_row
 from lilliput.tasks.task import Examples, Labels, Task, Text
@@ -21,16 +22,14 @@ def examples_of(task: Task, table: Table, columns: Columns) -> Examples:
     values: list[float] = []
     tags: list[tuple[int, ...]] = []
     texts: list[Text] = _texts(table, columns.text)
-    if task.tags:
+    kind = KINDS[task.kind]
+    if kind.has_tags:
         assert columns.tags is not None
         texts = [_words(table, row, columns.text) for row in range(len(table))]
         tags = _tag_indices(task, table, columns.tags, texts)
-    if task.kind == "regression":
+    if kind.has_label:
         assert columns.label is not None
-        values = scores(table, columns.label)
-    elif task.classes:
-        assert columns.label is not None
-        values = class_indices(task, table, columns.label)
+        values = kind.values_in(task, table, columns.label)
     pairs = _texts(table, columns.pair) if columns.pair is not None else []
     return Examples(tuple(texts), tuple(map(str, pairs)), Labels(tuple(values), tuple(tags)))
 

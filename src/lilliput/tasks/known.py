@@ -6,7 +6,6 @@ from typing import Any
 
 from lilliput.errors import InputError
 from lilliput.tasks.tables import Source, Table
-from lilliput.tasks.task import Kind
 
 _GLUE = "nyu-mll/glue"
 _INFERENCE = ("entailment", "neutral", "contradiction")
@@ -16,7 +15,7 @@ _INFERENCE = ("entailment", "neutral", "contradiction")
 class Known:
     """What is the same of a task wherever its examples come from, and where the hub has them."""
 
-    kind: Kind
+    kind: str
     metrics: tuple[str, ...]
     """What its authors score it by, the metric that decides first."""
     data_set: str
