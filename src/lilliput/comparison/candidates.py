@@ -41,6 +41,11 @@ class Contender:
     """Of all files that it needs, tokenizer included."""
 
     @property
+    def has_vectors(self) -> bool:
+        """Whether it is a bundle with a vector for each text instead of answers to a task."""
+        return self.kind is not None and KINDS[self.kind].head == "states"
+
+    @property
     def tokenizer(self) -> Path:
         """Where its tokenizer is."""
         return (self.path if self.form == "bundle" else self.path.parent) / TOKENIZER

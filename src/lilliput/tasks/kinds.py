@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lilliput.common.settings import require
+from lilliput.errors import shown
 from lilliput.inference.tags import Notation
 from lilliput.tasks import labels as of_tables
 from lilliput.tasks.formulas import classification, correlations, plain_tags, span_pairs, spans, tag_pairs
@@ -217,3 +219,8 @@ class Joint(Kind):
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classification(), Regression(), Tagging(), Joint())}
 """The kinds by their names."""
+
+
+def require_known(task: Task) -> None:
+    """Raises ConfigError where the kind of a task, which was read from a file, is not known."""
+    require(task.kind in KINDS, f"'kind' must be one of {', '.join(KINDS)}, found {shown(task.kind)}")
