@@ -33,8 +33,9 @@ from lilliput.finetuning import (
     texts as texts_module,
 )
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
-from lilliput.finetuning.finetune import finetune, suitable_rate
+from lilliput.finetuning.finetune import finetune
 from lilliput.finetuning.model import TaskModel, labels_of, load_encoder, load_task_model, save_task_model
+from lilliput.finetuning.rates import suitable_rate
 from lilliput.finetuning.results import FinetuneResult
 from lilliput.models.teacher import build_teacher, load_masked_lm
 from lilliput.run import RunDir
