@@ -21,7 +21,7 @@ from torch import Tensor
 from lilliput.finetuning.words import all_words, encodings, shortened, text_labels, words_in
 from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer, special_pieces
 from lilliput.tasks.kinds import KINDS
-from lilliput.tasks.task import Examples, Labels, Task, Text
+from lilliput.tasks.task import Examples, Labels, Task, Words
 
 Ints = npt.NDArray[np.int64]
 _SORTED_TOGETHER = 64
@@ -144,7 +144,7 @@ def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int)
     )
 
 
-def _row(examples: Examples, index: int) -> tuple[Text, tuple[str, ...]]:
+def _row(examples: Examples, index: int) -> tuple[str | Words, tuple[str, ...]]:
     return examples.texts[index], examples.pairs[index : index + 1]
 
 

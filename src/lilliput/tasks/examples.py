@@ -8,7 +8,7 @@ from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.labels import unknown
 from lilliput.tasks.tables import Table, is_missing
 from lilliput.tasks.tagged import tag_row
-from lilliput.tasks.task import Examples, Labels, Task, Text
+from lilliput.tasks.task import Examples, Labels, Task, Words
 from lilliput.text.formats import encoded
 from lilliput.text.unpacking import words_in
 
@@ -21,7 +21,7 @@ def examples_of(task: Task, table: Table, columns: Columns) -> Examples:
     assert columns.text is not None
     values: list[float] = []
     tags: list[tuple[int, ...]] = []
-    texts: list[Text] = _texts(table, columns.text)
+    texts: list[str | Words] = _texts(table, columns.text)
     kind = KINDS[task.kind]
     if kind.has_tags:
         assert columns.tags is not None
@@ -34,9 +34,9 @@ def examples_of(task: Task, table: Table, columns: Columns) -> Examples:
     return Examples(tuple(texts), tuple(map(str, pairs)), Labels(tuple(values), tuple(tags)))
 
 
-def _texts(table: Table, column: str) -> list[Text]:
+def _texts(table: Table, column: str) -> list[str | Words]:
     """Returns the texts of a column; words are joined by spaces."""
-    texts: list[Text] = []
+    texts: list[str | Words] = []
     for row, value in enumerate(table.columns[column]):
         is_words = isinstance(value, list) and all(isinstance(word, (str, int, float)) for word in value)
         text = " ".join(map(str, value)) if is_words else value
@@ -67,7 +67,9 @@ def _words(table: Table, row: int, column: str) -> tuple[str, ...]:
     return tuple(encoded(word, table.name, column).decode() for word in words)
 
 
-def _tag_indices(task: Task, table: Table, column: str, texts: Sequence[Text]) -> list[tuple[int, ...]]:
+def _tag_indices(
+    task: Task, table: Table, column: str, texts: Sequence[str | Words]
+) -> list[tuple[int, ...]]:
     index_of = {tag: index for index, tag in enumerate(task.tags)}
     rows = []
     for row, words in enumerate(texts):

@@ -3,10 +3,10 @@
 from collections import Counter
 
 from rich.table import Table
-from rich.text import Text as Line
+from rich.text import Text
 
 from lilliput.tasks.kinds import KINDS
-from lilliput.tasks.task import Examples, Task, TaskData, Text
+from lilliput.tasks.task import Examples, Task, TaskData, Words
 
 _EXAMPLES = 3
 _CLASSES = 12
@@ -24,7 +24,7 @@ def preview(data: TaskData) -> Table:
     table.add_column(overflow="fold")
 
     def row(name: str, value: str, style: str = "") -> None:
-        table.add_row(name, Line(_printable(value), style=style))
+        table.add_row(name, Text(_printable(value), style=style))
 
     row("task", f"{task.name}: {task.kind}{' of pairs' if task.pairs else ''}, scored by {task.metric}")
     row("read", data.origin)
@@ -66,7 +66,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}..."
 
 
-def _words(text: Text) -> int:
+def _words(text: str | Words) -> int:
     return len(text.split()) if isinstance(text, str) else len(text)
 
 

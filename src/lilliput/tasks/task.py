@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-Text = str | tuple[str, ...]
-"""A text as it is written or, where tags belong to its words, those words."""
+Words = tuple[str, ...]
+"""A text whose words have tags, as these words; every other text is a string."""
 
 
-def spelled(text: Text) -> str:
+def spelled(text: str | Words) -> str:
     """Returns a text as one string."""
     return text if isinstance(text, str) else " ".join(text)
 
@@ -45,7 +45,7 @@ class Labels:
 class Examples:
     """Texts or pairs of texts, with labels where these are known."""
 
-    texts: tuple[Text, ...]
+    texts: tuple[str | Words, ...]
     """The first text of each example."""
     pairs: tuple[str, ...] = ()
     """The second text of each example; empty where there is none."""

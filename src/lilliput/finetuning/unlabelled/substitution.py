@@ -22,7 +22,7 @@ from lilliput.models.encoder import head_transform
 from lilliput.models.teacher import Teacher
 from lilliput.pieces.segmentation import segment
 from lilliput.pieces.teacher_tokenizer import SpecialPieces, special_pieces
-from lilliput.tasks.task import Examples, Text
+from lilliput.tasks.task import Examples, Words
 from lilliput.text.sources import BREAK
 from lilliput.text.words import WordSplitter
 
@@ -104,7 +104,7 @@ class _Units:
     @classmethod
     def of(cls, examples: Examples, tokenizer: Tokenizer, splitter: WordSplitter) -> "_Units":
         """Returns the units of some examples in a tokenizer's pieces."""
-        texts: tuple[Text, ...] = examples.texts
+        texts: tuple[str | Words, ...] = examples.texts
         if examples.pairs:
             texts = tuple(chain.from_iterable(zip(texts, examples.pairs, strict=True)))
         parts = [(text,) if isinstance(text, str) else text for text in texts]
@@ -133,7 +133,7 @@ class _Units:
         each = 2 if examples.pairs else 1
         return cls(text, owner // each, owner % each == 1, is_word, offsets, pieces, bounds, given, each == 2)
 
-    def written(self, text: _Texts) -> Iterator[tuple[Text, str]]:
+    def written(self, text: _Texts) -> Iterator[tuple[str | Words, str]]:
         """Yields each example's texts with its units written as `text` [U] says, the second empty if none."""
         units, bounds = text.tolist(), self.bounds.tolist()
         texts = [units[begin:end] for begin, end in pairwise(bounds)]
