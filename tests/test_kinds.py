@@ -1,4 +1,4 @@
-"""The seam of kinds: one that nobody knew, as one class per half, goes the whole way from a table to a line."""
+"""A new kind of task, as one class per half, goes the whole way from a table to a line of answers."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -154,11 +154,11 @@ def test_a_new_kind_goes_from_a_table_to_a_line(
 
     lines = tmp_path / "lines.txt"
     lines.write_text("the my stockers boxes\nthe every stockers boxes\n")
-    with lines.open() as texts, pytest.raises(SystemExit) as ended:
+    capfdbinary.readouterr()
+    with lines.open() as texts:
         monkeypatch.setattr("sys.stdin", texts)
-        capfdbinary.readouterr()
-        run_command(tmp_path / "bundle")
-    assert not ended.value.code
+        with pytest.raises(SystemExit, match="0"):
+            run_command(tmp_path / "bundle")
     assert capfdbinary.readouterr().out == b"on\noff\n"
 
 
