@@ -22,7 +22,7 @@ from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import labels_from
 from lilliput.finetuning.fit import SeedResult, predict
 from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_encoder
-from lilliput.finetuning.job import Job, prepare, train
+from lilliput.finetuning.job import Job, prepare, train_seed
 from lilliput.finetuning.model import find_head, load_task_model, save_task_model
 from lilliput.finetuning.rates import find_rate
 from lilliput.finetuning.results import PREDICTIONS, FinetuneResult, write_predictions
@@ -116,7 +116,7 @@ def _finetune(job: Job, folder: StageDir, seeds: int, search_minutes: float) -> 
     """Fine-tunes with all seeds and keeps the best."""
     folder.begin()
     rate = find_rate(job, folder.path, search_minutes)
-    fitted = {str(seed): _fitted(job, folder, rate, seed) for seed in range(seeds)}
+    fitted = {str(seed): _seed_result(job, folder, rate, seed) for seed in range(seeds)}
     results = _keep_best(job, folder, fitted, rate)
     if checkpoint_digest(job.encoder) != folder.made_from["encoder"]:
         raise StorageError(
@@ -139,12 +139,12 @@ def _positions(encoder: str, teacher: Path | None) -> int:
     return min(longest_input(load_teacher_config(name)) for name in names)
 
 
-def _fitted(job: Job, folder: StageDir, rate: float, seed: int) -> SeedResult:
+def _seed_result(job: Job, folder: StageDir, rate: float, seed: int) -> SeedResult:
     """Trains with one seed, unless an earlier call has finished that, and saves its model."""
     place = folder.path / "seeds" / str(seed)
     record = place / _FITTED
     if not _is_whole(place):
-        model, found = train(job, f"Fine-tuning {job.task.name}, seed {seed}", rate, seed)
+        model, found = train_seed(job, f"Fine-tuning {job.task.name}, seed {seed}", rate, seed)
         with _saving(place), replacing(place) as new:
             save_task_model(model, job.tokenizer, job.task, new)
             write_json(new / _FITTED, dataclasses.asdict(found))

@@ -90,15 +90,15 @@ def prepare(
                 "teacher with the same normaliser"
             )
         soft = in_order(soft, teacher, task)
-    train_set = TrainSet(encoded, np.concatenate([labels, missing]), soft, states)
-    dev_set = DevSet(task, encode(data.dev, task, tokenizer, positions), data.dev.labels)
+    train = TrainSet(encoded, np.concatenate([labels, missing]), soft, states)
+    dev = DevSet(task, encode(data.dev, task, tokenizer, positions), data.dev.labels)
     unlabelled = 0 if more is None else len(more)
-    job = Job(encoder, data, config, teacher, tokenizer, positions, train_set, dev_set, unlabelled)
+    job = Job(encoder, data, config, teacher, tokenizer, positions, train, dev, unlabelled)
     _announce(job)
     return job
 
 
-def train(
+def train_seed(
     job: Job, title: str, rate: float, seed: int, seconds: float = math.inf
 ) -> tuple[TaskModel, SeedResult]:
     """Returns a model that has learnt the task from one seed, and how that went.

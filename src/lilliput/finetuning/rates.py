@@ -7,7 +7,7 @@ from lilliput.common.files import write_json
 from lilliput.common.progress import console
 from lilliput.common.settings import require
 from lilliput.common.stored import intact, stored
-from lilliput.finetuning.job import Job, train
+from lilliput.finetuning.job import Job, train_seed
 from lilliput.models.teacher import load_teacher_config
 
 _SEARCHED = (1.0, 0.4, 2.5)
@@ -49,7 +49,7 @@ def find_rate(job: Job, folder: Path, minutes: float) -> float:
         found = {}
         for times in _SEARCHED:
             rate, seconds = suits * times, minutes * 60 / len(_SEARCHED)
-            _, result = train(job, f"Trying rate {rate:.2g}", rate, seed=0, seconds=seconds)
+            _, result = train_seed(job, f"Trying rate {rate:.2g}", rate, seed=0, seconds=seconds)
             found[str(rate)] = result.scores[job.task.metric]
         write_json(place, found)
     remedy = f"remove {place} to search again"
