@@ -43,7 +43,10 @@ def test_every_command_and_the_code_of_the_readme(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [f"the {kind} boxes {index},{kind}" for index in range(20) for kind in ("my", "every")]
-    (tmp_path / "toy_train.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    for name in ("toy_train.csv", "data/mine_train.csv", "data/mine_dev.csv"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(["text,label", *rows]) + "\n")
     real = {
         "TEACHER": world.teacher,
         "bert-base-uncased": world.teacher,
@@ -56,8 +59,14 @@ def test_every_command_and_the_code_of_the_readme(
     for command in COMMANDS:
         meant = re.sub("|".join(real), lambda found: real[found[0]], command)
         typed(monkeypatch, meant)
-    (code,) = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
+    making, filling = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
+    making = re.sub("|".join(real), lambda found: real[found[0]], making).replace(
+        '"runs/x")  # ->', '"runs/x", "tiny")  # ->'
+    )
+    assert '"tiny"' in making
+    exec(compile(making, "README.md", "exec"), {})
+    assert "Classification(label=" in capsys.readouterr().out
+    exec(compile(filling, "README.md", "exec"), {})
     assert "score" in capsys.readouterr().out
 
 

@@ -5,8 +5,8 @@ from hypothesis import given, strategies as st
 from transformers import AutoTokenizer
 
 from conftest import World
+from lilliput.common.ragged import Ragged
 from lilliput.finetuning.encoded import (
-    Ragged,
     batches,
     encode,
     label_array,
@@ -26,17 +26,6 @@ TAGS = Task("t", "tagging", tags=("O", "B-x", "I-x"))
 JOINT = Task("j", "joint", classes=("ask", "tell"), tags=("O", "B-x", "I-x"))
 TEXTS = ("the brotent was in a stocker", "every café", "a", "my (naïve) plantish boxes; of don't, and 3.14")
 WORDS = (("the", "brotenter", "was"), ("don't",), ("a", "b", "c", "café", "…"))
-
-
-@given(st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=6), st.data())
-def test_ragged_rows_are_found_again(rows: list[list[int]], data: st.DataObject) -> None:
-    ragged = Ragged.of(rows)
-    chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1))
-    places, row = ragged.places(np.array(chosen))
-    found: list[list[int]] = [[] for _ in chosen]
-    for place, number in zip(places, row, strict=True):
-        found[number].append(int(ragged.flat[place]))
-    assert found == [rows[index] for index in chosen]
 
 
 @pytest.mark.parametrize("pairs", [(), TEXTS[::-1]])
@@ -77,14 +66,14 @@ ODD = ("a", "\u200b", "o'hare", "New York", "12:00", "r&b", "(café", "\u00a0", 
 def test_given_words_are_read_as_a_bundle_reads_the_text(world: World) -> None:
     tokenizer = task_tokenizer(world.teacher)
     encoded = encode(Examples((ODD,)), TAGS, tokenizer, 48)
-    assert encoded.pieces.flat.tolist() == tokenizer.encode(" ".join(ODD)).ids
+    assert encoded.pieces.values.tolist() == tokenizer.encode(" ".join(ODD)).ids
     (words,) = text_words([ODD], tokenizer, 48)
     assert [" ".join(ODD)[word.start : word.end] for word in words] == (
         "a o ' hare New York 12 : 00 r & b ( café …".split()  # noqa: SIM905
     )
     assert [word.given for word in words] == [0, 2, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 8]
     assert encoded.given.rows() == [[word.given for word in words]]
-    assert encoded.slots.flat.tolist() == [word.piece for word in words]
+    assert encoded.slots.values.tolist() == [word.piece for word in words]
 
 
 def test_every_word_of_a_given_word_learns(world: World) -> None:
@@ -145,7 +134,7 @@ def test_words_that_one_model_cuts_off_are_numbered_all_the_same(world: World) -
     short, long = (encode(examples, PAIRS, tokenizer, positions) for positions in (16, 256))
     assert (short.cut, long.cut) == (len(TEXTS), 0)
     assert short.words.lengths.tolist() == long.words.lengths.tolist()
-    kept = short.words.flat >= 0
+    kept = short.words.values >= 0
     assert 0 < kept.sum() < len(kept)
 
 
@@ -155,10 +144,10 @@ def test_what_is_cut_off_keeps_its_slot(world: World, task: Task) -> None:
     encoded = encode(Examples(texts), task, world.lexicon.student_tokenizer(), 8)
     assert encoded.cut == 1
     assert encoded.slots.lengths.tolist() == [8 + (task is JOINT), 1 + (task is JOINT)]
-    assert (encoded.slots.flat == -1).sum() > 2
+    assert (encoded.slots.values == -1).sum() > 2
     batch = make_batch(encoded, np.arange(2))
-    assert len(batch.slots) == (encoded.slots.flat >= 0).sum()
-    scores = np.full((len(encoded.slots.flat), len(task.tags + task.classes)), np.nan, np.float32)
+    assert len(batch.slots) == (encoded.slots.values >= 0).sum()
+    scores = np.full((len(encoded.slots.values), len(task.tags + task.classes)), np.nan, np.float32)
     scores[batch.slots] = np.eye(scores.shape[1])[1]
     tags = labels_from(task, scores, encoded.slots).tags[0]
     assert set(tags[:1]) == {1}

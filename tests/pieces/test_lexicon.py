@@ -22,7 +22,7 @@ from lilliput.config import LexiconConfig
 from lilliput.errors import InputError, ModelError, StorageError
 from lilliput.pieces import wordpiece
 from lilliput.pieces.lexicon import Lexicon, build_lexicon, measure
-from lilliput.pieces.segmentation import Segmentations, segment
+from lilliput.pieces.segmentation import segment
 from lilliput.pieces.teacher_tokenizer import SPECIAL, digest_tokenizer, save_tokenizer, vocabulary_size
 from lilliput.pieces.wordpiece import learn_vocabulary
 from lilliput.text.corpus import END, FIRST_WORD, START, Corpus, build_corpus
@@ -177,13 +177,13 @@ def test_thinning_keeps_every_nth_word(counts: np.ndarray, at_most: int) -> None
 def test_segments_are_the_tokenizers_own(world: World) -> None:
     for text in stdlib_documents()[:40]:
         table = segment(words_of(text, world.teacher), world.teacher)
-        assert table.pieces.tolist() == world.teacher.encode(text, add_special_tokens=False).ids
+        assert table.values.tolist() == world.teacher.encode(text, add_special_tokens=False).ids
 
 
 def test_segmenting_does_not_normalise_again() -> None:
     tokenizer = bert_tokenizer(["A", "中", "a"])
     table = segment(["A", "中"], tokenizer)
-    assert [tokenizer.id_to_token(piece) for piece in table.pieces] == ["A", "中"]
+    assert [tokenizer.id_to_token(piece) for piece in table.values] == ["A", "中"]
 
 
 def test_segmenting_many_words_keeps_their_order() -> None:
@@ -191,7 +191,7 @@ def test_segmenting_many_words_keeps_their_order() -> None:
     words = [str(number) for number in range(60_500)]
     table = segment(words, tokenizer)
     assert table.lengths.tolist() == [len(word) for word in words]
-    assert (table.pieces[table.offsets[:-1]] - 5).tolist() == [int(word[0]) for word in words]
+    assert (table.values[table.offsets[:-1]] - 5).tolist() == [int(word[0]) for word in words]
 
 
 def test_segmenting_nothing_gives_an_empty_table(world: World) -> None:
@@ -257,7 +257,7 @@ def test_lexicon_opened_is_the_lexicon_built(counted: dict[str, int]) -> None:
         config = LexiconConfig(tokenizer=saved(student, folder / "given"))
         lexicon = build_lexicon(corpus, teacher, config, folder / "lexicon")
         for table, tokenizer in ((lexicon.teacher, teacher), (lexicon.student, student)):
-            assert table.pieces[FIRST_WORD:].tolist() == segment(words, tokenizer).pieces.tolist()
+            assert table.values[FIRST_WORD:].tolist() == segment(words, tokenizer).values.tolist()
             assert table.lengths[FIRST_WORD:].tolist() == segment(words, tokenizer).lengths.tolist()
         assert lexicon.student_tokenizer().get_vocab() == student.get_vocab()
         assert lexicon.teacher_tokenizer().get_vocab() == teacher.get_vocab()
@@ -367,9 +367,3 @@ def test_lexicon_imports_no_model_library() -> None:
         "import sys, lilliput.pieces.lexicon; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
-
-
-def test_segmentations_index_by_word() -> None:
-    table = Segmentations(np.array([0, 1, 3]), np.array([7, 8, 9], np.int32))
-    assert table[1].tolist() == [8, 9]
-    assert table.lengths.tolist() == [1, 2]

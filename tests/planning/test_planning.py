@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow
 import pyarrow.parquet
@@ -25,15 +26,14 @@ from rich.table import Table
 from conftest import STUDENT_PIECES, World, small_text
 from lilliput import cli, summary as summary_module
 from lilliput.compression import compress
-from lilliput.config import Budget, LexiconConfig, ObjectiveWeights, OptimizerConfig
+from lilliput.config import Budget, LexiconConfig, ObjectiveWeights
 from lilliput.errors import ConfigError, InputError, StorageError
 from lilliput.models.teacher import load_teacher_config
 from lilliput.pieces.lexicon import Lexicon
-from lilliput.planning import expectation, gpus, plan as planning, probes, scratch
+from lilliput.planning import expectation, plan as planning, probes, scratch
 from lilliput.planning.cost import BertShape
 from lilliput.planning.estimate import StageEstimate, estimate_stage, render
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
-from lilliput.planning.gpus import GPUS, Gpu, find_gpu, gpu_pace
 from lilliput.planning.plan import expect, plan
 from lilliput.planning.probes import Pace, StageProbe, Stopwatch, measure_preparation, measure_writing
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
@@ -384,36 +384,6 @@ def test_what_others_take_makes_everything_longer() -> None:
     assert stretched == Pace(1.0, {"teacher": 0.02, "student": 0.002})
 
 
-# GPUs
-
-
-def test_a_gpu_has_what_its_data_sheet_says() -> None:
-    assert find_gpu("h100").peak == 989e12
-    assert find_gpu("RTX 4090").memory == 24e9
-    assert find_gpu("T4").dtype == "float32", "its tensor cores know no bfloat16"
-    assert all(gpu.peak > 1e12 and gpu.bandwidth > 1e11 for gpu in GPUS.values())
-    with pytest.raises(ConfigError, match="called 'A10'; did you mean 'a10g'"):
-        find_gpu("A10")
-
-
-def test_a_faster_gpu_takes_less_time(world: World, run: RunDir) -> None:
-    stage, shape = tiny().stage("dual"), shape_of(world)
-    load = StageProbe(run, tiny(), stage, shape).load(torch.float32)
-    student = BertShape.of_student(tiny().student, STUDENT_PIECES)
-    footprint = Footprint(stage, shape, student, False)
-    slow = Gpu("slow", "float32", 1e9, 1e9, 1e9)
-    pace = gpu_pace(slow, footprint, load)
-    faster = gpu_pace(dataclasses.replace(slow, peak=2e9, bandwidth=2e9), footprint, load)
-    assert faster.step_seconds == pytest.approx(pace.step_seconds / 2)
-    only_products = gpu_pace(dataclasses.replace(slow, bandwidth=1e18), footprint, load)
-    only_moves = gpu_pace(dataclasses.replace(slow, peak=1e18), footprint, load)
-    assert only_products.step_seconds + only_moves.step_seconds == pytest.approx(pace.step_seconds)
-    muon = dataclasses.replace(stage, optimizer=OptimizerConfig("muon"))
-    with_muon = gpu_pace(slow, dataclasses.replace(footprint, stage=muon), load)
-    assert with_muon.step_seconds > only_moves.step_seconds + only_products.step_seconds
-    assert pace.row_seconds["student"] == pytest.approx(pace.step_seconds / 24)
-
-
 # Plans
 
 
@@ -436,22 +406,22 @@ def test_a_plan_of_a_text(world: World, tmp_path: Path, monkeypatch: pytest.Monk
     assert "19,088 words is read" in table
 
 
-def test_a_plan_of_a_number_of_words_for_a_gpu(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gpus.GPUS, "toy", Gpu("Toy", "float32", 1e10, 1e9, 1e6))
-    monkeypatch.setattr(StageProbe, "pace", None)
-    found = plan("minilm-6", 2_000_000, tiny(), gpu="toy")
+def test_a_plan_of_a_number_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StageProbe, "pace", lambda *_: PACE)  # steps of such a teacher take seconds each
+    monkeypatch.setattr(planning.psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
+    found = plan("minilm-6", 2_000_000, tiny())
     assert found.text.words == 2_000_000
     assert 60_000 < found.text.types < 90_000
     table = " ".join(shown(render(found)).split())
-    assert "Toy, assumed to reach 30% of 0.01 TFLOP/s float32 and 60% of 1 GB/s" in table
     assert "made-up text" in table
-    assert re.search(r"stage 'teacher' needs \d+ MB of memory but there are 1 MB; raise", table)
+    assert re.search(r"stage 'teacher' needs .+ of memory but there are .+; raise batch.accumulation", table)
 
 
 def test_a_plan_of_a_shape_counts_the_words_of_a_text(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = plan("minilm-6", [str(world.text)], tiny(), gpu="L4")
+    monkeypatch.setattr(StageProbe, "pace", lambda *_: PACE)
+    found = plan("minilm-6", [str(world.text)], tiny())
     assert found.text.words == world.corpus.words
     assert "made-up" in found.notes[0]
 
@@ -663,7 +633,7 @@ def test_the_commands_of_the_how_to(
     monkeypatch.chdir(tmp_path)
     shutil.copy(world.text, "text.txt")
     commands = re.findall(r"^lilliput .+", DOCS, re.MULTILINE)
-    assert len(commands) >= 4
+    assert len(commands) >= 3
     for command in commands:
         meant = re.sub(r"--recipe \S+", "", command).replace("TEACHER", world.teacher)
         meant = meant.replace("student.width=96", "student.width=8")

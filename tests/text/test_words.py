@@ -81,6 +81,14 @@ def test_slices_change_nothing(text: str, size: int) -> None:
         assert split_words(splitter, text) == library_words(make_tokenizer(), text)
 
 
+@given(st.lists(st.text(st.sampled_from("aB ,é中\u0301\x01"), max_size=9), max_size=6))
+def test_each_of_several_texts_has_its_own_words(texts: list[str]) -> None:
+    splitter = WordSplitter(make_tokenizer().normalizer.__getstate__().decode())
+    rows, different = splitter.split_texts(texts)
+    found = [[different[number] for number in row] for row in rows.rows()]
+    assert found == [library_words(make_tokenizer(), text) for text in texts]
+
+
 @given(st.text(st.sampled_from("中文–。éかx\u0301"), min_size=30, max_size=90))
 def test_long_stretches_without_spaces_are_split_as_the_tokenizer_does(text: str) -> None:
     splitter = WordSplitter(make_tokenizer().normalizer.__getstate__().decode())

@@ -222,7 +222,7 @@ def test_rows_may_be_longer_than_the_lexicon(world: World, tmp_path: Path) -> No
     corpus = build_corpus([str(text)], tokenizer, tmp_path / "corpus", workers=1)
     lexicon = build_lexicon(corpus, tokenizer, LexiconConfig(tokenizer=world.teacher), tmp_path / "lexicon")
     rows, _ = cut_rows(corpus, lexicon, 20, hold_out=False)
-    assert len(lexicon.student.pieces) < 10
+    assert len(lexicon.student.values) < 10
     assert (rows.end - rows.start).min() < 10, "the shorter row is padded with more than there are pieces"
     batch = BatchSource(rows, lexicon, BatchConfig(rows=len(rows), length=20), (0,)).batch(0)
     ids = tokenizer.get_vocab()

@@ -15,7 +15,6 @@ def plan(
     set_: Settings = (),
     minutes: float | None = None,
     words: int | None = None,
-    gpu: str | None = None,
     text_column: str = "text",
     workers: int | None = None,
     checkpoint_minutes: float = 5.0,
@@ -30,7 +29,6 @@ def plan(
         set_: Settings to change, such as student.width=96.
         minutes: Minutes of training, all stages together.
         words: Words of training, all stages together.
-        gpu: A GPU that is not here: T4, L4, A10G, A100, H100 or RTX4090; without it this machine is measured.
         text_column: Which column of tables holds the text.
         workers: Processes that will read the corpus; by default as many as there are cores.
         checkpoint_minutes: Minutes between checkpoints.
@@ -42,7 +40,6 @@ def plan(
         teacher,
         corpus if (number := _number(corpus)) is None else number,
         recipe_of(recipe, set_, minutes, words),
-        gpu=gpu,
         text_column=text_column,
         workers=workers,
         checkpoint_minutes=checkpoint_minutes,

@@ -18,47 +18,14 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from lilliput.common.ragged import Ints, Ragged
 from lilliput.finetuning.words import all_words, encodings, shortened, text_labels, words_in
 from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer, special_pieces
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.task import Examples, Labels, Task, Words
 
-Ints = npt.NDArray[np.int64]
 _SORTED_TOGETHER = 64
 """Batches whose rows are shuffled together and then sorted by length, so that little is padded."""
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """Rows of numbers of different lengths, one after the other."""
-
-    flat: Ints
-    """All numbers."""
-    offsets: Ints
-    """Where each row begins, the last number one past the end [N + 1]."""
-
-    @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
-        """Puts rows one after the other."""
-        lengths = [len(row) for row in rows]
-        flat = np.array([item for row in rows for item in row], np.int64)
-        return cls(flat, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
-
-    @property
-    def lengths(self) -> Ints:
-        """The number of numbers in each row [N]."""
-        return np.diff(self.offsets)
-
-    def rows(self) -> list[list[int]]:
-        """Returns the rows as lists."""
-        return [row.tolist() for row in np.split(self.flat, self.offsets[1:-1])]
-
-    def places(self, rows: Ints) -> tuple[Ints, Ints]:
-        """Returns the places in `flat` of the numbers of some rows, and to which of these each belongs."""
-        lengths = self.lengths[rows]
-        row = np.repeat(np.arange(len(rows)), lengths)
-        first = np.cumsum(lengths) - lengths
-        return np.arange(len(row)) - np.repeat(first - self.offsets[rows], lengths), row
 
 
 @dataclass(frozen=True)
@@ -81,7 +48,7 @@ class Encoded:
     """Id of [PAD]."""
 
     def __len__(self) -> int:
-        return len(self.pieces.offsets) - 1
+        return len(self.pieces)
 
 
 @dataclass(frozen=True)
@@ -203,25 +170,26 @@ def make_batch(encoded: Encoded, rows: Ints) -> TaskBatch:
     lengths = encoded.pieces.lengths[rows]
     length = int(lengths.max())
     inputs = np.full((3, len(rows), length), encoded.pad)
+    # For rows of 2 and 3 pieces this is [[1 1 0] [1 1 1]]; what is assigned there fills it row by row.
     is_piece = np.arange(length) < lengths[:, None]
     inputs[1:] = 0
-    inputs[0][is_piece] = encoded.pieces.flat[places]
+    inputs[0][is_piece] = encoded.pieces.values[places]
     inputs[1][is_piece] = 1
     inputs[2][is_piece] = encoded.types[places]
     slots, slot_row = encoded.slots.places(rows)
-    kept = encoded.slots.flat[slots] >= 0
+    kept = encoded.slots.values[slots] >= 0
     slots, slot_row = slots[kept], slot_row[kept]
     words, word_row = encoded.words.places(rows)
     counts = encoded.words.lengths[rows]
     is_word = np.arange(int(counts.max(initial=1))) < counts[:, None]
-    there = encoded.words.flat[words] >= 0
+    there = encoded.words.values[words] >= 0
     numbers, positions = np.full(is_word.shape, -1), np.zeros(is_word.shape, np.int64)
     numbers[is_word] = np.where(there, words, -1)
-    positions[is_word] = np.where(there, word_row * length + encoded.words.flat[words], 0)
+    positions[is_word] = np.where(there, word_row * length + encoded.words.values[words], 0)
     names = ("input_ids", "attention_mask", "token_type_ids")
     return TaskBatch(
         inputs={name: torch.from_numpy(values) for name, values in zip(names, inputs, strict=True)},
-        positions=torch.from_numpy(slot_row * length + encoded.slots.flat[slots]),
+        positions=torch.from_numpy(slot_row * length + encoded.slots.values[slots]),
         slots=torch.from_numpy(slots),
         word_positions=torch.from_numpy(positions),
         words=torch.from_numpy(numbers),

@@ -45,9 +45,9 @@ def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tupl
 
     What was cut off is NaN. The model is in evaluation mode afterwards.
     """
-    scores = np.full((len(encoded.slots.flat), model.classifier.out_features), np.nan, np.float32)
+    scores = np.full((len(encoded.slots.values), model.classifier.out_features), np.nan, np.float32)
     words = (
-        np.full((len(encoded.words.flat), model.config.hidden_size), np.nan, np.float16) if states else None
+        np.full((len(encoded.words.values), model.config.hidden_size), np.nan, np.float16) if states else None
     )
     predict_rest(model, encoded, scores, words)
     return scores, words

@@ -78,13 +78,13 @@ def prepare(
     assert data.train.labels is not None
     assert data.dev.labels is not None
     labels = label_array(task, data.train.labels, encoded.given)
-    missing = np.full(len(encoded.slots.flat) - len(labels), np.nan)
+    missing = np.full(len(encoded.slots.values) - len(labels), np.nan)
     soft = states = None
     if teacher is not None:
         wanted = bool(config.distillation.hidden or config.distillation.relations)
         soft, states = teacher_targets(teacher, examples, targets, states=wanted)
-        is_same = states is None or len(states) == len(encoded.words.flat)
-        if len(soft) != len(encoded.slots.flat) or not is_same:
+        is_same = states is None or len(states) == len(encoded.words.values)
+        if len(soft) != len(encoded.slots.values) or not is_same:
             raise InputError(
                 f"the tokenizers of {encoder} and {teacher} make other words of the texts; give a "
                 "teacher with the same normaliser"

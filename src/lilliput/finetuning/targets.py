@@ -111,8 +111,8 @@ def _read(folder: Path, examples: Examples, wanted: Sequence[Path]) -> None:
     model, task = load_task_model(folder)
     model.to(Accelerator().device)
     encoded = encode(examples, task, task_tokenizer(str(folder)), longest_input(model.config))
-    of_slots = len(encoded.slots.flat), model.classifier.out_features
-    of_words = len(encoded.words.flat), model.config.hidden_size
+    of_slots = len(encoded.slots.values), model.classifier.out_features
+    of_words = len(encoded.words.values), model.config.hidden_size
     kinds = zip(wanted, (of_slots, of_words), ("<f4", "<f2"), strict=False)
     begun = [_begun(path, shape, dtype) for path, shape, dtype in kinds]
     with bar("The teacher reads texts, once", len(encoded)) as progress:

@@ -1,4 +1,4 @@
-"""Stage 10: a bundle answers texts, with numpy, tokenizers and onnxruntime alone.
+"""A bundle answers texts, with numpy, tokenizers and onnxruntime alone.
 
 1. `format`: what a bundle holds, checked as it is read and signed as it is written; `card`: its README.
 2. `texts`: texts -> pieces; `outputs`: scores -> `answers`.

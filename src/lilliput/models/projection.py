@@ -111,9 +111,19 @@ class SharedProjections(nn.Module):
 def _least_squares(inputs: Tensor, outputs: Tensor) -> Tensor:
     """Returns X [C, c] that minimises sum_k ||inputs_k X - outputs_k||^2; a tiny ridge makes it unique."""
     x, y = inputs.flatten(0, 1), outputs.flatten(0, 1)
-    gram = x.mT @ x
-    ridge = 1e-6 * gram.diagonal().mean().clamp(min=1e-12)
-    solved: Tensor = torch.linalg.solve(gram + ridge * torch.eye(gram.shape[0], dtype=gram.dtype), x.mT @ y)
+    return solve_ridge(x.mT @ x, x.mT @ y, 1e-6)
+
+
+def solve_ridge(gram: Tensor, cross: Tensor, penalty: float) -> Tensor:
+    """Returns the ridge regression [C, c] of outputs on inputs from their products.
+
+    Args:
+        gram: X^T X of the inputs X [C, C].
+        cross: X^T Y of the inputs and the outputs Y [C, c].
+        penalty: The ridge, relative to the mean of the diagonal of `gram`.
+    """
+    ridge = penalty * gram.diagonal().mean().clamp(min=1e-12)
+    solved: Tensor = torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), cross)
     return solved
 
 

@@ -26,7 +26,7 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 from transformers.models.bert.modeling_bert import BertAttention, BertLayer, BertOutput, BertSelfOutput
 
 from lilliput.models.encoder import cast_layer_norm, cast_linear, embed, head_transform, self_attention
-from lilliput.models.projection import matching_layers
+from lilliput.models.projection import matching_layers, solve_ridge
 from lilliput.models.student import random_student
 from lilliput.models.teacher import Teacher
 
@@ -125,8 +125,7 @@ def _least_squares(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
     means = inputs.mean(0), outputs.mean(0)
     centred = inputs - means[0]
     gram, cross = (centred.mT @ centred).double(), (centred.mT @ (outputs - means[1])).double()
-    ridge = _RIDGE * gram.diagonal().mean().clamp(min=1e-12)
-    matrix = torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), cross).mT.float()
+    matrix = solve_ridge(gram, cross, _RIDGE).mT.float()
     return matrix, means[1] - matrix @ means[0]
 
 

@@ -16,11 +16,12 @@ from tokenizers import Tokenizer
 
 from lilliput.common.files import writing
 from lilliput.common.folders import MANIFEST, read_manifest
+from lilliput.common.ragged import Ragged
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import stored_array
 from lilliput.config import LexiconConfig
 from lilliput.errors import StorageError
-from lilliput.pieces.segmentation import Segmentations, segment, unknown_words
+from lilliput.pieces.segmentation import segment, unknown_words
 from lilliput.pieces.teacher_tokenizer import (
     SpecialPieces,
     digest_tokenizer,
@@ -90,10 +91,10 @@ class Lexicon:
 
     path: Path
     """The folder it lies in."""
-    teacher: Segmentations
-    """Pieces of the teacher's vocabulary."""
-    student: Segmentations
-    """Pieces of the student's vocabulary."""
+    teacher: Ragged
+    """Each word's pieces of the teacher's vocabulary, int32."""
+    student: Ragged
+    """Each word's pieces of the student's vocabulary, int32."""
     characters: npt.NDArray[np.int32]
     """Code points of each word, [types]; 0 for the two ids that are no words."""
     unknown: npt.NDArray[np.bool_]
@@ -138,9 +139,7 @@ class Lexicon:
         tables = []
         for name in ("teacher", "student"):
             offsets = _map(path / f"{name}_offsets.npy", "int64", types + 1)
-            tables.append(
-                Segmentations(offsets, _map(path / f"{name}_pieces.npy", "int32", int(offsets[-1])))
-            )
+            tables.append(Ragged(_map(path / f"{name}_pieces.npy", "int32", int(offsets[-1])), offsets))
         lexicon = cls(
             path=path,
             teacher=tables[0],
@@ -225,7 +224,7 @@ def _write(
         special, table = special_pieces(tokenizer), tables[name]
         arrays[f"{name}_offsets"] = np.concatenate([np.arange(FIRST_WORD), table.offsets + FIRST_WORD])
         arrays[f"{name}_pieces"] = np.concatenate(
-            [np.array([special.sep, special.cls], np.int32), table.pieces]
+            [np.array([special.sep, special.cls], np.int32), table.values]
         )
     for name, array in arrays.items():
         with writing(out / f"{name}.npy") as file:
@@ -238,9 +237,9 @@ def _write(
 
 def measure(
     counts: npt.NDArray[np.int64],
-    teacher_table: Segmentations,
+    teacher_table: Ragged,
     teacher: Tokenizer,
-    student_table: Segmentations,
+    student_table: Ragged,
     student: Tokenizer,
 ) -> LexiconReport:
     """Returns what a vocabulary means for words of these `counts`, from their segmentations."""
@@ -251,10 +250,8 @@ def measure(
     readable_teacher = ~unknown_words(teacher_table, teacher)
     readable_student = ~unknown_words(student_table, student)
     candidates = (teacher_table.lengths == student_table.lengths) & readable_teacher & readable_student
-    in_teacher = teacher_table.pieces[np.repeat(candidates, teacher_table.lengths)]
-    in_student = student_table.pieces[np.repeat(candidates, student_table.lengths)]
-    starts = np.cumsum(student_table.lengths[candidates]) - student_table.lengths[candidates]
-    same = np.logical_and.reduceat(in_teacher == translated[in_student], starts)
+    theirs, ours = (table.take(np.flatnonzero(candidates)) for table in (teacher_table, student_table))
+    same = np.logical_and.reduceat(theirs.values == translated[ours.values], ours.offsets[:-1])
     total = counts.sum()
     return LexiconReport(
         teacher_size=vocabulary_size(teacher),

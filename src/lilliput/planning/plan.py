@@ -23,7 +23,6 @@ from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.planning.cost import SHAPES, BertShape
 from lilliput.planning.estimate import Estimate, estimate_stage, size
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
-from lilliput.planning.gpus import Gpu, find_gpu, gpu_pace
 from lilliput.planning.probes import (
     PROBE_STEPS,
     Load,
@@ -54,19 +53,17 @@ def plan(
     corpus: Sequence[str] | int,
     recipe: Recipe,
     *,
-    gpu: str | None = None,
     text_column: str = "text",
     workers: int | None = None,
     checkpoint_minutes: float = 5.0,
 ) -> Estimate:
-    """Returns what a run will take, on this machine or on a GPU that is not here; nothing is kept.
+    """Returns what a run will take on this machine, which is measured for half a minute; nothing is kept.
 
     Args:
         teacher: Folder or hub name of a BERT checkpoint, whose config and tokenizer are read; or a name of
             `cost.SHAPES`, for which nothing is.
         corpus: The text, of which a sample is read, or the number of its words, for which a text is made up.
         recipe: What to do.
-        gpu: A name of `gpus.GPUS`; by default this machine is measured, for half a minute.
         text_column: Which column of tables holds the text.
         workers: Processes that will read the corpus; as many as there are cores by default.
         checkpoint_minutes: Minutes between checkpoints.
@@ -79,14 +76,13 @@ def plan(
     processes = worker_count(workers)
     if not isinstance(corpus, Sequence):
         corpus = bounded("the corpus's number of words", corpus, 1, MOST_WORDS)
-    chosen = None if gpu is None else find_gpu(gpu)
     config = BertConfig(**SHAPES[teacher].settings()) if teacher in SHAPES else load_teacher_config(teacher)
     check_student(recipe, config)
     with scratch_folder("lilliput-plan") as folder:
         run = RunDir(folder)
         text, preparation, notes = _prepared_sample(teacher, corpus, recipe, text_column, run)
         shape = BertShape.of_config(config)
-        found = estimate_training(run, recipe, shape, text, checkpoint_minutes, chosen)
+        found = estimate_training(run, recipe, shape, text, checkpoint_minutes)
     seconds = preparation.seconds(text.words, text.types, processes)
     return dataclasses.replace(found, preparation_seconds=seconds, notes=(*notes, *found.notes))
 
@@ -152,12 +148,7 @@ def expect(
 
 
 def estimate_training(
-    run: RunDir,
-    recipe: Recipe,
-    teacher: BertShape,
-    text: TextSize,
-    checkpoint_minutes: float,
-    gpu: Gpu | None = None,
+    run: RunDir, recipe: Recipe, teacher: BertShape, text: TextSize, checkpoint_minutes: float
 ) -> Estimate:
     """Returns what the training stages of a run will take, without what comes before them.
 
@@ -167,10 +158,9 @@ def estimate_training(
         teacher: The teacher's shape.
         text: How large the whole text is.
         checkpoint_minutes: Minutes between checkpoints.
-        gpu: A GPU that is not here; by default this machine is measured.
     """
     give_back_memory()  # so that what is counted as there stays there
-    machine = _machine(gpu)
+    machine = _machine()
     lexicon, affine = Lexicon.open(run.lexicon), recipe.start.second_table == "affine"
     teacher = dataclasses.replace(teacher, vocabulary=lexicon.teacher_size)
     student = BertShape.of_student(recipe.student, lexicon.student_size)
@@ -213,8 +203,6 @@ def _probed(
     """Returns what a step of a stage reads, and how fast the stage goes if nobody else has the processor."""
     probe = StageProbe(run, recipe, footprint.stage, footprint.teacher)
     load = probe.load(machine.dtype)
-    if machine.gpu is not None:
-        return load, gpu_pace(machine.gpu, footprint, load)
     fixed, needed = (
         machine.needed(recipe, footprint, text, kept, PROBE_STEPS) for kept in (0.0, load.kept_bytes)
     )
@@ -246,8 +234,6 @@ class _Machine:
     """Times what is done on it."""
     libraries: int | None = None
     """Bytes that this process takes already, where it trains in them."""
-    gpu: Gpu | None = None
-    """The GPU, if it is not here."""
 
     def needed(
         self, recipe: Recipe, footprint: Footprint, text: TextSize, kept_bytes: float, steps: int
@@ -259,12 +245,10 @@ class _Machine:
         return footprint.process_bytes(self.libraries, text, kept_bytes, steps, warm)
 
 
-def _machine(gpu: Gpu | None) -> _Machine:
-    """Returns a GPU that is not here, or else what trains here."""
-    device = PartialState().device if gpu is None else torch.device("cpu")
+def _machine() -> _Machine:
+    """Returns the processor or the GPU that trains here."""
+    device = PartialState().device
     watch, dtype = Stopwatch(device), training_dtype(device)
-    if gpu is not None:
-        return _Machine(gpu.describe(), getattr(torch, gpu.dtype), gpu.memory, watch, gpu=gpu)
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
         return _Machine(found.name, dtype, found.total_memory, watch)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import normalizers, pre_tokenizers
 
+from lilliput.common.ragged import Ragged
 from lilliput.errors import InputError
 
 _SLICE_BYTES = 1 << 17
@@ -81,6 +82,8 @@ class WordSplitter:
                 f"the text holds {found[0].decode()!r}, which the teacher's tokenizer takes whole, and a "
                 "corpus is made of BERT's words; leave it out of the text, or put a word in its place"
             )
+        # The stretches of 0xff and "a 中文 a" are "", "a" and "中文", and the numbers 0 1 2 1. With one word
+        # reserved "a" is word 1; "中文" is several words, so `_inserted` puts 2 3 there: 0 1 2 3 1.
         numbers, stretches = self._stretches(text)
         is_word = pyarrow.compute.string_is_ascii(stretches.view(pyarrow.large_string()))
         is_other = pyarrow.compute.invert(is_word)
@@ -99,6 +102,20 @@ class WordSplitter:
         first = strings(b"".join(reserved), np.cumsum([0, *map(len, reserved)]))
         return _inserted(taken, more_ids, bounds), pyarrow.concat_arrays([first, words, more[1:]])
 
+    def split_texts(self, texts: Iterable[str]) -> tuple[Ragged, list[str]]:
+        """Returns the words of each text as numbers among the different words, and these.
+
+        A row of numbers, uint32, for each text. A word may come twice among the different ones.
+        """
+        # Texts "a b", "" and "a" make the numbers 0 1 2 0 0 1 0, with 0 for what stands around texts; without
+        # it 1 2 1 are left, of which the texts begin at 0, 2 and 2, and the last one ends at 3.
+        numbers, different = self.split(
+            _BETWEEN + b"".join(text.encode() + _BETWEEN for text in texts), [_BETWEEN]
+        )
+        is_word = numbers > 0
+        offsets = np.cumsum(is_word, dtype=np.int64)[~is_word]
+        return Ragged(numbers[is_word] - 1, offsets), [word.decode() for word in different[1:].to_pylist()]
+
     def _stretches(self, text: bytes) -> tuple[npt.NDArray[np.int32], Any]:
         """Returns a text cut at ASCII spaces and punctuation, as `numbered` does; 0xff stands alone.
 
@@ -112,6 +129,7 @@ class WordSplitter:
 
     def _cut(self, text: bytes) -> Cut:
         """Returns ASCII changed, and where the stretches between spaces begin and end."""
+        # " it's on " has the kinds 0 1 1 2 1 0 1 1 0, so its stretches begin at 1 3 4 6 and end at 3 4 5 8.
         changed = b" " + text.translate(self._table, self._removed) + b" "
         kinds = np.frombuffer(changed.translate(self._kinds), np.uint8)
         is_some, goes_on = kinds > 0, kinds[1:] & kinds[:-1] == 1
@@ -190,13 +208,20 @@ def _spelled(keys: npt.NDArray[np.uint64]) -> Any:
 def _inserted(
     ids: npt.NDArray[np.uint32], more_ids: npt.NDArray[np.uint32], bounds: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint32]:
-    """Returns ids with those between bounds, several or none, in the places of what stands for them."""
+    """Returns ids in which each number from _SEVERAL on is replaced by the ids that it stands for.
+
+    >>> _inserted(np.array([4, _SEVERAL + 1, 5, _SEVERAL]), np.array([7, 8, 9]), np.array([0, 0, 3]))
+    array([4, 7, 8, 9, 5])
+
+    Args:
+        ids: Ids and numbers from _SEVERAL on.
+        more_ids: What those numbers stand for, one after the other.
+        bounds: Where in `more_ids` that of each number begins, the last bound one past the end.
+    """
     places = np.flatnonzero(ids >= _SEVERAL)
-    which = ids[places] - _SEVERAL
-    begins, sizes = bounds[which], np.diff(bounds)[which]
-    ends = np.cumsum(sizes)
-    several = more_ids[np.repeat(begins - ends + sizes, sizes) + np.arange(sizes.sum())]
-    return np.insert(np.delete(ids, places), np.repeat(places - np.arange(len(places)), sizes), several)
+    more = Ragged(more_ids, bounds).take(ids[places] - _SEVERAL)
+    before = np.repeat(places - np.arange(len(places)), more.lengths)
+    return np.insert(np.delete(ids, places), before, more.values)
 
 
 class _Fragments(dict[int, str]):

@@ -1,4 +1,4 @@
-"""Stage 3: word ids and the lexicon -> batches, each a pure function of (seed, step).
+"""Word ids and the lexicon -> batches, each a pure function of (seed, step).
 
 A row is a stretch of the corpus that fits into a model's input under either segmentation. Its words are
 segmented, masked and laid out for teacher and student at once, by gathers over the whole batch, so both read
@@ -19,11 +19,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lilliput.common.ragged import Ints, Ragged, ranges
 from lilliput.config import BatchConfig
 from lilliput.errors import InputError
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.text.corpus import END, FIRST_WORD, START
-from lilliput.training.rows import Ints, Rows
+from lilliput.training.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ class BatchSource:
         start, end = self.rows.start[rows], self.rows.end[rows]
         spans = zip(self.rows.shard[rows].tolist(), start.tolist(), end.tolist(), strict=True)
         lengths = end - start + 2
+        # Rows of 2 words and 1 are START a b END START c END: lengths 4 3, so they begin at 0 4, end at 3 6.
         last = np.cumsum(lengths) - 1
         begin = last + 1 - lengths
         ids = np.empty(last[-1] + 1, np.int64)
@@ -173,8 +175,7 @@ class BatchSource:
         # Of all that is done here the one loop over rows: they lie in files that are mapped one by one.
         for place, (shard, a, b) in zip(last.tolist(), spans, strict=True):
             ids[place - (b - a) : place] = self._streams[shard][a:b]
-        identity = np.repeat((np.arange(first, first + count) << 24) - (begin << 8), lengths)
-        identity += np.arange(len(ids)) << 8
+        identity = ranges(np.arange(first, first + count) << 16, lengths, begin) << 8
         masked = self._maskable[ids] & (self._uniform(identity) < self.config.masked)
         return _Words(ids, identity, begin, last, np.flatnonzero(masked))
 
@@ -199,7 +200,7 @@ class _Words:
     ids: Ints
     """Word ids [W]."""
     identity: Ints
-    """On what the random draws of each word hang: 2^24 numbers for a row, 2^8 of them for a word [W]."""
+    """What the random draws of each word depend on: 2^24 numbers for a row, 2^8 of them for a word [W]."""
     first: Ints
     """Where each row's START is [B]."""
     last: Ints
@@ -212,10 +213,8 @@ class _Words:
 class _Table:
     """A model's segmentation, or two, one after the other: a mixture of both is then one gather."""
 
-    offsets: Ints
-    """Where each word's pieces begin, the last number one past the end [segmentations * words + 1]."""
-    pieces: npt.NDArray[np.int32]
-    """All pieces in the model's ids."""
+    pieces: Ragged
+    """Each word's pieces in the model's ids, int32; of the second segmentation after all of the first."""
     masks: Ints
     """[MASK] of each segmentation."""
     pad: int
@@ -223,25 +222,22 @@ class _Table:
 
     def read(self, words: _Words, in_second: npt.NDArray[np.bool_]) -> Reading:
         """Returns words in the first segmentation or, where `in_second` [W] says so, in the second."""
-        keys = words.ids + in_second * (len(self.offsets) // 2)
-        starts = self.offsets[keys]
-        lengths = self.offsets[1:][keys] - starts
+        starts, lengths = self.pieces.spans(words.ids + in_second * (len(self.pieces) // 2))
         counts = np.add.reduceat(lengths, words.first)
         length = int(counts.max())
-        # Each row's last word, [SEP], is drawn out over the padding, so that one gather lays out whole rows;
-        # what stands behind [SEP] in the table, if anything does, is written over.
+        # To lay out whole rows by one gather, the last word of each, [SEP], is made as long as the row's
+        # padding; the pieces after [SEP] in the table that it then reads are overwritten. For two rows
+        #   [CLS] brot ##ent [SEP]   of lengths 1 2 1   and   [CLS] a [SEP]   of lengths 1 1 1
+        # the lengths become 1 2 1 1 1 2, and the words begin at 0 1 3 4 5 6 of the flat [2, 4] pieces.
         lengths[words.last] += length - counts
         places = np.cumsum(lengths) - lengths
-        index = np.repeat(starts - places, lengths)
-        index += np.arange(len(index))
-        flat = self.pieces.take(index, mode="clip").astype(np.int64)
+        flat = self.pieces.values.take(ranges(starts, lengths, places), mode="clip").astype(np.int64)
         pieces = flat.reshape(-1, length)
         is_padding = np.arange(length) >= counts[:, None]
         pieces[is_padding] = self.pad
         lengths = lengths[words.masked]
         word = np.repeat(words.masked, lengths)
-        positions = np.repeat(places[words.masked] - (np.cumsum(lengths) - lengths), lengths)
-        positions += np.arange(len(positions))
+        positions = ranges(places[words.masked], lengths)
         targets = flat[positions]
         flat[positions] = self.masks.take(in_second[word])
         return Reading(
@@ -256,9 +252,12 @@ class _Table:
 def _teacher_table(lexicon: Lexicon) -> _Table:
     """Returns the teacher's segmentation and the student's, in joint ids."""
     own, second, shift = lexicon.teacher, lexicon.student, lexicon.teacher_size
-    return _Table(
+    both = Ragged(
+        np.concatenate([own.values, second.values + np.int32(shift)]),
         np.concatenate([own.offsets, second.offsets[1:] + own.offsets[-1]]),
-        np.concatenate([own.pieces, second.pieces + np.int32(shift)]),
+    )
+    return _Table(
+        both,
         np.array([lexicon.teacher_special.mask, lexicon.student_special.mask + shift]),
         lexicon.teacher_special.pad,
     )
@@ -266,5 +265,6 @@ def _teacher_table(lexicon: Lexicon) -> _Table:
 
 def _student_table(lexicon: Lexicon) -> _Table:
     """Returns the student's segmentation, as it is mapped from disk."""
-    table, special = lexicon.student, lexicon.student_special
-    return _Table(np.asarray(table.offsets), np.asarray(table.pieces), np.array([special.mask]), special.pad)
+    special = lexicon.student_special
+    table = Ragged(np.asarray(lexicon.student.values), np.asarray(lexicon.student.offsets))
+    return _Table(table, np.array([special.mask]), special.pad)

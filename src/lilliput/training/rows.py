@@ -1,4 +1,4 @@
-"""Stage 3a: documents -> the rows that batches are made of, and those that are held out."""
+"""Documents -> the rows that batches are made of, and those that are held out."""
 
 import itertools
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def cut_rows(corpus: Corpus, lexicon: Lexicon, length: int, hold_out: bool) -> t
                 "with --held-out, or separate documents by blank lines"
             )
         every = min(max(_HELD_OUT_AT_MOST, corpus.words // _HELD_OUT_WORDS), corpus.documents)
-    longest = np.maximum(lexicon.teacher.lengths, lexicon.student.lengths)
+    longest = np.maximum(lexicon.teacher.lengths, lexicon.student.lengths).astype(np.int32)
     spans: tuple[list[Ints], list[Ints]] = ([], [])
     documents = 0
     for index, stream in enumerate(corpus.shards):

@@ -7,8 +7,8 @@ import numpy.typing as npt
 from scipy import sparse
 
 from lilliput.common.progress import bar
+from lilliput.common.ragged import rank_in_row
 from lilliput.tasks.task import Examples, spelled
-from lilliput.text.sources import BREAK
 from lilliput.text.words import WordSplitter
 
 _NEIGHBOURS = 16
@@ -67,19 +67,15 @@ def _nearest(
 ) -> npt.NDArray[np.int64]:
     """Returns which are the most alike of each row."""
     order = np.lexsort((keys, -alike, row))  # the key decides between equals
-    sizes = np.bincount(row)
-    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    which: npt.NDArray[np.int64] = order[rank < _NEIGHBOURS]
+    which: npt.NDArray[np.int64] = order[rank_in_row(np.bincount(row)) < _NEIGHBOURS]
     return which
 
 
 def _vectors(texts: list[str]) -> sparse.csr_array:
     """Returns each text's words by their weight, of length one [texts, words]."""
-    numbers, words = WordSplitter(_WORDS).split(b"".join(text.encode() + BREAK for text in texts), [b"[SEP]"])
-    is_break = numbers == 0
-    text = (np.cumsum(is_break) - is_break)[~is_break]
-    ones = np.ones(len(text))
-    counts = sparse.csr_array((ones, (text, numbers[~is_break])), (len(texts), len(words)))
+    ids, words = WordSplitter(_WORDS).split_texts(texts)
+    text = np.repeat(np.arange(len(texts)), ids.lengths)
+    counts = sparse.csr_array((np.ones(len(text)), (text, ids.values)), (len(texts), len(words)))
     counts.sum_duplicates()
     held = np.bincount(counts.indices, minlength=len(words))
     weights = np.log(len(texts) / np.maximum(held, 1))

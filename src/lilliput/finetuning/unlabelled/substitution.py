@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 from lilliput.common.progress import bar
+from lilliput.common.ragged import ranges, rank_in_row
 from lilliput.models.encoder import head_transform
 from lilliput.models.teacher import Teacher
 from lilliput.pieces.segmentation import segment
 from lilliput.pieces.teacher_tokenizer import SpecialPieces, special_pieces
 from lilliput.tasks.task import Examples, Words
-from lilliput.text.sources import BREAK
 from lilliput.text.words import WordSplitter
 
 _BEST = 20
@@ -109,20 +109,12 @@ class _Units:
             texts = tuple(chain.from_iterable(zip(texts, examples.pairs, strict=True)))
         parts = [(text,) if isinstance(text, str) else text for text in texts]
         flat = list(chain.from_iterable(parts))
-        joined = BREAK + b"".join(part.encode() + BREAK for part in flat)
-        numbers, found = splitter.split(joined, [b"[SEP]"])
-        words = [word.decode() for word in found.to_pylist()]
-        is_break = numbers == 0
-        numbers = numbers[~is_break]
-        table = segment(words, tokenizer)
-        lengths = table.lengths.astype(np.int64)[numbers]
-        offsets = np.append(0, np.cumsum(lengths))
-        pieces = table.pieces[
-            np.repeat(table.offsets[numbers] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        ]
+        found, words = splitter.split_texts(flat)
+        numbers, bounds = found.values, found.offsets
+        taken = segment(words, tokenizer).take(numbers)
+        offsets = taken.offsets
         is_word = np.fromiter((any(map(str.isalnum, word)) for word in words), np.bool_, len(words))[numbers]
         text = np.array([*words, None], object)[numbers]
-        bounds = np.cumsum(~is_break)[is_break]  # where the words of each part begin
         given = any(isinstance(part, tuple) for part in texts)
         if given:
             text = np.array([*flat, None], object)[:-1]
@@ -131,7 +123,8 @@ class _Units:
             bounds = np.append(0, np.cumsum([len(part) for part in parts], dtype=np.int64))
         owner = np.repeat(np.arange(len(texts)), np.diff(bounds))
         each = 2 if examples.pairs else 1
-        return cls(text, owner // each, owner % each == 1, is_word, offsets, pieces, bounds, given, each == 2)
+        is_second = owner % each == 1
+        return cls(text, owner // each, is_second, is_word, offsets, taken.values, bounds, given, each == 2)
 
     def written(self, text: _Texts) -> Iterator[tuple[str | Words, str]]:
         """Yields each example's texts with its units written as `text` [U] says, the second empty if none."""
@@ -148,9 +141,8 @@ class _Units:
         able = np.flatnonzero(self.is_word & (self.places(lengths) < positions))
         row = self.row[able]
         order, sizes = np.lexsort((rng.random(len(able)), row)), np.bincount(row)
-        rank = np.arange(len(able)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         most = np.maximum(1, np.rint(share * sizes))
-        return np.sort(able[order[rank < most[row]]])
+        return np.sort(able[order[rank_in_row(sizes) < most[row]]])
 
     def places(self, lengths: _Ints) -> _Ints:
         """Returns where each unit begins in its row, when it has so many pieces [U]."""
@@ -167,10 +159,8 @@ class _Units:
         begin = np.append(0, np.cumsum(total + (3 if self.pairs else 2)))
         pieces = np.full(begin[-1], special.sep, np.int64)  # what nothing else is written to stays [SEP]
         pieces[begin[:-1]] = special.cls
-        place, before = begin[self.row] + self.places(lengths), np.cumsum(lengths) - lengths
-        steps = np.arange(lengths.sum())
-        source = np.repeat(self.offsets[:-1] - before, lengths) + steps
-        pieces[np.repeat(place - before, lengths) + steps] = self.pieces[source]
+        place = begin[self.row] + self.places(lengths)
+        pieces[ranges(place, lengths)] = self.pieces[ranges(self.offsets[:-1], lengths)]
         pieces[place[masked]] = special.mask
         return pieces, begin, place[masked]
 
