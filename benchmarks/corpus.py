@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from rich.table import Table
-
-from benchmarks.in_process import Apart, Sample, timed
+from benchmarks.in_process import InProcess, Sample, timed
 from lilliput.common.charts import new_figure, save_figure, tidy
 from lilliput.common.files import write_json
 from lilliput.common.machine import MOST_ROUNDS, describe_machine
 from lilliput.common.progress import bar
+from lilliput.common.sheet import Sheet
 from lilliput.common.workers import worker_count
 from lilliput.errors import bounded
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
@@ -92,10 +91,10 @@ def benchmark_corpus(
     builds: dict[int, list[tuple[Sample, int]]] = {count: [] for count in chosen}
     with bar("Measuring the corpus", rounds) as progress:
         for done in range(1, rounds + 1):
-            with Apart(_Text, teacher, corpus, text_column, out) as text:
+            with InProcess(_Text, teacher, corpus, text_column, out) as text:
                 reads.append(text.call("read"))
             for count, samples in builds.items():
-                with Apart(_Text, teacher, corpus, text_column, out) as text:
+                with InProcess(_Text, teacher, corpus, text_column, out) as text:
                     samples.append(text.watch("build", count))
             progress.update(done)
     report = _report(reads, builds)
@@ -159,16 +158,10 @@ def _report(
     return CorpusReport(describe_machine(), words, size, rate, tuple(reports))
 
 
-def render(report: CorpusReport) -> Table:
+def render(report: CorpusReport) -> Sheet:
     """Returns the report as a table, a line for each number of workers."""
-    table = Table(
-        title=f"{report.words:,} words, {report.bytes / 1e6:,.1f} MB, {report.machine['processor']}",
-        caption=f"the text is only read at {report.reading_bytes_per_second / 1e6:,.0f} MB/s",
-    )
-    for heading in ("workers", "seconds", "words/s", "per core", "MB/s", "speed-up", "memory MB"):
-        table.add_column(heading, justify="right")
-    for one in report.workers:
-        table.add_row(
+    rows = [
+        (
             f"{one.workers}",
             f"{one.seconds:,.2f}",
             f"{one.words_per_second:,.0f}",
@@ -177,7 +170,15 @@ def render(report: CorpusReport) -> Table:
             f"{one.speed_up:.2f} x",
             f"{one.memory / 1e6:,.0f}",
         )
-    return table
+        for one in report.workers
+    ]
+    return Sheet(
+        ("workers", "seconds", "words/s", "per core", "MB/s", "speed-up", "memory MB"),
+        rows,
+        left=0,
+        title=f"{report.words:,} words, {report.bytes / 1e6:,.1f} MB, {report.machine['processor']}",
+        caption=f"the text is only read at {report.reading_bytes_per_second / 1e6:,.0f} MB/s",
+    )
 
 
 def plot(report: CorpusReport, out: Path) -> None:
@@ -198,3 +199,9 @@ def plot(report: CorpusReport, out: Path) -> None:
         panel.legend(frameon=False)
     tidy((speed, memory))
     save_figure(figure, out, "corpus")
+
+
+if __name__ == "__main__":
+    from benchmarks.commands import corpus, main
+
+    main(corpus)

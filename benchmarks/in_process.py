@@ -45,7 +45,7 @@ def timed(do: Callable[[], int]) -> Sample:
     return Sample(words, time.perf_counter() - started, sum(os.times()[:4]) - processor_started)
 
 
-class Apart:
+class InProcess:
     """An object in a process of its own; its methods are called from here.
 
     A new process begins with memory of its own, and an allocator that nothing else has used. It ends with the

@@ -16,7 +16,7 @@ from lilliput.training.data import Data, check_student
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchmarkStage:
     """One stage of a recipe, on a run's text, with models of the right shapes.
 
     The models have random weights, as the time that a step takes does not depend on them.

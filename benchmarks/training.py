@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from benchmarks.in_process import Apart, Sample
+from benchmarks.in_process import InProcess, Sample
+from benchmarks.lilliput_step import LilliputStep, LoopSample, Part, masked_lm_alone
 from benchmarks.limits import Limits, Measure
-from benchmarks.ours import LoopSample, Ours, Part, masked_lm_alone
-from benchmarks.stage import Subject
-from benchmarks.theirs import Theirs
+from benchmarks.stage import BenchmarkStage
+from benchmarks.synthetic_corpus import build_synthetic_corpus
 from benchmarks.training_report import (
     PARTS,
     LoopReport,
@@ -22,12 +22,13 @@ from benchmarks.training_report import (
     WayReport,
     plot,
 )
-from benchmarks.world import build_world
+from benchmarks.transformers_step import TransformersStep
 from lilliput.common.files import write_json
 from lilliput.common.machine import MOST_ROUNDS, describe_machine
 from lilliput.common.progress import bar
-from lilliput.config import ObjectiveWeights, Recipe, StageConfig
+from lilliput.config import Recipe, StageConfig
 from lilliput.errors import bounded
+from lilliput.objectives import ObjectiveWeights
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.recipes import lilliput
 from lilliput.run import RunDir
@@ -80,12 +81,16 @@ def benchmark_training(
     rounds = bounded("rounds", rounds, 1, MOST_ROUNDS)
     recipe = benchmark_recipe() if recipe is None else recipe
     chosen = [recipe.stage(name) for name in stages] or list(recipe.stages)
-    read = build_world(load_tokenizer(teacher), recipe.lexicon, out / "world") if run is None else RunDir(run)
-    subjects = [Subject(read, recipe, stage, teacher, shape) for stage in chosen]
-    for subject in subjects:
-        subject.configs(subject.data())  # refused here, before minutes are spent on those before
-    with Apart(Measure) as measure:
-        measured = [(subject.stage, _measure(subject, rounds, measure)) for subject in subjects]
+    read = (
+        build_synthetic_corpus(load_tokenizer(teacher), recipe.lexicon, out / "world")
+        if run is None
+        else RunDir(run)
+    )
+    to_measure = [BenchmarkStage(read, recipe, stage, teacher, shape) for stage in chosen]
+    for one in to_measure:
+        one.configs(one.data())  # refused here, before minutes are spent on those before
+    with InProcess(Measure) as measure:
+        measured = [(one.stage, _measure(one, rounds, measure)) for one in to_measure]
     limits = functools.reduce(Limits.best, (again for _, found in measured for again in found.limits))
     report = TrainingReport(
         machine=describe_machine(),
@@ -113,20 +118,22 @@ class _Measured:
     loops: list[LoopSample] = field(default_factory=list)
 
 
-def _measure(subject: Subject, rounds: int, measure: Apart) -> _Measured:
+def _measure(benchmarked: BenchmarkStage, rounds: int, measure: InProcess) -> _Measured:
     """Takes a stage's steps in turns, each way in a process of its own."""
-    weights = subject.stage.objectives
+    weights = benchmarked.stage.objectives
     first: Limits = measure.call("limits")
-    with ExitStack() as stack, bar(f"Measuring {subject.stage.name}", rounds) as progress:
-        ours = stack.enter_context(Apart(Ours, subject))
-        ways: dict[str, tuple[Apart, tuple[object, ...]]] = {_OURS: (ours, ())}
+    with ExitStack() as stack, bar(f"Measuring {benchmarked.stage.name}", rounds) as progress:
+        ours = stack.enter_context(InProcess(LilliputStep, benchmarked))
+        ways: dict[str, tuple[InProcess, tuple[object, ...]]] = {_OURS: (ours, ())}
         alone = masked_lm_alone(weights)
         if alone is not None:
             if alone != weights:
                 ways[_ALONE] = (ours, (True,))
             for precision in ("fp32",) if first.emulates_bf16 else ("bf16", "fp32"):
-                theirs = stack.enter_context(Apart(Theirs, subject, precision))
+                theirs = stack.enter_context(InProcess(TransformersStep, benchmarked, precision))
                 ways[f"transformers {precision}"] = (theirs, ())
+        for process, options in ways.values():
+            process.call("step", 0, *options)  # what is allocated and chosen once
         found = _Measured(ours.call("dtype"), [first])
         for index in range(1, rounds + 1):
             found.limits.append(measure.call("limits"))
@@ -190,3 +197,9 @@ def _way_report(name: str, found: _Measured, limits: Limits) -> WayReport:
         lilliput_times=None if name in (_OURS, _ALONE) else median(ratios),
         samples=tuple(sample.seconds for sample in samples),
     )
+
+
+if __name__ == "__main__":
+    from benchmarks.commands import main, training
+
+    main(training)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 
 from benchmarks.limits import Limits
 from lilliput.common.charts import new_figure, save_figure, tidy
+from lilliput.common.sheet import Sheet
 
 PARTS = {
     "batches": "making batches",
@@ -122,7 +122,7 @@ def render(report: TrainingReport) -> Group:
         f"{report.machine['processor']}, {limits.threads} threads: fp32 {limits.fp32_gflops:,.0f} GFLOP/s, "
         f"bf16 {limits.bf16_gflops:,.0f} GFLOP/s, copies {limits.copy_gigabytes:,.1f} GB/s"
     )
-    shown: list[Table | str] = [machine]
+    shown: list[Sheet | str] = [machine]
     if limits.emulates_bf16:
         shown.append("bf16 is emulated here, so transformers is measured in fp32 alone")
     for stage in report.stages:
@@ -130,31 +130,27 @@ def render(report: TrainingReport) -> Group:
     return Group(*shown)
 
 
-def _parts_table(stage: StageReport) -> Table:
-    table = Table(
-        title=f"{stage.name}: {stage.rows} x {stage.length} pieces, {stage.words:,.0f} words, "
-        f"{stage.operations / 1e9:,.0f} GFLOP a step, {stage.dtype}",
-        title_justify="left",
-    )
-    for heading in ("part", "ms", "words/s", "of peak", "keeps MB"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
-    for part in stage.parts:
-        table.add_row(
+def _parts_table(stage: StageReport) -> Sheet:
+    rows = [
+        (
             PARTS[part.name],
             f"{part.seconds * 1e3:,.1f}",
             f"{part.words_per_second:,.0f}",
             "" if part.share_of_peak is None else f"{part.share_of_peak:.1%}",
             "" if part.kept is None else f"{part.kept / 1e6:,.0f}",
         )
-    return table
+        for part in stage.parts
+    ]
+    title = (
+        f"{stage.name}: {stage.rows} x {stage.length} pieces, {stage.words:,.0f} words, "
+        f"{stage.operations / 1e9:,.0f} GFLOP a step, {stage.dtype}"
+    )
+    return Sheet(("part", "ms", "words/s", "of peak", "keeps MB"), rows, title=title)
 
 
-def _ways_table(stage: StageReport) -> Table:
-    table = Table()
-    for heading in ("a step by", "ms", "words/s", "of peak", "busy", "MB", "lilliput is"):
-        table.add_column(heading, justify="left" if heading == "a step by" else "right")
-    for way in stage.ways:
-        table.add_row(
+def _ways_table(stage: StageReport) -> Sheet:
+    rows = [
+        (
             way.name,
             f"{way.seconds * 1e3:,.0f}",
             f"{way.words_per_second:,.0f}",
@@ -163,7 +159,9 @@ def _ways_table(stage: StageReport) -> Table:
             "" if way.memory is None else f"{way.memory / 1e6:,.0f}",
             "" if way.lilliput_times is None else f"{way.lilliput_times:.2f} x",
         )
-    return table
+        for way in stage.ways
+    ]
+    return Sheet(("a step by", "ms", "words/s", "of peak", "busy", "MB", "lilliput is"), rows)
 
 
 def _loop_line(stage: StageReport) -> str:

@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 
 from lilliput.common.files import write_json
-from lilliput.compression import prepare
 from lilliput.config import (
     BatchConfig,
     Budget,
@@ -23,6 +22,7 @@ from lilliput.config import (
     StartConfig,
     StudentConfig,
 )
+from lilliput.preparation import prepare
 from lilliput.recipes import lilliput
 from lilliput.run import RunDir
 from lilliput.training.loop import train

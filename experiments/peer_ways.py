@@ -29,7 +29,7 @@ from lilliput.run import RunDir
 from lilliput.text.corpus import build_corpus
 from lilliput.training.batches import BatchSource
 from lilliput.training.data import Data
-from lilliput.training.step import Stepper, Trainees
+from lilliput.training.step import DualModel, Stepper
 
 SHAPE = StudentConfig(heads=12)
 WARM_UP = 3
@@ -105,7 +105,7 @@ def lilliput_steps(way: str, setting: Setting, clock: Clock) -> tuple[float, flo
         theirs = build_teacher(load_masked_lm(str(setting.teacher))[0], second, "pieces", SHAPE.width, 0)
     if weights.trains_student:
         ours = random_student(student_config(SHAPE, lexicon.student_size, lexicon.student_special), 0)
-    stepper = Stepper(Trainees(theirs, ours, weights), OptimizerConfig(), Accelerator(cpu=True))
+    stepper = Stepper(DualModel(theirs, ours, weights), OptimizerConfig(), Accelerator(cpu=True))
     stepper.dtype = torch.bfloat16 if setting.bfloat16 else torch.float32
     words = pieces = 0
     for step in itertools.count():

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from benchmarks.ours import Ours
-from benchmarks.stage import Subject
+from benchmarks.lilliput_step import LilliputStep
+from benchmarks.stage import BenchmarkStage
 from benchmarks.training import benchmark_recipe
 from lilliput.common.files import write_json
 from lilliput.common.machine import describe_machine
@@ -32,9 +32,9 @@ WAYS = {
 DUAL = {"teacher_masked_lm": 1.0, "student_masked_lm": 1.0, "projection_down": 1e-4, "soft_labels": 1.0}
 
 
-def freeze_lower_half(ours: Ours) -> None:
+def freeze_lower_half(ours: LilliputStep) -> None:
     """Keeps the teacher's embeddings and first layers as they are."""
-    teacher = ours._stepper.trainees.teacher
+    teacher = ours._stepper.models.teacher
     assert teacher is not None
     layers = teacher.model.bert.encoder.layer
     for part in (teacher.model.bert.embeddings, *layers[: len(layers) // 2]):
@@ -53,10 +53,10 @@ def main() -> None:
     options = parser.parse_args()
     recipe = benchmark_recipe()
     dual = recipe.stage("dual")
-    ways: dict[str, Ours] = {}
+    ways: dict[str, LilliputStep] = {}
     for name, changed in WAYS.items():
         stage = replace(dual, objectives=ObjectiveWeights(**{**DUAL, **changed}))
-        ways[name] = Ours(Subject(RunDir(options.run), recipe, stage, options.teacher, None))
+        ways[name] = LilliputStep(BenchmarkStage(RunDir(options.run), recipe, stage, options.teacher, None))
     freeze_lower_half(ways["lower half frozen"])
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     padding: dict[str, list[float]] = {"teacher": [], "student": []}

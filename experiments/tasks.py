@@ -23,7 +23,8 @@ from lilliput.models.student import random_student, save_student, student_config
 from lilliput.pieces.teacher_tokenizer import load_tokenizer, save_tokenizer
 from lilliput.run import RunDir
 from lilliput.tasks.loading import load_task
-from lilliput.training.data import Data, first_models
+from lilliput.training.data import Data
+from lilliput.training.first_models import first_models
 
 TEACHER_EPOCHS = {"sst2": 1, "mrpc": 3, "stsb": 4, "sick": 3, "snips": 7}
 EPOCHS = {"sst2": 1, "mrpc": 4, "stsb": 4, "sick": 4, "snips": 4}

@@ -18,14 +18,14 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from conftest import LENGTH, STUDENT_PIECES, World, small_text
 from lilliput.common.files import digest_value
-from lilliput.compression import compress, evaluate
+from lilliput.compression import BERT_BASE_BYTES, BERT_BASE_PARAMETERS, Summary, compress, render
 from lilliput.config import Recipe
 from lilliput.errors import ConfigError, InputError, StorageError
 from lilliput.models.student import load_student, parameter_count
 from lilliput.recipes import RECIPES, tiny
 from lilliput.run import RunDir
-from lilliput.summary import BERT_BASE_BYTES, BERT_BASE_PARAMETERS, Summary, render
 from lilliput.training import loop as training
+from lilliput.training.evaluation import evaluate
 
 Shrink = Callable[..., Recipe]
 

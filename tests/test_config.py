@@ -151,7 +151,8 @@ def test_an_objective_says_which_models_it_needs(
     weights = ObjectiveWeights(**{objective: 0.5})
     assert (weights.trains_teacher, weights.trains_student) == (teacher, student)
     assert weights.uses_teacher == reads_teacher
-    assert weights.uses_projections == objective.startswith("projection")
+    (one,) = weights.active
+    assert (one.name, one.compares_variables) == (objective, objective.startswith("projection"))
 
 
 def test_settings_cannot_be_changed_in_place() -> None:

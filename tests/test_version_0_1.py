@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lilliput.comparison.runs import compare
-from lilliput.compression import compress, evaluate
+from lilliput.compression import compress
 from lilliput.export.bundling import bundle
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.finetune import finetune
@@ -19,6 +19,7 @@ from lilliput.inference.bundle import load
 from lilliput.recipes import find_recipe
 from lilliput.run import RunDir
 from lilliput.tasks.loading import load_task
+from lilliput.training.evaluation import evaluate
 
 MADE = Path(__file__).parent / "version_0_1"
 

@@ -1,24 +1,34 @@
 """Compresses a BERT encoder into a model of a few megabytes with a small vocabulary of its own.
 
-The data walks once through these stages; each imports only from those before it:
+    import lilliput
 
-1. `corpus`: text (`sources`, `formats`, `words`) -> documents as word ids, and word counts.
-2. `lexicon`: word counts -> the student's vocabulary (`wordpiece`), every word in both segmentations.
-3. `batches`: documents and lexicon (`rows`) -> what one step reads, a pure function of seed and step.
-4. `models`: the teacher with two vocabularies, the small student, and the maps between the two.
-5. `objectives`: scores and targets -> (sum, count).
-6. `training`: the loop of one stage (`step`, `stages`, `checkpoint`), in one of the `processes` or in
-   several, and how good it is (`evaluation`).
-7. `tasks`: labelled sets and their metrics; `finetuning`: an encoder learns one, also from a fine-tuned
-   teacher, also on text without labels (`unlabelled`); `comparison`: what of the teacher's scores is kept.
+    lilliput.compress("bert-base-uncased", "text.txt", "runs/x")
+    lilliput.finetune("runs/x", "sst2")
+    lilliput.bundle("runs/x", "bundle", task="sst2")
+    lilliput.load("bundle").classify(["a film to remember"])
 
-`inference` answers texts with a finished `bundle`, on numpy, tokenizers and onnxruntime alone; all else needs
-the extra `train`.
+Functions take strings, paths or objects: the thing, the run, then keywords. Every command of the command line
+is a function of the same name here.
 
-`compression` walks through all of them as a recipe (`recipes`, `config`) says and keeps everything in one
-folder (`run`). `vocabularies` compares sizes of vocabulary before anything is trained, `planning` says what a
-run will take, `benchmark` how fast all this is. Every stage is one command (`cli`). The names below are
-loaded when first used: `import lilliput` imports no torch.
+`compression` is the main job: `preparation`, then one stage of training after the other, as a recipe says
+(`recipes`, `config`), with everything in one folder (`run`). The rooms, each importing only from those above:
+
+- `common`: files, locks, settings, progress, tables.
+- `inference`: answers texts with a bundle, on numpy, tokenizers and onnxruntime alone; all else needs the
+  extra `train`.
+- `text`: text -> words. `pieces`: words -> pieces.
+- `models`: the teacher with two vocabularies, the small student, and the maps between the two.
+- `tasks`: labelled sets and their metrics.
+- `training`: the loop of one stage, and how good its models are.
+- `finetuning`: an encoder learns a task, also from a fine-tuned teacher.
+- `planning`: what a run will take. `export`: a model -> a bundle.
+- `comparison`: what is kept of the teacher's scores, and bundles side by side.
+- `cli`: every command.
+
+No folder is called train, bundle or compare, as functions of these names exist: importing a folder
+`lilliput.bundle` would put the module in the place of the function `lilliput.bundle`.
+
+Names are loaded when they are first used: `import lilliput` imports no torch.
 """
 
 import importlib
@@ -27,60 +37,66 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lilliput.comparison.bundles import benchmark_bundle as benchmark_bundle
     from lilliput.comparison.runs import compare as compare
-    from lilliput.compression import compress as compress, evaluate as evaluate
+    from lilliput.compression import compress as compress
     from lilliput.config import Recipe as Recipe
     from lilliput.errors import LilliputError as LilliputError
     from lilliput.export.bundling import bundle as bundle
     from lilliput.finetuning.config import FinetuningConfig as FinetuningConfig
     from lilliput.finetuning.finetune import finetune as finetune
     from lilliput.inference.bundle import Bundle as Bundle, load as load
-    from lilliput.pieces.lexicon import Lexicon as Lexicon, build_lexicon as build_lexicon
-    from lilliput.pieces.sizes import vocabulary as vocabulary
+    from lilliput.pieces.lexicon import Lexicon as Lexicon
     from lilliput.pieces.teacher_tokenizer import load_tokenizer as load_tokenizer
     from lilliput.planning.plan import plan as plan
+    from lilliput.preparation import (
+        build_corpus as build_corpus,
+        build_lexicon as build_lexicon,
+        vocabulary as vocabulary,
+    )
     from lilliput.recipes import find_recipe as find_recipe
     from lilliput.run import RunDir as RunDir
     from lilliput.tasks.loading import load_task as load_task
-    from lilliput.text.corpus import Corpus as Corpus, build_corpus as build_corpus
+    from lilliput.text.corpus import Corpus as Corpus
+    from lilliput.training.evaluation import evaluate as evaluate
     from lilliput.training.loop import train as train
 
 _HOMES = {
-    "load": "lilliput.inference.bundle",
-    "Bundle": "lilliput.inference.bundle",
-    "compress": "lilliput.compression",
-    "evaluate": "lilliput.compression",
-    "train": "lilliput.training.loop",
-    "build_corpus": "lilliput.text.corpus",
-    "build_lexicon": "lilliput.pieces.lexicon",
-    "vocabulary": "lilliput.pieces.sizes",
-    "load_task": "lilliput.tasks.loading",
-    "finetune": "lilliput.finetuning.finetune",
-    "compare": "lilliput.comparison.runs",
-    "bundle": "lilliput.export.bundling",
-    "plan": "lilliput.planning.plan",
-    "benchmark_bundle": "lilliput.comparison.bundles",
-    "Recipe": "lilliput.config",
-    "FinetuningConfig": "lilliput.finetuning.config",
-    "RunDir": "lilliput.run",
-    "find_recipe": "lilliput.recipes",
-    "LilliputError": "lilliput.errors",
-    "Corpus": "lilliput.text.corpus",
-    "Lexicon": "lilliput.pieces.lexicon",
-    "load_tokenizer": "lilliput.pieces.teacher_tokenizer",
+    "comparison.bundles": ("benchmark_bundle",),
+    "comparison.runs": ("compare",),
+    "compression": ("compress",),
+    "config": ("Recipe",),
+    "errors": ("LilliputError",),
+    "export.bundling": ("bundle",),
+    "finetuning.config": ("FinetuningConfig",),
+    "finetuning.finetune": ("finetune",),
+    "inference.bundle": ("Bundle", "load"),
+    "pieces.lexicon": ("Lexicon",),
+    "pieces.teacher_tokenizer": ("load_tokenizer",),
+    "planning.plan": ("plan",),
+    "preparation": ("build_corpus", "build_lexicon", "vocabulary"),
+    "recipes": ("find_recipe",),
+    "run": ("RunDir",),
+    "tasks.loading": ("load_task",),
+    "text.corpus": ("Corpus",),
+    "training.evaluation": ("evaluate",),
+    "training.loop": ("train",),
 }
-"""Where each public name is found."""
+"""Where public names are found. Type checkers read the imports above; a test keeps both equal."""
+_PLACES = {name: f"{__name__}.{place}" for place, names in _HOMES.items() for name in names}
 
 if not TYPE_CHECKING:  # else a type checker would let any name pass
 
     def __getattr__(name: str) -> Any:
         """Imports a public name when it is first used (PEP 562)."""
-        if name not in _HOMES:
+        if name in ("benchmark_training", "benchmark_corpus"):
+            command = name.replace("benchmark_", "python -m benchmarks.")
+            raise AttributeError(f"'{name}' left the package: type `{command}` in a checkout of lilliput")
+        if name not in _PLACES:
             raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
         from lilliput.errors import extra_named
 
         with extra_named():
-            value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+            value = globals()[name] = getattr(importlib.import_module(_PLACES[name]), name)
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_HOMES})
+        return sorted({*globals(), *_PLACES})

@@ -1,102 +1,148 @@
-"""The main job: from a teacher and a corpus to a student, stage by stage, each done once."""
+"""The main job: from a teacher and a corpus to a student, each stage done once, and what it came to."""
 
 import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from transformers.utils.hub import cached_file
 
-from lilliput.common.files import digest_value, write_json
+from lilliput.common.arguments import PathLike, Texts, path_of, renamed, text_of, texts_of
+from lilliput.common.files import write_json
 from lilliput.common.folders import clear_removed
-from lilliput.common.locks import beside, locked
 from lilliput.common.memory import peak_memory
 from lilliput.common.progress import console
+from lilliput.common.sheet import Sheet, size
 from lilliput.common.stage_dir import StageDir
-from lilliput.config import LexiconConfig, Recipe
-from lilliput.errors import ConfigError, StorageError, bounded
+from lilliput.config import Recipe
 from lilliput.models.student import load_student, parameter_count
-from lilliput.models.teacher import Teacher, load_masked_lm, load_teacher_config
-from lilliput.pieces.lexicon import Lexicon, build_lexicon, is_built as lexicon_is_built
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
-from lilliput.placing import check_ours, has_student, place_student
-from lilliput.planning.estimate import Estimate
-from lilliput.planning.expectation import announce
-from lilliput.run import RunDir, summary_there
-from lilliput.summary import Summary, stage_line
-from lilliput.text.corpus import Corpus, build_corpus, is_built as corpus_is_built
+from lilliput.models.teacher import load_masked_lm
+from lilliput.preparation import is_prepared, prepare
+from lilliput.recipes import find_recipe
+from lilliput.run import RunDir, has_student, place_student, summary_there
 from lilliput.training.checkpoint import minutes_between
-from lilliput.training.data import Data, check_student, stage_inputs
-from lilliput.training.evaluation import Quality, evaluate_masked_lm, evaluation_source
+from lilliput.training.data import stage_inputs
 from lilliput.training.loop import train
 from lilliput.training.processes import launch
-from lilliput.training.rows import cut_rows
 
-_MOST_ROWS = 10_000_000
+BERT_BASE_PARAMETERS, BERT_BASE_BYTES = 109_500_000, 438_000_000
+"""What everyone compares with: BERT_BASE uncased without heads, as float32."""
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What a run did."""
+
+    recipe: dict[str, Any]
+    """The recipe, as plain values."""
+    teacher: str
+    """Folder or hub name of the teacher."""
+    student_parameters: int
+    """Parameters of the student with its tied masked-LM head."""
+    student_bytes: int
+    """Size of the student's weights on disk."""
+    folder_bytes: int
+    """Size of everything in the student's folder, tokenizer included."""
+    teacher_parameters: int
+    """Parameters of the teacher with its tied masked-LM head, its own vocabulary only."""
+    teacher_bytes: int
+    """Size of the teacher's checkpoint on disk."""
+    stages: dict[str, dict[str, Any]]
+    """What each training stage reported."""
+    words: int
+    """Words read in training."""
+    training_seconds: float
+    """Time all stages took to train, over all interruptions."""
+    total_seconds: float
+    """Time this call took, everything included."""
+    memory_bytes: int
+    """Memory of the process of this call at its peak."""
+    estimate: dict[str, Any] | None
+    """What training was expected to take, as `planning.estimate.Estimate`. The command line passes it on
+    (`compress(before_training=...)`); None where a program called, or where processes share the steps."""
+    student_files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Bytes and digests of the files in the student's folder."""
+
+    def __repr__(self) -> str:
+        lines = [
+            f"<Summary of {_short(self.teacher)} compressed by recipe '{self.recipe['name']}': "
+            f"{self.student_parameters:,} parameters of {self.teacher_parameters:,}, "
+            f"{self.student_bytes:,} bytes of {self.teacher_bytes:,}",
+            *(stage_line(name, results) for name, results in self.stages.items()),
+        ]
+        return "\n  ".join(lines) + ">"
+
+
+@renamed(out="run")
 def compress(
-    teacher: str,
-    corpus: Sequence[str],
-    out: Path,
-    recipe: Recipe,
+    teacher: PathLike,
+    corpus: Texts,
+    run: PathLike,
+    recipe: PathLike | Recipe = "lilliput",
     *,
-    held_out: Sequence[str] = (),
+    held_out: Texts = (),
     text_column: str = "text",
     workers: int | None = None,
     checkpoint_minutes: float = 5.0,
     overwrite: bool = False,
+    before_training: Callable[[], dict[str, Any] | None] | None = None,
 ) -> Summary:
-    """Makes a student of a teacher and returns what was done; the student lies in `out`/student.
+    """Makes a student of a teacher and returns what was done; the student lies in `run`/student.
 
     What a former call finished from the same inputs is not done again; an interrupted call goes on. Of the
     processes of one launch the main one prepares, all train together, and all return the same.
 
     Args:
         teacher: Folder or hub name of a BERT checkpoint.
-        corpus: Text: files, folders, globs, or hub data sets (see `corpus.build_corpus`).
-        out: The run's folder.
-        recipe: What to do.
+        corpus: Text files, .jsonl, .csv, .parquet (also compressed), folders, globs, or hub data sets such as
+            wikimedia/wikipedia:20231101.en.
+        run: The run's folder.
+        recipe: Name of a recipe, a .toml or .json file, or a Recipe.
         held_out: Separate text to evaluate on; without it, documents of the corpus are held out.
         text_column: Which column of tables and data sets holds the text.
         workers: Processes that read the corpus; as many as there are cores by default.
         checkpoint_minutes: Minutes between checkpoints.
         overwrite: Whether what was made from other inputs is made anew.
+        before_training: Called when corpus and lexicon are there and before the first step, where one process
+            trains. What it returns is `Summary.estimate`: the command line estimates time and memory here.
 
     Raises:
         InputError: If teacher, corpus or recipe cannot be used.
-        StorageError: If `out` holds something else or cannot be written.
+        StorageError: If `run` holds something else or cannot be written.
     """
     started, processes, minutes = time.monotonic(), launch(), minutes_between(checkpoint_minutes)
-    run = RunDir(out)
-    reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
-    done = processes.on_main(_finished, run, recipe, teacher, corpus, held_out, text_column)
+    teacher, recipe = text_of("teacher", teacher, "the folder or hub name of a teacher"), find_recipe(recipe)
+    place = RunDir(path_of("run", run))
+    texts: dict[str, Any] = {"held_out": texts_of("held_out", held_out), "text_column": text_column}
+    sources = texts_of("corpus", corpus)
+    done = processes.on_main(_finished, place, recipe, teacher, sources, **texts)
     if done is not None:
-        console.print(f"{run.path} is finished, from the same inputs", highlight=False, markup=False)
+        console.print(f"{place.path} is finished, from the same inputs", highlight=False, markup=False)
         return Summary(**done)
 
     def prepared() -> str:
-        lexicon = prepare(teacher, corpus, run, recipe, held_out=held_out, **reading)
-        return lexicon.report.describe(recipe.student.width)
+        options = texts | {"workers": workers, "overwrite": overwrite}
+        return prepare(teacher, sources, place, recipe, **options).report.describe(recipe.student.width)
 
     with contextlib.ExitStack() as held:
         with processes.together():
             if processes.is_main:
-                held.enter_context(run.locked())
-                clear_removed(run.summary)
-                clear_removed(run.student)
+                held.enter_context(place.locked())
+                clear_removed(place.summary)
+                clear_removed(place.student)
         console.print(processes.on_main(prepared), highlight=False)
-        estimate = announce(run, recipe, teacher, minutes) if processes.count == 1 else None
+        estimate = before_training() if before_training is not None and processes.count == 1 else None
         stages = {}
         for stage in recipe.stages:
             stages[stage.name] = train(
-                run, recipe, stage.name, teacher, overwrite=overwrite, checkpoint_minutes=minutes
+                place, recipe, stage.name, teacher, overwrite=overwrite, checkpoint_minutes=minutes
             )
             console.print(stage_line(stage.name, stages[stage.name]), highlight=False)
-        return Summary(**processes.on_main(_finish, run, recipe, teacher, stages, started, estimate))
+        return Summary(**processes.on_main(_finish, place, recipe, teacher, stages, started, estimate))
 
 
 def _finished(
@@ -104,6 +150,7 @@ def _finished(
     recipe: Recipe,
     teacher: str,
     corpus: Sequence[str],
+    *,
     held_out: Sequence[str],
     text_column: str,
 ) -> dict[str, Any] | None:
@@ -129,124 +176,8 @@ def _finished(
     )
     if not (all(stage.is_whole(overwrite=True) for stage in stages) and has_student(run, recipe)):
         return None
-    tokenizer = load_tokenizer(teacher)
-    texts = [(corpus, run.corpus, run.lexicon, recipe.lexicon)]
-    if held_out:
-        given = LexiconConfig(tokenizer=str(run.lexicon / "tokenizer"))
-        texts.append((held_out, run.held_out("corpus"), run.held_out("lexicon"), given))
-    is_same = all(
-        corpus_is_built(sources, tokenizer, words, text_column)
-        and lexicon_is_built(Corpus.open(words), tokenizer, config, lexicon)
-        for sources, words, lexicon, config in texts
-    )
+    is_same = is_prepared(teacher, corpus, run, recipe, held_out=held_out, text_column=text_column)
     return done if is_same else None
-
-
-def prepare(
-    teacher: str,
-    corpus: Sequence[str],
-    run: RunDir,
-    recipe: Recipe,
-    *,
-    held_out: Sequence[str] = (),
-    text_column: str = "text",
-    workers: int | None = None,
-    overwrite: bool = False,
-) -> Lexicon:
-    """Does everything that comes before training, and returns the run's lexicon.
-
-    Refuses what cannot work first: a tokenizer or a teacher that is not supported, a student larger than the
-    teacher. The arguments are those of `compress`.
-    """
-    if not any(stage.objectives.trains_student for stage in recipe.stages):
-        raise ConfigError(
-            f"no stage of recipe '{recipe.name}' trains a student; give one of them "
-            "objectives.student_masked_lm, or train its stages one by one with `lilliput train`"
-        )
-    tokenizer = load_tokenizer(teacher)
-    check_student(recipe, load_teacher_config(teacher))
-    check_ours(run)
-    _check_held_out(run, bool(held_out), overwrite)
-    reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
-    words = build_corpus(corpus, tokenizer, run.corpus, **reading)
-    lexicon = build_lexicon(words, tokenizer, recipe.lexicon, run.lexicon, overwrite=overwrite)
-    if held_out:
-        other = build_corpus(held_out, tokenizer, run.held_out("corpus"), **reading)
-        given = LexiconConfig(tokenizer=str(lexicon.tokenizer_folder))
-        build_lexicon(other, tokenizer, given, run.held_out("lexicon"), overwrite=overwrite)
-    return lexicon
-
-
-def _check_held_out(run: RunDir, wanted: bool, overwrite: bool) -> None:
-    """Raises StorageError where a run begun with separate held-out text goes on without, or vice versa."""
-    folders = [StageDir(run.held_out(part), {}) for part in ("corpus", "lexicon")]
-    there = any(folder.path.exists() for folder in folders)
-    if there and not wanted and overwrite:
-        for folder in folders:
-            folder.clear()
-    elif there and not wanted:
-        raise StorageError(
-            f"{run.path} was begun with separate held-out text; give it again with --held-out, or choose "
-            "another --out"
-        )
-    elif wanted and not there and not overwrite and any(run.path.glob("training/*")):
-        raise StorageError(
-            f"{run.path} was begun without separate held-out text; leave --held-out away, or choose another "
-            "--out"
-        )
-
-
-def evaluate(
-    out: Path, text: Sequence[str] = (), *, text_column: str = "text", rows: int = 1024
-) -> dict[str, Quality]:
-    """Returns the masked-LM quality of a run's student, and of its teacher if the run trained it.
-
-    Args:
-        out: The run's folder, with its finished student.
-        text: Text to evaluate on (see `corpus.build_corpus`), indexed beside the run; without it the run's
-            held-out text.
-        text_column: Which column of tables and data sets holds the text.
-        rows: Rows of text to evaluate on at most.
-
-    Raises:
-        StorageError: If the run has no finished student.
-    """
-    run, rows = RunDir(out), bounded("--rows", rows, 1, _MOST_ROWS)
-    run.require_student()
-    student = load_student(run.student)
-    length = student.config.max_position_embeddings
-    if text:
-        words, lexicon = _indexed(run, text, text_column)
-        held_out, _ = cut_rows(words, lexicon, length, hold_out=False)
-    else:
-        data = Data.open(run, length, length)
-        lexicon, held_out = data.held_out_lexicon, data.held_out
-    trained = run.trained_teacher()
-    found = dict(
-        evaluate_masked_lm(
-            evaluation_source(held_out, lexicon, length),
-            teacher=Teacher.load(trained) if trained else None,
-            student=student,
-            rows=rows,
-        )
-    )
-    place = run.path / "evaluation.json"
-    with locked(beside(place), place, wait=True):
-        clear_removed(place)
-        write_json(place, {name: dataclasses.asdict(quality) for name, quality in found.items()})
-    return found
-
-
-def _indexed(run: RunDir, text: Sequence[str], text_column: str) -> tuple[Corpus, Lexicon]:
-    """Returns the corpus and the lexicon of a text to evaluate on, kept beside the run."""
-    # Names give a place alone; what lies there is known by its digests.
-    folder = run.evaluation(digest_value([*text, text_column]))
-    trained_on = Lexicon.open(run.lexicon)
-    tokenizer = trained_on.teacher_tokenizer()
-    given = LexiconConfig(tokenizer=str(trained_on.tokenizer_folder))
-    with locked(beside(folder), folder, wait=True):
-        words = build_corpus(text, tokenizer, folder / "corpus", text_column=text_column, overwrite=True)
-        return words, build_lexicon(words, tokenizer, given, folder / "lexicon", overwrite=True)
 
 
 def _finish(
@@ -255,7 +186,7 @@ def _finish(
     teacher: str,
     stages: dict[str, dict[str, Any]],
     started: float,
-    estimate: Estimate | None,
+    estimate: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Puts the student in its place, and writes and returns the fields of the summary."""
     files = place_student(run, recipe)
@@ -274,8 +205,67 @@ def _finish(
         training_seconds=sum(results["seconds"] for results in stages.values()),
         total_seconds=time.monotonic() - started,
         memory_bytes=peak_memory(),
-        estimate=None if estimate is None else dataclasses.asdict(estimate),
+        estimate=estimate,
         student_files=files,
     )
     write_json(run.summary, dataclasses.asdict(summary))
     return dataclasses.asdict(summary)
+
+
+def stage_line(name: str, results: dict[str, Any]) -> str:
+    """Returns one line on a finished stage."""
+    qualities = [
+        f"{model} {_change(results, f'{model}/bits_per_character', '.3f')} bits per character, "
+        f"{_change(results, f'{model}/accuracy', '.1%')} right"
+        for model in ("teacher", "student")
+        if {f"{model}/accuracy", f"{model}/bits_per_character"} <= results["after"].keys()
+    ]
+    return (
+        f"{name}: {results['words']:,} words in {results['seconds'] / 60:.1f} minutes; {'; '.join(qualities)}"
+    )
+
+
+def _change(results: Mapping[str, Any], key: str, form: str) -> str:
+    """Returns a quality before and after a stage; of a stage whose beginning is not known, only after it."""
+    known = [results[when][key] for when in ("before", "after") if key in results[when]]
+    return " -> ".join(f"{value:{form}}" for value in known)
+
+
+def render(summary: Summary) -> Sheet:
+    """Returns the summary as a table."""
+    ours, theirs = summary.student_parameters, summary.teacher_parameters
+    sizes = (summary.student_bytes, summary.teacher_bytes, BERT_BASE_BYTES)
+    rows = [
+        ("parameters", f"{ours:,}", f"{theirs:,}", f"{BERT_BASE_PARAMETERS:,}"),
+        ("  smaller", "", f"{theirs / ours:.1f}x", f"{BERT_BASE_PARAMETERS / ours:.1f}x"),
+        ("weights, file bytes", *(f"{size:,}" for size in sizes)),
+        ("  smaller", "", *(f"{size / summary.student_bytes:.1f}x" for size in sizes[1:])),
+        ("with tokenizer, bytes", f"{summary.folder_bytes:,}", "", ""),
+    ]
+    for name, key, form in (
+        ("bits per character", "bits_per_character", "{:.3f}"),
+        ("masked pieces right", "accuracy", "{:.1%}"),
+    ):
+        for when in ("before", "after"):
+            values = [_extreme(summary, f"{model}/{key}", when) for model in ("student", "teacher")]
+            shown = ["-" if value is None else form.format(value) for value in values]
+            rows.append((f"{name}, {when}", *shown, ""))
+    rows += [
+        ("words read", f"{summary.words:,}", "", ""),
+        ("minutes of training", f"{summary.training_seconds / 60:.1f}", "", ""),
+        ("minutes in all, this call", f"{summary.total_seconds / 60:.1f}", "", ""),
+        ("memory, this call at its peak", size(summary.memory_bytes), "", ""),
+    ]
+    title = f"{_short(summary.teacher)} compressed by recipe '{summary.recipe['name']}'"
+    return Sheet(("", "student", "teacher", "BERT_BASE"), rows, title=title)
+
+
+def _short(teacher: str) -> str:
+    """Returns the last part of a teacher's name."""
+    return teacher.rstrip("/").split("/")[-1]
+
+
+def _extreme(summary: Summary, key: str, when: str) -> float | None:
+    """Returns a quality before the first or after the last stage that reports it."""
+    found = [results[when][key] for results in summary.stages.values() if key in results[when]]
+    return (found[0] if when == "before" else found[-1]) if found else None

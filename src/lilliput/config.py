@@ -14,11 +14,12 @@ from lilliput.common.files import parse_json
 from lilliput.common.names import folder_name
 from lilliput.common.settings import Within, assign, build, check_bounds, require
 from lilliput.errors import ConfigError, nearest
+from lilliput.objectives import ObjectiveWeights
 
 LEAST_PIECES, MOST_PIECES = 100, 1_000_000
 """Of a student's vocabulary."""
 MOST_WIDTH, MOST_WORDS, MOST_MINUTES = 16_384, 10**15, 10.0 * 365 * 24 * 60
-_WEIGHT, _RATE = Within(0.0, 1e6), Within(0.0, 10.0, (0.0,))
+_RATE = Within(0.0, 10.0, (0.0,))
 _PIECES_AT_ONCE = 1 << 24
 
 
@@ -69,57 +70,6 @@ class StartConfig:
     """The teacher's embeddings of the student's vocabulary. `pieces`: copied where the teacher has the piece,
     else the mean of its teacher pieces. `random`: normal. `affine`: an affine map of embeddings as narrow as
     the student's, which the student takes over (mixed-vocabulary training)."""
-
-
-@dataclass(frozen=True)
-class ObjectiveWeights:
-    """Weight of each objective in the loss; an objective of weight 0 is not computed.
-
-    A model that no objective reaches is not trained: without `teacher_masked_lm` the teacher stays as it is.
-    """
-
-    teacher_masked_lm: Annotated[float, _WEIGHT] = 0.0
-    """Masked LM of the teacher on mixed segmentations, one softmax per vocabulary."""
-    student_masked_lm: Annotated[float, _WEIGHT] = 0.0
-    """Masked LM of the student."""
-    projection_down: Annotated[float, _WEIGHT] = 0.0
-    """Squared distance between the student's variables and the teacher's, projected down."""
-    projection_up: Annotated[float, _WEIGHT] = 0.0
-    """Squared distance between the teacher's variables and the student's, projected up."""
-    soft_labels: Annotated[float, _WEIGHT] = 0.0
-    """Cross-entropy of the student to the teacher's distribution, on words both models segment alike."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self, "objectives.")
-        require(
-            any(dataclasses.asdict(self).values()),
-            "every objective of a stage has weight 0; give at least one a weight",
-        )
-
-    @property
-    def trains_teacher(self) -> bool:
-        """Whether an objective changes the teacher."""
-        return self.teacher_masked_lm > 0
-
-    @property
-    def trains_student(self) -> bool:
-        """Whether an objective changes the student."""
-        return self.student_masked_lm > 0 or self.soft_labels > 0 or self.uses_projections
-
-    @property
-    def uses_projections(self) -> bool:
-        """Whether an objective compares the models' variables."""
-        return self.projection_down > 0 or self.projection_up > 0
-
-    @property
-    def reads_teacher(self) -> bool:
-        """Whether an objective needs what the teacher says of a text."""
-        return self.trains_teacher or self.soft_labels > 0
-
-    @property
-    def uses_teacher(self) -> bool:
-        """Whether an objective needs the teacher, for its words or its weights."""
-        return self.reads_teacher or self.uses_projections
 
 
 @dataclass(frozen=True)
@@ -248,15 +198,18 @@ class Recipe:
                 f"{self.student.positions} positions; lower batch.length or raise student.positions",
             )
 
+    def __repr__(self) -> str:
+        cost = f"{self.budget.words:,} words" if self.budget.words else f"{self.budget.minutes:g} minutes"
+        stages = ", ".join(f"{stage.name} {stage.share:.0%}" for stage in self.stages)
+        return f"<Recipe '{self.name}': {cost} ({stages}); student of width {self.student.width}>"
+
     def stage(self, name: str) -> StageConfig:
         """Returns the stage of that name, or raises ConfigError naming the nearest."""
         for stage in self.stages:
             if stage.name == name:
                 return stage
-        raise ConfigError(
-            f"recipe '{self.name}' has no stage '{name}'; "
-            f"{nearest(name, (stage.name for stage in self.stages))}"
-        )
+        known = [stage.name for stage in self.stages]
+        raise ConfigError(f"recipe '{self.name}' has no stage '{name}'; {nearest(name, known)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the recipe as plain JSON values."""
@@ -277,9 +230,8 @@ class Recipe:
         except OSError as error:
             raise ConfigError(f"recipe file {path} cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
-            raise ConfigError(
-                f"recipe file {path} is not valid {path.suffix[1:] or 'JSON'}: {error}"
-            ) from error
+            kind = path.suffix[1:] or "JSON"
+            raise ConfigError(f"recipe file {path} is not valid {kind}: {error}") from error
         try:
             return cls.from_dict(values)
         except ConfigError as error:

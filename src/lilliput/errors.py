@@ -9,7 +9,7 @@
     ├── ExtraError       a package that only some of lilliput needs is not installed
     ├── TrainingError    training cannot go on (a loss that is not finite)
     ├── LaunchError      the processes of a launch differ, or one does not come along or has ended
-    ├── Followed         another process of the launch failed and has said why
+    ├── PeerFailed       another process of the launch failed and has said why
     └── Interrupted      a signal stopped the run after its state was saved
 
 A message is a sentence: what was wrong, where, what was expected, what to do. The command line prints it
@@ -69,7 +69,7 @@ class LaunchError(LilliputError):
     """The processes of a launch differ, or one of them does not come along or has ended."""
 
 
-class Followed(LilliputError):
+class PeerFailed(LilliputError):
     """Another process of the launch failed and has said why."""
 
     shared = True

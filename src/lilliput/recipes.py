@@ -7,11 +7,11 @@ A recipe is a function that returns a `Recipe`. Anything in it can be changed on
 from collections.abc import Callable
 from pathlib import Path
 
+from lilliput.common.arguments import PathLike, text_of
 from lilliput.config import (
     BatchConfig,
     Budget,
     LexiconConfig,
-    ObjectiveWeights,
     OptimizerConfig,
     Recipe,
     StageConfig,
@@ -19,6 +19,7 @@ from lilliput.config import (
     StudentConfig,
 )
 from lilliput.errors import ConfigError, nearest
+from lilliput.objectives import ObjectiveWeights
 
 _BILLION = 1_000_000_000
 
@@ -156,11 +157,14 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 """All recipes by name."""
 
 
-def find_recipe(name: str) -> Recipe:
-    """Returns the recipe of that name, or the one in that .toml or .json file.
+def find_recipe(recipe: PathLike | Recipe) -> Recipe:
+    """Returns the recipe of that name, the one in that .toml or .json file, or the one that is given.
 
     Raises ConfigError naming the nearest when there is none.
     """
+    if isinstance(recipe, Recipe):
+        return recipe
+    name = text_of("recipe", recipe, "a recipe's name, a .toml or .json file, or a Recipe")
     if name in RECIPES:
         return RECIPES[name]()
     if Path(name).suffix in (".toml", ".json"):

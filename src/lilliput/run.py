@@ -1,16 +1,31 @@
-"""Every path of a run."""
+"""Every path of a run, and the finished student in its place."""
 
 import contextlib
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lilliput.common.arguments import path_of
 from lilliput.common.files import parse_json, read_json
-from lilliput.common.folders import content, damage, files_below, is_record, read_manifest
+from lilliput.common.folders import (
+    content,
+    damage,
+    files_below,
+    is_record,
+    not_ours,
+    read_manifest,
+    record,
+    replacing,
+    strangers,
+)
 from lilliput.common.locks import locked
 from lilliput.common.names import folder_name
+from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import intact, require_fields
+from lilliput.config import Recipe
 from lilliput.errors import ConfigError, StorageError
 
 TRAIN_AGAIN = (
@@ -19,14 +34,31 @@ TRAIN_AGAIN = (
 """What helps against damage of a training stage."""
 FINETUNE_AGAIN = "run the same `lilliput finetune` again: it then makes the model anew"
 """What helps against damage of a fine-tuned model."""
+_STUDENT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+"""What a student's folder holds."""
 
 
 @dataclass(frozen=True)
-class RunDir:
-    """Every path of one run."""
+class RunDir(os.PathLike[str]):
+    """Every path of one run; a path itself, so that functions take a run or its folder's name."""
 
     path: Path
     """The run's directory, `--out` on the command line."""
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        parts = {"corpus": self.corpus, "lexicon": self.lexicon, "student": self.student}
+        there = [name for name, path in parts.items() if path.is_dir()]
+        there += [f"fine-tuned {folder.name}" for folder in self.finetuned_models()]
+        return f"<RunDir {self.path}: {', '.join(there) or 'nothing yet'}>"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -35,6 +67,7 @@ class RunDir:
             yield
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "path", path_of("run", self.path, "the path of a run, or a RunDir"))
         try:
             str(self.path).encode()
         except UnicodeEncodeError as error:
@@ -165,3 +198,70 @@ def summary_there(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def is_summary(path: Path) -> bool:
+    """Returns whether a file is there and is the summary of a run."""
+    return summary_there(path).keys() >= {"recipe", "teacher", "student_parameters", "stages"}
+
+
+def check_ours(run: RunDir) -> None:
+    """Raises StorageError where what a run puts into its folder would replace files of somebody else."""
+    is_run = (run.corpus / "manifest.json").exists() or (run.corpus / "begun.json").exists()
+    if run.summary.exists() and not is_run and not is_summary(run.summary):  # else it is ours, and damaged
+        raise not_ours(run.path, [run.summary.name])
+    if run.student.exists() and (others := strangers(run.student, _ours(run))):
+        raise not_ours(run.student, others)
+
+
+def _ours(run: RunDir) -> list[str]:
+    """Returns the names of files that a run put, or began to put, into its student's folder."""
+    if run.summary.exists():
+        return list(_STUDENT_FILES)
+    # Without a summary the run ended while it copied, or somebody else wrote the folder.
+    trained = list(run.path.glob("training/*/student"))
+    return [
+        name
+        for name in _STUDENT_FILES
+        if any(_begins(run.student / name, folder / name) for folder in trained)
+    ]
+
+
+def _begins(path: Path, whole: Path) -> bool:
+    """Returns whether a file is a copy of another one, or the beginning of one."""
+    return path.is_file() and whole.is_file() and whole.read_bytes().startswith(path.read_bytes())
+
+
+def has_student(run: RunDir, recipe: Recipe) -> bool:
+    """Returns whether the run's student is that of its last stage, bit by bit, whatever is beside it."""
+    if not run.student.is_dir():
+        return False
+    trained, found = record(_trained(run, recipe)), record(run.student)
+    return bool(trained) and all(found.get(name) == entry for name, entry in trained.items())
+
+
+def place_student(run: RunDir, recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Copies the student of the last stage to its place, unless it is there; returns what its files are.
+
+    Raises StorageError where that stage is damaged, or the disk does not take the copy; a student that was
+    there before then stays.
+    """
+    trained = _trained(run, recipe)
+    if has_student(run, recipe):
+        return record(trained)
+    check_ours(run)
+    try:
+        with replacing(run.student) as folder:
+            StageDir(trained.parent, {}).require_whole(TRAIN_AGAIN, trained.name)
+            shutil.copytree(trained, folder, dirs_exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"the student cannot be copied to {run.student}: {error}; make room, then run the same command "
+            "again"
+        ) from error
+    return record(trained)
+
+
+def _trained(run: RunDir, recipe: Recipe) -> Path:
+    """Returns the folder of the student of the last stage that trains one."""
+    return run.training([one.name for one in recipe.stages if one.objectives.trains_student][-1]) / "student"

@@ -19,15 +19,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import corpus, limits, training, training_report
-from benchmarks.in_process import Apart, Sample, timed
-from benchmarks.ours import Ours, Part, masked_lm_alone
-from benchmarks.stage import Subject, parts_of
-from benchmarks.theirs import Theirs, inputs_of
-from benchmarks.world import build_world, made_up_text
+import lilliput
+from benchmarks import commands, corpus, limits, training, training_report
+from benchmarks.in_process import InProcess, Sample, timed
+from benchmarks.lilliput_step import LilliputStep, Part, masked_lm_alone
+from benchmarks.stage import BenchmarkStage, parts_of
+from benchmarks.synthetic_corpus import build_synthetic_corpus, made_up_text
+from benchmarks.transformers_step import TransformersStep, inputs_of
 from conftest import World
 from lilliput import cli
-from lilliput.cli import measuring
 from lilliput.config import LexiconConfig, ObjectiveWeights
 from lilliput.errors import ConfigError, LilliputError, StorageError
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
@@ -35,7 +35,8 @@ from lilliput.recipes import tiny
 from lilliput.run import RunDir
 
 MEGABYTE = 1 << 20
-DOCS = (Path(__file__).parent.parent.parent / "docs" / "benchmark.md").read_text(encoding="utf-8")
+CHECKOUT = Path(__file__).parent.parent.parent
+DOCS = (CHECKOUT / "docs" / "benchmark.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -43,16 +44,16 @@ def _one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def subject_of(world: World, stage: str, **settings: str) -> Subject:
+def stage_of(world: World, stage: str, **settings: str) -> BenchmarkStage:
     recipe = tiny().replace(settings)
-    return Subject(RunDir(world.folder), recipe, recipe.stage(stage), world.teacher)
+    return BenchmarkStage(RunDir(world.folder), recipe, recipe.stage(stage), world.teacher)
 
 
 # Processes of their own
 
 
 def test_an_object_lives_in_a_process_of_its_own() -> None:
-    with Apart(list, [1, 2]) as there:
+    with InProcess(list, [1, 2]) as there:
         there.call("append", 3)
         assert there.call("__len__") == 3
         with pytest.raises(ValueError, match="4 is not in list"):
@@ -63,18 +64,21 @@ def test_an_object_lives_in_a_process_of_its_own() -> None:
 def test_what_cannot_be_made_raises_and_ends_the_process() -> None:
     before = len(psutil.Process().children())
     with pytest.raises(TypeError):
-        Apart(list, 1)
+        InProcess(list, 1)
     assert len(psutil.Process().children()) == before
 
 
 def test_a_killed_process_is_a_sentence() -> None:
-    with Apart(psutil.Process) as there, pytest.raises(LilliputError, match="killed, most often as memory"):
+    with (
+        InProcess(psutil.Process) as there,
+        pytest.raises(LilliputError, match="killed, most often as memory"),
+    ):
         there.call("kill")
 
 
 def test_memory_of_a_process_and_its_own_is_watched() -> None:
     script = f"import time; held = b'x' * {200 * MEGABYTE}; time.sleep(0.5)"
-    with Apart(subprocess.Popen, [sys.executable, "-c", script]) as there:
+    with InProcess(subprocess.Popen, [sys.executable, "-c", script]) as there:
         _, together = there.watch("wait")
         code, alone = there.watch("wait")
     assert code == 0
@@ -144,10 +148,10 @@ def test_a_made_up_text_is_words_of_the_teacher_by_zipfs_law(world: World) -> No
 
 def test_the_worlds_corpus_and_lexicon_are_there_once(world: World, tmp_path: Path) -> None:
     teacher, config = load_tokenizer(world.teacher), LexiconConfig(size=300)
-    run = build_world(teacher, config, tmp_path)
+    run = build_synthetic_corpus(teacher, config, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")}
     assert len(before) == 2
-    assert build_world(teacher, config, tmp_path) == run
+    assert build_synthetic_corpus(teacher, config, tmp_path) == run
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")} == before
 
 
@@ -155,11 +159,11 @@ def test_the_worlds_corpus_and_lexicon_are_there_once(world: World, tmp_path: Pa
 
 
 @pytest.fixture(scope="module")
-def dual(world: World) -> Ours:
-    return Ours(subject_of(world, "dual"))
+def dual(world: World) -> LilliputStep:
+    return LilliputStep(stage_of(world, "dual"))
 
 
-def test_parts_make_up_the_step(dual: Ours) -> None:
+def test_parts_make_up_the_step(dual: LilliputStep) -> None:
     parts = dual.parts(1)
     assert parts.keys() == training_report.PARTS.keys()
     inside = [part for name, part in parts.items() if name not in ("batches", "evaluation")]
@@ -170,12 +174,12 @@ def test_parts_make_up_the_step(dual: Ours) -> None:
 
 
 def test_parts_are_those_of_the_stage(world: World) -> None:
-    teacher, student = (Ours(subject_of(world, stage)).parts(1) for stage in ("teacher", "student"))
+    teacher, student = (LilliputStep(stage_of(world, stage)).parts(1) for stage in ("teacher", "student"))
     assert teacher.keys() ^ student.keys() == {"teacher_forward", "student_forward"}
     assert "projections" not in teacher
 
 
-def test_parts_take_the_time_of_the_step(dual: Ours) -> None:
+def test_parts_take_the_time_of_the_step(dual: LilliputStep) -> None:
     """No part of a step may be missed, nor counted twice; the profiler makes small ones a little longer."""
     parts = dual.parts(1)
     inside = sum(part.seconds for name, part in parts.items() if name not in ("batches", "evaluation"))
@@ -184,17 +188,17 @@ def test_parts_take_the_time_of_the_step(dual: Ours) -> None:
 
 
 def test_a_step_with_masked_lm_alone_leaves_the_projections(world: World) -> None:
-    ours = Ours(subject_of(world, "dual"))
-    trainees = ours._stepper.trainees
-    assert trainees.down is not None
-    before = [matrix.clone() for matrix in trainees.down.parameters()]
-    students = [weight.clone() for weight in trainees.student.parameters()]
+    ours = LilliputStep(stage_of(world, "dual"))
+    models = ours._stepper.models
+    assert models.down is not None
+    before = [matrix.clone() for matrix in models.down.parameters()]
+    students = [weight.clone() for weight in models.student.parameters()]
     ours.step(1, True)
-    assert all(map(torch.equal, trainees.down.parameters(), before))
-    assert not all(map(torch.equal, trainees.student.parameters(), students))
+    assert all(map(torch.equal, models.down.parameters(), before))
+    assert not all(map(torch.equal, models.student.parameters(), students))
     assert ours.operations(1, True) < ours.operations(1)
     ours.step(1)
-    assert not all(map(torch.equal, trainees.down.parameters(), before))
+    assert not all(map(torch.equal, models.down.parameters(), before))
 
 
 def test_masked_lm_alone() -> None:
@@ -204,9 +208,9 @@ def test_masked_lm_alone() -> None:
 
 def test_transformers_take_the_same_step(world: World) -> None:
     """From the same weights both have the same loss, and after the step nearly the same weights."""
-    subject = subject_of(world, "student", **{"stages.student.optimizer.weight_decay": "0.01"})
-    ours, theirs = Ours(subject), Theirs(subject, "fp32")
-    mine, other = ours._stepper.trainees.student, theirs._models["student"]
+    stage = stage_of(world, "student", **{"stages.student.optimizer.weight_decay": "0.01"})
+    ours, theirs = LilliputStep(stage), TransformersStep(stage, "fp32")
+    mine, other = ours._stepper.models.student, theirs._models["student"]
     assert mine is not None
     other.load_state_dict(mine.state_dict())
     (batch,) = parts_of(ours._source, 3)
@@ -218,8 +222,8 @@ def test_transformers_take_the_same_step(world: World) -> None:
 
 
 def test_transformers_teacher_reads_the_joint_pieces(world: World) -> None:
-    subject = subject_of(world, "dual", **{"stages.dual.batch.accumulation": "2"})
-    theirs = Theirs(subject, "bf16")
+    stage = stage_of(world, "dual", **{"stages.dual.batch.accumulation": "2"})
+    theirs = TransformersStep(stage, "bf16")
     assert theirs._models.keys() == {"teacher", "student"}
     table = theirs._models["teacher"].bert.embeddings.word_embeddings.weight
     assert len(table) == world.lexicon.teacher_size + world.lexicon.student_size
@@ -234,12 +238,12 @@ def test_transformers_teacher_reads_the_joint_pieces(world: World) -> None:
 
 
 def test_another_shape_of_the_teacher(world: World) -> None:
-    subject = dataclasses.replace(subject_of(world, "dual"), shape="minilm-6")
-    teacher, student = subject.configs(subject.data())
+    stage = dataclasses.replace(stage_of(world, "dual"), shape="minilm-6")
+    teacher, student = stage.configs(stage.data())
     assert (teacher.num_hidden_layers, teacher.hidden_size) == (6, 384)
     assert (teacher.vocab_size, student.vocab_size) == (world.lexicon.teacher_size, 300)
     with pytest.raises(ConfigError, match=r"no shape is called 'bert-bas'; did you mean 'bert-base'\?"):
-        dataclasses.replace(subject, shape="bert-bas").configs(subject.data())
+        dataclasses.replace(stage, shape="bert-bas").configs(stage.data())
 
 
 # Reports
@@ -321,7 +325,7 @@ def test_tables_have_a_line_for_each_part_and_way(measured: tuple[Path, Any]) ->
 def test_what_cannot_be_measured_is_a_sentence_before_anything_is(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], sentence: str
 ) -> None:
-    monkeypatch.delattr(training, "Apart")  # no process may be started
+    monkeypatch.delattr(training, "InProcess")  # no process may be started
     with pytest.raises(ConfigError, match=sentence):
         training.benchmark_training(
             world.teacher, tmp_path, **{"recipe": tiny(), "run": world.folder, **options}
@@ -381,7 +385,7 @@ def test_numbers_that_mean_nothing_are_refused(world: World, tmp_path: Path, opt
 # What the page tells a user to type
 
 
-COMMANDS = re.findall(r"^(?:OMP_NUM_THREADS=1 )?lilliput .+", DOCS, re.MULTILINE)
+COMMANDS = re.findall(r"^(?:OMP_NUM_THREADS=1 )?python -m benchmarks.+", DOCS, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -400,9 +404,9 @@ def test_every_command_of_the_page_arrives(
     report = corpus.CorpusReport({"processor": "some"}, 1, 1, 1.0, ())
     monkeypatch.setattr(training, "benchmark_training", remember(training.benchmark_training, measured[1]))
     monkeypatch.setattr(corpus, "benchmark_corpus", remember(corpus.benchmark_corpus, report))
-    arguments = shlex.split(command.removeprefix("OMP_NUM_THREADS=1 "))
-    monkeypatch.setattr(sys, "argv", arguments)
-    cli.main()
+    _, _, module, *arguments = shlex.split(command.removeprefix("OMP_NUM_THREADS=1 "))
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    commands.main(getattr(commands, module.removeprefix("benchmarks.")))
     assert (given["teacher"], given["out"]) == ("TEACHER", Path("runs/speed"))
     for option, name in (("--rounds", "rounds"), ("--shape", "shape")):
         if option in arguments:
@@ -427,19 +431,31 @@ def test_every_command_of_the_page_arrives(
         ("corpus", "teacher corpus out text_column workers rounds"),
     ],
 )
-def test_the_surface_is_pinned_and_explained(
-    command: str, options: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert " ".join(inspect.signature(getattr(measuring, f"benchmark_{command}")).parameters) == options
-    monkeypatch.setattr(sys, "argv", ["lilliput", "benchmark", command, "--help"])
-    cli.main()
-    shown = capsys.readouterr().out
+def test_the_surface_is_pinned_and_explained(command: str, options: str) -> None:
+    assert " ".join(inspect.signature(getattr(commands, command)).parameters) == options
+    shown = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{command}", "--help"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"python -m benchmarks.{command} " in shown
     for name in options.split()[1:]:
         assert f"--{name.strip('_').replace('_', '-')} " in shown
 
 
 def test_the_page_has_commands_for_both() -> None:
-    assert {tuple(shlex.split(command.split("lilliput ")[1])[:2]) for command in COMMANDS} == {
-        ("benchmark", "training"),
-        ("benchmark", "corpus"),
-    }
+    assert {command.split("benchmarks.")[1].split()[0] for command in COMMANDS} == {"training", "corpus"}
+
+
+@pytest.mark.parametrize("name", ["training", "corpus"])
+def test_who_types_the_old_command_or_name_is_told_the_new_one(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["lilliput", "benchmark", name, "TEACHER", "--out", "x"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert f"is now `python -m benchmarks.{name}`" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(AttributeError, match=f"left the package: type `python -m benchmarks.{name}`"):
+        getattr(lilliput, f"benchmark_{name}")

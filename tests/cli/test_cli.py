@@ -165,10 +165,11 @@ def test_options_arrive(run: Run, given: dict[str, Any]) -> None:
     options += " --held-out h1 h2 --text-column body --workers 3 --checkpoint-minutes 0.5 --overwrite"
     run("compress", "t", "--corpus", "c1", "c2", "--out", "o", *options.split())
     recipe = given.pop("recipe")
+    assert callable(given.pop("before_training"))
     assert given == {
         "teacher": "t",
         "corpus": ("c1", "c2"),
-        "out": Path("o"),
+        "run": RunDir(Path("o")),
         "held_out": ("h1", "h2"),
         "text_column": "body",
         "workers": 3,

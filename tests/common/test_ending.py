@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 
 from lilliput.common import ending
 from lilliput.common.ending import FAULT, INTERRUPTED, REFUSED, ended, outside
-from lilliput.errors import Followed, InputError, Interrupted, bounded, printable
+from lilliput.errors import InputError, Interrupted, PeerFailed, bounded, printable
 
 ODD = "[/b]\x1b[31m\udcff\n\u2028é"
 SHOWN = r"[/b]\u001b[31m\udcff\n\u2028é"
@@ -89,7 +89,7 @@ def test_what_all_processes_raise_the_first_alone_says(
 ) -> None:
     monkeypatch.setattr("lilliput.common.ending.time.sleep", lambda seconds: None)
     monkeypatch.setenv("RANK", "1")
-    assert ended(raising(Followed("process 0 failed"))) == REFUSED
+    assert ended(raising(PeerFailed("process 0 failed"))) == REFUSED
     assert capfd.readouterr().err == ""
     assert ended(raising(InputError("mine"))) == REFUSED
     assert capfd.readouterr().err == "lilliput, process 1: mine\n"

@@ -23,7 +23,7 @@ from lilliput.finetuning.results import FinetuneResult, read_predictions
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.tasks.task import Task
 from lilliput.text.corpus import Corpus
-from lilliput.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from lilliput.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
@@ -53,7 +53,7 @@ def refused_or(read: Callable[[], Any], kind: Any) -> Any:
 
 
 @given(content=FILES)
-@pytest.mark.parametrize("kind", [FinetuneResult, SeedResult, Task, Position])
+@pytest.mark.parametrize("kind", [FinetuneResult, SeedResult, Task, Progress])
 def test_any_file_is_a_value_of_the_type_or_refused(place: Path, kind: type[Any], content: bytes) -> None:
     (place / "a.json").write_bytes(content)
     refused_or(lambda: stored(kind, place / "a.json"), kind)
@@ -169,7 +169,7 @@ def saved(place: Path) -> bytes:
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    save_checkpoint(place / "checkpoints", model, optimizer, Position(3, 30, 1.5))
+    save_checkpoint(place / "checkpoints", model, optimizer, Progress(3, 30, 1.5))
     return next((place / "checkpoints").glob("*/state.json")).read_bytes()
 
 
@@ -182,7 +182,7 @@ def test_an_altered_state_is_refused(place: Path, saved: bytes, content: bytes |
     next((place / "checkpoints").glob("*")).joinpath("state.json").write_bytes(content)
     model = torch.nn.Linear(2, 2)
     read = lambda: load_checkpoint(place / "checkpoints", model, torch.optim.AdamW(model.parameters()))  # noqa: E731
-    found = refused_or(read, Position)
+    found = refused_or(read, Progress)
     assert found is None or dataclasses.astuple(found) == (3, 30, 1.5)
 
 

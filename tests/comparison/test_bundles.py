@@ -25,7 +25,7 @@ from lilliput import cli
 from lilliput.cli import measuring
 from lilliput.comparison import bundle_report, bundles as benchmark
 from lilliput.comparison.answering import Found
-from lilliput.comparison.candidates import Contender, find_contender
+from lilliput.comparison.candidates import Candidate, find_candidate
 from lilliput.comparison.forms import Graph, Static, open_model
 from lilliput.comparison.quality import fitted, quality
 from lilliput.errors import BundleError, ConfigError, LilliputError, StorageError
@@ -121,7 +121,7 @@ def test_padding_and_cutting_are_not_left_to_the_tokenizer(models: Models, tmp_p
 @pytest.mark.parametrize("form", ["bundle", "static"])
 def test_texts_have_the_pieces_that_they_are_said_to_have(models: Models, form: Any, pairs: bool) -> None:
     path = models.bundle.folder if form == "bundle" else models.static
-    one = Contender("x", path, form, None, None, 32 if form == "bundle" else None, pairs, 1)
+    one = Candidate("x", path, form, None, None, 32 if form == "bundle" else None, pairs, 1)
     texts = one.texts((8, 32, 128), Examples(TEXTS))
     assert [*texts] == ([8, 32] if form == "bundle" else [8, 32, 128])
     for length, text in texts.items():
@@ -132,7 +132,7 @@ def test_texts_have_the_pieces_that_they_are_said_to_have(models: Models, form: 
 
 
 def test_a_length_that_no_words_come_to_is_left_out(models: Models) -> None:
-    one = find_contender(models.static, "x", TASK)
+    one = find_candidate(models.static, "x", TASK)
     assert not one.texts((1,), Examples(("playing",)))
     assert [*one.texts((2,), Examples(("playing",)))] == [2]
 
@@ -140,7 +140,7 @@ def test_a_length_that_no_words_come_to_is_left_out(models: Models) -> None:
 @pytest.mark.parametrize(("form", "given"), [("static", "a b c d"), ("onnx", ("a b", "c d"))])
 def test_who_reads_no_pairs_is_given_both_texts_as_one(models: Models, form: str, given: Any) -> None:
     path = models.static if form == "static" else models.graph
-    one = find_contender(path, "x", SCORES)
+    one = find_candidate(path, "x", SCORES)
     assert one.given(Examples((("a", "b"),), ("c d",))) == [given]
 
 
@@ -169,7 +169,7 @@ def test_vectors_alone_are_scored_by_a_head(
 ) -> None:
     """Six texts and at least as many features: the head can tell all of them."""
     path = models.static if form == "static" else make_bundle(tmp_path / "encode", "encode").folder
-    scores = quality(find_contender(path, "x", task), data_of(task, **labels), 1)
+    scores = quality(find_candidate(path, "x", task), data_of(task, **labels), 1)
     assert scores.get(metric, 0) > 0.95 if metric else scores == {}
 
 
@@ -184,7 +184,7 @@ def test_classes_of_a_graph_are_those_named_beside_it(
     models: Models, tmp_path: Path, config: dict[str, Any]
 ) -> None:
     folder = shutil.copytree(models.graph.parent, tmp_path / "named")
-    graph = find_contender(folder / "graph.onnx", "x", TASK)
+    graph = find_candidate(folder / "graph.onnx", "x", TASK)
     in_order = quality(graph, data_of(TASK, values=(0, 0, 1, 1, 2, 2)), 1)
     (folder / "config.json").write_text(json.dumps(config))
     assert quality(graph, data_of(TASK, values=(2, 2, 1, 1, 0, 0)), 1) == pytest.approx(in_order)
@@ -192,7 +192,7 @@ def test_classes_of_a_graph_are_those_named_beside_it(
 
 def test_a_graph_whose_output_is_not_of_classes_has_no_score(models: Models) -> None:
     task = dataclasses.replace(TASK, classes=CLASSES[:2])
-    assert quality(find_contender(models.graph, "x", task), data_of(task, values=(0, 1) * 3), 1) == {}
+    assert quality(find_candidate(models.graph, "x", task), data_of(task, values=(0, 1) * 3), 1) == {}
 
 
 # The whole
@@ -241,7 +241,7 @@ def test_tables_have_a_line_for_each_model(measured: tuple[Path, Any]) -> None:
 
 
 def test_reports_are_medians_and_the_largest_memory(models: Models) -> None:
-    one = benchmark._Measured(find_contender(models.static, "x", TASK), data_of(TASK), {})
+    one = benchmark._Measured(find_candidate(models.static, "x", TASK), data_of(TASK), {})
     one.texts = {8: "a", 32: "b"}
     one.found[2] = [
         Found(
@@ -285,7 +285,7 @@ def test_the_teachers_bundles_are_made_once(world: World, tmp_path: Path) -> Non
     finished(world, tmp_path, task, Labels((0, 1, 1, 1)), 0.8)
     teacher, out = tmp_path / "finetuned" / "c", tmp_path / "out" / "teacher"
     made = benchmark._teacher_bundles(teacher, out)
-    assert [find_contender(path, "x", task).quantization for path in made] == ["float32", "int8"]
+    assert [find_candidate(path, "x", task).quantization for path in made] == ["float32", "int8"]
     before = (out / "int8" / "model.onnx").stat().st_mtime_ns
     benchmark._teacher_bundles(teacher, out)
     assert (out / "int8" / "model.onnx").stat().st_mtime_ns == before
@@ -386,7 +386,7 @@ def test_a_process_that_fails_is_a_sentence(
     models: Models, monkeypatch: pytest.MonkeyPatch, script: str, sentence: str
 ) -> None:
     monkeypatch.setattr(benchmark, "SCRIPT", script)
-    one = benchmark._Measured(find_contender(models.static, "x", TASK), data_of(TASK), {1: []})
+    one = benchmark._Measured(find_candidate(models.static, "x", TASK), data_of(TASK), {1: []})
     with pytest.raises(BundleError, match=sentence):
         one.measure(1)
 
@@ -399,7 +399,7 @@ def test_a_process_that_is_measured_imports_only_what_answers(
     models: Models, form: str, needed: set[str]
 ) -> None:
     path = models.static if form == "static" else models.bundle.folder
-    script = "import sys; from pathlib import Path; from lilliput.benchmark import answering\n"
+    script = "import sys; from pathlib import Path; from lilliput.comparison import answering\n"
     script += f"answering.open_model(Path({str(path)!r}), 1)\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"numpy", "tokenizers", "onnxruntime", "torch", "transformers", "psutil", "rich", "statistics"}
@@ -443,7 +443,7 @@ def test_every_command_of_the_page_arrives(
     monkeypatch.setattr(benchmark, "benchmark_bundle", remember)
     monkeypatch.setattr(sys, "argv", shlex.split(command.replace("data/snips", str(models.task))))
     cli.main()
-    assert (given["data"].task.name, given["out"]) == ("toy", Path("runs/sizes"))
+    assert (given["task"].task.name, given["out"]) == ("toy", Path("runs/sizes"))
     assert given["models"][0] == Path("bundle")
     if "--teacher" in command:
         assert given["teacher"] == Path("runs/teacher/finetuned/snips")

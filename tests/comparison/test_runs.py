@@ -10,7 +10,8 @@ from rich.console import Console
 
 from conftest import World
 from finetuned import CLASSES, JOINT, SCORES, finished, unrecorded
-from lilliput.comparison.runs import compare, render
+from lilliput.comparison.run_report import render
+from lilliput.comparison.runs import compare
 from lilliput.errors import StorageError
 from lilliput.tasks.task import Labels
 

@@ -12,7 +12,7 @@ from lilliput.models.projection import SharedProjections, matching_layers, share
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import Teacher, build_teacher, load_masked_lm
 from lilliput.training.objectives import shared_projection
-from lilliput.training.step import Trainees
+from lilliput.training.step import DualModel
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -148,13 +148,13 @@ def test_fit_is_the_best_there_is() -> None:
 @pytest.mark.parametrize("start", ["pieces", "affine"])
 @pytest.mark.parametrize("direction", ["projection_down", "projection_up"])
 def test_fit_reduces_the_distance_of_real_models(world: World, direction: str, start: str) -> None:
-    trainees = Trainees(*pair(world, start=start), ObjectiveWeights(**{direction: 1.0}))
-    projections = trainees.down if direction == "projection_down" else trainees.up
+    models = DualModel(*pair(world, start=start), ObjectiveWeights(**{direction: 1.0}))
+    projections = models.down if direction == "projection_down" else models.up
     assert projections is not None
-    theirs, ours = trainees._shared()
+    theirs, ours = models.variables()
     sides = (theirs, ours) if direction == "projection_down" else (ours, theirs)
     before = distance(projections, *sides)
-    trainees.fit_projections()
+    models.fit_modules()
     after = distance(projections, *sides)
     assert after < 0.9 * before
     assert after <= sum(float(side.detach().square().sum()) for side in sides[1])
@@ -172,30 +172,30 @@ def test_fit_reduces_the_distance_of_real_models(world: World, direction: str, s
 def test_only_the_directions_asked_for_exist(
     world: World, weights: ObjectiveWeights, kinds: set[str]
 ) -> None:
-    trainees = Trainees(*pair(world), weights)
-    assert {name for name in ("down", "up") if getattr(trainees, name) is not None} == kinds
+    models = DualModel(*pair(world), weights)
+    assert {name for name, _ in models.named_children()} == {"teacher", "student"} | kinds
 
 
 @pytest.mark.parametrize("direction", ["projection_down", "projection_up"])
 def test_gradients_reach_both_models_and_both_matrices(world: World, direction: str) -> None:
     weights = ObjectiveWeights(teacher_masked_lm=1.0, **{direction: 1.0})
-    trainees = Trainees(*pair(world), weights)
-    theirs, ours = trainees._shared()
-    projections, sides = (trainees.down, (theirs, ours)) if trainees.down else (trainees.up, (ours, theirs))
-    assert projections is not None
+    models = DualModel(*pair(world), weights)
+    theirs, ours = models.variables()
+    is_down = direction == "projection_down"
+    projections, sides = (models.down, (theirs, ours)) if is_down else (models.up, (ours, theirs))
     shared_projection(projections(*sides))[0].backward()
-    assert trainees.student is not None
-    assert trainees.teacher is not None
-    for name, parameter in [*trainees.student.named_parameters(), *projections.named_parameters()]:
+    assert models.student is not None
+    assert models.teacher is not None
+    for name, parameter in [*models.student.named_parameters(), *projections.named_parameters()]:
         assert parameter.grad is not None, name
         assert parameter.grad.any(), name
-    layers = trainees.teacher.model.bert.encoder.layer
+    layers = models.teacher.model.bert.encoder.layer
     for variable in (
-        trainees.teacher.second.weight,
-        trainees.teacher.second_bias,
+        models.teacher.second.weight,
+        models.teacher.second_bias,
         layers[2].output.dense.weight,
     ):
         assert variable.grad is not None
         assert variable.grad.any()
     assert layers[1].output.dense.weight.grad is None, "no layer of the student matches the middle one"
-    assert trainees.teacher.own_table.grad is None, "the teacher's own vocabulary is not shared"
+    assert models.teacher.own_table.grad is None, "the teacher's own vocabulary is not shared"

@@ -26,9 +26,9 @@ from lilliput.pieces.teacher_tokenizer import (
     speller,
     student_tokenizer,
     vocabulary_size,
-    whole_pieces,
 )
 from lilliput.text.corpus import build_corpus
+from lilliput.text.word_settings import whole_pieces
 
 ORDER = [
     *(

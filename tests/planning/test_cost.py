@@ -19,7 +19,7 @@ from lilliput.planning.cost import (
     step_operations,
 )
 from lilliput.planning.footprint import teacher_parameters, trained_parameters
-from lilliput.training.step import Stepper, Trainees
+from lilliput.training.step import DualModel, Stepper
 
 STUDENT = StudentConfig(layers=2, width=16, heads=2, feed_forward=40, positions=LENGTH)
 OBJECTIVES = {
@@ -40,11 +40,11 @@ def shapes(world: World) -> tuple[BertShape, BertShape]:
     return BertShape.of_config(config), BertShape.of_student(STUDENT, STUDENT_PIECES)
 
 
-def trainees(world: World, weights: ObjectiveWeights, affine: bool) -> Trainees:
+def dual_model(world: World, weights: ObjectiveWeights, affine: bool) -> DualModel:
     model, _ = load_masked_lm(world.teacher)
     teacher = build_teacher(model, world.spelling(), "affine" if affine else "pieces", STUDENT.width, 0)
     config = student_config(STUDENT, STUDENT_PIECES, world.lexicon.student_special)
-    return Trainees(
+    return DualModel(
         teacher if weights.uses_teacher else None,
         random_student(config, 0) if weights.trains_student else None,
         weights,
@@ -58,7 +58,7 @@ def test_the_operations_of_a_step_are_those_that_torch_counts(
 ) -> None:
     weights = OBJECTIVES[objectives]
     models, batch = (
-        trainees(world, weights, affine),
+        dual_model(world, weights, affine),
         world.source(BatchConfig(rows=4, length=LENGTH)).batch(0),
     )
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:  # it counts plain products
@@ -78,7 +78,7 @@ def test_the_operations_of_muon_are_those_that_torch_counts(
 ) -> None:
     weights = OBJECTIVES[objectives]
     batch = world.source(BatchConfig(rows=4, length=LENGTH)).batch(0)
-    stepper = Stepper(trainees(world, weights, affine), OptimizerConfig("muon"), Accelerator())
+    stepper = Stepper(dual_model(world, weights, affine), OptimizerConfig("muon"), Accelerator())
     stepper.step([batch], 1, 0.5)
     with FlopCounterMode(display=False) as update:
         stepper.optimizer.step()
@@ -100,7 +100,7 @@ def test_the_parts_of_a_step_count_the_projections_once(world: World) -> None:
 @pytest.mark.parametrize("objectives", OBJECTIVES)
 def test_trained_parameters_are_those_of_the_optimizer(world: World, objectives: str, affine: bool) -> None:
     weights = OBJECTIVES[objectives]
-    models = trainees(world, weights, affine)
+    models = dual_model(world, weights, affine)
     counted = trained_parameters(weights, *shapes(world), affine)
     stepper = Stepper(models, OptimizerConfig(), Accelerator())
     groups = stepper.optimizer.param_groups

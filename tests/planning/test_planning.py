@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from conftest import STUDENT_PIECES, World, small_text
-from lilliput import cli, summary as summary_module
-from lilliput.compression import compress
-from lilliput.config import Budget, LexiconConfig, ObjectiveWeights
+from lilliput import cli
+from lilliput.cli import making
+from lilliput.compression import Summary
+from lilliput.config import Budget, LexiconConfig, ObjectiveWeights, Recipe
 from lilliput.errors import ConfigError, InputError, StorageError
 from lilliput.models.teacher import load_teacher_config
 from lilliput.pieces.lexicon import Lexicon
@@ -39,7 +40,7 @@ from lilliput.planning.probes import Pace, StageProbe, Stopwatch, measure_prepar
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
-from lilliput.training.checkpoint import Position, save_checkpoint
+from lilliput.training.checkpoint import Progress, save_checkpoint
 from lilliput.training.step import Stepper
 
 STOPWATCH = Stopwatch(torch.device("cpu"))
@@ -169,17 +170,26 @@ def test_files_are_as_large_as_counted(
     probe = StageProbe(run, recipe, config, shape)
     stepper = Stepper(probe._models, config.optimizer, Accelerator())
     stepper.step([probe._source(4).batch(0)], 1, 0.5)
-    save_checkpoint(run.path / "saved", probe._models, stepper.optimizer, Position(1))
+    save_checkpoint(run.path / "saved", probe._models, stepper.optimizer, Progress(1))
     found = sum(path.stat().st_size for path in (run.path / "saved").rglob("*.safetensors"))
     student = BertShape.of_student(recipe.student, STUDENT_PIECES)
     counted = Footprint(config, shape, student, affine).checkpoint_bytes
     assert 0 <= found - counted < 40_000, "names of tensors"
 
 
+def compressed(world: World, out: Path, recipe: Recipe) -> Summary:
+    """Compresses as the command line does, which puts the estimate beside it; returns the summary on disk."""
+    out.parent.mkdir(exist_ok=True)
+    file = out.with_name("recipe.json")
+    file.write_text(json.dumps(recipe.to_dict()), encoding="utf-8")
+    making.compress(world.teacher, (str(world.text),), out, recipe=str(file), workers=1)
+    return Summary(**json.loads((out / "summary.json").read_text()))
+
+
 @pytest.mark.slow
 def test_the_disk_holds_what_a_run_leaves(world: World, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    summary = compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
+    summary = compressed(world, out, tiny())
     recipe, shape = tiny(), shape_of(world)
     student = BertShape.of_student(recipe.student, STUDENT_PIECES)
     stages = [Footprint(stage, shape, student, False) for stage in recipe.stages]
@@ -458,11 +468,10 @@ def test_compress_says_what_it_expects_and_how_far_that_was_off(
 ) -> None:
     key, value = setting.split("=")
     recipe = tiny().replace({key: value})
-    summary = compress(world.teacher, [str(world.text)], tmp_path / "run", recipe, workers=1)
-    said = capsys.readouterr().err
-    assert said.index("Expected on this machine") < said.index("teacher: ")
-    table = shown(summary_module.render(summary))
-    lines = {line.split("│")[1].strip(): line for line in table.splitlines() if line.count("│") == 5}
+    summary = compressed(world, tmp_path / "run", recipe)
+    printed = capsys.readouterr()
+    assert printed.err.index("Expected on this machine") < printed.err.index("teacher: ")
+    lines = {line.split("│")[1].strip(): line for line in printed.out.splitlines() if line.count("│") == 5}
     assert summary.estimate is not None
     stages = summary.estimate["stages"]
     if open_end == "words read":
@@ -481,11 +490,11 @@ def test_a_run_that_has_begun_is_not_measured_again(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    first = compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
+    first = compressed(world, out, tiny())
     assert "Expected on" in capsys.readouterr().err
     monkeypatch.setattr(planning, "StageProbe", None)
     (out / "summary.json").unlink()
-    again = compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
+    again = compressed(world, out, tiny())
     said = capsys.readouterr().err
     recorded = json.loads((out / "summary.json").read_text())["estimate"]
     assert json.loads(json.dumps([again.estimate, first.estimate])) == [recorded, recorded]
@@ -493,7 +502,7 @@ def test_a_run_that_has_begun_is_not_measured_again(
     assert "not known" not in said
     shutil.rmtree(out / "estimate")
     (out / "summary.json").unlink()
-    assert compress(world.teacher, [str(world.text)], out, tiny(), workers=1).estimate is None
+    assert compressed(world, out, tiny()).estimate is None
     assert not (out / "estimate").exists()
 
 
@@ -525,7 +534,7 @@ def test_a_run_trains_where_nothing_can_be_measured(
         raise error
 
     monkeypatch.setattr(planning, "StageProbe", fail)
-    summary = compress(world.teacher, [str(world.text)], tmp_path / "run", tiny(), workers=1)
+    summary = compressed(world, tmp_path / "run", tiny())
     assert summary.estimate is None
     assert summary.words >= 6000
     found = " ".join(capsys.readouterr().err.split())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from conftest import full_disk
 from lilliput.errors import StorageError
 from lilliput.training.checkpoint import (
-    Position,
+    Progress,
     checkpoints,
     load_checkpoint,
     save_checkpoint,
@@ -66,7 +66,7 @@ def test_training_goes_on_bit_by_bit(tmp_path: Path, name: str) -> None:
     made = model()
     optimizer = optimizer_of(made, name)
     take_steps(made, optimizer, 0, 3)
-    save_checkpoint(tmp_path, made, optimizer, Position(3, 120, 4.5))
+    save_checkpoint(tmp_path, made, optimizer, Progress(3, 120, 4.5))
     take_steps(made, optimizer, 3, 3)
 
     other = model()
@@ -74,7 +74,7 @@ def test_training_goes_on_bit_by_bit(tmp_path: Path, name: str) -> None:
     take_steps(other, again, 50, 1)  # what it holds is replaced
     for group in again.param_groups:
         group["lr"] = 0.5
-    assert load_checkpoint(tmp_path, other, again) == Position(3, 120, 4.5)
+    assert load_checkpoint(tmp_path, other, again) == Progress(3, 120, 4.5)
     assert [group["lr"] for group in again.param_groups] == [0.07, 0.03]
     assert [group["peak"] for group in again.param_groups] == [0.1, 0.2]
     take_steps(other, again, 3, 3)
@@ -105,7 +105,7 @@ def test_tensors_are_written_as_safetensors_reads_them(tmp_path: Path) -> None:
 def test_without_a_checkpoint_nothing_is_changed(tmp_path: Path) -> None:
     made = model()
     before = tensors(made)
-    assert load_checkpoint(tmp_path / "none", made, optimizer_of(made, "adamw")) == Position(0, 0, 0.0)
+    assert load_checkpoint(tmp_path / "none", made, optimizer_of(made, "adamw")) == Progress(0, 0, 0.0)
     assert equal(tensors(made), before)
 
 
@@ -114,7 +114,7 @@ def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:
     optimizer = optimizer_of(made, "adamw")
     for step in (9, 10, 100, 100_000_001):
         take_steps(made, optimizer, step, 1)
-        save_checkpoint(tmp_path, made, optimizer, Position(step))
+        save_checkpoint(tmp_path, made, optimizer, Progress(step))
     assert [path.name for path in checkpoints(tmp_path)] == ["step-00000100", "step-100000001"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000100", "step-100000001"]
     assert load_checkpoint(tmp_path, made, optimizer).step == 100_000_001
@@ -124,9 +124,9 @@ def test_a_step_saved_again_replaces_the_first(tmp_path: Path) -> None:
     made = model()
     optimizer = optimizer_of(made, "adamw")
     take_steps(made, optimizer, 0, 1)
-    save_checkpoint(tmp_path, made, optimizer, Position(1))
+    save_checkpoint(tmp_path, made, optimizer, Progress(1))
     take_steps(made, optimizer, 1, 1)
-    save_checkpoint(tmp_path, made, optimizer, Position(1))
+    save_checkpoint(tmp_path, made, optimizer, Progress(1))
     other = model()
     load_checkpoint(tmp_path, other, optimizer_of(other, "adamw"))
     assert equal(tensors(made), tensors(other))
@@ -141,7 +141,7 @@ def saved(tmp_path: Path) -> Path:
     optimizer = optimizer_of(made, "adamw")
     for step in range(2):
         take_steps(made, optimizer, step, 1)
-        save_checkpoint(tmp_path, made, optimizer, Position(step + 1))
+        save_checkpoint(tmp_path, made, optimizer, Progress(step + 1))
     return tmp_path
 
 
@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_earlier_checkpoints(saved: Path) -> None:
     at_two = tensors(made)
     take_steps(made, optimizer, 2, 1)
     with full_disk(600), pytest.raises(StorageError, match=r"cannot be written.*make room"):
-        save_checkpoint(saved, made, optimizer, Position(3))
+        save_checkpoint(saved, made, optimizer, Progress(3))
     assert sorted(path.name for path in saved.iterdir()) == ["step-00000001", "step-00000002"]
     other = model()
     assert load_checkpoint(saved, other, optimizer_of(other, "adamw")).step == 2
@@ -220,6 +220,6 @@ def test_what_a_kill_left_half_written_is_passed_over(saved: Path) -> None:
     made = model()
     optimizer = optimizer_of(made, "adamw")
     assert load_checkpoint(saved, made, optimizer).step == 2
-    save_checkpoint(saved, made, optimizer, Position(3))
+    save_checkpoint(saved, made, optimizer, Progress(3))
     assert not half.exists()
     assert load_checkpoint(saved, made, optimizer).step == 3

@@ -35,13 +35,13 @@ def test_the_teacher_has_a_rate_of_its_own_and_only_matrices_decay(name: str) ->
     parts = {
         part: nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2)) for part in ("teacher", "student", "up")
     }
-    trainees = nn.ModuleDict(parts)
-    trainees["teacher"][0].requires_grad_(False)
-    optimizer = build_optimizer(trainees, OptimizerConfig(name=name, student_rate=0.3, teacher_rate=0.1))
+    models = nn.ModuleDict(parts)
+    models["teacher"][0].requires_grad_(False)
+    optimizer = build_optimizer(models, OptimizerConfig(name=name, student_rate=0.3, teacher_rate=0.1))
     for group in optimizer.param_groups:
         for item in group["params"]:
             rates[id(item)], decays[id(item)] = group["peak"], group["weight_decay"]
-    for place, item in trainees.named_parameters():
+    for place, item in models.named_parameters():
         if place == "teacher.0.weight":
             assert id(item) not in rates
             continue

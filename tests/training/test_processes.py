@@ -40,7 +40,7 @@ from lilliput.config import (
     StageConfig,
     StudentConfig,
 )
-from lilliput.errors import Followed, Interrupted, LaunchError, TrainingError
+from lilliput.errors import Interrupted, LaunchError, PeerFailed, TrainingError
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
 from lilliput.training import step as step_module
@@ -113,7 +113,7 @@ def attempt(trial):
             stepper._go_backward = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         if trial.get("spoilt") == [index, number]:
             with torch.no_grad():
-                stepper.trainees.student.cls.predictions.bias[7] = float("nan")
+                stepper.models.student.cls.predictions.bias[7] = float("nan")
         return usual_step(stepper, batches, number, done)
 
     def save(*arguments):
@@ -338,25 +338,29 @@ def test_the_clock_of_the_main_process_is_that_of_all(shared: Path) -> None:
             "versions",
             r"LaunchError: process 1 on \S+ does not have what the main process has \(torch: 0\.1 there, "
             r"\S+ now\); install the same on all machines",
-            "Followed: process 0 on .*torch",
+            "PeerFailed: process 0 on .*torch",
         ),
         (
             "another recipe",
             r"LaunchError: process 1 on \S+ does not have .*\(seed: 3 there, 0 now\); give every process the",
-            "Followed: process 0 on .*seed",
+            "PeerFailed: process 0 on .*seed",
         ),
         (
             "a shard is missing",
-            r"Followed: process 1 on \S+: .*a shard is missing there/corpus/shards/\S+ is missing",
+            r"PeerFailed: process 1 on \S+: .*a shard is missing there/corpus/shards/\S+ is missing",
             "StorageError: .*is missing; remove .* and build the corpus again",
         ),
         (
             "a checkpoint is missing",
             r"LaunchError: process 1 on \S+ does not .*step: 0 there, 5 now.*share the run's folder",
-            "Followed: process 0 on ",
+            "PeerFailed: process 0 on ",
         ),
-        ("full disk", "StorageError: no room", r"Followed: process 0 on \S+: no room"),
-        ("few rows", "ConfigError: 2 processes cannot share 1 rows; raise batch.rows", "Followed: process 0"),
+        ("full disk", "StorageError: no room", r"PeerFailed: process 0 on \S+: no room"),
+        (
+            "few rows",
+            "ConfigError: 2 processes cannot share 1 rows; raise batch.rows",
+            "PeerFailed: process 0",
+        ),
         (
             "spoilt",
             "TrainingError: the objective student_masked_lm is nan at step 3",
@@ -470,7 +474,7 @@ def test_of_several_processes_one_speaks(
     monkeypatch.setattr(sys, "argv", ["lilliput", "recipes"])
     cli.main()
     options.show("a result")
-    for said_by_main in (Interrupted("stopped"), TrainingError("nan"), Followed("no room")):
+    for said_by_main in (Interrupted("stopped"), TrainingError("nan"), PeerFailed("no room")):
         assert exit_code_of(partial(raised, said_by_main)) != 0
     assert capsys.readouterr() == ("", "")
     assert exit_code_of(partial(raised, LaunchError("another process ended"))) != 0

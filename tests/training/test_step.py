@@ -1,7 +1,6 @@
 """One training step: exact sums, only what the weights ask for, a stop where a loss is not finite."""
 
 import dataclasses
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,10 +12,10 @@ from lilliput.config import BatchConfig, ObjectiveWeights, OptimizerConfig, Stud
 from lilliput.errors import TrainingError
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import build_teacher, load_masked_lm
-from lilliput.training import step as step_module
+from lilliput.objectives import OBJECTIVES
 from lilliput.training.batches import Batch
 from lilliput.training.optimizers import build_optimizer
-from lilliput.training.step import Stepper, Trainees
+from lilliput.training.step import DualModel, Stepper
 
 ALL = ObjectiveWeights(
     teacher_masked_lm=1.0, student_masked_lm=0.7, projection_down=1e-2, projection_up=2e-2, soft_labels=0.5
@@ -29,7 +28,7 @@ def only(**weights: float) -> ObjectiveWeights:
     return ObjectiveWeights(**weights)
 
 
-def made(world: World, weights: ObjectiveWeights = ALL, start: str = "pieces") -> Trainees:
+def made(world: World, weights: ObjectiveWeights = ALL, start: str = "pieces") -> DualModel:
     """Returns the same models every time, with values that matter."""
     lexicon = world.lexicon
     teacher = student = None
@@ -39,11 +38,11 @@ def made(world: World, weights: ObjectiveWeights = ALL, start: str = "pieces") -
     if weights.trains_student:
         student = random_student(student_config(SHAPE, lexicon.student_size, lexicon.student_special), seed=0)
         stir(student, seed=5)
-    return Trainees(teacher, student, weights)
+    return DualModel(teacher, student, weights)
 
 
-def stepper_of(trainees: Trainees, **options: float | str) -> Stepper:
-    stepper = Stepper(trainees, OptimizerConfig(**options), Accelerator())
+def stepper_of(models: DualModel, **options: float | str) -> Stepper:
+    stepper = Stepper(models, OptimizerConfig(**options), Accelerator())
     stepper.dtype = torch.float32  # also where a processor has the other
     return stepper
 
@@ -53,18 +52,18 @@ def batches(world: World, accumulation: int = 1, step: int = 0) -> list[Batch]:
     return [source.batch(step, part, accumulation) for part in range(accumulation)]
 
 
-def weights_of(trainees: Trainees) -> dict[str, Tensor]:
-    return {name: item.detach().clone() for name, item in trainees.named_parameters()}
+def weights_of(models: DualModel) -> dict[str, Tensor]:
+    return {name: item.detach().clone() for name, item in models.named_parameters()}
 
 
-def changed(before: dict[str, Tensor], trainees: Trainees) -> set[str]:
-    return {name for name, item in trainees.named_parameters() if not torch.equal(before[name], item)}
+def changed(before: dict[str, Tensor], models: DualModel) -> set[str]:
+    return {name for name, item in models.named_parameters() if not torch.equal(before[name], item)}
 
 
 def after_one_step(world: World, weights: ObjectiveWeights, **options: float | str) -> dict[str, Tensor]:
-    trainees = made(world, weights)
-    stepper_of(trainees, **options).step(batches(world), 1, done=0.5)
-    return weights_of(trainees)
+    models = made(world, weights)
+    stepper_of(models, **options).step(batches(world), 1, done=0.5)
+    return weights_of(models)
 
 
 # Sums
@@ -73,10 +72,10 @@ def after_one_step(world: World, weights: ObjectiveWeights, **options: float | s
 def test_accumulated_parts_give_the_same_step(world: World) -> None:
     results = []
     for parts in (1, 2, 4):
-        trainees = made(world)
-        stepper = stepper_of(trainees)
+        models = made(world)
+        stepper = stepper_of(models)
         means = stepper.step(batches(world, parts), 1, done=0.5)
-        gradients = {name: item.grad for name, item in trainees.named_parameters()}
+        gradients = {name: item.grad for name, item in models.named_parameters()}
         results.append((means, gradients))
     for means, gradients in results[1:]:
         assert means.keys() == set(NAMES)
@@ -93,20 +92,20 @@ def test_accumulation_does_not_count_the_projections_twice(world: World) -> None
 
 def test_means_are_those_of_transformers_own_forward(world: World) -> None:
     """Losses against BertForMaskedLM fed with the same pieces."""
-    trainees, (batch,) = made(world), batches(world)
-    assert trainees.student is not None
-    assert trainees.teacher is not None
+    models, (batch,) = made(world), batches(world)
+    assert models.student is not None
+    assert models.teacher is not None
     reading = batch.student
     assert reading.padding is not None
     labels = torch.full_like(reading.pieces, -100).flatten()
     labels[reading.positions] = reading.targets
     with torch.no_grad():
-        student = trainees.student.eval()(
+        student = models.student.eval()(
             reading.pieces,
             attention_mask=(~reading.padding).long(),
             labels=labels.view_as(reading.pieces),
         )
-        teacher, mixed = trainees.teacher.eval(), batch.teacher
+        teacher, mixed = models.teacher.eval(), batch.teacher
         assert mixed.padding is not None
         both = torch.cat([teacher.own_table, teacher.second()])
         hidden = teacher.model.bert(inputs_embeds=both[mixed.pieces], attention_mask=(~mixed.padding).long())[
@@ -124,21 +123,13 @@ def test_means_are_those_of_transformers_own_forward(world: World) -> None:
                 teacher_scores.append(scores)
         labels_of_teacher = torch.stack(teacher_scores).softmax(-1)
         soft = -(labels_of_teacher * student_scores[batch.aligned].log_softmax(-1)).sum(-1).mean()
-    means = stepper_of(trainees).step([batch], 1, done=0.5)
+    means = stepper_of(models).step([batch], 1, done=0.5)
     assert means["student_masked_lm"] == pytest.approx(float(student.loss), rel=1e-4)
     assert means["teacher_masked_lm"] == pytest.approx(total / len(mixed.targets), rel=1e-4)
     assert means["soft_labels"] == pytest.approx(float(soft), rel=1e-4)
 
 
 # Weights of objectives
-
-FUNCTIONS = {
-    "teacher_masked_lm": "masked_lm",
-    "student_masked_lm": "masked_lm",
-    "soft_labels": "soft_labels",
-    "projection_down": "shared_projection",
-    "projection_up": "shared_projection",
-}
 
 
 def refuse(*_: object) -> None:
@@ -147,8 +138,9 @@ def refuse(*_: object) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_has_no_weight_is_not_computed(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for function in set(FUNCTIONS.values()) - {FUNCTIONS[name]}:
-        monkeypatch.setattr(step_module, function, refuse)
+    for objective in OBJECTIVES:
+        if objective.name != name:
+            monkeypatch.setattr(type(objective), "sum", refuse)
     means = stepper_of(made(world, only(**{name: 1.0}))).step(batches(world), 1, done=0.5)
     assert means.keys() == {name}
 
@@ -180,26 +172,26 @@ def test_each_weight_changes_the_result(world: World, name: str) -> None:
     "weights", [only(soft_labels=1.0), only(projection_down=1.0), only(projection_up=1.0)]
 )
 def test_a_frozen_teacher_stays_as_it_is(world: World, weights: ObjectiveWeights) -> None:
-    trainees = made(world, weights)
-    before = weights_of(trainees)
-    stepper = stepper_of(trainees, student_rate=0.1)
+    models = made(world, weights)
+    before = weights_of(models)
+    stepper = stepper_of(models, student_rate=0.1)
     for step in range(3):
         stepper.step(batches(world, step=step), step + 1, done=0.5)
-    moved = changed(before, trainees)
+    moved = changed(before, models)
     assert moved
     assert not any(name.startswith("teacher.") for name in moved)
 
 
 def test_soft_labels_alone_train_the_student_towards_the_teacher(world: World) -> None:
-    trainees = made(world, only(soft_labels=1.0))
-    stepper = stepper_of(trainees, student_rate=1e-2)
+    models = made(world, only(soft_labels=1.0))
+    stepper = stepper_of(models, student_rate=1e-2)
     losses = [stepper.step(batches(world), step, done=0.5)["soft_labels"] for step in range(1, 21)]
     assert losses[-1] < losses[0] - 0.3
 
 
 def test_projections_alone_draw_the_models_together(world: World) -> None:
-    trainees = made(world, only(projection_down=1.0))
-    stepper = stepper_of(trainees, student_rate=1e-2)
+    models = made(world, only(projection_down=1.0))
+    stepper = stepper_of(models, student_rate=1e-2)
     losses = [stepper.step(batches(world), step, done=0.5)["projection_down"] for step in range(1, 11)]
     assert losses[-1] < 0.9 * losses[0]
 
@@ -210,32 +202,32 @@ def test_projections_alone_draw_the_models_together(world: World) -> None:
 @pytest.mark.parametrize("start", ["pieces", "affine"])
 @pytest.mark.parametrize("name", ["adamw", "lamb", "muon"])
 def test_a_step_changes_everything_that_is_trained(world: World, name: str, start: str) -> None:
-    trainees = made(world, ALL, start)
-    before = weights_of(trainees)
-    stepper = stepper_of(trainees, name=name)
+    models = made(world, ALL, start)
+    before = weights_of(models)
+    stepper = stepper_of(models, name=name)
     assert type(stepper.optimizer.optimizer).__name__.strip("_").lower() == name
     for step in range(2):
         stepper.step(batches(world, step=step), step + 1, done=0.5)
-    assert changed(before, trainees) == set(before)
-    assert all(item.isfinite().all() for item in trainees.parameters())
+    assert changed(before, models) == set(before)
+    assert all(item.isfinite().all() for item in models.parameters())
 
 
 @pytest.mark.parametrize("name", ["adamw", "lamb", "muon"])
 def test_steps_lower_the_loss(world: World, name: str) -> None:
-    trainees = made(world, only(student_masked_lm=1.0))
-    stepper = stepper_of(trainees, name=name, student_rate=2e-2)
+    models = made(world, only(student_masked_lm=1.0))
+    stepper = stepper_of(models, name=name, student_rate=2e-2)
     losses = [stepper.step(batches(world), step, done=0.5)["student_masked_lm"] for step in range(1, 16)]
     assert losses[-1] < losses[0] - 0.5
 
 
 def test_each_model_has_its_own_rate(world: World) -> None:
     rates, decays = {}, {}
-    trainees = made(world)
-    optimizer = build_optimizer(trainees, OptimizerConfig(student_rate=0.3, teacher_rate=0.1))
+    models = made(world)
+    optimizer = build_optimizer(models, OptimizerConfig(student_rate=0.3, teacher_rate=0.1))
     for group in optimizer.param_groups:
         for item in group["params"]:
             rates[id(item)], decays[id(item)] = group["peak"], group["weight_decay"]
-    for name, item in trainees.named_parameters():
+    for name, item in models.named_parameters():
         assert rates[id(item)] == (0.1 if name.startswith("teacher.") else 0.3), name
         assert (decays[id(item)] > 0) == (item.dim() > 1), name
 
@@ -253,21 +245,21 @@ OPTIONS = {
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_option_of_the_optimiser_changes_the_result(world: World, option: str) -> None:
     def after(steps: int, **options: float) -> dict[str, Tensor]:
-        trainees = made(world)
-        stepper = stepper_of(trainees, **options)
+        models = made(world)
+        stepper = stepper_of(models, **options)
         for step in range(steps):
             stepper.step(batches(world, step=step), step + 1, done=0.5)
-        return weights_of(trainees)
+        return weights_of(models)
 
     usual, other = after(2), after(2, **{option: OPTIONS[option]})
     assert any(not torch.equal(usual[name], other[name]) for name in usual)
 
 
 def test_clipping_is_done_for_each_model_apart(world: World) -> None:
-    trainees = made(world)
-    stepper = stepper_of(trainees, clip=0.5)
+    models = made(world)
+    stepper = stepper_of(models, clip=0.5)
     stepper.step(batches(world), 1, done=0.5)
-    for module in (trainees.teacher, trainees.student, trainees.down, trainees.up):
+    for module in (models.teacher, models.student, models.down, models.up):
         assert module is not None
         norms = [item.grad.norm() for item in module.parameters() if item.grad is not None]
         assert torch.stack(norms).norm().item() == pytest.approx(0.5, rel=1e-3)
@@ -279,8 +271,8 @@ def test_models_that_nothing_links_train_as_if_alone(world: World, name: str) ->
         made(world, weights)
         for weights in (only(teacher_masked_lm=1.0, student_masked_lm=1.0), only(student_masked_lm=1.0))
     )
-    for trainees in (both, alone):
-        stepper = stepper_of(trainees, name=name)
+    for models in (both, alone):
+        stepper = stepper_of(models, name=name)
         for step in range(3):
             stepper.step(batches(world, step=step), step + 1, done=0.5)
     theirs = weights_of(both)
@@ -288,8 +280,8 @@ def test_models_that_nothing_links_train_as_if_alone(world: World, name: str) ->
 
 
 def test_the_rate_of_a_step_hangs_on_what_is_done(world: World) -> None:
-    trainees = made(world)
-    stepper = stepper_of(trainees, student_rate=0.4, teacher_rate=0.2, warm_up=0.0)
+    models = made(world)
+    stepper = stepper_of(models, student_rate=0.4, teacher_rate=0.2, warm_up=0.0)
     stepper.step(batches(world), 1, done=0.75)
     assert {group["lr"] for group in stepper.optimizer.param_groups} == {0.1, 0.05}
 
@@ -298,61 +290,50 @@ def test_the_rate_of_a_step_hangs_on_what_is_done(world: World) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["teacher_masked_lm", "student_masked_lm", "soft_labels", "projection_down"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_loss_that_is_not_finite_stops_before_the_step(
     world: World, name: str, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainees = made(world, dataclasses.replace(ALL, projection_up=0.0))
-    stepper = stepper_of(trainees)
-    before, function = weights_of(trainees), FUNCTIONS[name]
-    usual: Callable[..., tuple[Tensor, int]] = getattr(step_module, function)
-    target = trainees.student if name == "student_masked_lm" else trainees.teacher
-
-    def spoilt(*args: object) -> tuple[Tensor, int]:
-        total, count = usual(*args)
-        if function == "masked_lm" and target is trainees.student:
-            mine = torch.equal(args[1], batch.student.targets)  # type: ignore[arg-type]
-            return (total * value, count) if mine else (total, count)
-        return total * value, count
-
-    (batch,) = batches(world)
-    monkeypatch.setattr(step_module, function, spoilt)
+    models = made(world)
+    stepper, before = stepper_of(models), weights_of(models)
+    (kind,) = (type(objective) for objective in OBJECTIVES if objective.name == name)
+    usual = kind.sum
+    monkeypatch.setattr(kind, "sum", lambda objective, outputs: usual(objective, outputs) * value)
     with pytest.raises(TrainingError, match=r"objective \w+ is (nan|inf) at step 7.*[Ll]ower") as caught:
-        stepper.step([batch], 7, done=0.5)
-    # masked_lm is computed for the teacher first.
+        stepper.step(batches(world), 7, done=0.5)
     assert f"objective {name} " in str(caught.value)
-    assert not changed(before, trainees)
+    assert not changed(before, models)
 
 
 def test_a_spoilt_weight_is_found_by_its_loss(world: World) -> None:
-    trainees = made(world, only(student_masked_lm=1.0))
-    assert trainees.student is not None
+    models = made(world, only(student_masked_lm=1.0))
+    assert models.student is not None
     with torch.no_grad():
-        trainees.student.bert.encoder.layer[1].output.dense.weight[0, 0] = float("nan")
+        models.student.bert.encoder.layer[1].output.dense.weight[0, 0] = float("nan")
     with pytest.raises(TrainingError, match="student_masked_lm is nan at step 12"):
-        stepper_of(trainees).step(batches(world), 12, done=0.5)
+        stepper_of(models).step(batches(world), 12, done=0.5)
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_step(world: World) -> None:
-    trainees = made(world)
-    before, stepper = weights_of(trainees), stepper_of(trainees)
-    assert trainees.up is not None
-    next(trainees.up.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    models = made(world)
+    before, stepper = weights_of(models), stepper_of(models)
+    assert models.up is not None
+    next(models.up.parameters()).register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(
         TrainingError, match=r"norm of the gradients of .*projection_up is (nan|inf) at step 3"
     ):
         stepper.step(batches(world), 3, done=0.5)
-    assert not changed(before, trainees)
+    assert not changed(before, models)
 
 
 # Precision
 
 
 def test_bfloat16_trains_everything_too(world: World) -> None:
-    trainees = made(world)
-    before, stepper = weights_of(trainees), stepper_of(trainees)
+    models = made(world)
+    before, stepper = weights_of(models), stepper_of(models)
     stepper.dtype = torch.bfloat16
     exact = stepper_of(made(world)).step(batches(world), 1, done=0.5)
     assert stepper.step(batches(world), 1, done=0.5) == pytest.approx(exact, rel=0.05)
-    assert changed(before, trainees) == set(before)
-    assert all(item.dtype == torch.float32 for item in trainees.parameters())
+    assert changed(before, models) == set(before)
+    assert all(item.dtype == torch.float32 for item in models.parameters())

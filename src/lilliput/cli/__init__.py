@@ -19,7 +19,7 @@ from lilliput.cli.making import (
     train,
     vocabulary,
 )
-from lilliput.cli.measuring import benchmark, plan
+from lilliput.cli.measuring import benchmark, plan, refuse_moved
 from lilliput.cli.running import bundle, run
 from lilliput.cli.tasks import evaluate, finetune
 from lilliput.common.ending import ended
@@ -50,9 +50,9 @@ def main() -> None:
 
 def run_command() -> None:
     """Runs the command that the arguments of the process name."""
-    # Two processes that share cores stall each other for seconds where OpenMP threads wait by spinning.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    _quiet_libraries()
+    prepare()
+    if sys.argv[1:2] == ["benchmark"]:
+        refuse_moved("".join(sys.argv[2:3]))
     if not is_main and sys.argv[1:2] not in (["compress"], ["train"]):
         return  # of several processes that a launcher started, one is enough for the other commands
     with extra_named():
@@ -64,8 +64,10 @@ def run_command() -> None:
         )
 
 
-def _quiet_libraries() -> None:
-    """Silences what transformers, the hub and ExecuTorch's torchao print on loading, which is normal here."""
+def prepare() -> None:
+    """Sets how threads wait, and silences what transformers, the hub and torchao print on loading."""
+    # Two processes that share cores stall each other for seconds where OpenMP threads wait by spinning.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

@@ -1,8 +1,9 @@
 """The commands that make a student: text, vocabulary, training, and all of it."""
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -33,20 +34,9 @@ def build_corpus(
             local for Ray on this machine alone.
         overwrite: Make anew what was made from other inputs.
     """
-    from lilliput.pieces.teacher_tokenizer import load_tokenizer
-    from lilliput.text.corpus import build_corpus as build
+    from lilliput.preparation import build_corpus as build
 
-    run = RunDir(out)
-    with run.locked():
-        made = build(
-            corpus,
-            load_tokenizer(teacher),
-            run.corpus,
-            text_column=text_column,
-            workers=workers,
-            ray=ray,
-            overwrite=overwrite,
-        )
+    made = build(corpus, teacher, out, text_column=text_column, workers=workers, ray=ray, overwrite=overwrite)
     show(
         f"{made.words:,} words, {made.documents:,} documents, {len(made.counts) - 2:,} word types "
         f"in {made.path}"
@@ -65,14 +55,10 @@ def build_lexicon(
         set_: Settings to change, such as lexicon.size=2000.
         overwrite: Make anew what was made from other inputs.
     """
-    from lilliput.pieces.lexicon import build_lexicon as build
-    from lilliput.pieces.teacher_tokenizer import load_tokenizer
-    from lilliput.text.corpus import Corpus
+    from lilliput.preparation import build_lexicon as build
 
-    run, chosen = RunDir(out), recipe_of(recipe, set_)
-    with run.locked():
-        words = Corpus.open(run.corpus, whole=True)
-        made = build(words, load_tokenizer(teacher), chosen.lexicon, run.lexicon, overwrite=overwrite)
+    chosen = recipe_of(recipe, set_)
+    made = build(out, teacher, chosen.lexicon, overwrite=overwrite)
     show(made.report.describe(chosen.student.width))
 
 
@@ -92,20 +78,15 @@ def vocabulary(
         width: The student's width, for the size of its embeddings.
         overwrite: Make anew what was made from other inputs.
     """
-    from lilliput.pieces.sizes import render, vocabulary as compare
-    from lilliput.pieces.teacher_tokenizer import load_tokenizer
-    from lilliput.text.corpus import Corpus
+    from lilliput.pieces.sizes import render
+    from lilliput.preparation import vocabulary as compare
 
     try:
         numbers = [int(size) for size in sizes.split(",")]
     except ValueError as error:
         raise ConfigError(f"--sizes takes whole numbers separated by commas, found '{sizes}'") from error
-    run = RunDir(out)
-    rows = compare(
-        Corpus.open(run.corpus), load_tokenizer(teacher), numbers, run.vocabulary, width, overwrite=overwrite
-    )
-    show(render(rows))
-    show(f"table and plot in {run.vocabulary}")
+    show(render(compare(out, teacher, numbers, width=width, overwrite=overwrite)))
+    show(f"table and plot in {RunDir(out).vocabulary}")
 
 
 def train(
@@ -135,7 +116,7 @@ def train(
     from lilliput.training.loop import train as run_stage
 
     results = run_stage(
-        RunDir(out),
+        out,
         recipe_of(recipe, set_, minutes, words),
         stage,
         teacher,
@@ -180,22 +161,29 @@ def compress(
         checkpoint_minutes: Minutes between checkpoints.
         overwrite: Make anew what was made from other inputs.
     """
-    from lilliput.compression import compress as run_all
-    from lilliput.summary import render
+    from lilliput.compression import compress as run_all, render
+    from lilliput.planning.expectation import announce, compared
+
+    run, chosen = RunDir(out), recipe_of(recipe, set_, minutes, words)
+
+    def expected() -> dict[str, Any] | None:
+        found = announce(run, chosen, teacher, checkpoint_minutes)
+        return None if found is None else dataclasses.asdict(found)
 
     summary = run_all(
         teacher,
         corpus,
-        out,
-        recipe_of(recipe, set_, minutes, words),
+        run,
+        chosen,
         held_out=held_out,
         text_column=text_column,
         workers=workers,
         checkpoint_minutes=checkpoint_minutes,
         overwrite=overwrite,
+        before_training=expected,
     )
-    show(render(summary))
-    show(f"the student is in {RunDir(out).student}; load it with transformers' AutoModelForMaskedLM")
+    show(render(summary).with_rows(compared(summary)))
+    show(f"the student is in {run.student}; load it with transformers' AutoModelForMaskedLM")
 
 
 def recipes(name: Annotated[str, tyro.conf.Positional] = "") -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from lilliput.cli.options import Corpus, Settings, Teacher, changed, recipe_of, show
+from lilliput.cli.options import Corpus, Settings, Teacher, recipe_of, show
+from lilliput.errors import InputError
 
 
 def plan(
@@ -56,65 +57,6 @@ def _number(corpus: tuple[str, ...]) -> int | None:
         return None
 
 
-def benchmark_training(
-    teacher: Teacher,
-    out: Path,
-    run: Path | None = None,
-    recipe: str | None = None,
-    set_: Settings = (),
-    shape: str | None = None,
-    stages: tuple[str, ...] = (),
-    rounds: int = 5,
-) -> None:
-    """Time training steps part by part, against the machine's limits and transformers' own modules.
-
-    Table, plot and training.json are in OUT. OMP_NUM_THREADS says how many threads work.
-
-    Args:
-        teacher: Folder or hub name of the teacher; its shape and its tokenizer are used, its weights are not.
-        out: Folder to write.
-        run: A run's folder with the corpus and lexicon to read; without it a made-up text is read.
-        recipe: Name of a recipe, or a .toml or .json file; without it lilliput with a stage of dual training.
-        set_: Settings to change, such as student.heads=4 or stages.dual.batch.rows=16.
-        shape: Another shape for the teacher: bert-base, bert-large, minilm-6 or minilm-12.
-        stages: Names of the stages to measure; by default all.
-        rounds: Times everything is measured.
-    """
-    from benchmarks.training import benchmark_recipe, benchmark_training as measure
-    from benchmarks.training_report import render
-
-    chosen = changed(benchmark_recipe(), set_) if recipe is None else recipe_of(recipe, set_)
-    show(render(measure(teacher, out, chosen, run=run, shape=shape, stages=stages, rounds=rounds)))
-    show(f"figures and plot in {out}")
-
-
-def benchmark_corpus(
-    teacher: Teacher,
-    corpus: Corpus,
-    out: Path,
-    text_column: str = "text",
-    workers: tuple[int, ...] = (),
-    rounds: int = 3,
-) -> None:
-    """Time text into word ids, by one process and by several.
-
-    Table, plot and corpus.json are in OUT.
-
-    Args:
-        teacher: Folder or hub name of the teacher, whose tokenizer says what a word is.
-        corpus: Text, as `build-corpus` takes it; 100 MB or more, as starting processes takes seconds.
-        out: Folder to write, on the disk that runs are on.
-        text_column: Which column of tables and data sets holds the text.
-        workers: Numbers of processes to try; by default 1, and as many as there are cores.
-        rounds: Times everything is measured.
-    """
-    from benchmarks.corpus import benchmark_corpus as measure, render
-
-    report = measure(teacher, corpus, out, text_column=text_column, workers=workers, rounds=rounds)
-    show(render(report))
-    show(f"figures and plot in {out}")
-
-
 def benchmark_bundle(
     models: Annotated[tuple[Path, ...], tyro.conf.Positional],
     task: str,
@@ -145,12 +87,31 @@ def benchmark_bundle(
     show(f"figures and plot in {out}")
 
 
+def refuse_moved(name: str) -> None:
+    """Raises InputError where a benchmark is no longer a command of lilliput."""
+    if name in ("training", "corpus"):
+        raise InputError(
+            f"`lilliput benchmark {name}` is now `python -m benchmarks.{name}`, with the same options; "
+            "type it in a checkout of lilliput, as the package no longer has it"
+        )
+
+
+def _training() -> None:
+    """Moved: type `python -m benchmarks.training` in a checkout of lilliput."""
+    refuse_moved("training")
+
+
+def _corpus() -> None:
+    """Moved: type `python -m benchmarks.corpus` in a checkout of lilliput."""
+    refuse_moved("corpus")
+
+
 _Benchmark = (
-    Annotated[None, tyro.conf.subcommand("training", constructor=benchmark_training)]
-    | Annotated[None, tyro.conf.subcommand("corpus", constructor=benchmark_corpus)]
-    | Annotated[None, tyro.conf.subcommand("bundle", constructor=benchmark_bundle)]
+    Annotated[None, tyro.conf.subcommand("bundle", constructor=benchmark_bundle)]
+    | Annotated[None, tyro.conf.subcommand("training", constructor=_training)]
+    | Annotated[None, tyro.conf.subcommand("corpus", constructor=_corpus)]
 )
 
 
 def benchmark(of: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[_Benchmark]]) -> None:
-    """Measure how fast this machine trains, reads text, or answers with bundles."""
+    """Measure how good, how large and how fast finished bundles are."""

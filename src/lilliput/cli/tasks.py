@@ -61,15 +61,12 @@ def finetune(
     """
     from lilliput.finetuning.config import FinetuningConfig
     from lilliput.finetuning.finetune import finetune as run_finetuning
+    from lilliput.finetuning.inputs import result_run
     from lilliput.finetuning.results import render
     from lilliput.tasks.loading import load_task
     from lilliput.tasks.preview import preview
 
-    run = RunDir(Path(model) if out is None else out)
-    if out is None and not run.student.is_dir():
-        raise ConfigError(
-            f"'{model}' is no run with a finished student, so name a folder for the result: --out"
-        )
+    run = result_run(model, out)
     data = load_task(task, train=train, dev=dev, text=text, pair=pair, label=label, tags=tags, kind=kind)
     show(preview(data))
     found = run_finetuning(
@@ -118,7 +115,7 @@ def evaluate(
             "compress` or `lilliput finetune`"
         )
     if with_student:
-        from lilliput.compression import evaluate as run_evaluation
+        from lilliput.training.evaluation import evaluate as run_evaluation
 
         for run in with_student:
             for model, quality in run_evaluation(run, text, text_column=text_column, rows=rows).items():
@@ -129,7 +126,8 @@ def evaluate(
                     f"{quality.pieces:,} pieces masked)"
                 )
     if with_tasks:
-        from lilliput.comparison.runs import compare, render
+        from lilliput.comparison.run_report import render
+        from lilliput.comparison.runs import compare
 
         place = with_tasks[0] / "comparison" if out is None else out
         show(render(compare(with_tasks, place, teacher=teacher)))

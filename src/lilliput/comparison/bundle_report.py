@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Group
-from rich.table import Table
 
 from lilliput.common.charts import new_figure, save_figure, tidy
+from lilliput.common.sheet import Sheet
 
 LENGTHS = (8, 32, 128)
 """Pieces of the texts that are answered one by one."""
@@ -92,6 +92,13 @@ class BundleReport:
     models: tuple[ModelReport, ...]
     """As they were named, the teacher's last."""
 
+    def __repr__(self) -> str:
+        lines = [f"<BundleReport of {self.task}, {self.examples:,} dev examples:"]
+        for model in self.models:
+            score = f"{self.metric} {model.scores[self.metric]:.1%}" if self.metric in model.scores else "-"
+            lines.append(f"{model.name}: {model.bytes:,} bytes, {score}")
+        return "\n  ".join(lines) + ">"
+
     @property
     def plotted(self) -> str:
         """The metric that decides or, if not all models that have any have it, the first that they have."""
@@ -106,44 +113,34 @@ def render(report: BundleReport) -> Group:
     return Group(machine, "", _quality_table(report), _speed_table(report))
 
 
-def _quality_table(report: BundleReport) -> Table:
+def _quality_table(report: BundleReport) -> Sheet:
     metrics = list(dict.fromkeys(name for model in report.models for name in model.scores))
-    table = Table(title=f"{report.task}: {report.examples:,} dev examples", title_justify="left")
-    for heading in ("model", "form", "bytes", *(name.replace("_", " ") for name in metrics)):
-        table.add_column(heading, justify="left" if heading in ("model", "form") else "right")
+    rows = []
     for model in report.models:
         form = f"{model.form} {model.quantization}" if model.quantization else model.form
         scores = (f"{model.scores[name]:.1%}" if name in model.scores else "" for name in metrics)
-        table.add_row(model.name, form, f"{model.bytes:,}", *scores)
-    return table
+        rows.append((model.name, form, f"{model.bytes:,}", *scores))
+    headings = ("model", "form", "bytes", *(name.replace("_", " ") for name in metrics))
+    return Sheet(headings, rows, left=2, title=f"{report.task}: {report.examples:,} dev examples")
 
 
-def _speed_table(report: BundleReport) -> Table:
-    table = Table()
-    headings = (
-        "model",
-        "threads",
-        "first, s",
-        *(f"ms, {length}" for length in LENGTHS),
-        "texts/s",
-        "MB",
-        "busy",
+def _speed_table(report: BundleReport) -> Sheet:
+    times = tuple(f"ms, {length}" for length in LENGTHS)
+    headings = ("model", "threads", "first, s", *times, "texts/s", "MB", "busy")
+    return Sheet(headings, [_speed(model.name, speed) for model in report.models for speed in model.speed])
+
+
+def _speed(model: str, speed: SpeedReport) -> tuple[str, ...]:
+    times = {one.pieces: f"{one.seconds * 1e3:,.2f}" for one in speed.latency}
+    return (
+        model,
+        f"{speed.threads}",
+        f"{speed.first_seconds:.2f}",
+        *(times.get(length, "") for length in LENGTHS),
+        f"{speed.texts_per_second:,.0f}",
+        f"{speed.memory / 1e6:,.0f}",
+        f"{speed.busy:.0%}",
     )
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "model" else "right")
-    for model in report.models:
-        for speed in model.speed:
-            times = {one.pieces: f"{one.seconds * 1e3:,.2f}" for one in speed.latency}
-            table.add_row(
-                model.name,
-                f"{speed.threads}",
-                f"{speed.first_seconds:.2f}",
-                *(times.get(length, "") for length in LENGTHS),
-                f"{speed.texts_per_second:,.0f}",
-                f"{speed.memory / 1e6:,.0f}",
-                f"{speed.busy:.0%}",
-            )
-    return table
 
 
 def plot(report: BundleReport, out: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from lilliput.common.arguments import PathLike, Texts, path_of, renamed, texts_of
 from lilliput.common.files import digest_folder, write_json
 from lilliput.common.machine import MOST_ROUNDS, describe_machine
 from lilliput.common.progress import bar
@@ -25,12 +26,13 @@ from lilliput.comparison.bundle_report import (
     SpeedReport,
     plot,
 )
-from lilliput.comparison.candidates import Contender, find_contender
+from lilliput.comparison.candidates import Candidate, find_candidate
 from lilliput.comparison.quality import quality
 from lilliput.errors import BundleError, ConfigError, StorageError, bounded
 from lilliput.export.bundling import bundle
 from lilliput.inference.bundle import THREADS_AT_MOST
 from lilliput.inference.texts import Text
+from lilliput.tasks.loading import task_of
 from lilliput.tasks.task import TaskData
 
 _TOGETHER = 100
@@ -39,12 +41,13 @@ _TEACHER = ("float32", "int8")
 """How the weights of the teacher's bundles are stored."""
 
 
+@renamed(data="task")
 def benchmark_bundle(
-    models: Sequence[Path],
-    data: TaskData,
-    out: Path,
+    models: Texts,
+    task: PathLike | TaskData,
+    out: PathLike,
     *,
-    teacher: Path | None = None,
+    teacher: PathLike | None = None,
     threads: Sequence[int] = (1, 2),
     rounds: int = 5,
 ) -> BundleReport:
@@ -56,7 +59,8 @@ def benchmark_bundle(
         models: Bundles, and for comparison other models: a file.onnx, whose first output has the task's
             classes in their order to be scored, or a file.safetensors with static embeddings, both with a
             tokenizer.json beside them. Where there are vectors alone, a linear head is fitted to them.
-        data: The task that they are scored on, and whose texts they answer.
+        task: The task that they are scored on, and whose texts they answer: a name or files, as `load_task`
+            takes them, or what it returns.
         out: Folder to write.
         teacher: Folder of a teacher fine-tuned for the task, of which bundles in float32 and int8 are made in
             `out`/teacher, once.
@@ -69,17 +73,19 @@ def benchmark_bundle(
         StorageError: If there is no teacher, or `out` cannot be written.
         ModelError: If the teacher cannot be exported.
     """
+    paths, folder = [Path(model) for model in texts_of("models", models)], path_of("out", out)
     counts = sorted({bounded("threads", count, 1, THREADS_AT_MOST) for count in threads})
     rounds = bounded("rounds", rounds, 1, MOST_ROUNDS)
     if not counts:
         raise ConfigError("no number of threads was given; give one or more, such as 1")
-    if not models and teacher is None:
+    if not paths and teacher is None:
         raise ConfigError("no model was named; give one or more bundles: lilliput benchmark bundle BUNDLE")
-    contenders = [find_contender(path, name, data.task) for path, name in _names(models).items()]
+    data = task_of(task)
+    candidates = [find_candidate(path, name, data.task) for path, name in _names(paths).items()]
     if teacher is not None:  # after those that cost nothing were found good
-        made = _teacher_bundles(teacher, out / "teacher")
-        contenders += [find_contender(path, f"teacher {path.name}", data.task) for path in made]
-    measured = [_Measured(contender, data, {count: [] for count in counts}) for contender in contenders]
+        made = _teacher_bundles(path_of("teacher", teacher), folder / "teacher")
+        candidates += [find_candidate(path, f"teacher {path.name}", data.task) for path in made]
+    measured = [_Measured(candidate, data, {count: [] for count in counts}) for candidate in candidates]
     with bar("Measuring bundles", rounds) as progress:
         for done in range(1, rounds + 1):
             for count in counts:
@@ -92,10 +98,10 @@ def benchmark_bundle(
         metric=data.task.metric,
         examples=len(data.dev),
         rounds=rounds,
-        models=tuple(one.report(quality(one.contender, data, counts[-1])) for one in measured),
+        models=tuple(one.report(quality(one.candidate, data, counts[-1])) for one in measured),
     )
-    write_json(out / "bundle.json", dataclasses.asdict(report))
-    plot(report, out)
+    write_json(folder / "bundle.json", dataclasses.asdict(report))
+    plot(report, folder)
     return report
 
 
@@ -124,21 +130,21 @@ def _teacher_bundles(teacher: Path, out: Path) -> list[Path]:
 class _Measured:
     """A model with everything that was measured of it, by the number of threads."""
 
-    contender: Contender
+    candidate: Candidate
     data: TaskData
     found: dict[int, list[Found]]
     texts: dict[int, Text] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.texts = self.contender.texts(LENGTHS, self.data.dev)
+        self.texts = self.candidate.texts(LENGTHS, self.data.dev)
 
     def measure(self, threads: int) -> None:
         """Measures it once more, in a new process."""
-        given = self.contender.given(self.data.dev)[:_TOGETHER]
+        given = self.candidate.given(self.data.dev)[:_TOGETHER]
         work: Work = {"alone": list(self.texts.values()), "together": given}
         count = str(threads)  # tokenizers and numpy too would else take all cores
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(self.contender.path), count],
+            [sys.executable, "-c", SCRIPT, str(self.candidate.path), count],
             input=f"{json.dumps(given[0])}\n{json.dumps(work)}\n",
             capture_output=True,
             text=True,
@@ -147,18 +153,18 @@ class _Measured:
         )
         found: Any = json.loads(done.stdout) if done.returncode == 0 else {"error": _last_line(done)}
         if "error" in found:
-            raise BundleError(f"{self.contender.path} could not be measured: {found['error']}")
+            raise BundleError(f"{self.candidate.path} could not be measured: {found['error']}")
         self.found[threads].append(found)
 
     def report(self, scores: dict[str, float]) -> ModelReport:
         """Returns the medians."""
-        contender = self.contender
+        candidate = self.candidate
         return ModelReport(
-            name=contender.name,
-            path=str(contender.path),
-            form=contender.form,
-            quantization=contender.quantization,
-            bytes=contender.bytes,
+            name=candidate.name,
+            path=str(candidate.path),
+            form=candidate.form,
+            quantization=candidate.quantization,
+            bytes=candidate.bytes,
             scores=scores,
             speed=tuple(self._speed(threads) for threads in self.found),
         )

@@ -20,7 +20,7 @@ _TRIED = 5_000
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """A model that is measured."""
 
     name: str
@@ -83,22 +83,22 @@ class Contender:
         return found
 
 
-def find_contender(path: Path, name: str, task: Task) -> Contender:
+def find_candidate(path: Path, name: str, task: Task) -> Candidate:
     """Returns the model of that path; raises BundleError where it is none, or one of another task."""
     if path.suffix in (GRAPH, STATIC) and not path.is_file():
         raise BundleError(f"there is no file {path}; name a bundle, a file{GRAPH} or a file{STATIC}")
     if path.suffix == GRAPH:
         files = [*path.parent.glob(f"{path.name}*"), path.parent / TOKENIZER]  # weights may be in other files
         size, positions = sum(file.stat().st_size for file in files), Graph(path, 1).positions
-        return Contender(name, path, "onnx", None, None, positions, task.pairs, size)
+        return Candidate(name, path, "onnx", None, None, positions, task.pairs, size)
     if path.suffix == STATIC:
         Static(path)
         size = sum(file.stat().st_size for file in (path, path.parent / TOKENIZER))
-        return Contender(name, path, "static", None, None, None, False, size)
+        return Candidate(name, path, "static", None, None, None, False, size)
     config = load(path).config
     _check_task(path, config, task)
     size = sum(sizes(path).values())
-    return Contender(
+    return Candidate(
         name, path, "bundle", config.kind, config.quantization, config.positions, config.pairs, size
     )
 

@@ -62,19 +62,13 @@ class Graph:
     """An ONNX graph of anyone's, opened with onnxruntime's own settings; answers with its first output."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
+        from lilliput.inference.session import open_session
 
         self._path, self._tokenizer = path, open_tokenizer(path.parent / "tokenizer.json")
         self.positions: int = (self._tokenizer.truncation or {}).get("max_length", POSITIONS)
         """Pieces of the longest text that is read whole."""
         self._tokenizer.enable_truncation(self.positions)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 4  # errors are raised; they need not be printed too
-        try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the library raises kinds of its own that have no common ancestor
-            raise BundleError(f"{path} cannot be opened by onnxruntime ({first_line(error)})") from error
+        self._session = open_session(path, threads, own_settings=True)
         self._inputs = [item.name for item in self._session.get_inputs()]
         if unknown := {*self._inputs} - {*_INPUTS}:
             raise BundleError(

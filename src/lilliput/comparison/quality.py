@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lilliput.common.files import parse_json
-from lilliput.comparison.candidates import Contender
+from lilliput.comparison.candidates import Candidate
 from lilliput.comparison.forms import open_model
 from lilliput.export.bundling import scores_of
 from lilliput.inference.bundle import load
@@ -25,24 +25,24 @@ _RIDGE = 1e-3
 _Array = npt.NDArray[Any]
 
 
-def quality(contender: Contender, data: TaskData, threads: int) -> dict[str, float]:
+def quality(candidate: Candidate, data: TaskData, threads: int) -> dict[str, float]:
     """Returns the metrics of a model on the dev examples; none where it does not answer what is asked.
 
     A joint task's classes alone give the share that is right, as `intent_accuracy`.
     """
-    if contender.form == "bundle" and not contender.has_vectors:
-        return scores_of(load(contender.path, threads), data.task, data.dev)
+    if candidate.form == "bundle" and not candidate.has_vectors:
+        return scores_of(load(candidate.path, threads), data.task, data.dev)
     of_texts = KINDS[data.task.kind].of_texts(data.task)
     if of_texts is None:
         return {}
-    if contender.form == "onnx":
-        rows = open_model(contender.path, threads)(contender.given(data.dev))
+    if candidate.form == "onnx":
+        rows = open_model(candidate.path, threads)(candidate.given(data.dev))
         columns = len(data.task.classes) or 1
         if any(row.shape != (columns,) for row in rows):
             return {}
-        return _scores(data.task, of_texts, data.dev, np.stack(rows)[:, _columns(contender, data.task)])
+        return _scores(data.task, of_texts, data.dev, np.stack(rows)[:, _columns(candidate, data.task)])
     train = _some(data.train)
-    features = [_features(_vectors(contender, examples, threads), examples) for examples in (train, data.dev)]
+    features = [_features(_vectors(candidate, examples, threads), examples) for examples in (train, data.dev)]
     assert train.labels is not None
     targets = KINDS[of_texts.kind].targets(of_texts, train.labels.values)
     return _scores(data.task, of_texts, data.dev, fitted(features[0], targets, features[1]))
@@ -57,22 +57,22 @@ def fitted(features: _Array, targets: _Array, asked: _Array) -> _Array:
     return found
 
 
-def _columns(contender: Contender, task: Task) -> list[int]:
+def _columns(candidate: Candidate, task: Task) -> list[int]:
     """Returns where an ONNX graph has the score of each class: by names beside it, else in their order."""
     in_order = list(range(len(task.classes) or 1))
     with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
-        config = parse_json((contender.path.parent / CONFIG).read_bytes())
+        config = parse_json((candidate.path.parent / CONFIG).read_bytes())
         names = config.get("classes") or [config["id2label"][str(column)] for column in in_order]
         return [names.index(name) for name in task.classes] or in_order
     return in_order  # there are no names, or others
 
 
-def _vectors(contender: Contender, examples: Examples, threads: int) -> _Array:
+def _vectors(candidate: Candidate, examples: Examples, threads: int) -> _Array:
     """Returns a vector for each first text, and then for each second."""
     texts = [*map(spelled, examples.texts), *examples.pairs]
-    if contender.form == "bundle":
-        return np.stack([answer.vector for answer in load(contender.path, threads).encode(texts)])
-    return np.stack(open_model(contender.path, threads)(texts))
+    if candidate.form == "bundle":
+        return np.stack([answer.vector for answer in load(candidate.path, threads).encode(texts)])
+    return np.stack(open_model(candidate.path, threads)(texts))
 
 
 def _features(vectors: _Array, examples: Examples) -> _Array:

@@ -14,15 +14,15 @@ from statistics import median
 from typing import Any
 
 import torch
-from rich.box import SIMPLE
-from rich.table import Table
 
+from lilliput.common.arguments import PathLike, Texts, path_of, texts_of
 from lilliput.common.files import write_json, writing
 from lilliput.common.folders import check_report, clear_removed
 from lilliput.common.locks import beside, locked
 from lilliput.common.stage_dir import StageDir
 from lilliput.comparison.differences import write_differences
-from lilliput.errors import StorageError
+from lilliput.comparison.run_report import Comparison, Entry, markdown
+from lilliput.errors import ConfigError, StorageError
 from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
 from lilliput.finetuning.model import load_task_model
 from lilliput.finetuning.results import (
@@ -37,64 +37,14 @@ from lilliput.finetuning.results import (
 from lilliput.models.pretrained import longest_input
 from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.kinds import KINDS
-from lilliput.tasks.metrics import GIVEN_WORDS, confusion, of_all
+from lilliput.tasks.metrics import GIVEN_WORDS, confusion
 from lilliput.tasks.tagged import bio_task
 from lilliput.tasks.task import Examples, Labels, Task
 
 _COMPARED = ("gold", "predicted")
 """What lines of predictions hold."""
-_ON_TERMINAL = ("run", "task", "metric", "score", "kept", "folder", "ms")
-"""Columns that stand side by side in 80 characters."""
 _TIMED = 40
 """Times that each model answers the same short text."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One run's model of one task."""
-
-    run: str
-    """The run's name."""
-    task: str
-    """The task's name."""
-    metric: str
-    """The metric that decides."""
-    scores: dict[str, tuple[float, float]]
-    """Mean and standard deviation over seeds of every metric on the dev set."""
-    seeds: int
-    """Seeds that these are of."""
-    retention: float | None
-    """The deciding metric in that of the teacher; None without one."""
-    agreement: float | None
-    """Share of the dev examples on which it says what the teacher says or, where scores are predicted, the
-    correlation of both; None without a teacher."""
-    parameters: int
-    """Parameters, head included."""
-    weight_bytes: int
-    """Bytes of the weights' file."""
-    folder_bytes: int
-    """Bytes of everything that loading it needs, tokenizer included."""
-    milliseconds: float
-    """Time for one text of median length, tokenised before, at one thread: median."""
-    confusion: dict[str, dict[str, int]]
-    """How often each class was taken for each, by the class that is true; empty for regression."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Models of several runs beside each other."""
-
-    teacher: str | None
-    """Name of the run that the others are compared with."""
-    entries: tuple[Entry, ...]
-    """Run by run, task by task."""
-
-    def retention(self, run: str) -> float | None:
-        """Returns the mean retention of a run over its tasks."""
-        found = [
-            entry.retention for entry in self.entries if entry.run == run and entry.retention is not None
-        ]
-        return sum(found) / len(found) if found else None
 
 
 @dataclass(frozen=True)
@@ -116,19 +66,25 @@ class _Model:
         return KINDS[self.task.kind].unnamed(self.task, (line[of] for line in self.lines))
 
 
-def compare(runs: Sequence[Path], out: Path, *, teacher: Path | None = None) -> Comparison:
+def compare(runs: Texts, out: PathLike | None = None, *, teacher: PathLike | None = None) -> Comparison:
     """Compares the fine-tuned models of runs and writes comparison.md, comparison.json and the differences.
 
     Args:
         runs: Runs that hold fine-tuned models.
-        out: Folder to write.
+        out: Folder to write; by default `comparison` in the first run.
         teacher: The run that holds the teacher's models of the same tasks, among `runs` or not.
 
     Raises:
         StorageError: If a run holds no fine-tuned model, or dev sets of one task differ.
+        ConfigError: If no run is named.
     """
-    with locked(beside(out), out):
-        return _compare(runs, out, teacher)
+    every = [Path(run) for run in texts_of("runs", runs)]
+    of_teacher = None if teacher is None else path_of("teacher", teacher)
+    if not every:
+        raise ConfigError('no run was named; give the folders of one or more: compare(["runs/x"])')
+    place = every[0] / "comparison" if out is None else path_of("out", out)
+    with locked(beside(place), place):
+        return _compare(every, place, of_teacher)
 
 
 def _compare(runs: Sequence[Path], out: Path, teacher: Path | None) -> Comparison:
@@ -254,71 +210,3 @@ def _milliseconds(models: Sequence[_Model]) -> list[float]:
                 spent.append(time.perf_counter() - started)
     torch.set_num_threads(threads)
     return [median(spent) * 1e3 for spent in seconds]
-
-
-def markdown(found: Comparison) -> str:
-    """Returns the comparison as Markdown: a table, and the confusions."""
-    headings, rows = _cells(found)
-    lines = ["| " + " | ".join(headings) + " |", "|---" * 2 + "|---:" * (len(headings) - 2) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    lines += ["", "Mean and standard deviation over seeds, on dev; ms at one thread.", ""]
-    for run in dict.fromkeys(entry.run for entry in found.entries):
-        if run != found.teacher and (kept := found.retention(run)) is not None:
-            lines.append(f"- {run} keeps {kept:.1%} of {found.teacher} on average")
-    for entry in found.entries:
-        if entry.confusion:
-            lines += ["", f"## {entry.run}, {entry.task}: true classes down, predicted ones across", ""]
-            lines += _confusion_lines(entry.confusion)
-    return "\n".join(lines) + "\n"
-
-
-def _confusion_lines(counts: dict[str, dict[str, int]]) -> list[str]:
-    names = list(dict.fromkeys([*counts, *(name for row in counts.values() for name in row)]))
-    lines = ["| | " + " | ".join(names) + " |", "|---" + "|---:" * len(names) + "|"]
-    for name, row in counts.items():
-        cells = [str(row.get(other, 0)) for other in names]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def render(found: Comparison) -> Table:
-    """Returns the comparison as a table for the terminal, of those columns that fit there."""
-    headings, rows = _cells(found)
-    table = Table(box=SIMPLE, pad_edge=False)
-    for heading in _ON_TERMINAL:
-        table.add_column(heading, justify="left" if heading in ("run", "task", "metric") else "right")
-    for row in rows:
-        cells = dict(zip(headings, row, strict=True))
-        table.add_row(*(cells[heading] for heading in _ON_TERMINAL))
-    return table
-
-
-def _cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
-    headings = [
-        "run",
-        "task",
-        "metric",
-        "score",
-        "others",
-        "kept",
-        "agrees",
-        "parameters",
-        "weights",
-        "folder",
-        "ms",
-    ]
-    rows = []
-    for entry in found.entries:
-        scores = {name: _score(*pair, entry.seeds) for name, pair in of_all(entry.scores).items()}
-        others = ", ".join(f"{name} {value}" for name, value in scores.items() if name != entry.metric)
-        rows.append(
-            [entry.run, entry.task, entry.metric, scores[entry.metric], others]
-            + ["" if value is None else f"{value:.1%}" for value in (entry.retention, entry.agreement)]
-            + [f"{count:,}" for count in (entry.parameters, entry.weight_bytes, entry.folder_bytes)]
-            + [f"{entry.milliseconds:.2f}"]
-        )
-    return headings, rows
-
-
-def _score(mean: float, deviation: float, seeds: int) -> str:
-    return f"{mean * 100:.1f}" + (f" ± {deviation * 100:.1f}" if seeds > 1 else "")

@@ -1,4 +1,4 @@
-"""Stage 9: a model of a run -> a bundle: exported, scored by its own file, with its card and signature."""
+"""A model of a run -> a bundle: exported, scored by its own file, with its card and signature."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lilliput.common.arguments import PathLike, path_of
 from lilliput.common.files import digest_folder
 from lilliput.common.folders import MANIFEST, not_ours, read_manifest, replacing, strangers
 from lilliput.common.locks import beside, locked
@@ -14,7 +15,7 @@ from lilliput.common.stored import as_stored
 from lilliput.errors import StorageError
 from lilliput.export import program
 from lilliput.export.card import Card, CardScore
-from lilliput.export.export import Exported, export
+from lilliput.export.export import ExportResult, export
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
 from lilliput.finetuning.model import load_task_model
@@ -45,10 +46,10 @@ _LIMITS = (
 
 
 @dataclass(frozen=True)
-class Bundled:
+class BundleResult:
     """A finished bundle."""
 
-    exported: Exported
+    exported: ExportResult
     """What was exported, and how closely it answers as torch does."""
     files: dict[str, int]
     """Bytes of every file, card and manifest included."""
@@ -63,6 +64,11 @@ class Bundled:
     program_scores: dict[str, float]
     """Metrics of the answers of model.pte."""
 
+    def __repr__(self) -> str:
+        scores = "".join(f", {name} {value:.1%}" for name, value in of_all(self.scores).items())
+        exported = self.exported
+        return f"<BundleResult: {exported.kind}, {exported.quantization}, {self.total:,} bytes{scores}>"
+
     @property
     def total(self) -> int:
         """Bytes of all files."""
@@ -70,21 +76,21 @@ class Bundled:
 
 
 def bundle(
-    model: str | Path,
-    out: Path,
+    model: PathLike,
+    out: PathLike,
     *,
     task: str | None = None,
     quantization: str | None = None,
     kind: Literal["fill", "encode"] | None = None,
     executorch: bool = False,
     licence: str = "apache-2.0",
-) -> Bundled:
+) -> BundleResult:
     """Makes a bundle of a run's student, of its model of a task, or of any BERT checkpoint's folder.
 
     Args:
         model: A run, or a folder with a checkpoint.
         out: The bundle's folder.
-        task: Of a run, the task whose fine-tuned model is meant; without one, its student.
+        task: Of a run, the name of the task whose fine-tuned model is meant; without one, its student.
         quantization: How weights are stored: float32, float16, int8, mixed or int4. Without it the one that
             the model was fine-tuned with, or else int8.
         kind: What a checkpoint without a task is for: `fill` or `encode`.
@@ -96,7 +102,8 @@ def bundle(
         ModelError: If the model cannot be exported, or a file would not answer as it does.
         ExtraError: If ExecuTorch is asked for and not installed.
     """
-    run, folder = RunDir(Path(model)), _checkpoint(Path(model), task)
+    run, out = RunDir(path_of("model", model)), path_of("out", out)
+    folder = _checkpoint(run, task)
     results: FinetuneResult | None = None
     if (folder / PREDICTIONS).exists():
         results = read_results(folder)
@@ -123,15 +130,14 @@ def bundle(
                 )
                 files = finish(new, dataclasses.replace(first, scores=shown))
     before = {} if results is None else results.scores[results.best_seed]
-    return Bundled(exported, files, found, before, tuned_for, parity, on_phones)
+    return BundleResult(exported, files, found, before, tuned_for, parity, on_phones)
 
 
-def _checkpoint(model: Path, task: str | None) -> Path:
+def _checkpoint(run: RunDir, task: str | None) -> Path:
     """Returns the folder of the checkpoint that is meant; raises StorageError where there is none."""
-    run = RunDir(model)
     folder = run.finetuned(task) if task is not None else run.student
     if task is None and not folder.is_dir():
-        folder = model
+        folder = run.path
     if not folder.is_dir():
         raise StorageError(
             f"{folder} does not exist; make it first with `lilliput finetune` or `lilliput compress`"

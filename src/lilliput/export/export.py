@@ -22,7 +22,7 @@ from lilliput.models.quantization import find_plan
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """What was written, and how closely it answers as torch does."""
 
     kind: str
@@ -43,7 +43,7 @@ def export(
     kind: Literal["fill", "encode"] | None = None,
     sentences: Sequence[str] = SENTENCES,
     tuned_for: str | None = None,
-) -> Exported:
+) -> ExportResult:
     """Writes a checkpoint as ONNX with its tokenizer, once both answer as torch does.
 
     Args:
@@ -77,7 +77,7 @@ def export(
         file.write(_compact(source.tokenizer))
     _config(source, quantization).write(out)
     files = {name: (out / name).stat().st_size for name in (MODEL, TOKENIZER, CONFIG)}
-    return Exported(source.kind, quantization, files, parity)
+    return ExportResult(source.kind, quantization, files, parity)
 
 
 def _compact(tokenizer: Tokenizer) -> bytes:

@@ -7,6 +7,7 @@ That is what quantization costs, as a share of the spread of the scores.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from torch.nn.utils import parametrize
 
 from lilliput.errors import ModelError
 from lilliput.export.source import Source
+from lilliput.inference.format import MODEL
+from lilliput.inference.session import open_session
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.models.pretrained import longest_input
 from lilliput.models.quantization import QuantizationPlan
@@ -98,7 +101,7 @@ def compare(
     Raises:
         ModelError: If it differs by more than the bounds above, saying where most.
     """
-    session = _session(onnx)
+    session = open_session(Path(MODEL), 1, onnx)
 
     def run(inputs: dict[str, Tensor]) -> NDArray[np.float32]:
         (scores,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
@@ -156,13 +159,6 @@ def _judged(
     if not source.answers.chooses:
         return Parity(difference, noise, None)
     return Parity(difference, noise, _agreement(found, own, largest * spread))
-
-
-def _session(onnx: bytes) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
 
 
 def _answers(source: Source, sentences: Sequence[str], run: Scores) -> _Answers:

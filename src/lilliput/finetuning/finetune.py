@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lilliput.common.arguments import PathLike, Texts, renamed, text_of, texts_of as sources_of, wrong_type
 from lilliput.common.files import read_json, write_json
 from lilliput.common.folders import damage, is_record, record as recorded_of, replacing
 from lilliput.common.progress import console
@@ -21,7 +22,7 @@ from lilliput.errors import ConfigError, StorageError, bounded
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import labels_from
 from lilliput.finetuning.fit import SeedResult, predict
-from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_encoder
+from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_encoder, result_run
 from lilliput.finetuning.job import Job, prepare, train_seed
 from lilliput.finetuning.model import find_head, load_task_model, save_task_model
 from lilliput.finetuning.rates import find_rate
@@ -34,6 +35,7 @@ from lilliput.models.pretrained import longest_input
 from lilliput.models.student import parameter_count
 from lilliput.models.teacher import load_teacher_config
 from lilliput.run import RunDir
+from lilliput.tasks.loading import task_of
 from lilliput.tasks.metrics import of_all
 from lilliput.tasks.tagged import in_bio
 from lilliput.tasks.task import Task, TaskData
@@ -45,29 +47,30 @@ _FITTED, _FILES = "fitted.json", "files.json"
 """In the folder of a seed: how it went, and bytes and digests of the other files."""
 
 
+@renamed(data="task", out="run")
 def finetune(
-    model: str,
-    data: TaskData,
-    out: RunDir,
-    config: FinetuningConfig,
+    model: PathLike,
+    task: PathLike | TaskData,
+    run: PathLike | None = None,
+    config: FinetuningConfig | None = None,
     *,
-    teacher: str | None = None,
-    unlabelled: Sequence[str] = (),
+    teacher: PathLike | None = None,
+    unlabelled: Texts = (),
     seeds: int = 1,
     search_minutes: float = 0.0,
     overwrite: bool = False,
 ) -> FinetuneResult:
-    """Fine-tunes an encoder for a task, once for each seed, and keeps the best in `out`/finetuned/TASK.
+    """Fine-tunes an encoder for a task, once for each seed, and keeps the best in `run`/finetuned/TASK.
 
     What is finished from the same inputs is not done again; an interrupted call goes on after the last
     finished seed. The folder is a plain transformers checkpoint.
 
     Args:
         model: A run with a finished student, or folder or hub name of a BERT encoder. The run's corpus gives
-            more texts where `config.distillation` asks for them; without one `out` has to hold it.
-        data: The task with its examples.
-        out: Takes the model.
-        config: How to train.
+            more texts where `config.distillation` asks for them; without one `run` has to hold it.
+        task: The task with its examples: a name or files, as `load_task` takes them, or what it returns.
+        run: The run's folder, which takes the model; by default `model`, if that is a run.
+        config: How to train; by default as the command line does.
         teacher: Folder of a teacher fine-tuned for the same task, or of a run that holds one.
         unlabelled: Text files, folders or data sets whose documents the teacher labels too.
         seeds: Times to train, with seeds from 0 on.
@@ -76,16 +79,23 @@ def finetune(
 
     Raises:
         ModelError: If encoder or teacher cannot be used.
-        StorageError: If `out` holds something else or cannot be written.
+        StorageError: If `run` holds something else or cannot be written.
+        ConfigError: If no run is named and `model` is none, or an argument has a wrong type.
         Interrupted: If SIGTERM or SIGINT came.
     """
     seeds = bounded("--seeds", seeds, 1, _MOST_SEEDS)
     search_minutes = bounded("--search-minutes", search_minutes, 0.0, MOST_MINUTES)
     if unlabelled and teacher is None:
         raise ConfigError("unlabelled text is of use only with a teacher that labels it; give --teacher")
+    config = FinetuningConfig() if config is None else config
+    if not isinstance(config, FinetuningConfig):
+        raise wrong_type("config", "a FinetuningConfig", config)
+    model = text_of("model", model, "a run, or the folder or hub name of an encoder")
+    source, out = RunDir(Path(model)), result_run(model, run)
+    teacher = None if teacher is None else text_of("teacher", teacher, "the folder of a teacher or a run")
+    unlabelled = sources_of("unlabelled", unlabelled)
     keep_freed_memory()
-    data = in_bio(data)
-    source = RunDir(Path(model))
+    data = in_bio(task_of(task))
     is_run = source.student.is_dir()
     encoder = str(source.student) if is_run else model
     require_whole_encoder(source, model)

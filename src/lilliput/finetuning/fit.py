@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import parametrize
 
 from lilliput.common.progress import Bar
-from lilliput.errors import Interrupted, TrainingError
+from lilliput.errors import Interrupted
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
 from lilliput.finetuning.loss import TaskLoss
@@ -20,10 +20,11 @@ from lilliput.finetuning.model import TaskModel, precision, task_scores
 from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.tasks.metrics import score
-from lilliput.training.optimizers import learning_rate
+from lilliput.training.optimizers import clip_gradients, learning_rate, parameter_groups, require_finite
 from lilliput.training.processes import signals
 
 _ROWS_TO_PREDICT = 64
+_REMEDY = "lower the rate (--set rate=...)"
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def fit(
         learner = TaskLoss(model, train, dev.task, config)
     steps = max(1, round(config.epochs * len(train.encoded) / config.rows))
     marks = {round((index + 1) * steps / config.evaluations) for index in range(config.evaluations)} | {steps}
-    optimizer = torch.optim.AdamW(_groups(learner, config.weight_decay), fused=True)
+    optimizer = torch.optim.AdamW(parameter_groups(learner.parameters(), config.weight_decay), fused=True)
     started, history = time.monotonic(), list[float]()
     best: tuple[float, dict[str, float], dict[str, Tensor]] = (-math.inf, {}, {})
     with quantization_aware(model, config.plan), torch.random.fork_rng(), signals() as asked:
@@ -181,16 +182,9 @@ def _step(
     learner.train()
     optimizer.zero_grad(set_to_none=True)
     loss = learner(batch)
-    if not math.isfinite(float(loss.detach())):
-        raise TrainingError(f"the loss is {float(loss)} at step {step}; lower the rate (--set rate=...)")
+    value = float(loss.detach())
+    require_finite("the loss", value, step, _REMEDY)
     loss.backward()
-    nn.utils.clip_grad_norm_(learner.parameters(), clip)
+    clip_gradients(learner.parameters(), clip, "the loss", step, _REMEDY)
     optimizer.step()
-    return float(loss.detach())
-
-
-def _groups(module: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Returns the parameters for an optimiser; vectors are not decayed."""
-    matrices = [item for item in module.parameters() if item.dim() > 1]
-    vectors = [item for item in module.parameters() if item.dim() <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    return value

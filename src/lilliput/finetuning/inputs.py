@@ -5,14 +5,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lilliput.common.arguments import PathLike, path_of
 from lilliput.common.files import digest_folder, digest_value
 from lilliput.common.folders import read_manifest
 from lilliput.common.stage_dir import StageDir
+from lilliput.errors import ConfigError
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.task import TaskData
 from lilliput.text.sources import Source, find_sources, pinned
 from lilliput.training.data import checkpoint_digest
+
+
+def result_run(model: str, run: PathLike | None) -> RunDir:
+    """Returns the run that takes a fine-tuned model: the one named, or else the one the model comes from."""
+    found = RunDir(path_of("run", model if run is None else run))
+    if run is None and not found.student.is_dir():
+        raise ConfigError(
+            f"'{model}' is no run with a finished student, so name a folder for the result: --out"
+        )
+    return found
 
 
 def inputs_of(

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from lilliput.common.files import as_json, writing
 from lilliput.common.settings import require, valid
+from lilliput.common.sheet import Sheet
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import intact, stored_lines
 from lilliput.finetuning.model import is_of_text
@@ -58,6 +57,13 @@ class FinetuneResult:
     """Time that the seeds took together, search and teacher not counted."""
     quantization: str | None = None
     """How weights were rounded in training and for the scores; the saved ones are not."""
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.1%}" for name, value in self.mean.items())
+        seeds = f", mean of {len(self.scores)} seeds" if len(self.scores) > 1 else ""
+        sizes = ", ".join(f"{count:,} in {name}" for name, count in self.examples.items() if count)
+        told = f"{scores}{seeds}; examples: {sizes}; {self.parameters:,} parameters"
+        return f"<{type(self).__name__} of {self.task.name}: {told}>"
 
 
 def read_results(folder: Path) -> FinetuneResult:
@@ -185,12 +191,12 @@ def bio_lines(task: Task, lines: Sequence[dict[str, Any]]) -> list[dict[str, Any
     ]
 
 
-def render(found: FinetuneResult) -> Table:
-    """Returns the results as a table for the terminal."""
-    table = Table(title=f"{found.task.name}: {found.encoder} fine-tuned, seed {found.best_seed} kept")
-    for column in ("metric", "mean", "deviation", *(f"seed {seed}" for seed in found.scores)):
-        table.add_column(column, justify="left" if column == "metric" else "right")
+def render(found: FinetuneResult) -> Sheet:
+    """Returns the results as a table."""
+    rows = []
     for name, mean in found.mean.items():
         each = [f"{scores[name]:.1%}" for scores in found.scores.values()]
-        table.add_row(name, f"{mean:.1%}", f"{found.deviation[name]:.1%}", *each)
-    return table
+        rows.append((name, f"{mean:.1%}", f"{found.deviation[name]:.1%}", *each))
+    headings = ("metric", "mean", "deviation", *(f"seed {seed}" for seed in found.scores))
+    title = f"{found.task.name}: {found.encoder} fine-tuned, seed {found.best_seed} kept"
+    return Sheet(headings, rows, title=title)

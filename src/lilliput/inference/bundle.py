@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from tokenizers import Encoding as Pieces, Tokenizer
 
-from lilliput.errors import BundleError, InputError, LilliputError, bounded, first_line, printable
+from lilliput.common.arguments import PathLike, path_of
+from lilliput.errors import BundleError, InputError, LilliputError, bounded, first_line
 from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
 from lilliput.inference.format import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
 from lilliput.inference.graph_size import check_sizes
 from lilliput.inference.kinds import KINDS, Reading
 from lilliput.inference.onnx_file import read_graph
 from lilliput.inference.outputs import Floats
+from lilliput.inference.session import open_session
 from lilliput.inference.texts import BATCH_PIECES, Text, batches, problem, shortened, windows
 from lilliput.inference.tokenizer_file import build_tokenizer
 
@@ -31,7 +32,7 @@ INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 TOP_AT_MOST, THREADS_AT_MOST = 1_000_000, 1024
 
 
-def load(folder: str | Path, threads: int = 1) -> "Bundle":
+def load(folder: PathLike, threads: int = 1) -> "Bundle":
     """Opens a bundle, after checking all of its files.
 
     Args:
@@ -44,7 +45,8 @@ def load(folder: str | Path, threads: int = 1) -> "Bundle":
         ConfigError: When there cannot be so many threads.
     """
     threads = bounded("threads", threads, 1, THREADS_AT_MOST)
-    return Bundle(Path(folder), read_bundle(Path(folder)), threads)
+    path = path_of("folder", folder)
+    return Bundle(path, read_bundle(path), threads)
 
 
 class Bundle:
@@ -57,11 +59,19 @@ class Bundle:
         """What it answers."""
         self._tokenizer = _tokenizer(folder / TOKENIZER, files.tokenizer)
         _check_graph(folder / MODEL, files.model, files.config.positions)
-        self._session = _session(folder / MODEL, files.model, threads)
+        self._session = open_session(folder / MODEL, threads, files.model)
         self._pad = self._tokenizer.token_to_id("[PAD]") or 0
         self._kind = KINDS[files.config.kind]
         self._tokenizer.enable_truncation(files.config.positions)
         self._check()
+
+    def __repr__(self) -> str:
+        config = self.config
+        names = [
+            f"{len(of)} {what}" for what, of in (("classes", config.classes), ("tags", config.tags)) if of
+        ]
+        told = [f"{config.kind}{f' of {config.task}' if config.task else ''}", *names, config.quantization]
+        return f"<Bundle {self.folder}: {', '.join(told)}, texts of up to {config.positions} pieces>"
 
     def classify(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> list[Classification]:
         """Returns the class of each text, or of each text with the one of `pairs` beside it."""
@@ -223,27 +233,4 @@ def _check_graph(path: Path, content: bytes, positions: int) -> None:
     except ValueError as error:
         raise BundleError(
             f"{path} is not a graph that a bundle can have: {error}; fetch or export the bundle again"
-        ) from error
-
-
-def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # More rewriting of the graph takes a third longer to open it and gains nothing measurable on batches.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.enable_mem_pattern = False  # it keeps a plan of memory for every shape it has seen
-    # Weights in other files were not checked, so they are looked for where no file can be: below a file.
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # the one that was checked
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", printable(str(path))
-    )
-    options.log_severity_level = 4  # errors are raised; they need not be printed too
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the library raises kinds of its own that have no common ancestor
-        raise BundleError(
-            f"{path} cannot be opened by onnxruntime {onnxruntime.__version__} ({first_line(error)}); if it "
-            "was made for a newer one: pip install --upgrade onnxruntime; else export it again"
         ) from error

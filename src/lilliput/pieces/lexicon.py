@@ -106,6 +106,10 @@ class Lexicon:
     report: LexiconReport
     """Figures of this vocabulary on this corpus, the vocabularies' sizes among them."""
 
+    def __repr__(self) -> str:
+        sizes = f"{self.student_size:,} pieces of the student, {self.teacher_size:,} of the teacher"
+        return f"<Lexicon {self.path}: {self.report.types:,} words, {sizes}>"
+
     @property
     def teacher_size(self) -> int:
         """Pieces in the teacher's vocabulary."""

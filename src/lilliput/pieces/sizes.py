@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
 from tokenizers import Tokenizer
 
 from lilliput.common.charts import new_figure, save_figure, tidy
 from lilliput.common.files import write_json
 from lilliput.common.folders import MANIFEST, read_manifest
+from lilliput.common.sheet import Sheet
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import stored
 from lilliput.config import MOST_PIECES, MOST_WIDTH
@@ -89,26 +89,12 @@ def vocabulary(
     return found
 
 
-def render(reports: Sequence[VocabularyReport]) -> Table:
+def render(reports: Sequence[VocabularyReport]) -> Sheet:
     """Returns the reports of one text as a table, a line per size and one for the teacher."""
     first = reports[0]
-    table = Table(
-        title=f"Vocabularies for {first.words:,} words, embeddings {first.width} wide",
-        caption="pieces/word and no [UNK]: over running words; embeddings: weights alone",
-    )
-    for heading in (
-        "pieces",
-        "pieces/word",
-        "length",
-        "no \\[UNK]",
-        "shared",
-        "parameters",
-        "fp32 kB",
-        "int8 kB",
-    ):
-        table.add_column(heading, justify="right")
-    for report in reports:
-        table.add_row(
+    headings = ("pieces", "pieces/word", "length", "no [UNK]", "shared", "parameters", "fp32 kB", "int8 kB")
+    rows = [
+        (
             f"{report.student_size:,}",
             f"{report.student_fertility:.3f}",
             f"x{report.relative_length:.2f}",
@@ -118,8 +104,9 @@ def render(reports: Sequence[VocabularyReport]) -> Table:
             f"{report.fp32_bytes / 1e3:,.0f}",
             f"{report.int8_bytes / 1e3:,.0f}",
         )
-    table.add_section()
-    table.add_row(
+        for report in reports
+    ]
+    teacher = (
         f"teacher {first.teacher_size:,}",
         f"{first.teacher_fertility:.3f}",
         "x1.00",
@@ -129,7 +116,14 @@ def render(reports: Sequence[VocabularyReport]) -> Table:
         f"{4 * first.teacher_parameters / 1e3:,.0f}",
         f"{first.teacher_parameters / 1e3:,.0f}",
     )
-    return table
+    return Sheet(
+        headings,
+        [*rows, teacher],
+        left=0,
+        title=f"Vocabularies for {first.words:,} words, embeddings {first.width} wide",
+        caption="pieces/word and no [UNK]: over running words; embeddings: weights alone",
+        last_apart=True,
+    )
 
 
 def plot(reports: Sequence[VocabularyReport], out: Path) -> None:

@@ -4,7 +4,6 @@ Words are the unit that teacher and student share, so both must use one normalis
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +28,12 @@ from lilliput.pieces.tokenizer_settings import (
     compare_settings,
     read_tokenizer_settings,
 )
+from lilliput.text.word_settings import whole_pieces
 
 SUPPORTED = (
     "supported are BERT tokenizers: a WordPiece model with BertNormalizer and BertPreTokenizer, in a folder "
     "or on the hub, with tokenizer.json or vocab.txt"
 )
-
-
-_UNUSED = re.compile(r"\[unused\d+\]")
-"""Places of a vocabulary that were kept free."""
 
 
 @dataclass(frozen=True)
@@ -141,28 +137,6 @@ def with_whole_pieces(tokenizer: Tokenizer, pieces: Sequence[WholePiece]) -> Tok
     flags = [{"normalized": not piece.flags.get("special")} | piece.flags for piece in wanted.values()]
     made.add_tokens([AddedToken(name, **each) for name, each in zip(wanted, flags, strict=True)])
     return made
-
-
-def whole_pieces(tokenizer: Tokenizer) -> list[str]:
-    """Returns the pieces that a tokenizer takes whole wherever they stand, but special and unused ones."""
-    added = sorted(tokenizer.get_added_tokens_decoder().items())
-    names = (token.content for _, token in added)
-    return [name for name in names if name not in SPECIAL and not _UNUSED.fullmatch(name)]
-
-
-def marks(tokenizer: Tokenizer) -> list[str]:
-    """Returns the pieces that a tokenizer takes whole though BERT makes several words, or others, of them."""
-    found = tokenizer.get_added_tokens_decoder().values()
-    kept = set(whole_pieces(tokenizer))
-    return sorted(
-        token.content for token in found if token.content in kept and not _is_word(token, tokenizer)
-    )
-
-
-def _is_word(token: AddedToken, tokenizer: Tokenizer) -> bool:
-    normal = tokenizer.normalizer.normalize_str(token.content)
-    words = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
-    return words == [normal] and (token.normalized or normal == token.content)
 
 
 def speller(tokenizer: Tokenizer) -> Tokenizer:

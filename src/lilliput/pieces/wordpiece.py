@@ -12,7 +12,8 @@ from lilliput.common.progress import Bar, bar
 from lilliput.config import LEAST_PIECES, MOST_PIECES
 from lilliput.errors import InputError
 from lilliput.inference.tokenizer_file import SPECIAL
-from lilliput.pieces.teacher_tokenizer import student_tokenizer, whole_pieces
+from lilliput.pieces.teacher_tokenizer import student_tokenizer
+from lilliput.text.word_settings import whole_pieces
 
 WORDS_LEARNT_FROM = 20_000_000
 """Running words the trainer is shown at most, in about 15 s. With 5 M words of Wikipedia in place of 32 M, 28

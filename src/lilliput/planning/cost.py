@@ -1,7 +1,7 @@
 """What training costs, counted from shapes alone: operations, and parameters (`footprint`: bytes).
 
 Operations are those of matrix products, a multiplication and an addition counted as two; tests hold them
-equal to what torch's FlopCounterMode counts in `step.Trainees`. The rest of a step only moves bytes.
+equal to what torch's FlopCounterMode counts in `step.DualModel`. The rest of a step only moves bytes.
 
 Shape letters: B rows, L length, D width, N predicted pieces, V vocabulary, K variables of one shape,
 R rows and C columns of a projection's source, r rows and c columns of its target.
@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lilliput.config import ObjectiveWeights, StudentConfig
+from lilliput.config import StudentConfig
+from lilliput.objectives import ObjectiveWeights, Operations
 
 if TYPE_CHECKING:
     from transformers import BertConfig
@@ -127,24 +128,23 @@ class BatchShape:
 
 
 @dataclass(frozen=True)
-class Operations:
-    """Floating-point operations of one part of a step."""
+class ModelShapes:
+    """The models of a stage, of which objectives count what they cost."""
 
-    forward: int
-    """From inputs to the loss."""
-    backward: int = 0
-    """From the loss to the gradients."""
+    teacher: BertShape
+    """The teacher, with its own vocabulary."""
+    student: BertShape
+    """The student."""
+    trains_teacher: bool
+    """Whether gradients flow into the teacher."""
 
-    @property
-    def total(self) -> int:
-        """Both together."""
-        return self.forward + self.backward
-
-    def __add__(self, other: "Operations") -> "Operations":
-        return Operations(self.forward + other.forward, self.backward + other.backward)
-
-    def __mul__(self, times: int) -> "Operations":
-        return Operations(self.forward * times, self.backward * times)
+    def variables(self) -> Counter[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Returns how many variables the models share of each pair of shapes, the teacher's first."""
+        ours = self.student
+        cut = dataclasses.replace(
+            self.teacher, layers=ours.layers, positions=ours.positions, vocabulary=ours.vocabulary
+        )
+        return Counter(zip(cut.variables(), ours.variables(), strict=True))
 
 
 def _product(operations: int, trained: bool) -> Operations:
@@ -174,67 +174,26 @@ def head_operations(
     return _product(2 * width * columns, trained)
 
 
-def teacher_operations(
-    weights: ObjectiveWeights, teacher: BertShape, student: BertShape, batch: BatchShape
-) -> dict[str, Operations]:
-    """Returns the operations of the teacher's reading, encoder and heads; empty where it is not read."""
-    if not (weights.trains_teacher or weights.soft_labels):
-        return {}
-    trained = weights.trains_teacher
-    scored = [(batch.predicted_second, student.vocabulary)]
+def teacher_operations(models: ModelShapes, batch: BatchShape) -> dict[str, Operations]:
+    """Returns the operations of the teacher's reading, encoder and heads."""
+    trained, width = models.trains_teacher, models.teacher.width
+    scored = [(batch.predicted_second, models.student.vocabulary)]
     if trained:
-        scored.append((batch.predicted_own, teacher.vocabulary))
+        scored.append((batch.predicted_own, models.teacher.vocabulary))
     predicted = batch.predicted_own + batch.predicted_second
     return {
-        "teacher": encoder_operations(teacher, batch.rows, batch.teacher_length, trained),
-        "teacher_heads": head_operations(teacher.width, predicted, scored, trained),
+        "teacher": encoder_operations(models.teacher, batch.rows, batch.teacher_length, trained),
+        "teacher_heads": head_operations(width, predicted, scored, trained),
     }
 
 
-def student_operations(
-    weights: ObjectiveWeights, student: BertShape, batch: BatchShape
-) -> dict[str, Operations]:
-    """Returns the operations of the student's reading, encoder and head; empty where it is not read."""
-    if not (weights.student_masked_lm or weights.soft_labels):
-        return {}
+def student_operations(student: BertShape, batch: BatchShape) -> dict[str, Operations]:
+    """Returns the operations of the student's reading, encoder and head."""
+    scored = [(batch.predicted_student, student.vocabulary)]
     return {
         "student": encoder_operations(student, batch.rows, batch.student_length),
-        "student_head": head_operations(
-            student.width, batch.predicted_student, [(batch.predicted_student, student.vocabulary)]
-        ),
+        "student_head": head_operations(student.width, batch.predicted_student, scored),
     }
-
-
-def shared_shapes(teacher: BertShape, student: BertShape) -> Counter[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Returns how many variables the models share of each pair of shapes, the teacher's first."""
-    cut = dataclasses.replace(
-        teacher, layers=student.layers, positions=student.positions, vocabulary=student.vocabulary
-    )
-    return Counter(zip(cut.variables(), student.variables(), strict=True))
-
-
-def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Returns rows and columns; a vector is one row."""
-    return (shape[0], shape[1]) if len(shape) == 2 else (1, shape[0])
-
-
-def projection_operations(weights: ObjectiveWeights, teacher: BertShape, student: BertShape) -> Operations:
-    """Returns the operations of the shared projections of one step, which do not depend on its batch."""
-    forward = backward = 0
-    for shapes, count in shared_shapes(teacher, student).items():
-        theirs, ours = map(as_matrix, shapes)
-        for weight, (rows, columns), (to_rows, to_columns), trained in (
-            (weights.projection_down, theirs, ours, weights.trains_teacher),
-            (weights.projection_up, ours, theirs, True),
-        ):
-            if not weight:
-                continue
-            left = 2 * count * to_rows * rows * columns if to_rows != rows else 0
-            right = 2 * count * to_rows * columns * to_columns if to_columns != columns else 0
-            forward += left + right
-            # Of each product the projection takes one gradient, and what it projects another where trained.
-            backward += left * (1 + trained) + right * (1 + (trained or left > 0))
-    return Operations(forward, backward)
 
 
 def step_operations(
@@ -258,16 +217,21 @@ def step_operations(
         parts: Parts of a step (`batch.accumulation`).
         muon: Whether the optimiser is Muon.
     """
-    found = teacher_operations(weights, teacher, student, batch)
+    models = ModelShapes(teacher, student, weights.trains_teacher)
     table = _product(2 * student.vocabulary * student.width * teacher.width, weights.trains_teacher)
-    if affine and found:
-        found["second_table"] = table * 2  # made for the input, and again for the head
-    found |= student_operations(weights, student, batch)
-    found = {name: operations * parts for name, operations in found.items()}
-    if weights.uses_projections:
-        found["projections"] = projection_operations(weights, teacher, student)
+    found: dict[str, Operations] = {}
+    if weights.reads_teacher:
+        found |= teacher_operations(models, batch)
         if affine:
-            found["projections"] += table
+            found["second_table"] = table * 2  # made for the input, and again for the head
+    if weights.reads_student:
+        found |= student_operations(student, batch)
+    found = {name: operations * parts for name, operations in found.items()}
+    for one in weights.active:
+        for name, operations in one.operations(models, batch).items():
+            found[name] = found.get(name, Operations(0)) + operations * (parts if one.reads else 1)
+    if affine and any(one.compares_variables for one in weights.active):
+        found["projections"] = found.get("projections", Operations(0)) + table
     if muon:
         found["update"] = muon_operations(trained_matrices(weights, teacher, student, affine))
     return found

@@ -4,8 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rich.table import Table
-
+from lilliput.common.sheet import Sheet, duration, size
 from lilliput.config import Recipe, StageConfig
 from lilliput.planning.footprint import TextSize
 from lilliput.planning.probes import WARM_START_ROWS, Pace, starts_warm
@@ -110,25 +109,26 @@ def estimate_stage(
     )
 
 
-def render(estimate: Estimate) -> Table:
-    """Returns the estimate as a table for the terminal."""
-    table = Table(title=f"Expected on {estimate.machine}", caption="\n".join(_small_print(estimate)))
-    table.caption_justify = "left"
-    for column in ("", "words/s", "words", "time", "memory"):
-        table.add_column(column, justify="right" if column else "left")
+def render(estimate: Estimate) -> Sheet:
+    """Returns the estimate as a table."""
+    rows = []
     if estimate.preparation_seconds:
         pace = estimate.text.words / estimate.preparation_seconds
         words, time = f"{estimate.text.words:,}", duration(estimate.preparation_seconds)
-        table.add_row("preparation", f"{pace:,.0f}", words, time, "")
+        rows.append(("preparation", f"{pace:,.0f}", words, time, ""))
     for stage in estimate.stages:
-        words = f"{stage.words:,}"
-        cells = [f"{stage.words_per_second:,.0f}", words, duration(stage.seconds), size(stage.memory_bytes)]
-        table.add_row(stage.name, *cells)
+        pace, words = stage.words_per_second, f"{stage.words:,}"
+        rows.append((stage.name, f"{pace:,.0f}", words, duration(stage.seconds), size(stage.memory_bytes)))
     others = sum(stage.other_seconds for stage in estimate.stages)
-    table.add_row("first weights, last evaluations", "", "", duration(others), "")
+    rows.append(("first weights, last evaluations", "", "", duration(others), ""))
     words = f"{sum(stage.words for stage in estimate.stages):,}"
-    table.add_row("in all", "", words, duration(estimate.seconds), size(estimate.memory_bytes))
-    return table
+    rows.append(("in all", "", words, duration(estimate.seconds), size(estimate.memory_bytes)))
+    return Sheet(
+        ("", "words/s", "words", "time", "memory"),
+        rows,
+        title=f"Expected on {estimate.machine}",
+        caption="\n".join(_small_print(estimate)),
+    )
 
 
 def _small_print(estimate: Estimate) -> list[str]:
@@ -154,23 +154,3 @@ def _assumption(taken: float) -> str:
         f"other programs took {taken:.0%} of the processor while this was measured; without them it is "
         f"{1 / (1 - taken):.1f} times as fast"
     )
-
-
-def duration(seconds: float) -> str:
-    """Returns a time in the unit that suits it.
-
-    >>> duration(59.4), duration(90), duration(5400), duration(3e6)
-    ('59 s', '1.5 min', '1.5 h', '833.3 h')
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
-
-
-def size(count: float) -> str:
-    """Returns bytes in the unit that suits them.
-
-    >>> size(5_300_000), size(1_550_000_000)
-    ('5 MB', '1.6 GB')
-    """
-    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"

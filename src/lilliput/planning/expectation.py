@@ -1,6 +1,13 @@
-"""What is said of a run's training before it begins, if it can be."""
+"""What the training of a run is expected to take: said before it begins, and compared with it afterwards.
+
+The command line puts both beside `compress`, which knows nothing of estimates.
+"""
+
+from typing import TYPE_CHECKING
 
 from lilliput.common.progress import console
+from lilliput.common.settings import build
+from lilliput.common.sheet import size
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe
 from lilliput.errors import first_line
@@ -8,6 +15,9 @@ from lilliput.planning.estimate import Estimate, render
 from lilliput.planning.plan import expect
 from lilliput.run import RunDir
 from lilliput.training.data import stage_inputs
+
+if TYPE_CHECKING:
+    from lilliput.compression import Summary
 
 
 def announce(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: float) -> Estimate | None:
@@ -45,3 +55,22 @@ def _has_begun(run: RunDir, recipe: Recipe, teacher: str) -> bool:
     if not (recorded.manifest_path.exists() or recorded.begun_path.exists()):
         return False
     return StageDir(recorded.path, stage_inputs(run, recipe, first, teacher)).other() is None
+
+
+def compared(summary: "Summary") -> list[tuple[str, str, str, str]]:
+    """Returns rows for the table of a summary: what was expected of its run, and how far that was off.
+
+    They hold what the budget left open, words or minutes, and the memory; none where nothing was expected.
+    """
+    if summary.estimate is None:
+        return []
+    estimate: Estimate = build(Estimate, summary.estimate, "")
+    if summary.recipe["budget"]["words"] is None:
+        words = sum(stage.words for stage in estimate.stages)
+        found = [("words read", f"{words:,}", words / summary.words)]
+    else:
+        seconds = sum(stage.seconds for stage in estimate.stages)
+        found = [("minutes of training", f"{seconds / 60:.1f}", seconds / summary.training_seconds)]
+    memory = estimate.memory_bytes
+    found.append(("memory", size(memory), memory / summary.memory_bytes))
+    return [(f"{name}, expected", f"{shown} ({share - 1:+.0%})", "", "") for name, shown, share in found]

@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from lilliput.config import ObjectiveWeights, StageConfig
-from lilliput.planning.cost import BertShape, as_matrix, shared_shapes, trained_matrices
+from lilliput.config import StageConfig
+from lilliput.objectives import ObjectiveWeights
+from lilliput.planning.cost import BertShape, ModelShapes, trained_matrices
 
 _CORPUS_BYTES = 4
 """Per word: its id."""
@@ -143,18 +144,15 @@ class Footprint:
 def trained_parameters(
     weights: ObjectiveWeights, teacher: BertShape, student: BertShape, affine: bool = False
 ) -> dict[str, int]:
-    """Returns the parameters that a stage trains, of "teacher", "student" and "projections"."""
+    """Returns the parameters that a stage trains, of "teacher", "student" and the "modules" of objectives."""
     found = {}
     if weights.trains_teacher:
         found["teacher"] = teacher_parameters(teacher, student, affine)
     if weights.trains_student:
         found["student"] = student.parameters
-    if weights.uses_projections:
-        found["projections"] = sum(
-            (theirs[0] * ours[0] if theirs[0] != ours[0] else 0)
-            + (theirs[1] * ours[1] if theirs[1] != ours[1] else 0)
-            for theirs, ours in (map(as_matrix, shapes) for shapes in shared_shapes(teacher, student))
-        ) * ((weights.projection_down > 0) + (weights.projection_up > 0))
+    models = ModelShapes(teacher, student, weights.trains_teacher)
+    if added := sum(one.parameters(models) for one in weights.active):
+        found["modules"] = added
     return found
 
 

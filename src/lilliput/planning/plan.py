@@ -5,6 +5,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import psutil
@@ -12,7 +13,9 @@ import torch
 from accelerate import PartialState
 from transformers import BertConfig
 
+from lilliput.common.arguments import PathLike, Texts, text_of, texts_of
 from lilliput.common.folders import MANIFEST, read_manifest
+from lilliput.common.sheet import size
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.workers import give_back_memory, worker_count
 from lilliput.config import MOST_WORDS, Recipe
@@ -21,7 +24,7 @@ from lilliput.models.teacher import load_teacher_config
 from lilliput.pieces.lexicon import Lexicon, LexiconReport
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.planning.cost import SHAPES, BertShape
-from lilliput.planning.estimate import Estimate, estimate_stage, size
+from lilliput.planning.estimate import Estimate, estimate_stage
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.probes import (
     PROBE_STEPS,
@@ -36,6 +39,7 @@ from lilliput.planning.probes import (
 )
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
 from lilliput.planning.scratch import scratch_folder
+from lilliput.recipes import find_recipe
 from lilliput.run import RunDir
 from lilliput.text.corpus import FIRST_WORD, Corpus, build_corpus
 from lilliput.training.checkpoint import minutes_between
@@ -49,9 +53,9 @@ types in 0.8 M words and 414 k in 32 M."""
 
 
 def plan(
-    teacher: str,
-    corpus: Sequence[str] | int,
-    recipe: Recipe,
+    teacher: PathLike,
+    corpus: Texts | int,
+    recipe: PathLike | Recipe = "lilliput",
     *,
     text_column: str = "text",
     workers: int | None = None,
@@ -63,7 +67,7 @@ def plan(
         teacher: Folder or hub name of a BERT checkpoint, whose config and tokenizer are read; or a name of
             `cost.SHAPES`, for which nothing is.
         corpus: The text, of which a sample is read, or the number of its words, for which a text is made up.
-        recipe: What to do.
+        recipe: Name of a recipe, a .toml or .json file, or a Recipe.
         text_column: Which column of tables holds the text.
         workers: Processes that will read the corpus; as many as there are cores by default.
         checkpoint_minutes: Minutes between checkpoints.
@@ -74,16 +78,20 @@ def plan(
     """
     checkpoint_minutes = minutes_between(checkpoint_minutes)
     processes = worker_count(workers)
-    if not isinstance(corpus, Sequence):
-        corpus = bounded("the corpus's number of words", corpus, 1, MOST_WORDS)
+    teacher, recipe = text_of("teacher", teacher, "the folder or hub name of a teacher"), find_recipe(recipe)
+    text = (
+        bounded("the corpus's number of words", corpus, 1, MOST_WORDS)
+        if isinstance(corpus, Real)
+        else texts_of("corpus", corpus)
+    )
     config = BertConfig(**SHAPES[teacher].settings()) if teacher in SHAPES else load_teacher_config(teacher)
     check_student(recipe, config)
     with scratch_folder("lilliput-plan") as folder:
         run = RunDir(folder)
-        text, preparation, notes = _prepared_sample(teacher, corpus, recipe, text_column, run)
+        whole, preparation, notes = _prepared_sample(teacher, text, recipe, text_column, run)
         shape = BertShape.of_config(config)
-        found = estimate_training(run, recipe, shape, text, checkpoint_minutes)
-    seconds = preparation.seconds(text.words, text.types, processes)
+        found = estimate_training(run, recipe, shape, whole, checkpoint_minutes)
+    seconds = preparation.seconds(whole.words, whole.types, processes)
     return dataclasses.replace(found, preparation_seconds=seconds, notes=(*notes, *found.notes))
 
 

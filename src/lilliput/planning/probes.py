@@ -35,11 +35,11 @@ from lilliput.planning.cost import BatchShape, BertShape
 from lilliput.run import RunDir
 from lilliput.text.corpus import FIRST_WORD, Corpus, build_corpus
 from lilliput.training.batches import BatchSource
-from lilliput.training.checkpoint import Position, save_checkpoint
+from lilliput.training.checkpoint import Progress, save_checkpoint
 from lilliput.training.data import Data
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.training.prefetch import prefetched
-from lilliput.training.step import Stepper, Trainees
+from lilliput.training.step import DualModel, Stepper
 
 _SECONDS_PER_STEP = 8.0
 """Rows are left out of a step that would take longer if all took as long as a step of a single one."""
@@ -133,7 +133,7 @@ class StageProbe:
                 self._teacher = build_teacher(model, [[0]] * size, table, width, recipe.seed)
             if weights.trains_student:
                 student = random_student(student_config(recipe.student, size, special), recipe.seed)
-        self._models = Trainees(self._teacher if weights.uses_teacher else None, student, weights)
+        self._models = DualModel(self._teacher if weights.uses_teacher else None, student, weights)
 
     def load(self, dtype: torch.dtype) -> Load:
         """Returns what one step reads and keeps, when passes are computed in `dtype`."""
@@ -248,7 +248,7 @@ def measure_writing(folder: Path, size: int) -> float:
     try:
         shutil.rmtree(folder, ignore_errors=True)
         started = time.perf_counter()
-        save_checkpoint(folder, models, torch.optim.SGD(models.parameters()), Position())
+        save_checkpoint(folder, models, torch.optim.SGD(models.parameters()), Progress())
         return models.weight.nbytes / (time.perf_counter() - started)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lilliput.common.arguments import PathLike, text_of
 from lilliput.common.names import folder_name
 from lilliput.errors import InputError, nearest
 from lilliput.tasks.columns import Columns, check_columns, recognise, usual_label
@@ -34,6 +35,13 @@ class _Place:
     known: Known | None
     train: Path | None = None
     dev: Path | None = None
+
+
+def task_of(task: PathLike | TaskData) -> TaskData:
+    """Returns the task of that name or of files of that name, as `load_task` finds it, or the one given."""
+    if isinstance(task, TaskData):
+        return task
+    return load_task(text_of("task", task, "a task's name, what its files are called, or a TaskData"))
 
 
 def load_task(

@@ -67,3 +67,11 @@ class TaskData:
     """What was read, and in which columns."""
     warnings: tuple[str, ...] = ()
     """What its user should know before anything is learnt from it, each a sentence."""
+
+    def __repr__(self) -> str:
+        task = self.task
+        told = f"{task.kind}{' of pairs' * task.pairs}"
+        told += f", {len(task.classes)} classes" if task.classes else ""
+        told += f", {len(task.tags)} tags" if task.tags else ""
+        sizes = f"{len(self.train):,} examples to learn from, {len(self.dev):,} to be scored on"
+        return f"<TaskData {task.name}: {told}; {sizes}>"

@@ -1,4 +1,4 @@
-"""Stage 1: text -> documents as word ids, and word counts, in memory-mapped shards.
+"""Text -> documents as word ids, and word counts, in memory-mapped shards.
 
 The text is cut into blocks, each counted on its own under word ids of its own (`parts/`). When all are there,
 their word types are merged, ids given by falling count, and the parts rewritten under these ids (`shards/`).
@@ -20,34 +20,18 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from lilliput.common import progress
-from lilliput.common.files import writing
 from lilliput.common.folders import damage, read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import as_stored, intact, stored_array
 from lilliput.common.workers import Workers, worker_count
 from lilliput.errors import InputError, StorageError
-from lilliput.pieces.teacher_tokenizer import marks
 from lilliput.text.cluster import Cluster, joined
-from lilliput.text.parts import (
-    END,
-    FIRST_WORD,
-    START,
-    merges,
-    read_types,
-    require_seen,
-    text_of,
-    write_merged,
-    write_part,
-    write_parts,
-    write_shard,
-)
+from lilliput.text.merging import merge, renumber
+from lilliput.text.parts import END, FIRST_WORD, START, require_seen, write_part, write_parts
 from lilliput.text.sources import Reader, Source, describe, find_sources, pinned
-from lilliput.text.words import to_arrow, to_numpy
+from lilliput.text.word_settings import word_settings
 
 __all__ = ["END", "FIRST_WORD", "START", "Corpus", "build_corpus"]
-
-_SHARDS_AT_MOST = 256
-"""Each mapped shard keeps a file open, and a process may often open no more than 1,024."""
 
 _TABLES = ("words.txt", "counts.npy")
 
@@ -74,6 +58,9 @@ class Corpus:
     """Words in the stream, document ends not counted."""
     documents: int
     """Documents in the stream."""
+
+    def __repr__(self) -> str:
+        return f"<Corpus {self.path}: {self.words:,} words in {self.documents:,} documents>"
 
     @classmethod
     def open(cls, path: Path, *, whole: bool = False) -> "Corpus":
@@ -176,10 +163,7 @@ def _stage(
     sources: Sequence[Source], tokenizer: Tokenizer, out: Path, text_column: str, workers: Workers | Cluster
 ) -> tuple[StageDir, list[Source]]:
     """Returns the directory of a corpus with what determines it, and the sources as they are to be read."""
-    words = {
-        "normalizer": _settings(tokenizer.normalizer) | _marks(tokenizer),
-        "pre_tokenizer": _settings(tokenizer.pre_tokenizer),
-    }
+    words = word_settings(tokenizer)
     stage = StageDir(out, {})
     recorded = [path for path in (stage.manifest_path, stage.begun_path) if path.exists()]
     inputs: Any = ()
@@ -196,20 +180,11 @@ def _build(stage: StageDir, reader: Reader, workers: Workers | Cluster) -> None:
     """Builds a corpus, or goes on with it."""
     if stage.other() is not None or not (stage.path / "parts" / "ranks.npy").exists():
         _count(stage, reader, json.dumps(stage.made_from["words"]["normalizer"]), workers)
-        _merge(stage, workers)
+        merge(stage, workers)
     else:
         stage.begin()  # which removes what a kill left
-    _renumber(stage.path, workers)
+    renumber(stage.path, workers)
     _finish(stage)
-
-
-def _settings(part: Any) -> Any:
-    return json.loads(part.__getstate__())
-
-
-def _marks(tokenizer: Tokenizer) -> dict[str, list[str]]:
-    found = marks(tokenizer)
-    return {"marks": found} if found else {}
 
 
 def _count(stage: StageDir, reader: Reader, settings: str, workers: Workers | Cluster) -> None:
@@ -247,64 +222,6 @@ def _counted_apart(
         names += written
         yield count, position
     require_seen(folder, names)
-
-
-def _parts(out: Path) -> list[Path]:
-    return sorted((out / "parts").glob("[0-9]*.npy"))
-
-
-def _merge(stage: StageDir, workers: Workers | Cluster) -> None:
-    """Writes counts.npy and words.txt by word id, and ranks.npy, the last, as it says that all is counted."""
-    import pyarrow.compute
-
-    words, counts = read_types(_merged(stage.path, workers))
-    if len(words) == FIRST_WORD:
-        stage.clear()
-        raise InputError(
-            "the sources hold no words, only spaces or control characters; name a file with text"
-        )
-    table = pyarrow.Table.from_arrays([words, to_arrow(counts)], ["word", "count"]).slice(FIRST_WORD)
-    # Bytes of UTF-8 sort like code points.
-    by_count = pyarrow.compute.sort_indices(table, [("count", "descending"), ("word", "ascending")])
-    order = np.concatenate(([END, START], to_numpy(by_count).astype(np.int64) + FIRST_WORD))
-    ranks = np.empty(len(order), np.uint32)
-    ranks[order] = np.arange(len(order))
-    with writing(stage.path / "counts.npy") as file:
-        np.save(file, counts[order])
-    with writing(stage.path / "words.txt") as file:
-        file.write(text_of(words.take(to_arrow(order))))
-    with writing(stage.path / "parts" / "ranks.npy") as file:
-        np.save(file, ranks)
-
-
-def _merged(out: Path, workers: Workers | Cluster) -> Path:
-    """Merges the types of the parts, of what comes of that, and so on; returns the last file."""
-    paths, folder, level = _parts(out), out / "parts", 0
-    while level == 0 or len(paths) > 1:
-        tasks = merges(paths, folder, level)
-        shared = workers.in_order(write_merged, iter(tasks))
-        for _ in shared if len(tasks) > 1 else itertools.starmap(write_merged, tasks):
-            pass
-        paths, level = [path for _, path in tasks], level + 1
-        require_seen(folder, (path.name for path in paths))
-    return paths[0]
-
-
-def _renumber(out: Path, workers: Workers | Cluster) -> None:
-    """Writes the shards that are missing: parts, several to a shard if many, under the final word ids."""
-    paths = _parts(out)
-    together = -(-len(paths) // _SHARDS_AT_MOST)
-    begins = range(0, len(paths), together)
-    shards = [out / "shards" / f"{index:05d}.npy" for index in range(len(begins))]
-    missing = [
-        (out / "parts", begin, paths[begin : begin + together], shard)
-        for begin, shard in zip(begins, shards, strict=True)
-        if not shard.exists()
-    ]
-    with progress.bar("word ids", len(missing)) as shown:
-        for done, _ in enumerate(workers.in_order(write_shard, iter(missing)), start=1):
-            shown.update(done)
-    require_seen(out / "shards", (shard.name for shard in shards))
 
 
 def _finish(stage: StageDir) -> None:

@@ -1,6 +1,6 @@
 """A training state saved whole, or refused with a reason.
 
-A checkpoint is a folder with the weights of all models, the optimiser's state and the position in the data.
+A checkpoint is a folder with the weights of all models, the optimiser's state and how far the stage has come.
 It appears under its name only when everything in it is on disk; the digests of its files stand in
 `state.json`.
 """
@@ -41,7 +41,7 @@ _DTYPES = {
 
 
 @dataclass(frozen=True)
-class Position:
+class Progress:
     """How far a stage has come."""
 
     step: int = 0
@@ -60,7 +60,7 @@ class Position:
 class _State:
     """What `state.json` holds."""
 
-    position: Position
+    position: Progress
     optimizer: dict[str, Any]
     digests: dict[str, str]
     """Of the files of tensors."""
@@ -79,13 +79,13 @@ def minutes_between(checkpoints: float) -> float:
 
 
 def save_checkpoint(
-    folder: Path, models: nn.Module, optimizer: torch.optim.Optimizer, position: Position
+    folder: Path, models: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Saves a checkpoint below `folder` and removes all but the newest two.
 
     Raises StorageError when the disk does not take it; earlier checkpoints then stay as they are.
     """
-    path = folder / f"step-{position.step:08d}"
+    path = folder / f"step-{progress.step:08d}"
     partial = folder / f".{path.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     tensors, rest = _flatten(optimizer.state_dict())
@@ -94,7 +94,7 @@ def save_checkpoint(
             with writing(partial / name) as file:
                 write_tensors(file, content)
         digests = {name: digest_file(partial / name) for name in _TENSOR_FILES}
-        state = _State(position, rest, digests)
+        state = _State(progress, rest, digests)
         state = dataclasses.replace(state, digest=_digest(state))
         write_json(partial / "state.json", dataclasses.asdict(state))
     except StorageError:
@@ -115,15 +115,15 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
 
 
-def load_checkpoint(folder: Path, models: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
-    """Puts the newest checkpoint below `folder` into models and optimiser and returns its position.
+def load_checkpoint(folder: Path, models: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Puts the newest checkpoint below `folder` into models and optimiser and returns its progress.
 
-    Without any checkpoint nothing is changed and the position is the beginning. Raises StorageError when the
+    Without any checkpoint nothing is changed and the progress is the beginning. Raises StorageError when the
     newest one is damaged or belongs to other models.
     """
     found = checkpoints(folder)
     if not found:
-        return Position()
+        return Progress()
     path = found[-1]
     remedy = f"remove {path} to go on from " + (
         "the checkpoint before it" if len(found) > 1 else "the beginning"

@@ -1,34 +1,23 @@
-"""What a training stage begins with: its data, its budget, models from earlier stages or first weights."""
+"""What a training stage reads: its text, its budget, the stages before it, and the digests of all that."""
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig
 
 from lilliput.common.files import digest_folder
 from lilliput.common.folders import MANIFEST, content, read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe, StageConfig
-from lilliput.errors import ConfigError, ModelError, StorageError
-from lilliput.models.student import load_student, random_student, student_config
-from lilliput.models.teacher import AffineTable, Teacher, build_teacher, load_masked_lm, load_teacher_config
-from lilliput.models.warm_start import warm_start
+from lilliput.errors import ConfigError, StorageError
+from lilliput.models.teacher import load_teacher_config
 from lilliput.pieces.lexicon import Lexicon
-from lilliput.pieces.teacher_tokenizer import spell
 from lilliput.run import TRAIN_AGAIN, RunDir
 from lilliput.text.corpus import Corpus
 from lilliput.training.batches import BatchSource
 from lilliput.training.rows import Rows, cut_rows
-from lilliput.training.step import Trainees
-
-_SAMPLE_ROWS = 128
-"""Rows of text on which a warm start measures the teacher."""
-_SAMPLE_SLACK = 8
-"""A sample's rows are cut to one length, this much below the longest possible."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +25,39 @@ class Data:
     """What a stage trains on and is evaluated on."""
 
     lexicon: Lexicon
+    """Segmentations of the corpus."""
     train: Rows
+    """Rows to train on."""
     held_out_lexicon: Lexicon
+    """Segmentations of the text held out."""
     held_out: Rows
+    """Rows to evaluate on."""
 
     @classmethod
-    def open(cls, run: RunDir, length: int, positions: int) -> "Data":
+    def open(cls, run: RunDir, length: int, positions: int, *, whole: bool = False) -> "Data":
         """Opens a run's corpus and lexicon.
 
         Held out is the run's separate text, or else documents of the corpus. It is cut into rows of all the
         student's `positions`, so that stages of different `length` are evaluated on the same.
+
+        Args:
+            run: The run.
+            length: Pieces of a row to train on.
+            positions: Pieces of a row held out.
+            whole: Whether all bytes of the corpus are compared with what was saved.
+
+        Raises:
+            StorageError: If something is missing or is not what was saved.
         """
-        lexicon = Lexicon.open(run.lexicon)
-        if run.held_out("lexicon").exists():
-            train, _ = cut_rows(Corpus.open(run.corpus), lexicon, length, hold_out=False)
-            other = Lexicon.open(run.held_out("lexicon"))
-            held_out, _ = cut_rows(Corpus.open(run.held_out("corpus")), other, positions, hold_out=False)
-            return cls(lexicon, train, other, held_out)
-        train, held_out = cut_rows(Corpus.open(run.corpus), lexicon, length, hold_out=True)
-        if length != positions:
-            _, held_out = cut_rows(Corpus.open(run.corpus), lexicon, positions, hold_out=True)
-        return cls(lexicon, train, lexicon, held_out)
+        lexicon, corpus = Lexicon.open(run.lexicon), Corpus.open(run.corpus, whole=whole)
+        if not run.held_out("lexicon").exists():
+            train, held_out = cut_rows(corpus, lexicon, length, hold_out=True, held_out_length=positions)
+            return cls(lexicon, train, lexicon, held_out)
+        train, _ = cut_rows(corpus, lexicon, length, hold_out=False)
+        other = Corpus.open(run.held_out("corpus"), whole=whole)
+        other_lexicon = Lexicon.open(run.held_out("lexicon"))
+        held_out, _ = cut_rows(other, other_lexicon, positions, hold_out=False)
+        return cls(lexicon, train, other_lexicon, held_out)
 
     def source(self, stage: StageConfig, seed: tuple[int, ...]) -> BatchSource:
         """Returns a stage's batches, for the models that its objectives let read."""
@@ -68,7 +69,7 @@ def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) 
     """Returns what determines a stage's result: settings, and digests of what it reads."""
     check_student(recipe, load_teacher_config(teacher))
     lexicons = {"lexicon": run.lexicon, "held_out": run.held_out("lexicon")}
-    earlier = {name: _earlier(run, recipe, stage, name) for name in ("teacher", "student")}
+    earlier = {name: earlier_model(run, recipe, stage, name) for name in ("teacher", "student")}
     inputs: dict[str, Any] = {
         "stage": {key: value for key, value in dataclasses.asdict(stage).items() if key != "share"},
         "budget": stage_budget(recipe, stage),
@@ -90,16 +91,10 @@ def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) 
     return inputs
 
 
-def check_sources(run: RunDir, recipe: Recipe, stage: StageConfig) -> None:
-    """Raises StorageError where something that a stage begins with is not what was saved, bit by bit."""
-    for corpus in (run.corpus, run.held_out("corpus")):
-        if corpus.exists():
-            Corpus.open(corpus, whole=True)
-    for lexicon in (run.lexicon, run.held_out("lexicon")):
-        if lexicon.exists():
-            Lexicon.open(lexicon)
+def check_earlier(run: RunDir, recipe: Recipe, stage: StageConfig) -> None:
+    """Raises StorageError where a model that a stage begins with is not what was saved, bit by bit."""
     for name in ("teacher", "student"):
-        earlier = _earlier(run, recipe, stage, name)
+        earlier = earlier_model(run, recipe, stage, name)
         if earlier is not None:
             StageDir(earlier.parent, {}).require_whole(TRAIN_AGAIN, name)
 
@@ -133,49 +128,7 @@ def check_student(recipe: Recipe, teacher: BertConfig) -> None:
             )
 
 
-def first_models(
-    run: RunDir,
-    recipe: Recipe,
-    stage: StageConfig,
-    teacher: str,
-    lexicon: Lexicon,
-    source: BatchSource,
-    fit: bool,
-) -> Trainees:
-    """Returns the models a stage begins with.
-
-    Args:
-        run: Where earlier stages saved theirs.
-        recipe: The recipe of the run.
-        stage: The stage to begin.
-        teacher: Folder or hub name of the original teacher.
-        lexicon: The run's lexicon.
-        source: The stage's batches, of which a warm start takes a sample.
-        fit: Whether to compute first weights; not needed where a checkpoint will replace them.
-    """
-    weights = stage.objectives
-    earlier_student = _earlier(run, recipe, stage, "student")
-    starts_student = weights.trains_student and earlier_student is None
-    starts_from_teacher = recipe.start.student == "teacher" or recipe.start.second_table == "affine"
-    with_tables = (
-        _first_teacher(run, recipe, stage, teacher, lexicon)
-        if weights.uses_teacher or (starts_student and starts_from_teacher)
-        else None
-    )
-    student: BertForMaskedLM | None = None
-    if earlier_student is not None and weights.trains_student:
-        student = load_student(earlier_student)
-    elif weights.trains_student:
-        student = _first_student(
-            recipe, with_tables, lexicon, source, warm=fit and recipe.start.student == "teacher"
-        )
-    trainees = Trainees(with_tables if weights.uses_teacher else None, student, weights)
-    if fit and recipe.start.student == "teacher":
-        trainees.fit_projections()
-    return trainees
-
-
-def _earlier(run: RunDir, recipe: Recipe, stage: StageConfig, model: str) -> Path | None:
+def earlier_model(run: RunDir, recipe: Recipe, stage: StageConfig, model: str) -> Path | None:
     """Returns the folder of the model from the last stage before this one that trained it, if any did."""
     found = None
     for before in recipe.stages[: recipe.stages.index(stage)]:
@@ -193,59 +146,3 @@ def _digest(folder: Path) -> str:
     """Returns the digest in a finished stage's manifest."""
     digest: str = read_manifest(folder / MANIFEST)["digest"]
     return digest
-
-
-def _first_teacher(
-    run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str, lexicon: Lexicon
-) -> Teacher:
-    """Returns the teacher of the last stage that trained it, or the original one with a new second table."""
-    earlier = _earlier(run, recipe, stage, "teacher")
-    if earlier is not None:
-        return Teacher.load(earlier)
-    model, has_head = load_masked_lm(teacher)
-    if lexicon.teacher_size > model.config.vocab_size:
-        raise ModelError(
-            f"the teacher's tokenizer has {lexicon.teacher_size} pieces but its model embeds "
-            f"{model.config.vocab_size}; give a checkpoint whose tokenizer and model belong together"
-        )
-    model.resize_token_embeddings(lexicon.teacher_size)  # takes off rows that pad a table and are no pieces
-    if not has_head and not recipe.stages[0].objectives.trains_teacher:
-        raise ConfigError(
-            f"the teacher '{teacher}' has no masked-LM head and the first stage of recipe '{recipe.name}' "
-            "does not train it; begin with a stage that has objectives.teacher_masked_lm"
-        )
-    pieces = spell(lexicon.student_tokenizer().get_vocab(), lexicon.teacher_tokenizer())
-    return build_teacher(model, pieces, recipe.start.second_table, recipe.student.width, recipe.seed)
-
-
-def _first_student(
-    recipe: Recipe, teacher: Teacher | None, lexicon: Lexicon, source: BatchSource, warm: bool
-) -> BertForMaskedLM:
-    """Returns a student with its first weights; random ones need no teacher but for its affine table."""
-    config = student_config(recipe.student, lexicon.student_size, lexicon.student_special)
-    if warm:
-        assert teacher is not None
-        return warm_start(teacher, config, _sample(source), mask=lexicon.student_special.mask)
-    student = random_student(config, recipe.seed)
-    if teacher is not None and isinstance(teacher.second, AffineTable):
-        with torch.no_grad():
-            student.bert.embeddings.word_embeddings.weight.copy_(teacher.second.weight)
-    return student
-
-
-def _sample(source: BatchSource) -> Tensor:
-    """Returns masked text in the student's segmentation, [128, L] or as much as there is, without padding."""
-    length = source.config.length - _SAMPLE_SLACK
-    rows: list[Tensor] = []
-    for step in range(-(-4 * _SAMPLE_ROWS // source.config.rows)):
-        reading = source.batch(step).student
-        pieces, padding = reading.pieces, reading.padding
-        full = torch.ones(len(pieces), dtype=torch.bool) if padding is None else (~padding).sum(1) >= length
-        if pieces.shape[1] >= length:
-            rows.append(pieces[full, :length])
-    if not sum(map(len, rows)):
-        raise ConfigError(
-            f"no stretch of the corpus fills {length} pieces, so the warm start has nothing to measure on; "
-            "lower batch.length"
-        )
-    return torch.cat(rows)[:_SAMPLE_ROWS]

@@ -5,27 +5,37 @@ Vocabularies differ, so the loss is given in bits per character of the masked wo
 share of masked pieces predicted right.
 """
 
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import BertForMaskedLM
 
-from lilliput.config import BatchConfig
+from lilliput.common.arguments import PathLike, Texts, path_of, renamed, texts_of
+from lilliput.common.files import digest_value, write_json
+from lilliput.common.folders import clear_removed
+from lilliput.common.locks import beside, locked
+from lilliput.config import BatchConfig, LexiconConfig
+from lilliput.errors import bounded
 from lilliput.models.encoder import head_transform
-from lilliput.models.student import student_hidden
+from lilliput.models.student import load_student, student_hidden
 from lilliput.models.teacher import Teacher
-from lilliput.pieces.lexicon import Lexicon
+from lilliput.pieces.lexicon import Lexicon, build_lexicon
+from lilliput.run import RunDir
+from lilliput.text.corpus import Corpus, build_corpus
 from lilliput.training.batches import Batch, BatchSource, Reading
+from lilliput.training.data import Data
 from lilliput.training.objectives import logits
 from lilliput.training.processes import ALONE, Processes
-from lilliput.training.rows import Rows
+from lilliput.training.rows import Rows, cut_rows
 
 _ROWS_PER_BATCH = 16
 _MASKED = 0.15
 _SEED = 20191011
+_MOST_ROWS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,12 @@ class Quality:
     """Masked pieces."""
     words: int
     """Masked words."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<Quality: {self.bits_per_character:.3f} bits per character, {self.accuracy:.1%} of the masked "
+            f"pieces right ({self.words:,} words, {self.pieces:,} pieces masked)>"
+        )
 
 
 def evaluation_source(rows: Rows, lexicon: Lexicon, length: int) -> BatchSource:
@@ -122,3 +138,57 @@ class _Tally:
             pieces=int(total["pieces"]),
             words=int(total["words"]),
         )
+
+
+@renamed(out="run")
+def evaluate(
+    run: PathLike, text: Texts = (), *, text_column: str = "text", rows: int = 1024
+) -> dict[str, Quality]:
+    """Returns the masked-LM quality of a run's student, and of its teacher if the run trained it.
+
+    Args:
+        run: The run's folder, with its finished student.
+        text: Text to evaluate on, as `compress` takes it, which is indexed beside the run; without it the
+            run's held-out text.
+        text_column: Which column of tables and data sets holds the text.
+        rows: Rows of text to evaluate on at most.
+
+    Raises:
+        StorageError: If the run has no finished student.
+    """
+    place, rows = RunDir(path_of("run", run)), bounded("--rows", rows, 1, _MOST_ROWS)
+    place.require_student()
+    student = load_student(place.student)
+    length = student.config.max_position_embeddings
+    if sources := texts_of("text", text):
+        words, lexicon = _indexed(place, sources, text_column)
+        held_out, _ = cut_rows(words, lexicon, length, hold_out=False)
+    else:
+        data = Data.open(place, length, length)
+        lexicon, held_out = data.held_out_lexicon, data.held_out
+    trained = place.trained_teacher()
+    found = dict(
+        evaluate_masked_lm(
+            evaluation_source(held_out, lexicon, length),
+            teacher=Teacher.load(trained) if trained else None,
+            student=student,
+            rows=rows,
+        )
+    )
+    written = place.path / "evaluation.json"
+    with locked(beside(written), written, wait=True):
+        clear_removed(written)
+        write_json(written, {name: dataclasses.asdict(quality) for name, quality in found.items()})
+    return found
+
+
+def _indexed(run: RunDir, text: Sequence[str], text_column: str) -> tuple[Corpus, Lexicon]:
+    """Returns the corpus and the lexicon of a text to evaluate on, kept beside the run."""
+    # Names give a place alone; what lies there is known by its digests.
+    folder = run.evaluation(digest_value([*text, text_column]))
+    trained_on = Lexicon.open(run.lexicon)
+    tokenizer = trained_on.teacher_tokenizer()
+    given = LexiconConfig(tokenizer=str(trained_on.tokenizer_folder))
+    with locked(beside(folder), folder, wait=True):
+        words = build_corpus(text, tokenizer, folder / "corpus", text_column=text_column, overwrite=True)
+        return words, build_lexicon(words, tokenizer, given, folder / "lexicon", overwrite=True)

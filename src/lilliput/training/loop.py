@@ -1,45 +1,47 @@
-"""Stage 6: one training stage of a run, from its first models to its saved ones.
+"""One training stage of a run, from its first models to its saved ones.
 
-Teacher-only, dual and student-only training are this one loop with different objectives. It counts steps,
-never epochs. What has to survive a kill is in the checkpoint: weights, optimiser, and the position, which
-with the seed gives the next batch; so a resumed run ends with the same bits as one that was never
-interrupted. With another number of processes sums round differently, and nothing else differs.
+Training of the teacher alone, of both models and of the student alone is this one loop with different
+objectives. It counts steps, never epochs. A checkpoint holds what has to survive a kill: weights, optimiser,
+and the progress, which with the seed gives the next batch; so a resumed run ends with the same bits as one
+that was never interrupted. With another number of processes sums round differently, and nothing else differs.
 """
 
 import contextlib
 import dataclasses
-import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors import SafetensorError
 
+from lilliput.common.arguments import PathLike, path_of, text_of
 from lilliput.common.metrics_log import MetricsLog
 from lilliput.common.progress import bar
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import intact, require_fields
 from lilliput.common.workers import give_back_memory, keep_freed_memory
-from lilliput.config import BatchConfig, Recipe, StageConfig
-from lilliput.errors import ConfigError, Interrupted, StorageError
+from lilliput.config import Recipe, StageConfig
+from lilliput.errors import Interrupted, StorageError
 from lilliput.models.student import save_student
 from lilliput.pieces.lexicon import Lexicon
+from lilliput.recipes import find_recipe
 from lilliput.run import RunDir
 from lilliput.training.batches import Batch, BatchSource
 from lilliput.training.checkpoint import (
-    Position,
+    Progress,
     checkpoints,
     load_checkpoint,
     minutes_between,
     save_checkpoint,
 )
-from lilliput.training.data import Data, check_sources, first_models, stage_budget, stage_inputs
+from lilliput.training.data import Data, check_earlier, stage_budget, stage_inputs
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
+from lilliput.training.first_models import first_models
 from lilliput.training.prefetch import prefetched
-from lilliput.training.processes import launch, signals
-from lilliput.training.step import Stepper, Trainees
+from lilliput.training.processes import accelerator, launch, parts_each, signals
+from lilliput.training.step import DualModel, Stepper
+from lilliput.training.tensorboard import event_writer
 
 PROBES = 10
 """Times the student is evaluated on few rows while a stage runs."""
@@ -50,10 +52,10 @@ Values = dict[str, Any]
 
 
 def train(
-    run: RunDir,
-    recipe: Recipe,
+    run: PathLike,
+    recipe: PathLike | Recipe,
     stage: str,
-    teacher: str,
+    teacher: PathLike,
     *,
     overwrite: bool = False,
     checkpoint_minutes: float = 5.0,
@@ -64,8 +66,8 @@ def train(
     one launch train it together, however many: they share the rows of each batch, and the main one writes.
 
     Args:
-        run: Holds the corpus, the lexicon and the stages before this one; takes this one.
-        recipe: Says what to do; every stage of a run takes the same one.
+        run: The run's folder: it has the corpus, the lexicon and the stages before, and takes this one.
+        recipe: Name of a recipe, a .toml or .json file, or a Recipe; every stage of a run takes the same one.
         stage: Name of the stage in the recipe.
         teacher: Folder or hub name of the teacher's checkpoint.
         overwrite: Whether a stage made from anything else is trained anew.
@@ -80,7 +82,9 @@ def train(
         LaunchError: If the processes of a launch differ, or one has ended.
         Interrupted: If SIGTERM or SIGINT came; the state is saved.
     """
-    config, processes = recipe.stage(stage), launch()
+    run, recipe = RunDir(path_of("run", run)), find_recipe(recipe)
+    teacher = text_of("teacher", teacher, "the folder or hub name of a teacher")
+    config, processes = recipe.stage(text_of("stage", stage, "the name of a stage")), launch()
     checkpoint_minutes = minutes_between(checkpoint_minutes)
     with processes.together():
         inputs = stage_inputs(run, recipe, config, teacher)
@@ -116,30 +120,30 @@ def _train(
 ) -> Values:
     """Trains a stage that is not finished, under the run's lock, and returns what it reports."""
     processes = launch()
-    processes.on_main(check_sources, run, recipe, config)
-    parts = processes.on_main(_parts_each, config.batch, processes.count)
+    processes.on_main(check_earlier, run, recipe, config)
+    parts = processes.on_main(parts_each, config.batch, processes.count)
     give_back_memory()  # what the stage before had
     saved = folder.path / "checkpoints"
     with processes.together():
-        data = Data.open(run, config.batch.length, recipe.student.positions)
+        data = Data.open(run, config.batch.length, recipe.student.positions, whole=processes.is_main)
         seed = (recipe.seed, recipe.stages.index(config))
         source = data.source(config, seed)
         anew = folder.other() is not None or folder.manifest_path.exists()  # begin removes it
         fit = processes.is_main and (anew or not checkpoints(saved))
-        trainees = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
+        models = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
     keep_freed_memory()
-    stepper = Stepper(trainees, config.optimizer, _accelerator(), processes)
+    stepper = Stepper(models, config.optimizer, accelerator(), processes)
     held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
     # Only now, so that a refusal of the inputs leaves nothing behind and takes nothing away.
     processes.on_main(folder.begin)
     with processes.together():
-        position = load_checkpoint(saved, trainees, stepper.optimizer)
-    processes.require_same(dataclasses.asdict(position), "let all machines share the run's folder")
+        progress = load_checkpoint(saved, models, stepper.optimizer)
+    processes.require_same(dataclasses.asdict(progress), "let all machines share the run's folder")
     own = range(processes.index * parts, (processes.index + 1) * parts)
-    with prefetched(source.stream(position.step, own, processes.count * parts)) as batches:
-        loop = _Loop(folder.path, config, stage_budget(recipe, config), batches, held_out, stepper)
-        position = loop.run(position, saved, checkpoint_minutes * 60)
-    return processes.on_main(lambda: _finish(folder, data.lexicon, trainees, loop.results(position)))
+    with prefetched(source.stream(progress.step, own, processes.count * parts)) as batches:
+        loop = _Loop(folder.path, saved, config, stage_budget(recipe, config), batches, held_out, stepper)
+        progress = loop.run(progress, checkpoint_minutes * 60)
+    return processes.on_main(lambda: _finish(folder, data.lexicon, models, loop.results(progress)))
 
 
 def _reported(folder: StageDir) -> Values:
@@ -150,31 +154,13 @@ def _reported(folder: StageDir) -> Values:
     return folder.results()
 
 
-def _parts_each(batch: BatchConfig, processes: int) -> int:
-    """Returns into how many parts each process splits its share of a batch.
-
-    Parts are no larger than without processes, or by a row. Raises ConfigError where rows are too few.
-    """
-    if processes > batch.rows:
-        raise ConfigError(
-            f"{processes} processes cannot share {batch.rows} rows; raise batch.rows, or launch fewer"
-        )
-    return min(-(-batch.accumulation // processes), batch.rows // processes)
-
-
-def _accelerator() -> Accelerator:
-    """Returns what spreads models over devices and processes; precision is chosen in `step`."""
-    no_copies = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-    return Accelerator(mixed_precision="no", kwargs_handlers=[no_copies])
-
-
-def _finish(folder: StageDir, lexicon: Lexicon, trainees: Trainees, results: Values) -> Values:
+def _finish(folder: StageDir, lexicon: Lexicon, models: DualModel, results: Values) -> Values:
     """Saves the models and returns what the stage reports."""
     try:
-        if trainees.teacher is not None and trainees.weights.trains_teacher:
-            trainees.teacher.save(folder.path / "teacher")
-        if trainees.student is not None:
-            save_student(trainees.student, lexicon.student_tokenizer(), folder.path / "student")
+        if models.teacher is not None and models.weights.trains_teacher:
+            models.teacher.save(folder.path / "teacher")
+        if models.student is not None:
+            save_student(models.student, lexicon.student_tokenizer(), folder.path / "student")
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"the models cannot be saved in {folder.path}: {error}; the state before is kept"
@@ -184,79 +170,80 @@ def _finish(folder: StageDir, lexicon: Lexicon, trainees: Trainees, results: Val
 
 
 class _Loop:
-    """The loop of one stage."""
+    """The loop of one stage; its metrics and events go to `folder`, its checkpoints to `saved`."""
 
     def __init__(
         self,
         folder: Path,
+        saved: Path,
         config: StageConfig,
         budget: Mapping[str, float],
         batches: Iterator[list[Batch]],
         held_out: BatchSource,
         stepper: Stepper,
     ) -> None:
-        self._folder, self._config, self._budget = folder, config, budget
+        self._folder, self._saved, self._config, self._budget = folder, saved, config, budget
         self._batches, self._held_out, self._stepper = batches, held_out, stepper
         self._processes = stepper.processes
         self._metrics = MetricsLog(folder / "metrics.jsonl")
 
-    def run(self, position: Position, folder: Path, checkpoint_seconds: float) -> Position:
-        """Trains on from `position` until the budget is spent and returns the last position."""
-        self._processes.on_main(self._metrics.rewind, position.step or -1)  # a beginning is evaluated anew
-        started, saved = time.monotonic() - position.seconds, position.seconds
-        folder_of_events = self._folder if self._processes.is_main else None
-        with signals() as asked, _events(folder_of_events, position.step) as events:
-            if position.step == 0:
-                self._log(position, self._evaluate("held_out", ROWS), events)
-            with bar(f"Training {self._config.name}", 1.0, counted=False) as progress:
-                while (done := self._done(position)) < 1:
-                    position, values, stop = self._step(position, done, started, asked)
-                    self._log(position, values, events)
-                    progress.update(self._done(position), _note(values))
-                    spent = self._done(position) >= 1  # saved too, as the models may find the disk full
-                    if stop or spent or position.seconds - saved > checkpoint_seconds:
-                        self._processes.on_main(
-                            save_checkpoint, folder, self._stepper.trainees, self._stepper.optimizer, position
-                        )
-                        keep_freed_memory()
-                        saved = position.seconds
+    def run(self, progress: Progress, checkpoint_seconds: float) -> Progress:
+        """Trains on from `progress` until the budget is spent and returns how far it came."""
+        self._processes.on_main(self._metrics.rewind, progress.step or -1)  # a beginning is evaluated anew
+        started, saved_at = time.monotonic() - progress.seconds, progress.seconds
+        events_folder = self._folder / "tensorboard" if self._processes.is_main else None
+        with signals() as asked, event_writer(events_folder, progress.step) as events:
+            if progress.step == 0:
+                self._log(progress, self._evaluate("held_out", ROWS), events)
+            with bar(f"Training {self._config.name}", 1.0, counted=False) as shown:
+                while (done := self._done(progress)) < 1:
+                    progress, values, stop = self._step(progress, done, started, asked)
+                    self._log(progress, values, events)
+                    shown.update(self._done(progress), _note(values))
+                    spent = self._done(progress) >= 1  # saved too, as the models may find the disk full
+                    if stop or spent or progress.seconds - saved_at > checkpoint_seconds:
+                        self._save(progress)
+                        saved_at = progress.seconds
                     if stop:
                         raise Interrupted(
                             f"{asked[0] if asked else 'a signal to another process'} stopped stage "
-                            f"'{self._config.name}' after step {position.step}; its state is saved, and the "
+                            f"'{self._config.name}' after step {progress.step}; its state is saved, and the "
                             "same command goes on from there"
                         )
             evaluated = self._processes.on_main(lambda: len(self._evaluated()))
             if evaluated < 2:  # else it is logged already, and saving the models failed
-                self._log(position, self._evaluate("held_out", ROWS), events)
-        return position
+                self._log(progress, self._evaluate("held_out", ROWS), events)
+        return progress
 
-    def results(self, position: Position) -> Values:
+    def _save(self, progress: Progress) -> None:
+        """Saves a checkpoint."""
+        stepper = self._stepper
+        self._processes.on_main(save_checkpoint, self._saved, stepper.models, stepper.optimizer, progress)
+        keep_freed_memory()
+
+    def results(self, progress: Progress) -> Values:
         """Returns what the stage reports."""
         evaluated = self._evaluated()
+        prefix = "held_out/"
         before, after = (
-            {
-                key.removeprefix("held_out/"): value
-                for key, value in line.items()
-                if key.startswith("held_out/")
-            }
+            {key.removeprefix(prefix): value for key, value in line.items() if key.startswith(prefix)}
             for line in (evaluated[0], evaluated[-1])
         )
         if evaluated[0]["step"] > 0:  # the log of the beginning was lost
             before = {}
-        return {**dataclasses.asdict(position), "before": before, "after": after}
+        return {**dataclasses.asdict(progress), "before": before, "after": after}
 
     def _evaluated(self) -> list[Values]:
         """Returns what is logged of the models' quality: at the beginning and, when there, at the end."""
         return [line for line in self._metrics.read() if any(key.startswith("held_out/") for key in line)]
 
     def _step(
-        self, position: Position, done: float, started: float, asked: list[str]
-    ) -> tuple[Position, Values, bool]:
-        """Takes one step; returns the new position, what there is to log, and whether a signal said stop."""
+        self, progress: Progress, done: float, started: float, asked: list[str]
+    ) -> tuple[Progress, Values, bool]:
+        """Takes one step; returns the new progress, what there is to log, and whether a signal said stop."""
         step_started = time.monotonic()
         batches = next(self._batches)
-        values: Values = dict(self._stepper.step(batches, position.step + 1, done))
+        values: Values = dict(self._stepper.step(batches, progress.step + 1, done))
         now = time.monotonic()
         told = self._processes.add_up(
             {
@@ -266,25 +253,25 @@ class _Loop:
             }
         )
         values["words_per_second"] = told["words"] / (now - step_started)
-        position = Position(position.step + 1, position.words + int(told["words"]), told["seconds"])
-        if int(self._done(position) * PROBES) > int(done * PROBES):
+        progress = Progress(progress.step + 1, progress.words + int(told["words"]), told["seconds"])
+        if int(self._done(progress) * PROBES) > int(done * PROBES):
             values |= self._evaluate("probe", PROBE_ROWS)
-        return position, values, told["asked"] > 0
+        return progress, values, told["asked"] > 0
 
-    def _done(self, position: Position) -> float:
+    def _done(self, progress: Progress) -> float:
         """Returns the share of the budget that is spent."""
         if "words" in self._budget:
-            return position.words / self._budget["words"]
-        return position.seconds / (self._budget["minutes"] * 60)
+            return progress.words / self._budget["words"]
+        return progress.seconds / (self._budget["minutes"] * 60)
 
     def _evaluate(self, name: str, rows: int) -> Values:
         """Evaluates what is trained; the teacher, which costs most, only at the beginning and the end."""
-        trainees = self._stepper.trainees
+        models = self._stepper.models
         found = dict(
             evaluate_masked_lm(
                 self._held_out,
-                teacher=trainees.teacher if trainees.weights.trains_teacher and name == "held_out" else None,
-                student=trainees.student,
+                teacher=models.teacher if models.weights.trains_teacher and name == "held_out" else None,
+                student=models.student,
                 dtype=self._stepper.dtype,
                 rows=rows,
                 processes=self._processes,
@@ -297,10 +284,10 @@ class _Loop:
             for key, value in dataclasses.asdict(quality).items()
         }
 
-    def _log(self, position: Position, values: Values, events: Callable[[Values, int], None]) -> None:
+    def _log(self, progress: Progress, values: Values, events: Callable[[Values, int], None]) -> None:
         if self._processes.is_main:
-            self._metrics.append(dataclasses.asdict(position) | values)
-            events(values, position.step)
+            self._metrics.append(dataclasses.asdict(progress) | values)
+            events(values, progress.step)
 
 
 def _note(values: Mapping[str, float]) -> str:
@@ -311,20 +298,3 @@ def _note(values: Mapping[str, float]) -> str:
         if "/" not in name and name != "words_per_second"
     ]
     return " · ".join([*losses, f"{values['words_per_second']:,.0f} words/s"])
-
-
-@contextlib.contextmanager
-def _events(folder: Path | None, step: int) -> Iterator[Callable[[Values, int], None]]:
-    """Gives a function that writes values for TensorBoard, if there is a folder and TensorBoard."""
-    if folder is None or importlib.util.find_spec("tensorboard") is None:
-        yield lambda values, step: None
-        return
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=step) as writer:
-
-        def write(values: Values, step: int) -> None:
-            for name, value in values.items():
-                writer.add_scalar(name, value, step)
-
-        yield write

@@ -1,5 +1,7 @@
-"""How steps are taken: the precision of training, the learning rate, and the optimisers."""
+"""How steps are taken: precision, learning rate, optimisers, clipping, and a stop at what is not finite."""
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -8,6 +10,7 @@ from pytorch_optimizer.optimizer.utils.matrix import zero_power_via_newton_schul
 from torch import Tensor, nn
 
 from lilliput.config import OptimizerConfig
+from lilliput.errors import TrainingError
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
@@ -22,28 +25,57 @@ def training_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if tiles else torch.float32
 
 
-def build_optimizer(trainees: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+def parameter_groups(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """Returns groups for an optimiser: the matrices, which decay, and the vectors, which do not."""
+    matrices, vectors = list[nn.Parameter](), list[nn.Parameter]()
+    for parameter in parameters:
+        (matrices if parameter.dim() > 1 else vectors).append(parameter)
+    groups = ({"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
+
+
+def require_finite(what: str, value: float, step: int, remedy: str) -> None:
+    """Raises TrainingError where a number is not finite; the step must not be taken yet.
+
+    Args:
+        what: What the number is, as the beginning of a sentence.
+        value: The number.
+        step: The step's number.
+        remedy: What to do, as the end of the sentence.
+    """
+    if not math.isfinite(value):
+        raise TrainingError(f"{what} is {value} at step {step}; nothing of this step is kept: {remedy}")
+
+
+def clip_gradients(
+    parameters: Iterable[nn.Parameter], most: float, what: str, step: int, remedy: str
+) -> None:
+    """Scales the gradients of some parameters so that their norm is at most `most`.
+
+    Raises TrainingError, as `require_finite` does, where the norm is not finite.
+    """
+    norm = nn.utils.clip_grad_norm_(parameters, most)
+    require_finite(f"the norm of the gradients of {what}", float(norm), step, remedy)
+
+
+def build_optimizer(models: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Returns the optimiser of what a stage trains; each group keeps its peak rate under "peak".
 
     Vectors are not decayed.
 
     Args:
-        trainees: Its child `teacher` has the teacher's rate, all others have the student's.
+        models: Its child `teacher` has the teacher's rate, all others have the student's.
         config: Which optimiser, and its rates.
     """
     groups = []
-    for name, module in trainees.named_children():
+    for name, module in models.named_children():
         peak = config.teacher_rate if name == "teacher" else config.student_rate
         trained = [item for item in module.parameters() if item.requires_grad]
         hidden = _hidden_matrices(module)
-        for decay, use_muon, chosen in (
-            (config.weight_decay, True, [item for item in trained if item in hidden]),
-            (config.weight_decay, False, [item for item in trained if item.dim() > 1 and item not in hidden]),
-            (0.0, False, [item for item in trained if item.dim() <= 1]),
-        ):
-            if chosen:
-                rates = {"peak": peak, "lr": peak, "weight_decay": decay}
-                groups.append({"params": chosen, "use_muon": use_muon, **rates})
+        for use_muon in (True, False):
+            chosen = [item for item in trained if (item in hidden) == use_muon]
+            rates = {"use_muon": use_muon, "peak": peak, "lr": peak}
+            groups += [rates | group for group in parameter_groups(chosen, config.weight_decay)]
     betas = (0.9, config.beta2)
     if config.name == "muon":
         return _Muon(groups, adamw_betas=betas, use_adjusted_lr=True)

@@ -23,12 +23,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
-from accelerate import PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from torch import Tensor
 
 from lilliput.common.files import digest_file, digest_value
 from lilliput.common.provenance import difference, versions
-from lilliput.errors import Followed, LaunchError
+from lilliput.config import BatchConfig
+from lilliput.errors import ConfigError, LaunchError, PeerFailed
 
 _STEP, _EVER = timedelta(minutes=10), timedelta(days=365)
 """How long the others wait for a process that is behind in a step, and for what the main one does alone."""
@@ -96,7 +97,7 @@ class Processes:
     def together(self) -> Iterator[None]:
         """Lets all processes go on only when all are through a block, and none where it fails in one.
 
-        No process may speak to another within the block. Where it failed in another one, Followed is raised.
+        No process may speak to another within the block. PeerFailed is raised where it failed in another one.
         """
         try:
             yield
@@ -105,11 +106,11 @@ class Processes:
             with contextlib.suppress(LaunchError):
                 said = self._everyones(str(error) or type(error).__name__)
             if said[0] is not None and not self.is_main:
-                raise Followed(f"{self._name(0)}: {said[0]}") from error
+                raise PeerFailed(f"{self._name(0)}: {said[0]}") from error
             raise
         for index, sentence in enumerate(self._everyones(None)):
             if sentence is not None:
-                raise Followed(f"{self._name(index)}: {sentence}")
+                raise PeerFailed(f"{self._name(index)}: {sentence}")
 
     def require_same(self, values: Mapping[str, Any], remedy: str) -> None:
         """Raises LaunchError where a process has other values (JSON) than the main one."""
@@ -192,6 +193,24 @@ def launch() -> Processes:
     joined = replace(joined, hosts=tuple(joined._everyones(platform.node())))
     joined.require_same(_software(), "install the same on all machines")
     return joined
+
+
+def parts_each(batch: BatchConfig, processes: int) -> int:
+    """Returns into how many parts each process splits its share of a batch.
+
+    Parts are no larger than without processes, or by a row. Raises ConfigError where rows are too few.
+    """
+    if processes > batch.rows:
+        raise ConfigError(
+            f"{processes} processes cannot share {batch.rows} rows; raise batch.rows, or launch fewer"
+        )
+    return min(-(-batch.accumulation // processes), batch.rows // processes)
+
+
+def accelerator() -> Accelerator:
+    """Returns what spreads models over devices and processes; precision is chosen in `step`."""
+    no_copies = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    return Accelerator(mixed_precision="no", kwargs_handlers=[no_copies])
 
 
 @atexit.register

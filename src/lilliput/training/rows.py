@@ -35,7 +35,9 @@ class Rows:
         return len(self.shard)
 
 
-def cut_rows(corpus: Corpus, lexicon: Lexicon, length: int, hold_out: bool) -> tuple[Rows, Rows]:
+def cut_rows(
+    corpus: Corpus, lexicon: Lexicon, length: int, hold_out: bool, held_out_length: int | None = None
+) -> tuple[Rows, Rows]:
     """Returns the rows to train on and the rows held out, by whole documents.
 
     Args:
@@ -44,6 +46,7 @@ def cut_rows(corpus: Corpus, lexicon: Lexicon, length: int, hold_out: bool) -> t
         length: Pieces a row may have, [CLS] and [SEP] included.
         hold_out: Whether documents are held out, evenly spaced: about 200,000 words or a twentieth of the
             corpus, whichever is less. Otherwise the second result is empty.
+        held_out_length: Pieces that a row held out may have, where that is another number.
 
     Raises:
         InputError: If documents are to be held out of a corpus of one.
@@ -57,6 +60,7 @@ def cut_rows(corpus: Corpus, lexicon: Lexicon, length: int, hold_out: bool) -> t
             )
         every = min(max(_HELD_OUT_AT_MOST, corpus.words // _HELD_OUT_WORDS), corpus.documents)
     longest = np.maximum(lexicon.teacher.lengths, lexicon.student.lengths).astype(np.int32)
+    limits = length - 2, (held_out_length or length) - 2
     spans: tuple[list[Ints], list[Ints]] = ([], [])
     documents = 0
     for index, stream in enumerate(corpus.shards):
@@ -67,8 +71,9 @@ def cut_rows(corpus: Corpus, lexicon: Lexicon, length: int, hold_out: bool) -> t
         runs = np.flatnonzero(np.diff(held, prepend=not held[0], append=not held[-1]))
         for first, last in itertools.pairwise(runs):
             start = int(ends[first - 1]) if first else 0
-            cuts = _cut(pieces, start, int(ends[last - 1]), length - 2)
-            spans[int(held[first])].append(np.insert(cuts, 0, index, axis=1))
+            which = int(held[first])
+            cuts = _cut(pieces, start, int(ends[last - 1]), limits[which])
+            spans[which].append(np.insert(cuts, 0, index, axis=1))
     train, kept = (np.concatenate([np.empty((0, 3), np.int64), *parts]) for parts in spans)
     return Rows(corpus.shards, *train.T), Rows(corpus.shards, *kept.T)
 

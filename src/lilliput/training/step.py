@@ -1,13 +1,16 @@
-"""Stage 6a: one training step, the place where batches, models and objectives meet.
+"""One training step, the place where batches, models and objectives meet.
 
-`Trainees` holds everything that a stage reads or trains as one module and turns a batch into the sums of its
+`DualModel` holds everything that a stage reads or trains as one module and turns a batch into the sums of its
 objectives. `Stepper` divides them, goes backward, clips and steps. Both name their parts for torch's profiler
-(`record_function`), by which `benchmark` tells them apart.
+(`record_function`), by which the benchmark of training tells them apart.
+
+Shape letters: B rows, L length, T teacher width, S student width, N predicted pieces, V vocabulary.
 """
 
 import contextlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
@@ -15,29 +18,84 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 from transformers import BertForMaskedLM
 
-from lilliput.config import ObjectiveWeights, OptimizerConfig
-from lilliput.errors import TrainingError
+from lilliput.config import OptimizerConfig
 from lilliput.models.encoder import head_transform
 from lilliput.models.projection import SharedProjections, shared_variables
 from lilliput.models.student import student_hidden
 from lilliput.models.teacher import Teacher
+from lilliput.objectives import ObjectiveWeights
 from lilliput.training.batches import Batch
 from lilliput.training.objectives import logits, masked_lm, shared_projection, soft_labels
-from lilliput.training.optimizers import build_optimizer, learning_rate, training_dtype
+from lilliput.training.optimizers import (
+    build_optimizer,
+    clip_gradients,
+    learning_rate,
+    require_finite,
+    training_dtype,
+)
 from lilliput.training.processes import ALONE, Processes, connected
 
 Sums = dict[str, Tensor]
 """Summed loss of each objective."""
+_REMEDY = (
+    "lower the learning rate (optimizer.student_rate, optimizer.teacher_rate) or the weight of the objective"
+)
 
 
-class Trainees(nn.Module):
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of masked pieces, over one vocabulary."""
+
+    states: Tensor
+    """Last hidden states of all pieces of the batch [B, L, T or S]."""
+    scores: Tensor
+    """Scores of every piece of the vocabulary [N, V]."""
+    targets: Tensor
+    """The true pieces [N]."""
+
+    def masked_lm(self) -> Tensor:
+        """Returns the summed cross-entropy to the true pieces."""
+        return masked_lm(self.scores, self.targets)[0]
+
+    def soft_labels(self, aligned: Tensor, teacher: "Predictions") -> Tensor:
+        """Returns the summed cross-entropy to the teacher's distributions at the `aligned` pieces [N]."""
+        return soft_labels(self.scores[aligned], teacher.scores)[0]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What objectives are computed from."""
+
+    models: "DualModel"
+    """The models of the stage."""
+    batch: Batch
+    """What they read."""
+    predictions: Mapping[str, Predictions]
+    """Those of "student"; of "teacher" over the same vocabulary, at the words that it reads in it; and, where
+    it is trained, of "teacher_own" over its own vocabulary, at the other words."""
+
+    @functools.cached_property
+    def variables(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The variables that both models have, the teacher's and the student's."""
+        return self.models.variables()
+
+    def module(self, name: str) -> nn.Module:
+        """Returns a module that an objective added to the models."""
+        return self.models.get_submodule(name)
+
+    def distance(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        """Returns the summed squared distance of the two tensors of each pair."""
+        return shared_projection(pairs)[0]
+
+
+class DualModel(nn.Module):
     """Everything that one stage reads or trains.
+
+    The module of an objective that adds one is a child under the name that the objective gives it.
 
     Attributes:
         teacher: The teacher, where an objective needs it; frozen where none trains it.
         student: The student, where an objective trains it.
-        down: Maps from teacher to student, where that objective is on.
-        up: Maps from student to teacher, where that objective is on.
     """
 
     def __init__(
@@ -45,95 +103,81 @@ class Trainees(nn.Module):
     ) -> None:
         super().__init__()
         self.teacher, self.student, self.weights = teacher, student, weights
-        self.down: SharedProjections | None = None
-        self.up: SharedProjections | None = None
         if teacher is not None:
             teacher.requires_grad_(weights.trains_teacher)
-        if weights.uses_projections:
-            theirs, ours = self._shared()
-            self.down = SharedProjections(theirs, ours) if weights.projection_down else None
-            self.up = SharedProjections(ours, theirs) if weights.projection_up else None
+        for one in weights.active:
+            if one.module_name:
+                self.add_module(one.module_name, one.module(self))
 
-    def _shared(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns the teacher's and the student's side of all shared variables."""
+    def variables(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns the variables that both models have, the teacher's and the student's."""
         assert self.teacher is not None
         assert self.student is not None
         shared = shared_variables(self.teacher, self.student)
         return [variable.teacher for variable in shared], [variable.student for variable in shared]
 
-    def fit_projections(self) -> None:
-        """Sets the shared projections to match the models as they are, by least squares."""
-        if self.down is not None or self.up is not None:
-            theirs, ours = self._shared()
-            if self.down is not None:
-                self.down.fit(theirs, ours)
-            if self.up is not None:
-                self.up.fit(ours, theirs)
+    @staticmethod
+    def projections(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> SharedProjections:
+        """Returns matrices that map variables to the size of others."""
+        return SharedProjections(sources, targets)
 
-    def forward(self, batch: Batch, dtype: torch.dtype, with_projections: bool) -> Sums:
+    def fit_modules(self) -> None:
+        """Sets the objectives' modules to match the models as they are."""
+        for one in self.weights.active:
+            if one.module_name:
+                one.fit(self.get_submodule(one.module_name), self)
+
+    def forward(self, batch: Batch, dtype: torch.dtype, is_last: bool) -> Sums:
         """Returns the sums of this stage's objectives over one batch.
 
         Args:
             batch: What to read.
             dtype: Precision of the forward pass; losses are summed in float32.
-            with_projections: Whether to count in the projections, which do not depend on the batch.
+            is_last: Whether to count in the objectives that do not depend on the batch.
         """
-        sums: Sums = {}
-        second: Tensor | None = None
-        if self.teacher is not None and self.weights.reads_teacher:
+        predictions: dict[str, Predictions] = {}
+        if self.weights.reads_teacher:
             with torch.set_grad_enabled(self.weights.trains_teacher and torch.is_grad_enabled()):
-                own_loss, second_loss, second = self._read_teacher(self.teacher, batch, dtype)
-            if self.weights.trains_teacher:
-                sums["teacher_masked_lm"] = own_loss + second_loss
-        if self.student is not None and (self.weights.student_masked_lm or self.weights.soft_labels):
-            scores = self._read_student(self.student, batch, dtype)
-            if self.weights.student_masked_lm:
-                sums["student_masked_lm"], _ = masked_lm(scores, batch.student.targets)
-            if self.weights.soft_labels and second is not None:
-                sums["soft_labels"], _ = soft_labels(scores[batch.aligned], second)
-        if with_projections and self.weights.uses_projections:
+                predictions |= self._read_teacher(batch, dtype)
+        if self.weights.reads_student:
+            predictions["student"] = self._read_student(batch, dtype)
+        outputs = Outputs(self, batch, predictions)
+        sums = {one.name: one.sum(outputs) for one in self.weights.active if one.reads}
+        once = [one for one in self.weights.active if not one.reads]
+        if is_last and once:
             with record_function("projections"):
-                theirs, ours = self._shared()
-                if self.down is not None:
-                    sums["projection_down"], _ = shared_projection(self.down(theirs, ours))
-                if self.up is not None:
-                    sums["projection_up"], _ = shared_projection(self.up(ours, theirs))
+                sums |= {one.name: one.sum(outputs) for one in once}
         return sums
 
-    def _read_teacher(
-        self, teacher: Teacher, batch: Batch, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the teacher's loss on its own pieces and on the student's, and its scores over these."""
-        reading = batch.teacher
+    def _read_teacher(self, batch: Batch, dtype: torch.dtype) -> dict[str, Predictions]:
+        """Returns the teacher's predictions over the student's vocabulary and, where trained, its own."""
+        teacher, reading = self.teacher, batch.teacher
+        assert teacher is not None
         with record_function("teacher_forward"):
-            hidden = teacher.hidden(reading.pieces, reading.padding, dtype)
-        hidden = head_transform(teacher.model, hidden.flatten(0, 1)[reading.positions])
+            states = teacher.hidden(reading.pieces, reading.padding, dtype)
+        hidden = head_transform(teacher.model, states.flatten(0, 1)[reading.positions])
         own_size = teacher.own_table.shape[0]
         is_second = reading.targets >= own_size
-        own_targets, second_targets = reading.targets[~is_second], reading.targets[is_second] - own_size
-        second = logits(hidden[is_second], teacher.second(), teacher.second_bias)
-        if not self.weights.trains_teacher:
-            return second.new_zeros(()), second.new_zeros(()), second
-        own = logits(hidden[~is_second], teacher.own_table, teacher.own_bias)
-        return masked_lm(own, own_targets)[0], masked_lm(second, second_targets)[0], second
+        scores = logits(hidden[is_second], teacher.second(), teacher.second_bias)
+        found = {"teacher": Predictions(states, scores, reading.targets[is_second] - own_size)}
+        if self.weights.trains_teacher:
+            own = logits(hidden[~is_second], teacher.own_table, teacher.own_bias)
+            found["teacher_own"] = Predictions(states, own, reading.targets[~is_second])
+        return found
 
-    def _read_student(self, student: BertForMaskedLM, batch: Batch, dtype: torch.dtype) -> Tensor:
-        """Returns the student's scores at the masked pieces [N, V]."""
-        reading = batch.student
+    def _read_student(self, batch: Batch, dtype: torch.dtype) -> Predictions:
+        """Returns the student's predictions."""
+        student, reading = self.student, batch.student
+        assert student is not None
         with record_function("student_forward"):
-            hidden = student_hidden(student, reading.pieces, reading.padding, dtype)
-        hidden = head_transform(student, hidden.flatten(0, 1)[reading.positions])
-        return logits(hidden, student.bert.embeddings.word_embeddings.weight, student.cls.predictions.bias)
+            states = student_hidden(student, reading.pieces, reading.padding, dtype)
+        hidden = head_transform(student, states.flatten(0, 1)[reading.positions])
+        table, bias = student.bert.embeddings.word_embeddings.weight, student.cls.predictions.bias
+        return Predictions(states, logits(hidden, table, bias), reading.targets)
 
     def counts(self, batches: Sequence[Batch]) -> dict[str, int]:
         """Returns of how many terms each objective's sum over `batches` consists."""
-        return {
-            "teacher_masked_lm": sum(len(batch.teacher.targets) for batch in batches),
-            "student_masked_lm": sum(len(batch.student.targets) for batch in batches),
-            "soft_labels": sum(int(batch.aligned.sum()) for batch in batches),
-            "projection_down": 1,
-            "projection_up": 1,
-        }
+        return {one.name: sum(map(one.count, batches)) if one.reads else 1 for one in self.weights.active}
 
 
 class Stepper:
@@ -145,7 +189,7 @@ class Stepper:
 
     def __init__(
         self,
-        trainees: Trainees,
+        models: DualModel,
         config: OptimizerConfig,
         accelerator: Accelerator,
         processes: Processes = ALONE,
@@ -155,12 +199,12 @@ class Stepper:
         Of several processes all begin with the weights of the main one, in a precision that suits each.
         """
         self._config, self._accelerator, self.processes = config, accelerator, processes
-        self.trainees = trainees
+        self.models = models
         self.device = accelerator.device
         exact = training_dtype(accelerator.device) == torch.float32
         self.dtype = torch.float32 if processes.any(exact) else torch.bfloat16
         with connected():
-            self._forward, self.optimizer = accelerator.prepare(trainees, build_optimizer(trainees, config))
+            self._forward, self.optimizer = accelerator.prepare(models, build_optimizer(models, config))
 
     def step(self, batches: Sequence[Batch], step: int, done: float) -> dict[str, float]:
         """Takes one step over a batch and returns each objective's mean over all of it.
@@ -176,24 +220,23 @@ class Stepper:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(group["peak"], done, self._config.warm_up)
-        counts = self.processes.add_up(self.trainees.counts(batches))
+        counts = self.processes.add_up(self.models.counts(batches))
         self.optimizer.zero_grad(set_to_none=True)
         with connected():
             means = self.processes.add_up(self._go_backward(batches, counts))
         for name, mean in means.items():
-            _require_finite(f"the objective {name}", mean, step)
+            require_finite(f"the objective {name}", mean, step, _REMEDY)
         with record_function("update"):
             for parameters in self._clipped_together():
-                norm = self._accelerator.clip_grad_norm_(parameters, self._config.clip)
-                _require_finite(f"the norm of the gradients of {', '.join(means)}", float(norm), step)
+                clip_gradients(parameters, self._config.clip, ", ".join(means), step, _REMEDY)
             self.optimizer.step()
         return means
 
     def _go_backward(self, batches: Sequence[Batch], counts: Mapping[str, float]) -> dict[str, float]:
         """Leaves the gradients of the whole batch and returns what this process adds to each mean.
 
-        The projections do not hang on the batch: every process counts them in once, in its last part, as
-        gradients travel with that one and it has to reach every parameter.
+        What does not depend on the batch, such as projections, each process counts in with its last part:
+        gradients travel with that one, so it has to reach every parameter.
         """
         found: dict[str, list[Tensor]] = {}
         for part, batch in enumerate(batches, start=1):
@@ -202,7 +245,7 @@ class Stepper:
                 with record_function("forward"):
                     sums = self._forward(batch.to(self.device), self.dtype, is_last)
                 weighted = [
-                    getattr(self.trainees.weights, name) * value / max(counts[name], 1)
+                    getattr(self.models.weights, name) * value / max(counts[name], 1)
                     for name, value in sums.items()
                 ]
                 if weighted:
@@ -214,14 +257,5 @@ class Stepper:
 
     def _clipped_together(self) -> Iterator[list[nn.Parameter]]:
         """Yields the trained parameters of each model."""
-        for module in self.trainees.children():
+        for module in self.models.children():
             yield [parameter for parameter in module.parameters() if parameter.grad is not None]
-
-
-def _require_finite(what: str, value: float, step: int) -> None:
-    """Raises TrainingError where a number is not finite; the step must not be taken yet."""
-    if not math.isfinite(value):
-        raise TrainingError(
-            f"{what} is {value} at step {step}; nothing of this step was kept. Lower the learning rate "
-            "(optimizer.student_rate, optimizer.teacher_rate) or the weight of the objective"
-        )

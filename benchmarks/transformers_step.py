@@ -7,13 +7,13 @@ from torch import Tensor
 from transformers import BertForMaskedLM
 
 from benchmarks.in_process import Sample, timed
-from benchmarks.stage import Subject, parts_of, words_of
+from benchmarks.stage import BenchmarkStage, parts_of, words_of
 from lilliput.common.memory import peak_memory
 from lilliput.common.workers import keep_freed_memory
 from lilliput.training.batches import Reading
 
 
-class Theirs:
+class TransformersStep:
     """A stage's masked-LM steps by `BertForMaskedLM`, which predicts at every position.
 
     It reads the same pieces with the same padding, and its loss is over the same masked pieces. A teacher's
@@ -22,12 +22,12 @@ class Theirs:
     transformers' `Trainer`, fused AdamW.
     """
 
-    def __init__(self, subject: Subject, precision: Literal["bf16", "fp32"]) -> None:
+    def __init__(self, stage: BenchmarkStage, precision: Literal["bf16", "fp32"]) -> None:
         keep_freed_memory()
-        data = subject.data()
-        teacher, student = subject.configs(data)
+        data = stage.data()
+        teacher, student = stage.configs(data)
         teacher.vocab_size += data.lexicon.student_size
-        weights, self._source = subject.stage.objectives, subject.source(data)
+        weights, self._source = stage.stage.objectives, stage.source(data)
         self._models: dict[str, BertForMaskedLM] = {}
         if weights.teacher_masked_lm:
             self._models["teacher"] = BertForMaskedLM(teacher)
@@ -35,10 +35,9 @@ class Theirs:
             self._models["student"] = BertForMaskedLM(student)
         for model in self._models.values():
             model.train(False)  # without dropout; gradients flow all the same
-        self._autocast, self._clip = precision == "bf16", subject.stage.optimizer.clip
+        self._autocast, self._clip = precision == "bf16", stage.stage.optimizer.clip
         parameters = [item for model in self._models.values() for item in model.parameters()]
         self._optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
-        self.step(0)  # what is allocated and chosen once
 
     def step(self, index: int) -> Sample:
         """Takes a step on batch `index`, which is made before, and returns what it took."""

@@ -10,18 +10,18 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import BertForMaskedLM
 
 from benchmarks.in_process import Sample, timed
-from benchmarks.stage import Subject, parts_of, words_of
+from benchmarks.stage import BenchmarkStage, parts_of, words_of
 from lilliput.common.memory import peak_memory
 from lilliput.common.workers import keep_freed_memory
-from lilliput.config import ObjectiveWeights
 from lilliput.models.student import random_student
 from lilliput.models.teacher import build_teacher
+from lilliput.objectives import ObjectiveWeights, Operations
 from lilliput.pieces.teacher_tokenizer import spell
-from lilliput.planning.cost import BatchShape, BertShape, Operations, step_operations
+from lilliput.planning.cost import BatchShape, BertShape, step_operations
 from lilliput.training.batches import Batch, BatchSource
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.training.prefetch import prefetched
-from lilliput.training.step import Stepper, Trainees
+from lilliput.training.step import DualModel, Stepper
 
 _EVALUATED_ROWS = 64
 _MIDDLE = 0.5
@@ -33,7 +33,6 @@ _FORWARD = {
     "projections": ("projections",),
 }
 """Ranges that `step` names for the profiler within its range "forward", and what `cost` calls their work."""
-_COUNTED = {**_FORWARD, "heads": ("teacher_heads", "student_head"), "update": ("update",)}
 
 
 @dataclass(frozen=True)
@@ -63,31 +62,30 @@ class LoopSample:
     """Of these, until batches were there."""
 
 
-class Ours:
+class LilliputStep:
     """A stage's steps; they can be taken with masked LM as the only objective, to compare."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, stage: BenchmarkStage) -> None:
         keep_freed_memory()
-        data, recipe = subject.data(), subject.recipe
-        teacher, student = subject.configs(data)
-        self._source, self._weights = subject.source(data), subject.stage.objectives
+        data, recipe = stage.data(), stage.recipe
+        teacher, student = stage.configs(data)
+        self._source, self._weights = stage.source(data), stage.stage.objectives
         # The same batches as both models read them, as `cost` counts them.
-        self._whole = BatchSource(data.train, data.lexicon, subject.stage.batch, (recipe.seed,))
+        self._whole = BatchSource(data.train, data.lexicon, stage.stage.batch, (recipe.seed,))
         self._shapes = BertShape.of_config(teacher), BertShape.of_config(student)
-        self._muon = subject.stage.optimizer.name == "muon"
+        self._muon = stage.stage.optimizer.name == "muon"
         self._affine = recipe.start.second_table == "affine"
         pieces = spell(data.lexicon.student_tokenizer().get_vocab(), data.lexicon.teacher_tokenizer())
         table, width, seed = recipe.start.second_table, recipe.student.width, recipe.seed
-        trainees = Trainees(
+        models = DualModel(
             build_teacher(BertForMaskedLM(teacher), pieces, table, width, seed)
             if self._weights.uses_teacher
             else None,
             random_student(student, seed) if self._weights.trains_student else None,
             self._weights,
         )
-        self._stepper = Stepper(trainees, subject.stage.optimizer, Accelerator(cpu=True))
+        self._stepper = Stepper(models, stage.stage.optimizer, Accelerator(cpu=True))
         self._held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
-        self.step(0)  # what is allocated and chosen once
 
     def step(self, index: int, masked_lm_only: bool = False) -> Sample:
         """Takes a step on batch `index`, which is made before, and returns what it took."""
@@ -116,10 +114,14 @@ class Ours:
             kept[event.name] += event.cpu_memory_usage
         for spent in (seconds, kept):
             spent["heads"] = spent["forward"] - sum(spent[name] for name in _FORWARD)
+        forward = {name: part.forward for name, part in counted.items()}
         operations = {
-            part: sum(counted[name].forward for name in names if name in counted)
-            for part, names in _COUNTED.items()
-        } | {"backward": sum(part.backward for part in counted.values())}
+            part: sum(forward.pop(name, 0) for name in names)
+            for part, names in (*_FORWARD.items(), ("update", ("update",)))
+        }
+        # Heads, and what objectives count under names of their own, stand in no range of the profiler's.
+        operations["heads"] = sum(forward.values())
+        operations["backward"] = sum(part.backward for part in counted.values())
         return {
             "batches": Part(making.words, making.seconds, 0, None),
             **{
@@ -162,23 +164,25 @@ class Ours:
         )
 
     def _step(self, batches: Sequence[Batch], masked_lm_only: bool = False) -> int:
-        self._stepper.trainees.weights = self._objectives(masked_lm_only)
+        self._stepper.models.weights = self._objectives(masked_lm_only)
         self._stepper.step(batches, 1, _MIDDLE)
         return words_of(batches)
 
     def _evaluation(self) -> Part:
         """Evaluates as the loop does, on few rows."""
-        trainees, weights = self._stepper.trainees, self._weights
+        models, weights = self._stepper.models, self._weights
         steps = max(1, min(_EVALUATED_ROWS, len(self._held_out.rows)) // self._held_out.config.rows)
         batches = [self._held_out.batch(step) for step in range(steps)]
-        read = ObjectiveWeights(float(weights.trains_teacher), float(weights.trains_student))
+        read = ObjectiveWeights(
+            teacher_masked_lm=float(weights.trains_teacher), student_masked_lm=float(weights.trains_student)
+        )
         counted = [step_operations(read, *self._shapes, BatchShape.of(batch)) for batch in batches]
 
         def evaluate() -> int:
             found = evaluate_masked_lm(
                 self._held_out,
-                teacher=trainees.teacher if weights.trains_teacher else None,
-                student=trainees.student,
+                teacher=models.teacher if weights.trains_teacher else None,
+                student=models.student,
                 dtype=self._stepper.dtype,
                 rows=_EVALUATED_ROWS,
             )
@@ -193,4 +197,6 @@ class Ours:
 def masked_lm_alone(weights: ObjectiveWeights) -> ObjectiveWeights | None:
     """Returns the objectives that transformers' modules have too, or None where there are none."""
     teacher, student = weights.teacher_masked_lm, weights.student_masked_lm
-    return ObjectiveWeights(teacher, student) if teacher or student else None
+    if not (teacher or student):
+        return None
+    return ObjectiveWeights(teacher_masked_lm=teacher, student_masked_lm=student)

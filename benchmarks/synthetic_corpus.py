@@ -15,7 +15,7 @@ from lilliput.text.corpus import build_corpus
 _WORDS = 400_000
 
 
-def build_world(teacher: Tokenizer, lexicon: LexiconConfig, out: Path) -> RunDir:
+def build_synthetic_corpus(teacher: Tokenizer, lexicon: LexiconConfig, out: Path) -> RunDir:
     """Returns a run with a corpus and a lexicon of a made-up text, built in `out` unless they are there.
 
     Raises InputError where the teacher's words are too few for a lexicon of that size.

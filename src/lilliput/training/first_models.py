@@ -1,0 +1,120 @@
+"""The models a training stage begins with: from the stages before it, from a checkpoint, or first weights."""
+
+import torch
+from torch import Tensor
+from transformers import BertForMaskedLM
+
+from lilliput.config import Recipe, StageConfig
+from lilliput.errors import ConfigError, ModelError
+from lilliput.models.student import load_student, random_student, student_config
+from lilliput.models.teacher import AffineTable, Teacher, build_teacher, load_masked_lm
+from lilliput.models.warm_start import warm_start
+from lilliput.pieces.lexicon import Lexicon
+from lilliput.pieces.teacher_tokenizer import spell
+from lilliput.run import RunDir
+from lilliput.training.batches import BatchSource
+from lilliput.training.data import earlier_model
+from lilliput.training.step import DualModel
+
+_SAMPLE_ROWS = 128
+"""Rows of text on which a warm start measures the teacher."""
+_SAMPLE_SLACK = 8
+"""A sample's rows are cut to one length, this much below the longest possible."""
+
+
+def first_models(
+    run: RunDir,
+    recipe: Recipe,
+    stage: StageConfig,
+    teacher: str,
+    lexicon: Lexicon,
+    source: BatchSource,
+    fit: bool,
+) -> DualModel:
+    """Returns the models a stage begins with.
+
+    Args:
+        run: Where earlier stages saved theirs.
+        recipe: The recipe of the run.
+        stage: The stage to begin.
+        teacher: Folder or hub name of the original teacher.
+        lexicon: The run's lexicon.
+        source: The stage's batches, of which a warm start takes a sample.
+        fit: Whether to compute first weights; not needed where a checkpoint will replace them.
+    """
+    weights = stage.objectives
+    earlier_student = earlier_model(run, recipe, stage, "student")
+    starts_student = weights.trains_student and earlier_student is None
+    starts_from_teacher = recipe.start.student == "teacher" or recipe.start.second_table == "affine"
+    with_tables = (
+        _first_teacher(run, recipe, stage, teacher, lexicon)
+        if weights.uses_teacher or (starts_student and starts_from_teacher)
+        else None
+    )
+    student: BertForMaskedLM | None = None
+    if earlier_student is not None and weights.trains_student:
+        student = load_student(earlier_student)
+    elif weights.trains_student:
+        student = _first_student(
+            recipe, with_tables, lexicon, source, warm=fit and recipe.start.student == "teacher"
+        )
+    models = DualModel(with_tables if weights.uses_teacher else None, student, weights)
+    if fit and recipe.start.student == "teacher":
+        models.fit_modules()
+    return models
+
+
+def _first_teacher(
+    run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str, lexicon: Lexicon
+) -> Teacher:
+    """Returns the teacher of the last stage that trained it, or the original one with a new second table."""
+    earlier = earlier_model(run, recipe, stage, "teacher")
+    if earlier is not None:
+        return Teacher.load(earlier)
+    model, has_head = load_masked_lm(teacher)
+    if lexicon.teacher_size > model.config.vocab_size:
+        raise ModelError(
+            f"the teacher's tokenizer has {lexicon.teacher_size} pieces but its model embeds "
+            f"{model.config.vocab_size}; give a checkpoint whose tokenizer and model belong together"
+        )
+    model.resize_token_embeddings(lexicon.teacher_size)  # takes off rows that pad a table and are no pieces
+    if not has_head and not recipe.stages[0].objectives.trains_teacher:
+        raise ConfigError(
+            f"the teacher '{teacher}' has no masked-LM head and the first stage of recipe '{recipe.name}' "
+            "does not train it; begin with a stage that has objectives.teacher_masked_lm"
+        )
+    pieces = spell(lexicon.student_tokenizer().get_vocab(), lexicon.teacher_tokenizer())
+    return build_teacher(model, pieces, recipe.start.second_table, recipe.student.width, recipe.seed)
+
+
+def _first_student(
+    recipe: Recipe, teacher: Teacher | None, lexicon: Lexicon, source: BatchSource, warm: bool
+) -> BertForMaskedLM:
+    """Returns a student with its first weights; random ones need no teacher but for its affine table."""
+    config = student_config(recipe.student, lexicon.student_size, lexicon.student_special)
+    if warm:
+        assert teacher is not None
+        return warm_start(teacher, config, _sample(source), mask=lexicon.student_special.mask)
+    student = random_student(config, recipe.seed)
+    if teacher is not None and isinstance(teacher.second, AffineTable):
+        with torch.no_grad():
+            student.bert.embeddings.word_embeddings.weight.copy_(teacher.second.weight)
+    return student
+
+
+def _sample(source: BatchSource) -> Tensor:
+    """Returns masked text in the student's segmentation, [128, L] or as much as there is, without padding."""
+    length = source.config.length - _SAMPLE_SLACK
+    rows: list[Tensor] = []
+    for step in range(-(-4 * _SAMPLE_ROWS // source.config.rows)):
+        reading = source.batch(step).student
+        pieces, padding = reading.pieces, reading.padding
+        full = torch.ones(len(pieces), dtype=torch.bool) if padding is None else (~padding).sum(1) >= length
+        if pieces.shape[1] >= length:
+            rows.append(pieces[full, :length])
+    if not sum(map(len, rows)):
+        raise ConfigError(
+            f"no stretch of the corpus fills {length} pieces, so the warm start has nothing to measure on; "
+            "lower batch.length"
+        )
+    return torch.cat(rows)[:_SAMPLE_ROWS]
