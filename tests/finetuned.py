@@ -7,8 +7,9 @@ from pathlib import Path
 from conftest import World
 from lilliput.common.stage_dir import StageDir
 from lilliput.finetuning.model import load_encoder, save_task_model
-from lilliput.finetuning.results import Finetuned, named
+from lilliput.finetuning.results import FinetuneResult
 from lilliput.run import RunDir
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.task import Labels, Task
 
 CLASSES = Task("c", "classification", classes=("no", "yes"))
@@ -26,13 +27,14 @@ def finished(world: World, run: Path, task: Task, said: Labels, mean: float) -> 
     save_task_model(
         load_encoder(world.teacher, task, 0.1, 0), world.lexicon.teacher_tokenizer(), task, folder.path
     )
+    named = KINDS[task.kind].named
     lines = (
         {"text": text, "gold": named(task, GOLD[task.name], index), "predicted": named(task, said, index)}
         for index, text in enumerate(TEXTS[task.name])
     )
     written = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (folder.path / "predictions.jsonl").write_text(written, encoding="utf-8")
-    results = Finetuned(
+    results = FinetuneResult(
         task=task,
         encoder="e",
         teacher=None,

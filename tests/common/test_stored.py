@@ -17,9 +17,9 @@ from lilliput.common.metrics_log import MetricsLog
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import stored, stored_array, stored_lines
 from lilliput.errors import StorageError
-from lilliput.finetuning.fit import Fitted
+from lilliput.finetuning.fit import SeedResult
 from lilliput.finetuning.model import load_task
-from lilliput.finetuning.results import Finetuned, read_predictions
+from lilliput.finetuning.results import FinetuneResult, read_predictions
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.tasks.task import Task
 from lilliput.text.corpus import Corpus
@@ -53,7 +53,7 @@ def refused_or(read: Callable[[], Any], kind: Any) -> Any:
 
 
 @given(content=FILES)
-@pytest.mark.parametrize("kind", [Finetuned, Fitted, Task, Progress])
+@pytest.mark.parametrize("kind", [FinetuneResult, SeedResult, Task, Progress])
 def test_any_file_is_a_value_of_the_type_or_refused(place: Path, kind: type[Any], content: bytes) -> None:
     (place / "a.json").write_bytes(content)
     refused_or(lambda: stored(kind, place / "a.json"), kind)
@@ -93,7 +93,7 @@ def test_any_record_of_a_stage_is_read_or_refused(place: Path, values: dict[str,
     stage = StageDir(place / "stage", {"a": 1})
     refused_or(stage.is_finished, bool)
     refused_or(stage.results, dict)
-    refused_or(lambda: stage.read(Fitted), Fitted)
+    refused_or(lambda: stage.read(SeedResult), SeedResult)
     refused_or(lambda: Corpus.open(place / "stage"), Corpus)
     refused_or(lambda: Lexicon.open(place / "stage"), Lexicon)
 

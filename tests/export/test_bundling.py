@@ -28,7 +28,7 @@ from lilliput.export.export import export
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.finetune import finetune
 from lilliput.finetuning.model import load_task_model
-from lilliput.finetuning.results import Finetuned, given_tags
+from lilliput.finetuning.results import FinetuneResult, given_tags
 from lilliput.models.fake_quantization import fake_quantize
 from lilliput.models.quantization import find_scheme, grid_of
 from lilliput.models.student import random_student, save_student, student_config
@@ -146,7 +146,7 @@ def odd_examples(count: int, seed: int) -> Examples:
 
 
 @pytest.fixture(scope="module")
-def odd(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, Finetuned]:
+def odd(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, FinetuneResult]:
     """A run with a model of words with punctuation inside, some texts longer than its 48 positions."""
     run = RunDir(tmp_path_factory.mktemp("odd"))
     data = TaskData(ODD_TASK, odd_examples(96, 1), odd_examples(40, 2))
@@ -155,7 +155,7 @@ def odd(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir,
 
 
 def test_a_bundle_scores_texts_with_odd_words_as_fine_tuning_did(
-    odd: tuple[RunDir, Finetuned], tmp_path: Path
+    odd: tuple[RunDir, FinetuneResult], tmp_path: Path
 ) -> None:
     made = bundle(odd[0].path, tmp_path / "b", task="t", quantization="float32")
     assert made.scores == pytest.approx(odd[1].mean)
@@ -167,7 +167,7 @@ def test_a_bundle_scores_texts_with_odd_words_as_fine_tuning_did(
     assert "| t dev | slot_f1_given_words |" in card
 
 
-def test_the_predictions_score_what_was_reported(odd: tuple[RunDir, Finetuned]) -> None:
+def test_the_predictions_score_what_was_reported(odd: tuple[RunDir, FinetuneResult]) -> None:
     lines = read_json_lines(odd[0].finetuned("t") / "predictions.jsonl")
     gold, said = ([line[of]["tags"] for line in lines] for of in ("gold", "predicted"))
     assert f1_score(gold, said) == pytest.approx(odd[1].mean["slot_f1"])
@@ -183,7 +183,7 @@ def test_the_predictions_score_what_was_reported(odd: tuple[RunDir, Finetuned]) 
     assert f1_score(*given) == pytest.approx(odd[1].mean["slot_f1_given_words"])
 
 
-def test_slots_of_odd_words_are_whole(odd: tuple[RunDir, Finetuned], tmp_path: Path) -> None:
+def test_slots_of_odd_words_are_whole(odd: tuple[RunDir, FinetuneResult], tmp_path: Path) -> None:
     bundle(odd[0].path, tmp_path / "b", task="t", quantization="float32")
     (answer,) = lilliput.load(tmp_path / "b").tag(["the my stratford-upon-avon stocker"])
     assert [slot.text for slot in answer.slots] == ["stratford-upon-avon stocker"]

@@ -25,11 +25,18 @@ from lilliput.common.progress import console
 from lilliput.common.stage_dir import StageDir
 from lilliput.errors import ConfigError, InputError, ModelError, StorageError
 from lilliput.export.bundling import bundle
-from lilliput.finetuning import finetune as finetune_module, fit as fit_module, targets, texts as texts_module
+from lilliput.finetuning import (
+    finetune as finetune_module,
+    fit as fit_module,
+    job as job_module,
+    targets,
+    texts as texts_module,
+)
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
-from lilliput.finetuning.finetune import finetune, suitable_rate
+from lilliput.finetuning.finetune import finetune
 from lilliput.finetuning.model import TaskModel, labels_of, load_encoder, load_task_model, save_task_model
-from lilliput.finetuning.results import Finetuned
+from lilliput.finetuning.rates import suitable_rate
+from lilliput.finetuning.results import FinetuneResult
 from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.teacher import build_teacher
 from lilliput.pieces.corpus import build_corpus
@@ -64,14 +71,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
 @pytest.fixture(scope="module")
 def taught(
     world: World, data: TaskData, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[RunDir, Finetuned]:
+) -> tuple[RunDir, FinetuneResult]:
     """A teacher's run with a model fine-tuned with two seeds."""
     run = RunDir(tmp_path_factory.mktemp("taught"))
     return run, finetune(world.teacher, data, run, QUICK, seeds=2)
 
 
 def test_a_run_keeps_the_best_seed_as_a_plain_checkpoint(
-    taught: tuple[RunDir, Finetuned], data: TaskData
+    taught: tuple[RunDir, FinetuneResult], data: TaskData
 ) -> None:
     run, found = taught
     folder = run.finetuned("toy")
@@ -92,10 +99,10 @@ def test_a_run_keeps_the_best_seed_as_a_plain_checkpoint(
 
 
 def test_what_is_finished_is_not_done_again(
-    world: World, data: TaskData, taught: tuple[RunDir, Finetuned], monkeypatch: pytest.MonkeyPatch
+    world: World, data: TaskData, taught: tuple[RunDir, FinetuneResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, found = taught
-    monkeypatch.setattr(finetune_module, "fit", None)
+    monkeypatch.setattr(job_module, "fit", None)
     assert finetune(world.teacher, data, run, QUICK, seeds=2) == found
     with pytest.raises(StorageError, match="was made from something else"):
         finetune(world.teacher, data, run, dataclasses.replace(QUICK, rows=4), seeds=2)
@@ -104,11 +111,11 @@ def test_what_is_finished_is_not_done_again(
 def test_an_interrupted_call_goes_on_after_the_last_finished_seed(
     world: World,
     data: TaskData,
-    taught: tuple[RunDir, Finetuned],
+    taught: tuple[RunDir, FinetuneResult],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fit, seeds = finetune_module.fit, list[int]()
+    fit, seeds = job_module.fit, list[int]()
 
     def counted(*arguments: object, seed: int, **options: object) -> object:
         if seed == 1 and len(seeds) == 1:
@@ -117,7 +124,7 @@ def test_an_interrupted_call_goes_on_after_the_last_finished_seed(
         seeds.append(seed)
         return fit(*arguments, seed=seed, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(finetune_module, "fit", counted)
+    monkeypatch.setattr(job_module, "fit", counted)
     with pytest.raises(KeyboardInterrupt):
         finetune(world.teacher, data, RunDir(tmp_path), QUICK, seeds=2)
     found = finetune(world.teacher, data, RunDir(tmp_path), QUICK, seeds=2)
@@ -128,7 +135,7 @@ def test_an_interrupted_call_goes_on_after_the_last_finished_seed(
 def test_a_student_learns_from_a_teacher_whose_words_are_read_once(
     world: World,
     data: TaskData,
-    taught: tuple[RunDir, Finetuned],
+    taught: tuple[RunDir, FinetuneResult],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -147,7 +154,7 @@ def test_a_student_learns_from_a_teacher_whose_words_are_read_once(
 
 
 def test_a_teacher_that_was_interrupted_reads_only_the_rest(
-    data: TaskData, taught: tuple[RunDir, Finetuned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: TaskData, taught: tuple[RunDir, FinetuneResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = taught[0].finetuned("toy")
     whole = targets.teacher_targets(folder, data.train, tmp_path / "whole", states=True)
@@ -212,8 +219,8 @@ def test_what_is_recombined_is_what_the_task_has(data: TaskData, tmp_path: Path)
 
 @pytest.fixture
 def lessons(
-    world: World, taught: tuple[RunDir, Finetuned], tmp_path: Path
-) -> tuple[RunDir, Callable[..., Finetuned]]:
+    world: World, taught: tuple[RunDir, FinetuneResult], tmp_path: Path
+) -> tuple[RunDir, Callable[..., FinetuneResult]]:
     """A run with corpus, lexicon and a teacher that predicts words, and what fine-tunes in it."""
     run = RunDir(tmp_path / "run")
     shutil.copytree(world.corpus.path, run.corpus)
@@ -222,7 +229,7 @@ def lessons(
 
     def learn(
         data: TaskData, unlabelled: Sequence[str] = (), overwrite: bool = False, **more: int
-    ) -> Finetuned:
+    ) -> FinetuneResult:
         config = dataclasses.replace(
             QUICK, epochs=1, distillation=DistillationConfig(hidden=0, relations=0, **more)
         )
@@ -244,7 +251,7 @@ def masked_lm(world: World, run: RunDir, seed: int) -> None:
     stage.finish({})
 
 
-def refused_then_made(learn: Callable[..., Finetuned], what: str) -> Finetuned:
+def refused_then_made(learn: Callable[..., FinetuneResult], what: str) -> FinetuneResult:
     """Returns what is made with --overwrite, after it was refused without."""
     with pytest.raises(StorageError, match=rf"was made from something else \(.*{what}.*--overwrite"):
         learn()
@@ -254,7 +261,7 @@ def refused_then_made(learn: Callable[..., Finetuned], what: str) -> Finetuned:
 
 
 def test_another_text_behind_the_same_name_is_another_lesson(
-    data: TaskData, lessons: tuple[RunDir, Callable[..., Finetuned]], tmp_path: Path
+    data: TaskData, lessons: tuple[RunDir, Callable[..., FinetuneResult]], tmp_path: Path
 ) -> None:
     text = tmp_path / "more.txt"
     text.write_text("the my boxes\n", encoding="utf-8")
@@ -265,7 +272,7 @@ def test_another_text_behind_the_same_name_is_another_lesson(
 
 
 def test_another_file_in_the_same_folder_is_another_lesson(
-    data: TaskData, lessons: tuple[RunDir, Callable[..., Finetuned]], tmp_path: Path
+    data: TaskData, lessons: tuple[RunDir, Callable[..., FinetuneResult]], tmp_path: Path
 ) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("the my boxes\n", encoding="utf-8")
@@ -276,7 +283,7 @@ def test_another_file_in_the_same_folder_is_another_lesson(
 
 
 def test_another_corpus_gives_other_near_sentences(
-    world: World, data: TaskData, lessons: tuple[RunDir, Callable[..., Finetuned]]
+    world: World, data: TaskData, lessons: tuple[RunDir, Callable[..., FinetuneResult]]
 ) -> None:
     run, learn = lessons[0], functools.partial(lessons[1], data, near=5)
     learn()
@@ -286,7 +293,7 @@ def test_another_corpus_gives_other_near_sentences(
 
 
 def test_another_teacher_substitutes_other_words(
-    world: World, data: TaskData, lessons: tuple[RunDir, Callable[..., Finetuned]]
+    world: World, data: TaskData, lessons: tuple[RunDir, Callable[..., FinetuneResult]]
 ) -> None:
     run, learn = lessons[0], functools.partial(lessons[1], data, substitutions=1)
     learn()
@@ -297,8 +304,8 @@ def test_another_teacher_substitutes_other_words(
 def test_another_task_teacher_says_other_things(
     world: World,
     data: TaskData,
-    taught: tuple[RunDir, Finetuned],
-    lessons: tuple[RunDir, Callable[..., Finetuned]],
+    taught: tuple[RunDir, FinetuneResult],
+    lessons: tuple[RunDir, Callable[..., FinetuneResult]],
     tmp_path: Path,
 ) -> None:
     _, learn = lessons
@@ -315,7 +322,7 @@ def test_another_task_teacher_says_other_things(
 
 
 def test_the_same_examples_in_another_place_are_the_same(
-    world: World, data: TaskData, taught: tuple[RunDir, Finetuned], tmp_path: Path
+    world: World, data: TaskData, taught: tuple[RunDir, FinetuneResult], tmp_path: Path
 ) -> None:
     train, dev = written(tmp_path / "toy_train.csv", 64, 1), written(tmp_path / "toy_dev.csv", 24, 2)
     moved = load_task(None, train=str(train), dev=str(dev))
@@ -329,7 +336,7 @@ def test_an_encoder_that_changes_meanwhile_is_noticed(
     encoder = Path(shutil.copytree(world.headless, tmp_path / "encoder"))
     keep = finetune_module._keep_best
 
-    def changed(*arguments: Any) -> Finetuned:
+    def changed(*arguments: Any) -> FinetuneResult:
         (encoder / "tokenizer.json").touch()
         (encoder / "notes.txt").write_text("new")
         return keep(*arguments)
@@ -358,7 +365,7 @@ def cut(path: Path) -> None:
 def test_a_damaged_model_is_made_anew(
     world: World,
     data: TaskData,
-    taught: tuple[RunDir, Finetuned],
+    taught: tuple[RunDir, FinetuneResult],
     tmp_path: Path,
     damage: Callable[[Path], None],
     name: str,
@@ -379,7 +386,7 @@ def test_a_damaged_model_is_made_anew(
 def test_a_damaged_seed_is_trained_again(
     world: World,
     data: TaskData,
-    taught: tuple[RunDir, Finetuned],
+    taught: tuple[RunDir, FinetuneResult],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -400,7 +407,7 @@ def test_a_damaged_seed_is_trained_again(
 @pytest.mark.parametrize("name", ["scores.npy", "states.npy"])
 def test_damaged_targets_are_read_again(
     data: TaskData,
-    taught: tuple[RunDir, Finetuned],
+    taught: tuple[RunDir, FinetuneResult],
     tmp_path: Path,
     damage: Callable[[Path], None],
     name: str,
@@ -418,7 +425,7 @@ def test_damaged_targets_are_read_again(
 
 @pytest.mark.parametrize("content", [b"", b"half", b"\x93NUMPY\x01\x00"])
 def test_targets_half_begun_are_begun_again(
-    data: TaskData, taught: tuple[RunDir, Finetuned], tmp_path: Path, content: bytes
+    data: TaskData, taught: tuple[RunDir, FinetuneResult], tmp_path: Path, content: bytes
 ) -> None:
     folder = taught[0].finetuned("toy")
     good, _ = targets.teacher_targets(folder, data.train, tmp_path / "a", states=False)
@@ -430,7 +437,7 @@ def test_targets_half_begun_are_begun_again(
 
 
 def test_altered_substitutions_are_a_sentence(
-    world: World, data: TaskData, lessons: tuple[RunDir, Callable[..., Finetuned]]
+    world: World, data: TaskData, lessons: tuple[RunDir, Callable[..., FinetuneResult]]
 ) -> None:
     run, config = lessons[0], DistillationConfig(substitutions=1)
     texts_module.more_texts(data, config, run, (), run.targets)
@@ -458,7 +465,7 @@ print(scores.sum(), states.sum())
 
 @pytest.mark.slow
 def test_two_that_share_what_a_teacher_says_take_turns(
-    taught: tuple[RunDir, Finetuned], tmp_path: Path
+    taught: tuple[RunDir, FinetuneResult], tmp_path: Path
 ) -> None:
     train, dev = written(tmp_path / "toy_train.csv", 64, 1), written(tmp_path / "toy_dev.csv", 24, 2)
     values = [taught[0].finetuned("toy"), train, dev, tmp_path / "cache"]
@@ -613,7 +620,7 @@ def test_a_teacher_teaches_every_word_whatever_the_order_of_its_columns(world: W
 def test_a_head_in_another_order_is_kept_by_name_and_said(
     world: World,
     data: TaskData,
-    taught: tuple[RunDir, Finetuned],
+    taught: tuple[RunDir, FinetuneResult],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -645,7 +652,7 @@ def test_a_teacher_with_other_words_is_a_sentence(world: World, data: TaskData, 
 
 
 def test_the_code_of_the_how_to_works(
-    world: World, taught: tuple[RunDir, Finetuned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, taught: tuple[RunDir, FinetuneResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (Path(__file__).parent.parent.parent / "docs/how-to/tasks.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.+?)```", page, re.DOTALL)

@@ -14,9 +14,10 @@ from lilliput.errors import Interrupted, TrainingError
 from lilliput.finetuning import fit as fit_module
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
 from lilliput.finetuning.encoded import encode, label_array, make_batch, task_tokenizer
-from lilliput.finetuning.fit import Fitted, examine, fit, predict
-from lilliput.finetuning.lesson import Exam, Lesson
+from lilliput.finetuning.fit import SeedResult, examine, fit, predict
+from lilliput.finetuning.loss import TaskLoss
 from lilliput.finetuning.model import TaskModel, load_encoder
+from lilliput.finetuning.sets import DevSet, TrainSet
 from lilliput.models.quantization import dequantize, grid_of, quantize
 from lilliput.tasks.task import Examples, Labels, Task
 
@@ -28,36 +29,36 @@ class NoBar:
         assert 0 < completed <= 1
 
 
-def lesson_of(world: World, task: Task, examples: Examples, **said: np.ndarray) -> Lesson:
+def train_set(world: World, task: Task, examples: Examples, **said: np.ndarray) -> TrainSet:
     assert examples.labels is not None
     encoded = encode(examples, task, task_tokenizer(world.teacher), 32)
-    return Lesson(encoded, label_array(task, examples.labels, encoded.given), **said)
+    return TrainSet(encoded, label_array(task, examples.labels, encoded.given), **said)
 
 
-def exam_of(world: World, task: Task, examples: Examples) -> Exam:
+def dev_set(world: World, task: Task, examples: Examples) -> DevSet:
     assert examples.labels is not None
-    return Exam(task, encode(examples, task, task_tokenizer(world.teacher), 32), examples.labels)
+    return DevSet(task, encode(examples, task, task_tokenizer(world.teacher), 32), examples.labels)
 
 
 def learn(
     world: World,
     task: Task,
     config: FinetuningConfig,
-    lesson: Lesson | None = None,
+    train: TrainSet | None = None,
     seed: int = 0,
     **options: float,
-) -> tuple[TaskModel, Fitted]:
+) -> tuple[TaskModel, SeedResult]:
     model = load_encoder(world.teacher, task, config.dropout, seed)
-    lesson = lesson or lesson_of(world, task, examples_of(task, 64, 1))
-    exam = exam_of(world, task, examples_of(task, 32, 2))
-    return model, fit(model, lesson, exam, config, rate=5e-3, seed=seed, progress=NoBar(), **options)
+    train = train or train_set(world, task, examples_of(task, 64, 1))
+    dev = dev_set(world, task, examples_of(task, 32, 2))
+    return model, fit(model, train, dev, config, rate=5e-3, seed=seed, progress=NoBar(), **options)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_kind_of_task_is_learnt(world: World, name: str) -> None:
     model, found = learn(world, TASKS[name], FAST)
     assert found.scores[TASKS[name].metric] > 0.95
-    assert found.scores == examine(model, exam_of(world, TASKS[name], examples_of(TASKS[name], 32, 2)))
+    assert found.scores == examine(model, dev_set(world, TASKS[name], examples_of(TASKS[name], 32, 2)))
     assert max(found.history) == found.scores[TASKS[name].metric]
 
 
@@ -73,16 +74,16 @@ def test_no_score_is_shown_before_there_is_one(world: World, monkeypatch: pytest
 def test_what_is_learnt_and_scored_has_the_weights_of_a_file(world: World) -> None:
     config = dataclasses.replace(FAST, epochs=1, evaluations=1, weight_decay=0.0, quantization="mixed")
     model, found = learn(world, REGRESSION, config)
-    exam = exam_of(world, REGRESSION, examples_of(REGRESSION, 32, 2))
+    dev = dev_set(world, REGRESSION, examples_of(REGRESSION, 32, 2))
     before = load_encoder(world.teacher, REGRESSION, config.dropout, 0)
     assert list(model.state_dict()) == list(before.state_dict())
     assert all(not torch.equal(value, before.get_parameter(name)) for name, value in model.named_parameters())
-    assert examine(model, exam)["pearson"] != pytest.approx(found.scores["pearson"], abs=1e-7)
+    assert examine(model, dev)["pearson"] != pytest.approx(found.scores["pearson"], abs=1e-7)
     with torch.no_grad():
         for name, value in model.named_parameters():
             if (grid := grid_of(name, config.plan)).bits < 32:
                 value.copy_(torch.from_numpy(dequantize(quantize(value.numpy(), grid))))
-    assert examine(model, exam)["pearson"] == pytest.approx(found.scores["pearson"], abs=1e-7)
+    assert examine(model, dev)["pearson"] == pytest.approx(found.scores["pearson"], abs=1e-7)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(world: World) -> None:
@@ -97,16 +98,16 @@ def test_what_was_drawn_before_changes_nothing(world: World) -> None:
     examples = examples_of(CLASSES, 32, 1)
     _, states = predict(
         load_encoder(world.headless, CLASSES, 0.0, 9),
-        lesson_of(world, CLASSES, examples).encoded,
+        train_set(world, CLASSES, examples).encoded,
         states=True,
     )
     assert states is not None
-    lesson = lesson_of(world, CLASSES, examples, states=states)
+    train = train_set(world, CLASSES, examples, states=states)
     config = FinetuningConfig(epochs=1, rows=8, evaluations=1, distillation=DistillationConfig(hidden=1.0))
     weights = []
     for drawn in (1, 2):
         torch.manual_seed(drawn)
-        weights.append(learn(world, CLASSES, config, lesson)[0].bert.encoder.layer[0].output.dense.weight)
+        weights.append(learn(world, CLASSES, config, train)[0].bert.encoder.layer[0].output.dense.weight)
     assert torch.equal(*weights)
 
 
@@ -126,11 +127,11 @@ def test_training_ends_in_time(world: World) -> None:
 @pytest.mark.parametrize("name", ["c", "t"])
 def test_the_loss_without_a_teacher_is_that_of_transformers(world: World, name: str) -> None:
     task, config = TASKS[name], FinetuningConfig(dropout=0.0)
-    lesson = lesson_of(world, task, examples_of(task, 6, 1))
+    train = train_set(world, task, examples_of(task, 6, 1))
     model = load_encoder(world.teacher, task, 0.0, 0)
-    batch = make_batch(lesson.encoded, np.arange(6))
-    ours = fit_module._Learner(model, lesson, task, config)(batch)
-    labels = torch.from_numpy(lesson.labels).long()
+    batch = make_batch(train.encoded, np.arange(6))
+    ours = TaskLoss(model, train, task, config)(batch)
+    labels = torch.from_numpy(train.labels).long()
     if task.tags:
         flat = torch.full((batch.inputs["input_ids"].numel(),), -100)
         flat[batch.positions] = labels[batch.slots]
@@ -140,12 +141,12 @@ def test_the_loss_without_a_teacher_is_that_of_transformers(world: World, name: 
 
 
 def test_a_joint_loss_is_the_mean_over_texts_and_the_mean_over_words(world: World) -> None:
-    lesson = lesson_of(world, JOINT, examples_of(JOINT, 6, 1))
+    train = train_set(world, JOINT, examples_of(JOINT, 6, 1))
     model = load_encoder(world.teacher, JOINT, 0.0, 0)
-    batch = make_batch(lesson.encoded, np.arange(6))
-    ours = fit_module._Learner(model, lesson, JOINT, FinetuningConfig(dropout=0.0))(batch)
+    batch = make_batch(train.encoded, np.arange(6))
+    ours = TaskLoss(model, train, JOINT, FinetuningConfig(dropout=0.0))(batch)
     scores = model(**batch.inputs).logits.flatten(0, 1)[batch.positions]
-    labels = torch.from_numpy(lesson.labels).long()[batch.slots]
+    labels = torch.from_numpy(train.labels).long()[batch.slots]
     of_text = labels >= 3
     theirs = F.cross_entropy(scores[of_text], labels[of_text]) + F.cross_entropy(
         scores[~of_text], labels[~of_text]
@@ -155,10 +156,10 @@ def test_a_joint_loss_is_the_mean_over_texts_and_the_mean_over_words(world: Worl
 
 def test_a_teacher_that_says_the_labels_teaches_texts_that_have_none(world: World) -> None:
     examples = examples_of(CLASSES, 64, 1)
-    labelled = lesson_of(world, CLASSES, examples)
+    labelled = train_set(world, CLASSES, examples)
     soft = 8 * np.eye(2, dtype=np.float32)[labelled.labels.astype(int)]
     unlabelled = np.full_like(labelled.labels, np.nan)
-    _, found = learn(world, CLASSES, FAST, Lesson(labelled.encoded, unlabelled, soft))
+    _, found = learn(world, CLASSES, FAST, TrainSet(labelled.encoded, unlabelled, soft))
     assert found.scores["accuracy"] > 0.95
 
 
@@ -166,12 +167,12 @@ def test_a_teacher_that_says_the_labels_teaches_texts_that_have_none(world: Worl
     ("weight", "follows"), [(1.0, "teacher"), (0.0, "labels")], ids=["the teacher alone", "labels alone"]
 )
 def test_the_weight_decides_between_labels_and_teacher(world: World, weight: float, follows: str) -> None:
-    lesson = lesson_of(world, CLASSES, examples_of(CLASSES, 64, 1))
-    wrong = 8 * np.eye(2, dtype=np.float32)[1 - lesson.labels.astype(int)]
+    train = train_set(world, CLASSES, examples_of(CLASSES, 64, 1))
+    wrong = 8 * np.eye(2, dtype=np.float32)[1 - train.labels.astype(int)]
     config = FinetuningConfig(
         epochs=12, rows=8, dropout=0.0, evaluations=1, distillation=DistillationConfig(weight=weight)
     )
-    _, found = learn(world, CLASSES, config, Lesson(lesson.encoded, lesson.labels, wrong))
+    _, found = learn(world, CLASSES, config, TrainSet(train.encoded, train.labels, wrong))
     assert (found.scores["accuracy"] < 0.1) == (follows == "teacher")
 
 
@@ -182,22 +183,22 @@ def test_states_of_a_teacher_are_drawn_near(world: World, name: str) -> None:
     torch.manual_seed(0)
     _, states = predict(load_encoder(world.headless, CLASSES, 0.0, 9), encoded, states=True)
     assert states is not None
-    lesson = lesson_of(world, CLASSES, examples, states=states.astype(np.float16))
+    train = train_set(world, CLASSES, examples, states=states.astype(np.float16))
     config = FinetuningConfig(
         dropout=0.0, distillation=DistillationConfig(**{"hidden": 0.0, "relations": 0.0, name: 1.0})
     )
-    learner = fit_module._Learner(load_encoder(world.teacher, CLASSES, 0.0, 0), lesson, CLASSES, config)
+    task_loss = TaskLoss(load_encoder(world.teacher, CLASSES, 0.0, 0), train, CLASSES, config)
     batch = make_batch(encoded, np.arange(32))
-    optimizer = torch.optim.Adam(learner.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(task_loss.parameters(), 1e-3)
     losses = []
     for _ in range(20):
         optimizer.zero_grad()
-        loss = learner(batch)
+        loss = task_loss(batch)
         loss.backward()
         optimizer.step()
         losses.append(float(loss))
     scores_alone = dataclasses.replace(config, distillation=DistillationConfig(hidden=0.0, relations=0.0))
-    plain = fit_module._Learner(learner.model, lesson, CLASSES, scores_alone)(batch)
+    plain = TaskLoss(task_loss.model, train, CLASSES, scores_alone)(batch)
     assert losses[-1] - float(plain) < 0.7 * (losses[0] - math.log(2) * 0.5)
     assert losses[-1] < losses[0]
 
@@ -206,10 +207,10 @@ def test_balance_weighs_rare_classes_up(world: World) -> None:
     examples = examples_of(CLASSES, 40, 1)
     assert examples.labels is not None
     rare = Labels(tuple(float(index < 4) for index in range(40)))
-    lesson = lesson_of(world, CLASSES, Examples(examples.texts, labels=rare))
+    train = train_set(world, CLASSES, Examples(examples.texts, labels=rare))
     model = load_encoder(world.teacher, CLASSES, 0.0, 0)
-    learner = fit_module._Learner(model, lesson, CLASSES, FinetuningConfig(balance=1.0))
-    weights = learner._hard_weights
+    task_loss = TaskLoss(model, train, CLASSES, FinetuningConfig(balance=1.0))
+    weights = task_loss._hard_weights
     assert float(weights[:4].sum()) == pytest.approx(float(weights[4:].sum()))
     assert float(weights.mean()) == pytest.approx(1)
 
@@ -217,11 +218,11 @@ def test_balance_weighs_rare_classes_up(world: World) -> None:
 def test_predictions_do_not_depend_on_how_texts_are_batched(world: World) -> None:
     examples = examples_of(TAGGING, 70, 1)
     model = load_encoder(world.teacher, TAGGING, 0.3, 0)
-    encoded = lesson_of(world, TAGGING, examples).encoded
+    encoded = train_set(world, TAGGING, examples).encoded
     together, states = predict(model, encoded, states=True)
     assert states is not None
     one = Examples(examples.texts[7:8], labels=Labels((), examples.labels.tags[7:8]))  # type: ignore[union-attr]
-    alone, _ = predict(model, lesson_of(world, TAGGING, one).encoded)
+    alone, _ = predict(model, train_set(world, TAGGING, one).encoded)
     start = encoded.slots.offsets[7]
     np.testing.assert_allclose(together[start : start + len(alone)], alone, atol=1e-5)
     assert states.shape == (len(together), 32)
@@ -231,12 +232,12 @@ def test_a_loss_that_is_not_finite_is_a_sentence(world: World) -> None:
     model = load_encoder(world.teacher, CLASSES, 0.0, 0)
     with torch.no_grad():
         model.classifier.weight.fill_(math.nan)
-    lesson, exam = (
-        lesson_of(world, CLASSES, examples_of(CLASSES, 8, 1)),
-        exam_of(world, CLASSES, examples_of(CLASSES, 8, 2)),
+    train, dev = (
+        train_set(world, CLASSES, examples_of(CLASSES, 8, 1)),
+        dev_set(world, CLASSES, examples_of(CLASSES, 8, 2)),
     )
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1; .*: lower the rate"):
-        fit(model, lesson, exam, FAST, rate=1e-3, seed=0, progress=NoBar())
+        fit(model, train, dev, FAST, rate=1e-3, seed=0, progress=NoBar())
 
 
 def test_a_signal_ends_it_with_a_sentence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from lilliput.__main__ import run_options
 from lilliput.errors import BundleError, InputError
 from lilliput.inference.answers import Classification, Encoding, Filling, Guess, Score, Slot, Tagging, Word
 from lilliput.inference.bundle import load
+from lilliput.inference.kinds import KINDS
 from lilliput.inference.lines import _answers, as_text
 
 Run = Callable[..., tuple[int, list[str], list[str]]]
@@ -136,7 +137,7 @@ def test_standard_streams_that_fail_are_a_sentence(
 def test_any_names_are_one_line_and_json_gives_them_back(names: list[str], text: str) -> None:
     whole = Classification(names[0], 1.0, dict.fromkeys(names, 0.5), cut=False)
     answer = Tagging((), (Slot(names[-1], text, 0, 1, 0.5),), whole, cut=False)
-    plain, as_json = (as_text(answer, None, as_json) for as_json in (False, True))
+    plain, as_json = (as_text(KINDS["joint"], answer, None, as_json) for as_json in (False, True))
     assert len((plain + "x").splitlines()) == len((as_json + "x").splitlines()) == 1
     assert plain.count("\t") == 2
     assert (plain + as_json).encode().decode() == plain + as_json
@@ -147,8 +148,10 @@ def test_any_names_are_one_line_and_json_gives_them_back(names: list[str], text:
 @given(st.lists(st.binary(max_size=40), max_size=6))
 def test_any_bytes_have_a_line_each(tiny: Tiny, lines: list[bytes]) -> None:
     given = [line.replace(b"\n", b"") for line in lines]
-    answers = _answers(load_once(tiny.folder), given, 4096, None)
-    assert len([as_text(answer, None, as_json=True) for answer in answers]) == len(given)
+    bundle = load_once(tiny.folder)
+    answers = _answers(bundle, given, 4096, None)
+    kind = KINDS[bundle.config.kind]
+    assert len([as_text(kind, answer, None, as_json=True) for answer in answers]) == len(given)
 
 
 load_once = functools.cache(load)
@@ -185,11 +188,12 @@ def test_only_plain_arguments_are_taken_without_the_command_line(
 
 
 @pytest.mark.parametrize(
-    ("answer", "plain", "as_json"),
+    ("kind", "answer", "plain", "as_json"),
     [
-        (GOOD, "good\t0.7500", f"{{{GOOD_JSON}}}"),
-        (Score(2.5, cut=True), "2.5000", '{"value": 2.5, "cut": true}'),
+        ("classification", GOOD, "good\t0.7500", f"{{{GOOD_JSON}}}"),
+        ("regression", Score(2.5, cut=True), "2.5000", '{"value": 2.5, "cut": true}'),
         (
+            "joint",
             Tagging(
                 (Word("york", 0, 4, "B-city", 0.5),), (Slot("city", "york", 0, 4, 0.5),), GOOD, cut=False
             ),
@@ -199,30 +203,34 @@ def test_only_plain_arguments_are_taken_without_the_command_line(
             f'"classification": {{{GOOD_JSON}}}, "cut": false}}',
         ),
         (
+            "tagging",
             Tagging((), (Slot("a=b\t", "c=\x1b", 0, 1, 0.5),), None, cut=False),
             r"a\u003db\t=c=\u001b",
             r'{"words": [], "slots": [{"name": "a=b\t", "text": "c=\u001b", "start": 0, "end": 1, '
             '"probability": 0.5}], "classification": null, "cut": false}',
         ),
         (
+            "tagging",
             Tagging((), (), None, cut=False),
             "",
             '{"words": [], "slots": [], "classification": null, "cut": false}',
         ),
         (
+            "fill",
             Filling(((Guess("café", 0.5), Guess("##s", 0.25)),), cut=False),
             "café 0.5000\t##s 0.2500",
             '{"guesses": [[{"piece": "café", "probability": 0.5}, {"piece": "##s", "probability": 0.25}]], '
             '"cut": false}',
         ),
         (
+            "encode",
             Encoding(np.array([0.5, -2.0], np.float32), cut=False),
             "0.5 -2",
             '{"vector": [0.5, -2.0], "cut": false}',
         ),
-        (InputError("is empty"), "", '{"error": "the line is empty"}'),
+        ("regression", InputError("is empty"), "", '{"error": "the line is empty"}'),
     ],
 )  # fmt: skip
-def test_answers_as_text(answer: object, plain: str, as_json: str) -> None:
-    assert as_text(answer, 1, as_json=False) == plain  # type: ignore[arg-type]
-    assert as_text(answer, 1, as_json=True) == as_json  # type: ignore[arg-type]
+def test_answers_as_text(kind: str, answer: object, plain: str, as_json: str) -> None:
+    assert as_text(KINDS[kind], answer, 1, as_json=False) == plain  # type: ignore[arg-type]
+    assert as_text(KINDS[kind], answer, 1, as_json=True) == as_json  # type: ignore[arg-type]

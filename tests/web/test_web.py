@@ -24,6 +24,7 @@ import web_hostile
 import web_pieces
 from conftest import stir, teacher_tokenizer
 from lilliput.finetuning.model import labels_of, save_task_model
+from lilliput.inference.kinds import KINDS
 from lilliput.inference.lines import as_text
 from lilliput.models.student import save_student
 from lilliput.pieces.teacher_tokenizer import complete
@@ -83,7 +84,8 @@ def python_says(bundle: lilliput.Bundle, pieces: Tokenizer, text: str, second: s
     """
     kind, pairs = bundle.config.kind, bundle.config.pairs
     texts: list[Any] = [(text, second)] if pairs else [text, second] if kind == "encode" else [text]
-    answers = [json.loads(as_text(answer, None, True)) for one in texts for answer in bundle.answer([one])]
+    found = [answer for one in texts for answer in bundle.answer([one])]
+    answers = [json.loads(as_text(KINDS[kind], answer, None, True)) for answer in found]
     if kind == "encode":
         cut = any(answer["cut"] for answer in answers)
         return {"vectors": [answer["vector"] for answer in answers], "cut": cut}

@@ -1,14 +1,19 @@
 """The commands of tasks and of quality: an encoder learns a task, and how good models are."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from lilliput.cli.options import Corpus, Settings, pairs_of, show
 from lilliput.errors import ConfigError, StorageError
 from lilliput.run import RunDir
-from lilliput.tasks.task import Kind
+from lilliput.tasks.kinds import KINDS
+
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[tuple(KINDS)]
 
 
 def finetune(

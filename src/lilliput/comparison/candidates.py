@@ -10,6 +10,7 @@ from lilliput.comparison.forms import GRAPH, STATIC, Graph, Static, encode, open
 from lilliput.errors import BundleError
 from lilliput.inference.bundle import load
 from lilliput.inference.format import TOKENIZER, BundleConfig, sizes
+from lilliput.inference.kinds import KINDS
 from lilliput.inference.texts import Text
 from lilliput.pieces.tokenizer_file import MASK
 from lilliput.tasks.tagged import bio_task
@@ -39,6 +40,11 @@ class Candidate:
     """Whether it reads two texts together."""
     bytes: int
     """Of all files that it needs, tokenizer included."""
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether it is a bundle with a vector for each text instead of answers to a task."""
+        return self.kind is not None and KINDS[self.kind].head == "states"
 
     @property
     def tokenizer(self) -> Path:
@@ -100,9 +106,10 @@ def find_candidate(path: Path, name: str, task: Task) -> Candidate:
 
 def _check_task(path: Path, config: BundleConfig, task: Task) -> None:
     """Raises BundleError where a bundle answers something else than the task asks."""
-    if config.kind == "encode":
+    head = KINDS[config.kind].head
+    if head == "states":
         return
-    if config.kind == "fill":
+    if head == "mask":
         raise BundleError(
             f"{path} only fills in {MASK}, so it has no answers for task '{task.name}'; name a bundle that "
             "was fine-tuned for it, or one made with --kind encode"

@@ -6,13 +6,11 @@ from typing import Any
 
 from lilliput.common.files import writing
 from lilliput.finetuning.results import is_same
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.task import Task, spelled
 
 Lines = Sequence[dict[str, Any]]
 """A model's predictions, as `finetune` writes them: `text`, perhaps `pair`, `gold` and `predicted`."""
-
-_SCORES_SHOWN = 100
-"""Examples shown where scores are predicted, which nearly always differ."""
 
 
 def write_differences(path: Path, task: Task, model: tuple[str, Lines], teacher: tuple[str, Lines]) -> None:
@@ -27,13 +25,8 @@ def write_differences(path: Path, task: Task, model: tuple[str, Lines], teacher:
         teacher: Name and predictions, of the same examples.
     """
     name, teacher_name = model[0], teacher[0]
-    pairs = list(zip(model[1], teacher[1], strict=True))
-    if task.kind == "regression":
-        pairs.sort(key=lambda pair: -abs(pair[0]["predicted"]["label"] - pair[1]["predicted"]["label"]))
-        pairs = pairs[:_SCORES_SHOWN]
-    else:
-        pairs = [(mine, theirs) for mine, theirs in pairs if not is_same(mine, theirs)]
-        pairs.sort(key=lambda pair: pair[0]["predicted"] == pair[0]["gold"])
+    same = [is_same(mine, theirs) for mine, theirs in zip(model[1], teacher[1], strict=True)]
+    pairs = KINDS[task.kind].differing(model[1], teacher[1], same)
     parts = [f"# {task.name}: {len(pairs):,} examples where {name} and {teacher_name} differ\n"]
     for mine, theirs in pairs:
         texts = [mine["text"], *([mine["pair"]] if "pair" in mine else [])]

@@ -1,9 +1,7 @@
 """How good a model is on a task: by its own answers or, where it has only vectors, by a head on these."""
 
 import contextlib
-import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from lilliput.comparison.forms import open_model
 from lilliput.export.bundling import scores_of
 from lilliput.inference.bundle import load
 from lilliput.inference.format import CONFIG
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.metrics import score
 from lilliput.tasks.task import Examples, Labels, Task, TaskData, spelled
 
@@ -31,19 +30,22 @@ def quality(candidate: Candidate, data: TaskData, threads: int) -> dict[str, flo
 
     A joint task's classes alone give the share that is right, as `intent_accuracy`.
     """
-    if candidate.form == "bundle" and candidate.kind != "encode":
+    if candidate.form == "bundle" and not candidate.has_vectors:
         return scores_of(load(candidate.path, threads), data.task, data.dev)
-    if data.task.kind == "tagging":
+    of_texts = KINDS[data.task.kind].of_texts(data.task)
+    if of_texts is None:
         return {}
     if candidate.form == "onnx":
         rows = open_model(candidate.path, threads)(candidate.given(data.dev))
         columns = len(data.task.classes) or 1
         if any(row.shape != (columns,) for row in rows):
             return {}
-        return _scores(data.task, data.dev, np.stack(rows)[:, _columns(candidate, data.task)])
+        return _scores(data.task, of_texts, data.dev, np.stack(rows)[:, _columns(candidate, data.task)])
     train = _some(data.train)
     features = [_features(_vectors(candidate, examples, threads), examples) for examples in (train, data.dev)]
-    return _scores(data.task, data.dev, fitted(features[0], _targets(data.task, train), features[1]))
+    assert train.labels is not None
+    targets = KINDS[of_texts.kind].targets(of_texts, train.labels.values)
+    return _scores(data.task, of_texts, data.dev, fitted(features[0], targets, features[1]))
 
 
 def fitted(features: _Array, targets: _Array, asked: _Array) -> _Array:
@@ -82,25 +84,20 @@ def _features(vectors: _Array, examples: Examples) -> _Array:
     return np.hstack([first, second, abs(first - second), first * second])
 
 
-def _targets(task: Task, examples: Examples) -> _Array:
-    """Returns 1 in the column of each example's class and else 0, or its score [N, C]."""
-    assert examples.labels is not None
-    values = np.array(examples.labels.values)
-    if not task.classes:
-        return values[:, None]
-    columns: _Array = np.eye(len(task.classes))[values.astype(int)]
-    return columns
+def _scores(task: Task, of_texts: Task, examples: Examples, columns: _Array) -> dict[str, float]:
+    """Returns the metrics of scores of each class, or of scores alone [N, C].
 
-
-def _scores(task: Task, examples: Examples, columns: _Array) -> dict[str, float]:
-    """Returns the metrics of scores of each class, or of scores alone [N, C]."""
+    Args:
+        task: The task of the examples.
+        of_texts: The part of it that is about whole texts.
+        examples: The examples.
+        columns: Their scores.
+    """
     assert examples.labels is not None
-    values: Sequence[float] = (columns.argmax(axis=1) if task.classes else columns[:, 0]).tolist()
-    said, gold = Labels(tuple(values)), Labels(examples.labels.values)
-    if task.kind != "joint":
-        return score(task, gold, said)
-    classes = dataclasses.replace(task, kind="classification", tags=())
-    return {"intent_accuracy": score(classes, gold, said)["accuracy"]}
+    gold = Labels(examples.labels.values)
+    said = KINDS[of_texts.kind].labels(of_texts, columns, np.arange(len(columns) + 1))
+    found = score(of_texts, gold, said)
+    return found if of_texts == task else {"intent_accuracy": found["accuracy"]}
 
 
 def _some(examples: Examples) -> Examples:

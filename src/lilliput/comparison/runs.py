@@ -14,7 +14,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from scipy.stats import pearsonr
 
 from lilliput.common.arguments import PathLike, Texts, path_of, texts_of
 from lilliput.common.files import write_json, writing
@@ -28,19 +27,19 @@ from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
 from lilliput.finetuning.model import load_task_model
 from lilliput.finetuning.results import (
     PREDICTIONS,
-    Finetuned,
+    FinetuneResult,
     bio_lines,
     is_one_example,
     is_same,
-    labels_named,
     read_predictions,
     read_results,
 )
 from lilliput.models.pretrained import longest_input
 from lilliput.run import FINETUNE_AGAIN, RunDir
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.metrics import GIVEN_WORDS, confusion
 from lilliput.tasks.tagged import bio_task
-from lilliput.tasks.task import Examples, Task
+from lilliput.tasks.task import Examples, Labels, Task
 
 _COMPARED = ("gold", "predicted")
 """What lines of predictions hold."""
@@ -55,12 +54,16 @@ class _Model:
     run: Path
     name: str
     folder: Path
-    results: Finetuned
+    results: FinetuneResult
     lines: tuple[dict[str, Any], ...]
 
     @property
     def task(self) -> Task:
         return bio_task(self.results.task)
+
+    def labels(self, of: str) -> Labels:
+        """Returns what is right (`gold`) or what the model says (`predicted`)."""
+        return KINDS[self.task.kind].unnamed(self.task, (line[of] for line in self.lines))
 
 
 def compare(runs: Texts, out: PathLike | None = None, *, teacher: PathLike | None = None) -> Comparison:
@@ -157,15 +160,11 @@ def _entry(model: _Model, teacher: _Model | None, milliseconds: float) -> Entry:
         weight_bytes=results.weight_bytes,
         folder_bytes=sum(file.stat().st_size for file in files if file.name != "manifest.json"),
         milliseconds=milliseconds,
-        confusion={}
-        if model.task.kind == "regression"
-        else confusion(
-            model.task, *(labels_named(model.task, (line[of] for line in model.lines)) for of in _COMPARED)
-        ),
+        confusion=confusion(model.task, *(model.labels(of) for of in _COMPARED)),
     )
 
 
-def _retention(ours: Finetuned, theirs: Finetuned) -> float | None:
+def _retention(ours: FinetuneResult, theirs: FinetuneResult) -> float | None:
     """Returns a score as a share of the teacher's; None where that is 0.
 
     Where an earlier version scored one of them, that has its score by given words alone.
@@ -184,11 +183,8 @@ def _agreement(model: _Model, teacher: _Model) -> float:
                 f"{model.folder} and {teacher.folder} were scored on other dev sets; fine-tune both on "
                 "the same data"
             )
-    if model.task.kind == "regression":
-        ours, others = ([line["predicted"]["label"] for line in one.lines] for one in (model, teacher))
-        return float(pearsonr(ours, others).statistic)
     same = [is_same(mine, theirs) for mine, theirs in zip(model.lines, teacher.lines, strict=True)]
-    return sum(same) / len(same)
+    return KINDS[model.task.kind].agreement(model.lines, teacher.lines, same)
 
 
 def _milliseconds(models: Sequence[_Model]) -> list[float]:

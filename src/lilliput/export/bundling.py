@@ -21,9 +21,8 @@ from lilliput.export.phones import ProgramBundle, export_program
 from lilliput.finetuning.model import load_task_model
 from lilliput.finetuning.results import (
     PREDICTIONS,
-    Finetuned,
+    FinetuneResult,
     examples_from,
-    labels_named,
     read_predictions,
     read_results,
 )
@@ -34,6 +33,7 @@ from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.student import parameter_count
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.run import FINETUNE_AGAIN, RunDir, read_summary
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.metrics import by_given_words, first_of, first_tags, of_all, score
 from lilliput.tasks.tagged import bio_labels, bio_tags, bio_task
 from lilliput.tasks.task import Examples, Labels, Task, spelled
@@ -104,7 +104,7 @@ def bundle(
     """
     run, out = RunDir(path_of("model", model)), path_of("out", out)
     folder = _checkpoint(run, task)
-    results: Finetuned | None = None
+    results: FinetuneResult | None = None
     if (folder / PREDICTIONS).exists():
         results = read_results(folder)
     tuned_for = None if results is None else results.quantization
@@ -167,7 +167,7 @@ def _card(
     folder: Path,
     name: str,
     run: RunDir,
-    results: Finetuned | None,
+    results: FinetuneResult | None,
     executorch: str | None,
     licence: str,
 ) -> Card:
@@ -197,7 +197,7 @@ def _card(
     )
 
 
-def _run_of(folder: Path, results: Finetuned) -> RunDir:
+def _run_of(folder: Path, results: FinetuneResult) -> RunDir:
     """Returns the run whose student was fine-tuned, if that is still there, else one that holds nothing."""
     encoder = Path(results.encoder)
     made_from = read_manifest(folder / MANIFEST)["made_from"]
@@ -226,20 +226,20 @@ def _scores(opened: Bundle, folder: Path, task: Task) -> dict[str, float]:
 def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to labelled examples of its task, as a user types them."""
     assert examples.labels is not None
-    texts = [spelled(text) for text in examples.texts]
+    texts, kind = [spelled(text) for text in examples.texts], KINDS[task.kind]
     answers = opened.stream(zip(texts, examples.pairs, strict=True) if task.pairs else texts)
-    if not task.tags:
-        return score(task, examples.labels, labels_named(task, (_named(task, answer) for answer in answers)))
+    if not kind.has_tags:
+        return score(task, examples.labels, kind.unnamed(task, map(kind.said, answers)))
     words = text_words(examples.texts, load_tokenizer(str(opened.folder)), opened.config.positions)
     given = [[word.given for word in row] for row in words]
-    found = [(_named(task, one), _tags(one, row)) for one, row in zip(answers, words, strict=True)]
+    found = [(kind.said(one), _tags(one, row)) for one, row in zip(answers, words, strict=True)]
     learnt, labels = bio_task(task), bio_labels(task, examples.labels)
     assert labels is not None
 
     def said(rows: Iterable[Sequence[str]]) -> Labels:
         own = dataclasses.replace(task, tags=opened.config.tags)
         named = ({**one, "tags": bio_tags(own, row)} for (one, _), row in zip(found, rows, strict=True))
-        return labels_named(learnt, named)
+        return kind.unnamed(learnt, named)
 
     gold, of_text = text_labels(learnt, labels, given), said(row for _, row in found)
     scores = score(learnt, gold, of_text, given)
@@ -247,13 +247,6 @@ def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float
         learnt, first_tags(gold, given), said(map(first_of, (row for _, row in found), given))
     )
     return scores | {name: value for name, value in of_given.items() if name in scores}
-
-
-def _named(task: Task, answer: Any) -> dict[str, Any]:
-    """Returns the class or the score of an answer as `results.named` has it."""
-    if task.kind == "regression":
-        return {"label": answer.value}
-    return {"label": (answer.classification if task.tags else answer).label} if task.classes else {}
 
 
 def _tags(answer: Any, words: Sequence[TextWord]) -> list[str]:

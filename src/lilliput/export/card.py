@@ -8,17 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lilliput.inference.format import BundleConfig
-from lilliput.pieces.tokenizer_file import MASK
-
-_CALLS = {
-    "classification": ("classify", "text-classification"),
-    "regression": ("score", "text-classification"),
-    "tagging": ("tag", "token-classification"),
-    "joint": ("tag", "token-classification"),
-    "fill": ("fill", "fill-mask"),
-    "encode": ("encode", "feature-extraction"),
-}
-"""For each kind the call that answers it, and its name on the hub."""
+from lilliput.inference.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -87,7 +77,7 @@ def _front_matter(card: Card, config: BundleConfig) -> str:
         f"language: {json.dumps(card.language)}",
         f"license: {json.dumps(card.licence)}",
         'library_name: "lilliput"',
-        f"pipeline_tag: {json.dumps(_CALLS[config.kind][1])}",
+        f"pipeline_tag: {json.dumps(KINDS[config.kind].hub)}",
         'tags: ["lilliput", "onnx", "bert", "distillation"]',
     ]
     if card.scores:
@@ -95,7 +85,7 @@ def _front_matter(card: Card, config: BundleConfig) -> str:
     for score in card.scores:
         lines += [
             "  - task:",
-            f"      type: {json.dumps(_CALLS[config.kind][1])}",
+            f"      type: {json.dumps(KINDS[config.kind].hub)}",
             "    dataset:",
             f"      name: {json.dumps(score.data)}",
             f"      type: {json.dumps(config.task or score.data)}",
@@ -107,17 +97,7 @@ def _front_matter(card: Card, config: BundleConfig) -> str:
 
 
 def _what(config: BundleConfig) -> str:
-    given = "two texts" if config.pairs else "a text"
-    classes, tags = f"one of {len(config.classes)} classes", f"one of {len(config.tags)} tags"
-    answers = {
-        "classification": f"{classes} for {given}",
-        "regression": f"a score for {given}",
-        "tagging": f"{tags} for each word of a text",
-        "joint": f"{classes} for a text, and {tags} for each of its words",
-        "fill": f"pieces of words for each {MASK} of a text",
-        "encode": "a vector for a text",
-    }
-    lines = [f"Gives {answers[config.kind]}, at most {config.positions:,} pieces long."]
+    lines = [f"Gives {KINDS[config.kind].gives(config)}, at most {config.positions:,} pieces long."]
     lines += [f"Classes: {', '.join(config.classes)}."] if config.classes else []
     lines += [f"Tags: {', '.join(config.tags)}."] if config.tags else []
     return "\n\n".join(lines)
@@ -154,7 +134,8 @@ def _quality(scores: tuple[CardScore, ...]) -> str:
 
 
 def _use(config: BundleConfig) -> str:
-    text = f"a {MASK} to remember" if config.kind == "fill" else "a film to remember"
+    kind = KINDS[config.kind]
+    text = kind.example
     texts = f'["{text}"], ["a film to forget"]' if config.pairs else f'["{text}"]'
     line = f"{text}\\ta film to forget" if config.pairs else text
     return f"""In this folder, with `pip install lilliput` (numpy, tokenizers and onnxruntime, no torch):
@@ -163,7 +144,7 @@ def _use(config: BundleConfig) -> str:
 import lilliput
 
 bundle = lilliput.load(".")
-print(bundle.{_CALLS[config.kind][0]}({texts}))
+print(bundle.{kind.methods[-1]}({texts}))
 ```
 
 On the command line, a text a line{", the two of a pair with a tab between them" if config.pairs else ""}:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lilliput.export.graph import Graph, Value
-from lilliput.inference.format import Kind
 from lilliput.models.blocks import Block, blocks_of, classifier_of, embeddings_of, head_of, pooler_of
 from lilliput.models.quantization import Grid, QuantizationScheme
 
@@ -20,27 +19,27 @@ INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 """What every graph reads: int64 [batch, length]."""
 
 
-def encoder_model(model: PreTrainedModel, kind: Kind, scheme: QuantizationScheme) -> ModelProto:
+def encoder_model(model: PreTrainedModel, head: str, scheme: QuantizationScheme) -> ModelProto:
     """Returns the ONNX model: piece ids, mask and types [B, L] -> scores or states, in float32.
 
     Args:
-        model: A masked LM (fill), a classifier of texts (classification, regression) or of pieces (tagging,
-            joint), or an encoder without a head (encode).
-        kind: What is answered.
+        model: A masked LM (mask), a classifier of texts (text) or of pieces (words), or an encoder without a
+            head (states).
+        head: What the graph gives (`inference.kinds.Kind.head`).
         scheme: How weights are stored.
     """
     made = _Encoder(model, scheme)
     # The head that fills in needs the whole table of pieces, all else only the rows of those that are read.
-    table = made.table() if kind == "fill" else None
+    table = made.table() if head == "mask" else None
     states = made.embeddings(table)
     blocks = blocks_of(model)
     last = len(blocks) - 1
-    of_text = kind in ("classification", "regression")
+    of_text = head == "text"
     for layer, block in enumerate(blocks):
         # Of the last layer, a score of the whole text needs only what becomes of [CLS].
         states = made.layer(block, f"{layer}", states, only_first=of_text and layer == last)
     graph, where = made.graph, ["batch", "length"]
-    if kind == "encode":
+    if head == "states":
         return graph.model(INPUTS, graph.name(states, "states"), [*where, made.width], version("lilliput"))
     if table is not None:
         output, size = made.head(states, table), len(head_of(model).bias)

@@ -16,7 +16,7 @@ from lilliput.export.encoder import encoder_model
 from lilliput.export.graph import OPSET
 from lilliput.export.parity import SENTENCES, Parity, compare
 from lilliput.export.source import Source, load_source
-from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, Kind, is_config
+from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, is_config
 from lilliput.models.pretrained import longest_input
 from lilliput.models.quantization import find_scheme
 
@@ -25,7 +25,7 @@ from lilliput.models.quantization import find_scheme
 class ExportResult:
     """What was written, and how closely it answers as torch does."""
 
-    kind: Kind
+    kind: str
     """What it answers."""
     quantization: str
     """How its weights are stored."""
@@ -68,7 +68,7 @@ def export(
     if (out / CONFIG).exists() and not is_config(out / CONFIG):
         raise not_ours(out, [CONFIG])
     source = load_source(folder, kind)
-    model = encoder_model(source.model, source.kind, scheme)
+    model = encoder_model(source.model, source.answers.head, scheme)
     content = model.SerializeToString(deterministic=True)
     parity = compare(content, source, scheme, sentences, is_learnt=tuned_for == quantization)
     with writing(out / MODEL) as file:

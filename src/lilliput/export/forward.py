@@ -26,20 +26,20 @@ class Forward(nn.Module):
 
     def __init__(self, source: Source) -> None:
         super().__init__()
-        self.kind = source.kind
+        self.head = source.answers.head
         embeddings = embeddings_of(source.model)
         self.pieces = _table(embeddings.pieces)
         self.positions = _table(embeddings.positions)
         self.types = _table(embeddings.types)
         self.norm = embeddings.norm
         self.layers = nn.ModuleList(_Layer(block) for block in blocks_of(source.model))
-        if self.kind == "fill":
+        if self.head == "mask":
             head = head_of(source.model)
             self.transform, self.transform_norm = _linear(head.dense), head.norm
             # A layer like others to XNNPACK, which cannot multiply with the table that is looked up in.
             self.scores = _layer_of([embeddings.pieces.weight], [head.bias])
-        elif self.kind != "encode":
-            if self.kind in ("classification", "regression"):
+        elif self.head != "states":
+            if self.head == "text":
                 self.pooled = _linear(pooler_of(source.model))
             self.scores = _linear(classifier_of(source.model))
 
@@ -49,11 +49,11 @@ class Forward(nn.Module):
         x = self.norm(pieces + types + self.positions(torch.arange(input_ids.shape[1])))
         for layer in self.layers:
             x = layer(x)
-        if self.kind == "fill":
+        if self.head == "mask":
             x = self.scores(self.transform_norm(F.gelu(self.transform(x))))
-        elif self.kind in ("classification", "regression"):
+        elif self.head == "text":
             return cast(Tensor, self.scores(torch.tanh(self.pooled(x[:1]))))
-        elif self.kind != "encode":
+        elif self.head != "states":
             x = self.scores(x)
         return cast(Tensor, x[None])
 
@@ -65,7 +65,7 @@ class Forward(nn.Module):
             self.types: scheme.exact,
         }
         found |= {module: scheme.linear for module in self.modules() if isinstance(module, nn.Linear)}
-        if self.kind not in ("fill", "encode"):
+        if self.head not in ("mask", "states"):
             found[self.scores] = scheme.scores
         return found
 

@@ -165,7 +165,7 @@ def _judged(
             f"quantization moves the scores by {noise:.2g} of their spread, where {largest:g} is allowed, "
             f"most {_where(found, own)}; use more bits, or fine-tune with this quantization"
         )
-    if source.kind in ("regression", "encode"):
+    if not source.answers.chooses:
         return Parity(difference, noise, None)
     return Parity(difference, noise, _agreement(found, own, largest * spread))
 

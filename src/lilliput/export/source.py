@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from lilliput.errors import ConfigError, ModelError
 from lilliput.finetuning.model import load_task_model
-from lilliput.inference.format import Kind
+from lilliput.inference.kinds import KINDS, Kind
 from lilliput.models.pretrained import load_config, load_encoder, load_masked_lm, says_masked_lm
 from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer
 from lilliput.tasks.task import Task
@@ -30,7 +30,7 @@ class Source:
     """The model, in float32 and without dropout, as transformers loads it."""
     tokenizer: Tokenizer
     """Its tokenizer, without truncation and padding."""
-    kind: Kind
+    kind: str
     """What it answers."""
     task: Task | None
     """What it was fine-tuned for; None for a plain encoder or masked LM."""
@@ -40,6 +40,11 @@ class Source:
         """The model's config."""
         config: PreTrainedConfig = self.model.config
         return config
+
+    @property
+    def answers(self) -> Kind:
+        """The kind of its answers."""
+        return KINDS[self.kind]
 
     @property
     def labels(self) -> Task:

@@ -1,1 +1,1 @@
-"""Stage 7: an encoder and a task -> a model of the task, with or without what a fine-tuned teacher says."""
+"""An encoder and a task -> a model of the task, with or without what a fine-tuned teacher says."""

@@ -21,7 +21,8 @@ from torch import Tensor
 from lilliput.common.ragged import Ints, Ragged
 from lilliput.finetuning.words import all_words, encodings, shortened, text_labels, words_in
 from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer, special_pieces
-from lilliput.tasks.task import Examples, Labels, Task, Text
+from lilliput.tasks.kinds import KINDS
+from lilliput.tasks.task import Examples, Labels, Task, Words
 
 _SORTED_TOGETHER = 64
 """Batches whose rows are shuffled together and then sorted by length, so that little is padded."""
@@ -89,17 +90,17 @@ def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int)
     short = shortened(examples, positions)
     found = encodings(short, tokenizer, positions)
     given: list[list[int]] = [[] for _ in found]
-    if not task.tags:
-        places = [[place for place, _, _ in all_words(encoding)] for encoding in found]
-    else:
+    kind = KINDS[task.kind]
+    if kind.has_tags:
         words = [words_in(*row) for row in zip(examples.texts, short.texts, found, strict=True)]
         places = [[word.piece for word in row] for row in words]
         given = [[word.given for word in row] for row in words]
-    of_text = [] if task.kind == "tagging" else [0]
+    else:
+        places = [[place for place, _, _ in all_words(encoding)] for encoding in found]
     return Encoded(
         pieces=Ragged.of([encoding.ids for encoding in found]),
         types=np.array([item for encoding in found for item in encoding.type_ids], np.int64),
-        slots=Ragged.of([of_text + row if task.tags else of_text for row in places]),
+        slots=Ragged.of([kind.slots(row) for row in places]),
         words=Ragged.of(places),
         given=Ragged.of(given),
         cut=sum(
@@ -110,7 +111,7 @@ def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int)
     )
 
 
-def _row(examples: Examples, index: int) -> tuple[Text, tuple[str, ...]]:
+def _row(examples: Examples, index: int) -> tuple[str | Words, tuple[str, ...]]:
     return examples.texts[index], examples.pairs[index : index + 1]
 
 
@@ -122,14 +123,10 @@ def label_array(task: Task, labels: Labels, given: Ragged) -> npt.NDArray[np.flo
         labels: The labels of texts, and the tags of given words.
         given: For each word of each text the given word that it stands in; more texts may follow.
     """
-    values = np.asarray(labels.values, np.float64)
-    if not task.tags:
-        return values
-    tags = text_labels(task, labels, given.rows()[: len(labels.tags)]).tags
-    rows = [np.asarray(row, np.float64) for row in tags]
-    if task.kind == "joint":  # classes come after the tags
-        rows = [np.insert(row, 0, value + len(task.tags)) for row, value in zip(rows, values, strict=True)]
-    return np.concatenate(rows)
+    kind = KINDS[task.kind]
+    if kind.has_tags:
+        labels = text_labels(task, labels, given.rows()[: len(labels.tags)])
+    return kind.array(task, labels)
 
 
 def labels_from(task: Task, scores: npt.NDArray[np.float32], slots: Ragged) -> Labels:
@@ -137,22 +134,10 @@ def labels_from(task: Task, scores: npt.NDArray[np.float32], slots: Ragged) -> L
 
     Args:
         task: Whose scores these are.
-        scores: A row for each slot; not a number where it was cut off.
+        scores: A row for each slot; NaN where it was cut off.
         slots: The examples' slots.
     """
-    if task.kind == "regression":
-        return Labels(values=tuple(scores[:, 0].astype(np.float64).tolist()))
-    if not task.tags:
-        return Labels(values=tuple(scores.argmax(1).tolist()))
-    of_tags = scores[:, : len(task.tags)]
-    tags = np.nan_to_num(of_tags, nan=-np.inf).argmax(1)
-    if "O" in task.tags:
-        tags[np.isnan(of_tags).all(1)] = task.tags.index("O")
-    rows = np.split(tags, slots.offsets[1:-1])
-    if task.kind == "tagging":
-        return Labels(tags=tuple(tuple(row.tolist()) for row in rows))
-    classes = scores[slots.offsets[:-1], len(task.tags) :].argmax(1)
-    return Labels(tuple(classes.tolist()), tuple(tuple(row[1:].tolist()) for row in rows))
+    return KINDS[task.kind].labels(task, scores, slots.offsets)
 
 
 def batches(encoded: Encoded, rows: int, seed: Sequence[int] | None) -> Iterator[TaskBatch]:

@@ -20,13 +20,16 @@ from transformers import PreTrainedConfig
 
 from lilliput.common.files import write_json
 from lilliput.common.folders import settle
-from lilliput.common.stored import as_stored, stored
+from lilliput.common.stored import as_stored, intact, stored
 from lilliput.errors import ModelError, StorageError
+from lilliput.finetuning.heads import HEADS
 from lilliput.models.blocks import classifier_of
 from lilliput.models.classifier import Classifier, classifier_class, head_class_of, load_classifier
 from lilliput.models.pretrained import load_config, load_weights, longest_input
 from lilliput.pieces.teacher_tokenizer import save_tokenizer
+from lilliput.tasks.kinds import require_known
 from lilliput.tasks.task import Task
+from lilliput.training.optimizers import training_dtype
 
 FORMAT = 2
 """Raised whenever a fine-tuned folder changes its meaning. In format 1 tags were learnt and scored at the
@@ -41,7 +44,7 @@ TaskModel = Classifier
 
 
 @dataclass(frozen=True)
-class Head:
+class CheckpointHead:
     """The head that a checkpoint brings, and what of it a task keeps."""
 
     kind: str
@@ -71,7 +74,7 @@ class Head:
         return f"of its head's columns {_listed(kept)} {'are' if kept[1:] else 'is'} kept, by name{rest}"
 
 
-def find_head(name: str, task: Task) -> Head | None:
+def find_head(name: str, task: Task) -> CheckpointHead | None:
     """Returns the head of a checkpoint as a task sees it; None where the checkpoint's config names none.
 
     A column is kept where task and checkpoint have its name once. The only column of a head for scores is
@@ -80,20 +83,13 @@ def find_head(name: str, task: Task) -> Head | None:
     return _head(load_config(name), task)
 
 
-def _head(config: PreTrainedConfig, task: Task) -> Head | None:
+def _head(config: PreTrainedConfig, task: Task) -> CheckpointHead | None:
     kind = head_class_of(config)
     if kind is None:
         return None
     ours, theirs = labels_of(task), _names(config)
-    kept = dict[int, int]()
-    if kind != _model_class(task).__name__:
-        pass
-    elif task.kind == "regression":
-        kept = {0: 0} if len(theirs) == 1 else {}
-    elif len(theirs) > 1:  # a single column is a score, whatever its name
-        once = {name for name in ours if ours.count(name) == theirs.count(name) == 1}
-        kept = {column: theirs.index(name) for column, name in enumerate(ours) if name in once}
-    return Head(kind, theirs, kept, ours)
+    is_same = kind == _model_class(task).__name__
+    return CheckpointHead(kind, theirs, HEADS[task.kind].kept(ours, theirs) if is_same else {}, ours)
 
 
 def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> TaskModel:
@@ -112,7 +108,7 @@ def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> Tas
     head, labels = _head(config, task), labels_of(task)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
-    config.problem_type = "regression" if task.kind == "regression" else None
+    config.problem_type = HEADS[task.kind].problem_type
     if dropout is not None:
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     with torch.random.fork_rng(devices=[]):
@@ -123,7 +119,7 @@ def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> Tas
     return model
 
 
-def _put_head(model: TaskModel, name: str, head: Head | None) -> None:
+def _put_head(model: TaskModel, name: str, head: CheckpointHead | None) -> None:
     """Gives a model a new head with the columns that are kept of its checkpoint's."""
     ours = old = classifier_of(model)
     if head is not None and head.kept and len(head.names) != old.out_features:
@@ -150,12 +146,12 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def labels_of(task: Task) -> tuple[str, ...]:
-    """Returns the names of a head's columns; a regression has a single one."""
-    return (task.tags + task.classes) or ("score",)
+    """Returns the names of the columns of a task's head."""
+    return HEADS[task.kind].columns(task)
 
 
 def _model_class(task: Task) -> type[TaskModel]:
-    return classifier_class(of_words=bool(task.tags))
+    return classifier_class(HEADS[task.kind].reads)
 
 
 def task_scores(model: TaskModel, inputs: dict[str, Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,6 +170,12 @@ def task_scores(model: TaskModel, inputs: dict[str, Tensor], positions: Tensor) 
     return scores.float(), output.hidden_states[-1]
 
 
+def precision(model: TaskModel) -> torch.autocast:
+    """Returns the context in which a model computes in the faster precision of its device."""
+    dtype = training_dtype(model.device)
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
 def save_task_model(model: TaskModel, tokenizer: Tokenizer, task: Task, folder: Path) -> None:
     """Saves model, tokenizer and task so that transformers' Auto classes load them without lilliput."""
     model.save_pretrained(folder)
@@ -185,6 +187,8 @@ def save_task_model(model: TaskModel, tokenizer: Tokenizer, task: Task, folder: 
 def load_task(folder: Path) -> Task:
     """Returns the task that a folder's model was fine-tuned for; raises StorageError where there is none."""
     task: Task = as_stored(Task, _task_file(folder).get("task"), folder / _TASK_FILE, _AGAIN)
+    with intact(folder / _TASK_FILE, _AGAIN):
+        require_known(task)
     return task
 
 

@@ -1,6 +1,6 @@
-"""What a fine-tuning came to: its figures, and what the kept model says of each dev example."""
+"""The results of fine-tuning: its figures, and what the kept model says of each dev example."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from lilliput.common.settings import require, valid
 from lilliput.common.sheet import Sheet
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import intact, stored_lines
-from lilliput.finetuning.lesson import Exam
 from lilliput.finetuning.model import is_of_text
+from lilliput.finetuning.sets import DevSet
 from lilliput.finetuning.words import TextWord, given_at, starts_of
+from lilliput.run import FINETUNE_AGAIN
+from lilliput.tasks.kinds import KINDS, require_known
 from lilliput.tasks.metrics import GIVEN_WORDS
 from lilliput.tasks.tagged import bio_tags
 from lilliput.tasks.task import Examples, Labels, Task
@@ -24,8 +26,8 @@ _OF_TEXTS = ("intent_accuracy",)
 
 
 @dataclass(frozen=True)
-class Finetuned:
-    """What a fine-tuning came to."""
+class FinetuneResult:
+    """The result of fine-tuning."""
 
     task: Task
     """What it learnt."""
@@ -64,12 +66,15 @@ class Finetuned:
         return f"<{type(self).__name__} of {self.task.name}: {told}>"
 
 
-def read_results(folder: Path) -> Finetuned:
-    """Returns what the fine-tuning of a finished folder came to.
+def read_results(folder: Path) -> FinetuneResult:
+    """Returns the result of fine-tuning that a finished folder holds.
 
     Where an earlier version scored tags by given words alone, the names of these scores say so.
     """
-    found: Finetuned = StageDir(folder, {}).read(Finetuned)
+    stage = StageDir(folder, {})
+    found: FinetuneResult = stage.read(FinetuneResult)
+    with intact(stage.manifest_path, FINETUNE_AGAIN):
+        require_known(found.task)
     if not found.task.tags or is_of_text(folder):
         return found
 
@@ -88,7 +93,7 @@ def read_results(folder: Path) -> Finetuned:
 
 
 def write_predictions(
-    path: Path, exam: Exam, dev: Examples, words: Sequence[Sequence[TextWord]], said: Labels
+    path: Path, dev: DevSet, examples: Examples, words: Sequence[Sequence[TextWord]], said: Labels
 ) -> None:
     """Writes a line of JSON for each dev example: its texts, what is true, and what a model says.
 
@@ -96,18 +101,18 @@ def write_predictions(
 
     Args:
         path: The file.
-        exam: What is true.
-        dev: The texts.
+        dev: What is true.
+        examples: The texts.
         words: The words of each text; none where there are no tags.
         said: What the model says, tags by these words.
     """
-    task, true = exam.task, exam.text_labels
+    task, true, kind = dev.task, dev.text_labels, KINDS[dev.task.kind]
     with writing(path) as file:
-        for index in range(len(dev)):
-            line: dict[str, Any] = {"text": dev.texts[index]}
-            line |= {"pair": dev.pairs[index]} if dev.pairs else {}
+        for index in range(len(examples)):
+            line: dict[str, Any] = {"text": examples.texts[index]}
+            line |= {"pair": examples.pairs[index]} if examples.pairs else {}
             line |= {"words": [[word.start, word.end] for word in words[index]]} if task.tags else {}
-            line |= {"gold": named(task, true, index), "predicted": named(task, said, index)}
+            line |= {"gold": kind.named(task, true, index), "predicted": kind.named(task, said, index)}
             file.write(as_json(line) + b"\n")
 
 
@@ -117,9 +122,8 @@ def examples_from(task: Task, lines: Sequence[Mapping[str, Any]]) -> Examples:
     true = [dict(line["gold"]) for line in lines]
     if task.tags:
         true = [one | {"tags": given_tags(line, "gold")} for one, line in zip(true, lines, strict=True)]
-    return Examples(
-        texts, tuple(line["pair"] for line in lines) if task.pairs else (), labels_named(task, true)
-    )
+    pairs = tuple(line["pair"] for line in lines) if task.pairs else ()
+    return Examples(texts, pairs, KINDS[task.kind].unnamed(task, true))
 
 
 def given_tags(line: Mapping[str, Any], of: str) -> list[str]:
@@ -154,17 +158,6 @@ def _is_same(mine: Mapping[str, Any], theirs: Mapping[str, Any], of: str) -> boo
     return said[0] == said[1]
 
 
-def named(task: Task, labels: Labels, index: int) -> dict[str, Any]:
-    """Returns the labels of one example by name: its `label` (a class or a score), its `tags`."""
-    found: dict[str, Any] = {}
-    if labels.values:
-        value = labels.values[index]
-        found["label"] = task.classes[int(value)] if task.classes else value
-    if labels.tags:
-        found["tags"] = [task.tags[tag] for tag in labels.tags[index]]
-    return found
-
-
 def read_predictions(folder: Path, task: Task) -> list[dict[str, Any]]:
     """Returns what stands in the predictions of a model that was fine-tuned for a task.
 
@@ -181,7 +174,8 @@ def read_predictions(folder: Path, task: Task) -> list[dict[str, Any]]:
                 valid(tuple[tuple[int, int], ...], line["words"], "words")
                 require(len(given_tags(line, "gold")) == len(line["text"]), "words are missing")
                 require(len(given_tags(line, "predicted")) == len(line["text"]), "words are missing")
-        for labels in (labels_named(task, (line[name] for line in lines)) for name in ("gold", "predicted")):
+        for name in ("gold", "predicted"):
+            labels = KINDS[task.kind].unnamed(task, (line[name] for line in lines))
             valid(tuple[float, ...], labels.values, "label")
             require({len(labels.values), len(labels.tags)} <= {0, len(lines)}, "labels are missing")
     return lines
@@ -197,18 +191,7 @@ def bio_lines(task: Task, lines: Sequence[dict[str, Any]]) -> list[dict[str, Any
     ]
 
 
-def labels_named(task: Task, said: Iterable[Mapping[str, Any]]) -> Labels:
-    """Returns the labels of examples that `named` gives one by one."""
-    classes = {name: index for index, name in enumerate(task.classes)}
-    tags = {name: index for index, name in enumerate(task.tags)}
-    every = list(said)
-    return Labels(
-        tuple(classes[one["label"]] if classes else one["label"] for one in every if "label" in one),
-        tuple(tuple(tags[tag] for tag in one["tags"]) for one in every if "tags" in one),
-    )
-
-
-def render(found: Finetuned) -> Sheet:
+def render(found: FinetuneResult) -> Sheet:
     """Returns the results as a table."""
     rows = []
     for name, mean in found.mean.items():

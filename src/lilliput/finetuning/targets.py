@@ -27,8 +27,8 @@ from lilliput.common.stored import stored_array
 from lilliput.errors import ModelError, StorageError
 from lilliput.finetuning.encoded import encode, task_tokenizer
 from lilliput.finetuning.fit import predict_rest
-from lilliput.finetuning.lesson import Floats, States
 from lilliput.finetuning.model import is_of_text, load_task, load_task_model
+from lilliput.finetuning.sets import Floats, States
 from lilliput.models.blocks import classifier_of
 from lilliput.models.pretrained import longest_input
 from lilliput.run import FINETUNE_AGAIN, RunDir
@@ -82,7 +82,7 @@ def teacher_targets(
     """Returns a teacher's scores of all slots [K, C] and, if asked for, its states of all words [W, T].
 
     What is in the cache from an earlier call is read from there, and where that was interrupted, only the
-    rest is read by the teacher. Where the teacher cut a text off, rows are not numbers.
+    rest is read by the teacher. Where the teacher cut a text off, rows are NaN.
 
     Args:
         folder: The fine-tuned teacher.
@@ -145,9 +145,9 @@ def _fault(path: Path) -> str | None:
 
 
 def _begun(path: Path, shape: tuple[int, int], dtype: str) -> npt.NDArray[Any]:
-    """Opens an array on disk as an earlier call left it, or makes one in which nothing is a number yet.
+    """Opens an array on disk as an earlier call left it, or makes one of NaN.
 
-    All its room is taken at once, so that a disk too small for it says so before the teacher reads.
+    Its disk space is reserved at once, so that a full disk is noticed before the teacher reads.
     """
     partial = _partial(path)
     if not _fits(partial, shape, dtype):

@@ -15,7 +15,7 @@ from tokenizers import Encoding, Tokenizer
 
 from lilliput.inference.tags import inner
 from lilliput.inference.texts import CHARACTERS
-from lilliput.tasks.task import Examples, Labels, Task, Text, spelled
+from lilliput.tasks.task import Examples, Labels, Task, Words, spelled
 
 
 class TextWord(NamedTuple):
@@ -31,7 +31,7 @@ class TextWord(NamedTuple):
     """Its first piece; -1 where that was cut off."""
 
 
-def text_words(texts: Sequence[Text], tokenizer: Tokenizer, positions: int) -> list[list[TextWord]]:
+def text_words(texts: Sequence[str | Words], tokenizer: Tokenizer, positions: int) -> list[list[TextWord]]:
     """Returns the words that a model with so many positions finds in each text of given words.
 
     Words that were cut off are among them. A given word behind what is read at all (`shortened`) is one such;
@@ -72,7 +72,7 @@ def shortened(examples: Examples, positions: int) -> Examples:
     return replace(examples, texts=texts, pairs=tuple(pair[:limit] for pair in examples.pairs))
 
 
-def _shortened(text: Text, characters: int) -> Text:
+def _shortened(text: str | Words, characters: int) -> str | Words:
     if isinstance(text, str):
         return text[:characters]
     ends = itertools.accumulate(len(word) + 1 for word in text)
@@ -92,7 +92,7 @@ def encodings(examples: Examples, tokenizer: Tokenizer, positions: int) -> list[
     return found
 
 
-def words_in(text: Text, read: Text, encoding: Encoding) -> list[TextWord]:
+def words_in(text: str | Words, read: str | Words, encoding: Encoding) -> list[TextWord]:
     """Returns the words of one text, of which `read` was given to the tokenizer."""
     starts = starts_of(text)
     found = [TextWord(start, end, given_at(starts, end), piece) for piece, start, end in all_words(encoding)]

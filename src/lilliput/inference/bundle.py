@@ -20,22 +20,15 @@ from lilliput.errors import BundleError, InputError, LilliputError, bounded, fir
 from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
 from lilliput.inference.format import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
 from lilliput.inference.graph_size import check_sizes
+from lilliput.inference.kinds import KINDS, Reading
 from lilliput.inference.onnx_file import read_graph
-from lilliput.inference.outputs import Floats, classified, guessed, tagged
+from lilliput.inference.outputs import Floats
 from lilliput.inference.session import open_session
 from lilliput.inference.texts import BATCH_PIECES, Text, batches, problem, shortened, windows
 from lilliput.pieces.tokenizer_file import SpecialPieces, build_tokenizer
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
-_METHODS = {
-    "classification": ("classify",),
-    "regression": ("score",),
-    "tagging": ("tag",),
-    "joint": ("classify", "tag"),
-    "fill": ("fill",),
-    "encode": ("encode",),
-}
 TOP_AT_MOST, THREADS_AT_MOST = 1_000_000, 1024
 
 
@@ -67,8 +60,8 @@ class Bundle:
         self._tokenizer = _tokenizer(folder / TOKENIZER, files.tokenizer)
         _check_graph(folder / MODEL, files.model, files.config.positions)
         self._session = open_session(folder / MODEL, threads, files.model)
-        special = SpecialPieces.of(self._tokenizer)
-        self._pad, self._mask = special.pad, special.mask
+        self._pad = SpecialPieces.of(self._tokenizer).pad
+        self._kind = KINDS[files.config.kind]
         self._tokenizer.enable_truncation(files.config.positions)
         self._check()
 
@@ -82,8 +75,7 @@ class Bundle:
 
     def classify(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> list[Classification]:
         """Returns the class of each text, or of each text with the one of `pairs` beside it."""
-        found: list[Any] = self._answers("classify", texts, pairs)
-        return [answer.classification if self.config.tags else answer for answer in found]
+        return self._answers("classify", texts, pairs)
 
     def score(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> list[Score]:
         """Returns the score of each text, or of each text with the one of `pairs` beside it."""
@@ -145,9 +137,8 @@ class Bundle:
         self, method: str, texts: Iterable[str], pairs: Iterable[str] | None = None, top: int = 5
     ) -> list[Any]:
         """Returns the answers to all texts; raises BundleError where the bundle does not do that."""
-        ways = _METHODS[self.config.kind]
-        if method not in ways:
-            calls = " and ".join(f"{way}()" for way in ways)
+        if method not in self._kind.methods:
+            calls = " and ".join(f"{name}()" for name in self._kind.methods)
             raise BundleError(
                 f"{self.folder} has no {method}(): it is a model of the kind {self.config.kind}, with {calls}"
             )
@@ -155,9 +146,8 @@ class Bundle:
             raise InputError(
                 f"{method}() takes a list of texts, found a single one; put it in brackets: [text]"
             )
-        if pairs is None:
-            return list(self.stream(texts, top))
-        return list(self.stream(_together(texts, pairs), top))
+        given = texts if pairs is None else _together(texts, pairs)
+        return [self._kind.part(answer, method) for answer in self.stream(given, top)]
 
     def _run(self, pieces: Sequence[Pieces]) -> Floats:
         """Returns the model's output for a batch."""
@@ -181,8 +171,7 @@ class Bundle:
         return np.asarray(output)
 
     def _read(self, row: Floats, pieces: Pieces, text: Text, cut: bool, top: int) -> Answer | BundleError:
-        """Returns the answer that a row of the output is; an error where it holds what is no number."""
-        config = self.config
+        """Returns the answer that a row of the output is; an error where it has NaN or infinity."""
         if row.ndim > 1:
             row = row[: len(pieces)]
         if not np.isfinite(row).all():
@@ -190,17 +179,8 @@ class Bundle:
                 f"has no answer: {MODEL} gives what is no number (NaN or infinite); export the bundle again, "
                 "and where that does not help, train the model again"
             )
-        if config.kind == "regression":
-            return Score(float(row[0]), cut)
-        if config.kind == "classification":
-            return classified(row, config.classes, cut)
-        if config.kind == "encode":
-            return Encoding(row.mean(axis=0), cut)
-        if config.kind == "fill":
-            masks = [row[place] for place, piece in enumerate(pieces.ids) if piece == self._mask]
-            return Filling(tuple(guessed(scores, self._tokenizer, top) for scores in masks), cut)
-        assert isinstance(text, str), "a bundle that tags reads no pairs"
-        return tagged(row, pieces, text, config, cut)
+        answer: Answer = self._kind.answer(row, self.config, Reading(text, pieces, cut, self._tokenizer, top))
+        return answer
 
     def _check(self) -> None:
         """Raises BundleError where model, tokenizer and config do not belong together, by one short run."""
@@ -213,8 +193,8 @@ class Bundle:
         pieces = max(self._tokenizer.get_vocab().values()) + 1
         ids = np.array([[self._pad, pieces - 1]])
         shape = self._compute(ids, np.ones_like(ids), np.zeros_like(ids)).shape
-        columns = pieces if self.config.kind == "fill" else self.config.columns
-        expected = (1,) if self.config.kind in ("classification", "regression") else (1, 2)
+        columns = self._kind.columns(self.config, pieces)
+        expected = (1,) if self._kind.head == "text" else (1, 2)
         if shape[:-1] != expected or columns not in (None, shape[-1]):
             raise BundleError(
                 f"{self.folder / MODEL} gives scores of the shape {shape} for two pieces, expected is "

@@ -8,8 +8,8 @@
     manifest.json   bytes and SHA-256 of every other file, written last
 
 The graph takes `input_ids`, `attention_mask` and `token_type_ids`, int64 [batch, length], and gives one
-output, float32: `scores` or, for the kind `encode`, `states`. Its shape is [batch, columns] where the kind is
-classification or regression, else [batch, length, columns].
+output, float32: `scores` or, for the kind `encode`, `states`. Its shape is [batch, columns] where the kind
+answers for the whole text (`kinds`), else [batch, length, columns].
 
 A bundle is read whole and checked before anything in it is used. Nothing in it is executed or unpickled. The
 digests show damage and mix-ups; they are no proof of who made it.
@@ -19,19 +19,16 @@ import hashlib
 import json
 import reprlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lilliput.errors import BundleError
+from lilliput.inference.kinds import KINDS
 
 if TYPE_CHECKING:
     from lilliput.export.card import Card
 
 FORMAT = 1
 """Raised whenever the files of a bundle change their meaning."""
-
-Kind = Literal["classification", "regression", "tagging", "joint", "fill", "encode"]
-"""`classification`: a class for a text or a pair. `regression`: a score for it. `tagging`: a tag for each
-word. `joint`: both a class and tags. `fill`: pieces for [MASK]. `encode`: a vector for a text."""
 
 MODEL, PROGRAM, TOKENIZER, CONFIG, CARD, MANIFEST = (
     "model.onnx",
@@ -54,8 +51,8 @@ MOST_POSITIONS = 1 << 16
 class BundleConfig(NamedTuple):
     """What a bundle's model answers."""
 
-    kind: Kind
-    """What is answered to a text."""
+    kind: str
+    """What is answered to a text, one of `KINDS`."""
     positions: int
     """Pieces of the longest input, [CLS] and [SEP] included."""
     opset: int
@@ -72,12 +69,6 @@ class BundleConfig(NamedTuple):
     """Names of the classes, in the order of the scores."""
     tags: tuple[str, ...] = ()
     """Names of the tags (O, B-x, I-x), in the order of the scores; in a joint model's, they come first."""
-
-    @property
-    def columns(self) -> int | None:
-        """Scores for each text or piece; None where the tokenizer (fill) or the width (encode) says it."""
-        numbers = {"regression": 1, "fill": None, "encode": None}
-        return numbers.get(self.kind, len(self.classes) + len(self.tags))
 
     def write(self, folder: Path) -> None:
         """Writes config.json."""
@@ -230,11 +221,10 @@ def _object(path: Path, content: bytes) -> dict[str, Any]:
 
 def _config(path: Path, content: bytes) -> BundleConfig:
     values = _object(path, content)
-    kind: Any = values.get("kind")
-    if kind not in get_args(Kind):
-        raise BundleError(
-            f"{path}: 'kind' is {reprlib.repr(kind)}, expected is one of {', '.join(get_args(Kind))}"
-        )
+    name = values.get("kind")
+    if not isinstance(name, str) or name not in KINDS:
+        raise BundleError(f"{path}: 'kind' is {reprlib.repr(name)}, expected is one of {', '.join(KINDS)}")
+    kind = KINDS[name]
     expected = {
         "positions": (_within(3, MOST_POSITIONS), f"a whole number from 3 to {MOST_POSITIONS:,}"),
         "opset": (_within(3, 1_000), "a whole number from 3 to 1,000"),
@@ -243,20 +233,17 @@ def _config(path: Path, content: bytes) -> BundleConfig:
             lambda value: value is None or _is_name(value),
             f"null, or text of at most {LONGEST_NAME:,}",
         ),
-        "pairs": (
-            _is_flag(kind in ("tagging", "joint")),
-            f"what {kind} needs: true or false, false for tags",
-        ),
-        "classes": (_names_for(kind in ("classification", "joint")), f"what {kind} needs: {_LIST}"),
-        "tags": (_names_for(kind in ("tagging", "joint")), f"what {kind} needs: {_LIST}"),
+        "pairs": (_is_flag(kind.has_tags), f"what {name} needs: true or false, false for tags"),
+        "classes": (_names_for(kind.has_classes), f"what {name} needs: {_LIST}"),
+        "tags": (_names_for(kind.has_tags), f"what {name} needs: {_LIST}"),
         "lilliput": (_is_name, f"text of at most {LONGEST_NAME:,} characters"),
     }
-    for name, (fits, wanted) in expected.items():
-        if not fits(values.get(name)):
-            found = reprlib.repr(values.get(name))
-            raise BundleError(f"{path}: '{name}' is {found}, expected is {wanted}")
-    names = {name: tuple(values[name]) for name in ("classes", "tags")}
-    return BundleConfig(kind, **{name: values[name] for name in expected} | names)
+    for key, (fits, wanted) in expected.items():
+        if not fits(values.get(key)):
+            found = reprlib.repr(values.get(key))
+            raise BundleError(f"{path}: '{key}' is {found}, expected is {wanted}")
+    names = {key: tuple(values[key]) for key in ("classes", "tags")}
+    return BundleConfig(name, **{key: values[key] for key in expected} | names)
 
 
 _LIST = f"a list of at most {MOST_NAMES:,} different names, or an empty one"

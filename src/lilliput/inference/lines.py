@@ -9,12 +9,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from lilliput.common.ending import REFUSED, printing, say
 from lilliput.errors import InputError, LilliputError, bounded, printable
-from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
+from lilliput.inference.answers import Answer
 from lilliput.inference.bundle import TOP_AT_MOST, Bundle, load
+from lilliput.inference.kinds import KINDS, Kind
 from lilliput.inference.texts import CHARACTERS, WINDOW_TEXTS, Text
 
 _CHUNK_BYTES = 1 << 16
@@ -34,6 +35,7 @@ def answer_lines(folder: Path, top: int | None, as_json: bool) -> bool:
     sentence on standard error, and the next one is read. Memory is bounded, however long lines and input are.
     """
     bundle = load(folder)
+    kind = KINDS[bundle.config.kind]
     top = None if top is None else bounded("--top", top, 1, TOP_AT_MOST)
     longest = 4 * CHARACTERS * bundle.config.positions  # bytes of the characters that are read at most
     cut = f"was cut: the model reads {bundle.config.positions:,} pieces at most"
@@ -46,7 +48,7 @@ def answer_lines(folder: Path, top: int | None, as_json: bool) -> bool:
             elif answer.cut:
                 _complain(number, cut, complaints, "were cut")
         read += len(answers)
-        out = "".join(f"{as_text(answer, top, as_json)}\n" for answer in answers)
+        out = "".join(f"{as_text(kind, answer, top, as_json)}\n" for answer in answers)
         with printing():
             sys.stdout.buffer.write(out.encode())
             sys.stdout.buffer.flush()
@@ -112,63 +114,10 @@ def _complain(number: int, sentence: str, complaints: dict[str, int], what: str)
         say(f"line {number:,} {sentence}")
 
 
-def as_text(answer: Answer | LilliputError, top: int | None, as_json: bool) -> str:
+def as_text(kind: Kind, answer: Answer | LilliputError, top: int | None, as_json: bool) -> str:
     """Returns an answer as one line, without its end, in which nothing steers a terminal."""
+    is_error = isinstance(answer, LilliputError)
     if as_json:
-        return printable(json.dumps(_values(answer, top), ensure_ascii=False, allow_nan=False))
-    return "" if isinstance(answer, LilliputError) else _plain(answer, top)
-
-
-def _values(answer: Answer | LilliputError, top: int | None) -> dict[str, Any]:
-    """Returns an answer as JSON values."""
-    if isinstance(answer, LilliputError):
-        return {"error": f"the line {answer}"}
-    if isinstance(answer, Encoding):
-        return {"vector": answer.vector.tolist(), "cut": answer.cut}
-    values = answer._asdict()
-    if isinstance(answer, Classification):
-        values["probabilities"] = dict(_best(answer, top or len(answer.probabilities)))
-    if isinstance(answer, Tagging):
-        whole = answer.classification
-        values["words"] = [word._asdict() for word in answer.words]
-        values["slots"] = [slot._asdict() for slot in answer.slots]
-        values["classification"] = whole and _values(whole, top)
-    if isinstance(answer, Filling):
-        values["guesses"] = [[guess._asdict() for guess in mask] for mask in answer.guesses]
-    return values
-
-
-def _plain(answer: Answer, top: int | None) -> str:
-    match answer:
-        case Classification():
-            fields = [f"{_field(name)}\t{share:.4f}" for name, share in _best(answer, top or 1)]
-        case Score(value):
-            fields = [f"{value:.4f}"]
-        case Tagging():
-            fields = [_plain(answer.classification, top)] if answer.classification else []
-            fields += [f"{_name(slot.name)}={_field(slot.text)}" for slot in answer.slots]
-        case Filling(guesses):
-            fields = [
-                "\t".join(f"{_field(one.piece)} {one.probability:.4f}" for one in mask) for mask in guesses
-            ]
-        case Encoding(vector):
-            fields = [" ".join(f"{value:.6g}" for value in vector)]
-    return "\t".join(fields)
-
-
-def _field(text: str) -> str:
-    r"""Returns a text as a field of a line; what is no field's is written as in JSON, a backslash as two.
-
-    >>> print(_field("a\tlabel"), _field("a\\label"))
-    a\tlabel a\\label
-    """
-    return printable(text.replace("\\", r"\\"))
-
-
-def _name(text: str) -> str:
-    """Returns the name of a slot as it stands before `=`, so without one."""
-    return _field(text).replace("=", r"\u003d")
-
-
-def _best(answer: Classification, top: int) -> list[tuple[str, float]]:
-    return sorted(answer.probabilities.items(), key=lambda item: -item[1])[:top]
+        values = {"error": f"the line {answer}"} if is_error else kind.values(answer, top)
+        return printable(json.dumps(values, ensure_ascii=False, allow_nan=False))
+    return "" if is_error else "\t".join(kind.fields(answer, top))

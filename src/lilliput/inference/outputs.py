@@ -7,7 +7,6 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from lilliput.inference.answers import Classification, Guess, Tagging, Word
-from lilliput.inference.format import BundleConfig
 from lilliput.inference.tags import join_tags
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -27,12 +26,11 @@ def guessed(scores: Floats, tokenizer: Tokenizer, top: int) -> tuple[Guess, ...]
     return tuple(Guess(str(tokenizer.id_to_token(piece)), float(shares[piece])) for piece in best)
 
 
-def tagged(scores: Floats, pieces: Encoding, text: str, config: BundleConfig, cut: bool) -> Tagging:
-    """Returns the tags of a text's words by the scores [length, tags and classes] of its pieces.
+def tagged(scores: Floats, pieces: Encoding, text: str, tags: Sequence[str], cut: bool) -> Tagging:
+    """Returns the tags of a text's words by the scores [length, tags] of its pieces.
 
-    A word's tag is that of its first piece; the class of a joint model stands at [CLS], in the last columns.
+    A word's tag is that of its first piece.
     """
-    split = len(config.tags)
     starts: dict[int, tuple[int, int, int]] = {}  # word: its first piece, first character, end
     for place, (word, (start, end)) in enumerate(zip(pieces.word_ids, pieces.offsets, strict=True)):
         if word is not None:
@@ -42,14 +40,13 @@ def tagged(scores: Floats, pieces: Encoding, text: str, config: BundleConfig, cu
         for word, (_, end) in zip(rest.word_ids, rest.offsets, strict=True):
             if word in starts:
                 starts[word] = (*starts[word][:2], end)
-    shares = softmax(scores[[place for place, _, _ in starts.values()], :split])
+    shares = softmax(scores[[place for place, _, _ in starts.values()]])
     best = shares.argmax(axis=-1).tolist()
     words = tuple(
-        Word(text[start:end], start, end, config.tags[tag], float(row[tag]))
+        Word(text[start:end], start, end, tags[tag], float(row[tag]))
         for (_, start, end), tag, row in zip(starts.values(), best, shares, strict=True)
     )
-    whole = classified(scores[0, split:], config.classes, cut) if config.classes else None
-    return Tagging(words, join_tags(text, words, config.tags), whole, cut)
+    return Tagging(words, join_tags(text, words, tags), None, cut)
 
 
 def softmax(scores: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from lilliput.inference.format import BundleConfig
-from lilliput.pieces.tokenizer_file import MASK
+from lilliput.inference.kinds import KINDS
 
 Text = str | tuple[str, str]
 """A text, or two that are read together."""
@@ -37,9 +37,7 @@ def problem(text: object, config: BundleConfig) -> str:
             part[: CHARACTERS * config.positions].encode()
         except UnicodeEncodeError as error:
             return f"is not Unicode: character {error.start:,} is a lone surrogate; decode its bytes as UTF-8"
-    if config.kind == "fill" and MASK not in str(parts[0]):
-        return f"has no {MASK}; put one at the place to fill"
-    return ""
+    return KINDS[config.kind].problem(str(parts[0]))
 
 
 def shortened(text: Text, positions: int) -> Text:

@@ -1,5 +1,7 @@
 """Encoders with a head for a task: one row of scores for a text, or one for each of its pieces."""
 
+from typing import Literal
+
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -17,9 +19,9 @@ _NEW = ("classifier", "bert.pooler")
 """What may be missing where a head is new: a masked LM has no pooler either."""
 
 
-def classifier_class(of_words: bool) -> type[Classifier]:
-    """Returns the class of transformers that scores each piece, or the whole text."""
-    return BertForTokenClassification if of_words else BertForSequenceClassification
+def classifier_class(reads: Literal["text", "words"]) -> type[Classifier]:
+    """Returns the class of transformers that scores the whole text, or each piece."""
+    return BertForTokenClassification if reads == "words" else BertForSequenceClassification
 
 
 def head_class_of(config: PreTrainedConfig) -> str | None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from lilliput.errors import InputError
 from lilliput.tasks.conll import is_word_lines
+from lilliput.tasks.kind import Kind
 from lilliput.tasks.tables import Source
-from lilliput.tasks.task import Kind
 from lilliput.text.tables import like_data, listed, nearest_of
 
 PAIRS = (
@@ -52,14 +52,17 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
     not use are left out. Raises InputError if no text, or neither labels nor tags, can be found.
     """
     check_columns(table, named)
-    for column, what, kinds in (
-        (named.label, "--label", ("classification", "regression", "joint")),
-        (named.tags, "--tags", ("tagging", "joint")),
-    ):
-        if column is not None and kind is not None and kind not in kinds:
-            raise InputError(f"a {kind} task has no {what}; leave it out, or name another --kind")
+    if kind is not None:
+        for column, what, fits in (
+            (named.label, "--label", kind.has_label),
+            (named.tags, "--tags", kind.has_tags),
+        ):
+            if column is not None and not fits:
+                raise InputError(
+                    f"a task of the kind {kind.name} has no {what}; leave it out, or name another --kind"
+                )
     tags = named.tags
-    if tags is None and kind not in ("classification", "regression"):
+    if tags is None and (kind is None or kind.has_tags):
         tags = _first(table, TAGS, "--tags") or _tags_called_labels(table)
         tags = None if tags in (named.text, named.label) else tags
     if tags is not None and named.pair is not None:
@@ -77,10 +80,10 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
     text = text or _first(table, [name for name in usual if name != pair], "--text")
     if text is None:
         raise _unknown(table, "the text", "--text", usual)
-    label = named.label or (usual_label(table, tags) if kind != "tagging" else None)
-    if tags is None and kind in ("tagging", "joint"):
+    label = named.label or (usual_label(table, tags) if kind is None or kind.has_label else None)
+    if tags is None and kind is not None and kind.has_tags:
         raise _unknown(table, "tags", "--tags", TAGS)
-    if label is None and kind in ("classification", "regression", "joint"):
+    if label is None and kind is not None and kind.has_label:
         raise _unknown(table, "a label", "--label", LABELS)
     if label is None and tags is None:
         raise _unknown(table, "a label or tags", "--label or --tags", (*LABELS, *TAGS))

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from lilliput.errors import InputError
 from lilliput.tasks.columns import Columns
-from lilliput.tasks.labels import class_indices, scores, unknown
+from lilliput.tasks.kinds import KINDS
+from lilliput.tasks.labels import unknown
 from lilliput.tasks.tables import Table, is_missing
 from lilliput.tasks.tagged import tag_row
-from lilliput.tasks.task import Examples, Labels, Task, Text
+from lilliput.tasks.task import Examples, Labels, Task, Words
 from lilliput.text.formats import encoded
 from lilliput.text.unpacking import words_in
 
@@ -20,24 +21,22 @@ def examples_of(task: Task, table: Table, columns: Columns) -> Examples:
     assert columns.text is not None
     values: list[float] = []
     tags: list[tuple[int, ...]] = []
-    texts: list[Text] = _texts(table, columns.text)
-    if task.tags:
+    texts: list[str | Words] = _texts(table, columns.text)
+    kind = KINDS[task.kind]
+    if kind.has_tags:
         assert columns.tags is not None
         texts = [_words(table, row, columns.text) for row in range(len(table))]
         tags = _tag_indices(task, table, columns.tags, texts)
-    if task.kind == "regression":
+    if kind.has_label:
         assert columns.label is not None
-        values = scores(table, columns.label)
-    elif task.classes:
-        assert columns.label is not None
-        values = class_indices(task, table, columns.label)
+        values = kind.values_in(task, table, columns.label)
     pairs = _texts(table, columns.pair) if columns.pair is not None else []
     return Examples(tuple(texts), tuple(map(str, pairs)), Labels(tuple(values), tuple(tags)))
 
 
-def _texts(table: Table, column: str) -> list[Text]:
+def _texts(table: Table, column: str) -> list[str | Words]:
     """Returns the texts of a column; words are joined by spaces."""
-    texts: list[Text] = []
+    texts: list[str | Words] = []
     for row, value in enumerate(table.columns[column]):
         is_words = isinstance(value, list) and all(isinstance(word, (str, int, float)) for word in value)
         text = " ".join(map(str, value)) if is_words else value
@@ -68,7 +67,9 @@ def _words(table: Table, row: int, column: str) -> tuple[str, ...]:
     return tuple(encoded(word, table.name, column).decode() for word in words)
 
 
-def _tag_indices(task: Task, table: Table, column: str, texts: Sequence[Text]) -> list[tuple[int, ...]]:
+def _tag_indices(
+    task: Task, table: Table, column: str, texts: Sequence[str | Words]
+) -> list[tuple[int, ...]]:
     index_of = {tag: index for index, tag in enumerate(task.tags)}
     rows = []
     for row, words in enumerate(texts):

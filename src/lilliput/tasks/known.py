@@ -6,7 +6,6 @@ from typing import Any
 
 from lilliput.errors import InputError
 from lilliput.tasks.tables import Source, Table
-from lilliput.tasks.task import Kind
 
 _GLUE = "nyu-mll/glue"
 _INFERENCE = ("entailment", "neutral", "contradiction")
@@ -16,7 +15,7 @@ _INFERENCE = ("entailment", "neutral", "contradiction")
 class Known:
     """A known task: its properties, wherever its examples come from, and its data set on the hub."""
 
-    kind: Kind
+    kind: str
     metrics: tuple[str, ...]
     """The metrics that its authors use, the deciding one first."""
     data_set: str

@@ -3,15 +3,14 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from lilliput.errors import InputError, nearest
-from lilliput.inference.tags import Notation
 from lilliput.tasks.columns import Columns
 from lilliput.tasks.lists import list_in
 from lilliput.tasks.tables import Table, is_missing
-from lilliput.tasks.task import Kind, Task
+from lilliput.tasks.task import Task
 from lilliput.text.tables import LONG_NAME, brief
 from lilliput.text.unpacking import SPACES
 
@@ -27,21 +26,9 @@ _SCORE = "score"
 """A column of this name is likelier to hold numbers than classes."""
 _SCALE = 20
 """Whole numbers of more values than this are likelier to be on a scale than classes."""
-DEFAULT_METRICS: dict[Kind, str] = {
-    "classification": "accuracy",
-    "regression": "pearson",
-    "tagging": "f1",
-    "joint": "frame_accuracy",
-}
-"""The metric that decides of a task that is not known by name."""
 
 
-def default_metric(kind: Kind, tags: Sequence[str]) -> str:
-    """Returns the metric that decides of a task that is not known by name; plain tags make no spans."""
-    return "accuracy" if kind == "tagging" and Notation.of(tags).is_plain else DEFAULT_METRICS[kind]
-
-
-def kind_in(table: Table, columns: Columns) -> tuple[Kind, str | None]:
+def kind_in(table: Table, columns: Columns) -> tuple[str, str | None]:
     """Returns what is to be predicted, and a warning where that was guessed.
 
     Labels are scores where they are numbers and some have a fraction, else classes. Whole numbers that are
@@ -60,7 +47,7 @@ def kind_in(table: Table, columns: Columns) -> tuple[Kind, str | None]:
         return "classification", None
     many = len({float(str(value)) for value in table.columns[columns.label]}) > _SCALE
     scores = sort == "whole with a fraction" and (is_score or many)
-    kind: Kind = "regression" if scores else "classification"
+    kind = "regression" if scores else "classification"
     other = (
         "classes: if they are, say --kind classification"
         if scores

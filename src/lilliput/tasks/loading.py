@@ -8,13 +8,15 @@ from lilliput.common.names import folder_name
 from lilliput.errors import InputError, nearest
 from lilliput.tasks.columns import Columns, check_columns, recognise, usual_label
 from lilliput.tasks.examples import examples_of
+from lilliput.tasks.kind import Kind
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.known import KNOWN, Known, find_data_set, numbers_named, without_empty
-from lilliput.tasks.labels import classes_in, default_metric, kind_in, missing_looking
+from lilliput.tasks.labels import kind_in
 from lilliput.tasks.lists import with_lists
 from lilliput.tasks.splits import check_seen, check_varied, doubts, hold_out, overlap, some
 from lilliput.tasks.tables import ENDINGS, EXPECTED, Source, Table, find_table
 from lilliput.tasks.tagged import tag_reading, tags_in
-from lilliput.tasks.task import Kind, Task, TaskData
+from lilliput.tasks.task import Task, TaskData
 from lilliput.text.tables import listed
 from lilliput.text.unpacking import COMPRESSED, kind_of, reading
 
@@ -51,7 +53,7 @@ def load_task(
     pair: str | None = None,
     label: str | None = None,
     tags: str | None = None,
-    kind: Kind | None = None,
+    kind: str | None = None,
 ) -> TaskData:
     """Returns a task with its examples, read from the hub or from files.
 
@@ -66,25 +68,26 @@ def load_task(
         pair: The column that holds the second text.
         label: The column that holds the class or the score.
         tags: The column that holds a tag for each word.
-        kind: What is to be predicted, where that is not what the columns look like.
+        kind: What is to be predicted, one of `KINDS`, where that is not what the columns look like.
 
     Raises:
         InputError: Something is missing or cannot be used; says where and what to do.
     """
+    wanted = None if kind is None else _kind(kind)
     place = _find(name, train, dev)
     folder_name(place.name, "a task's name", _OTHER_NAME)
     source, dev_source = _sources(place)
-    columns = recognise(source, Columns(text, pair, label, tags), kind)
+    columns = recognise(source, Columns(text, pair, label, tags), wanted)
     known, task_name = place.known, place.name
     if known and label not in (None, usual_label(source) or label):
         known, task_name = None, f"{task_name}_{label}"  # another question about the same texts
         folder_name(task_name, "the name of a task and its label", _OTHER_NAME)
     if known:
-        columns = _needed(task_name, known, source, columns, kind)
+        columns = _needed(task_name, known, source, columns, wanted)
     read, notes = _prepared(source, columns, known, place)
     reading = tag_reading(read, columns.tags) if columns.tags else None
     read = reading.read(read) if reading else read
-    task, guessed = _task(task_name, known, read, columns, kind)
+    task, guessed = _task(task_name, known, read, columns, wanted)
     examples = examples_of(task, read, columns)
     check_varied(task, examples, read)
     notes += [*guessed, *doubts(task, examples, read, columns)]
@@ -139,11 +142,12 @@ def _prepared(
 
 def _needed(name: str, known: Known, table: Source, columns: Columns, kind: Kind | None) -> Columns:
     """Returns the columns that a known task needs; raises InputError where one is not there."""
-    if kind not in (None, known.kind):
+    if kind is not None and kind.name != known.kind:
         raise InputError(
-            f"task '{name}' is one of {known.kind}, not {kind}; leave out --kind, or call the task otherwise"
+            f"task '{name}' is one of {known.kind}, not {kind.name}; leave out --kind, or call the task "
+            "otherwise"
         )
-    has_tags, has_label = known.kind in ("tagging", "joint"), known.kind != "tagging"
+    has_tags, has_label = KINDS[known.kind].has_tags, KINDS[known.kind].has_label
     for needed, column, what in (
         (known.pairs, columns.pair, "second texts"),
         (has_label, columns.label, "labels"),
@@ -166,17 +170,24 @@ def _task(
     name: str, known: Known | None, table: Table, columns: Columns, wanted: Kind | None
 ) -> tuple[Task, list[str]]:
     """Returns the task, and warnings about what was guessed of it."""
-    kind, guessed = (known.kind, None) if known else (wanted, None) if wanted else kind_in(table, columns)
-    notes = [guessed] if guessed else []
+    named = known.kind if known else wanted.name if wanted else None
+    found, guessed = (named, None) if named else kind_in(table, columns)
+    kind, notes = KINDS[found], [guessed] if guessed else []
     classes, tags = (known.classes, known.tags) if known else ((), ())
-    if not classes and columns.label is not None and kind != "regression":
-        classes = classes_in(table, columns.label, mixed=wanted is not None)
-        notes += filter(None, [missing_looking(table, columns.label)])
+    if not classes and columns.label is not None:
+        classes, warnings = kind.classes_in(table, columns.label, mixed=wanted is not None)
+        notes += warnings
     if not tags and columns.tags is not None:
         tags = tags_in(table, columns.tags)
-    metric = known.metrics[0] if known else default_metric(kind, tags)
+    metric = known.metrics[0] if known else kind.default_metric(tags)
     positive = known.positive if known else None
-    return Task(name, kind, columns.pair is not None, classes, tags, metric, positive), notes
+    return Task(name, kind.name, columns.pair is not None, classes, tags, metric, positive), notes
+
+
+def _kind(name: str) -> Kind:
+    if name not in KINDS:
+        raise InputError(f"there is no kind of task '{name}'; known are {', '.join(KINDS)}")
+    return KINDS[name]
 
 
 def _find(name: str | None, train: str | None, dev: str | None) -> _Place:

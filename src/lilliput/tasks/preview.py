@@ -3,10 +3,10 @@
 from collections import Counter
 
 from rich.table import Table
-from rich.text import Text as Line
+from rich.text import Text
 
-from lilliput.inference.tags import Notation
-from lilliput.tasks.task import Examples, Task, TaskData, Text
+from lilliput.tasks.kinds import KINDS
+from lilliput.tasks.task import Examples, Task, TaskData, Words
 
 _EXAMPLES = 3
 _CLASSES = 12
@@ -24,13 +24,14 @@ def preview(data: TaskData) -> Table:
     table.add_column(overflow="fold")
 
     def row(name: str, value: str, style: str = "") -> None:
-        table.add_row(name, Line(_printable(value), style=style))
+        table.add_row(name, Text(_printable(value), style=style))
 
     row("task", f"{task.name}: {task.kind}{' of pairs' if task.pairs else ''}, scored by {task.metric}")
     row("read", data.origin)
     row("examples", f"{len(data.train):,} to learn from, {len(data.dev):,} to be scored on")
-    for name, value in _balance(task, data.train):
-        row(name, value)
+    assert data.train.labels is not None
+    for name, labels in KINDS[task.kind].summary(task, data.train.labels).items():
+        row(name, labels if isinstance(labels, str) else _listed(labels))
     row("longest text", f"{max(map(_words, [*data.train.texts, *data.train.pairs])):,} words")
     for index in range(min(_EXAMPLES, len(data.train))):
         row("" if index else "for example", _shown(task, data.train, index))
@@ -39,25 +40,8 @@ def preview(data: TaskData) -> Table:
     return table
 
 
-def _balance(task: Task, examples: Examples) -> list[tuple[str, str]]:
-    assert examples.labels is not None
-    rows = []
-    if task.kind == "regression":
-        values = examples.labels.values
-        mean = sum(values) / len(values)
-        rows.append(("scores", f"{min(values):g} to {max(values):g}, on average {mean:.3g}"))
-    if task.classes:
-        counts = Counter(task.classes[int(value)] for value in examples.labels.values)
-        rows.append(("classes", _listed(counts, len(examples))))
-    if task.tags:
-        notation = Notation.of(task.tags)
-        kinds = [notation.parts(tag)[1] for tag in task.tags]
-        names = Counter(kinds[tag] for tags in examples.labels.tags for tag in tags)
-        rows.append(("tags of words", _listed(names, names.total())))
-    return rows
-
-
-def _listed(counts: Counter[str], total: int) -> str:
+def _listed(counts: Counter[str]) -> str:
+    total = counts.total()
     shown = [f"{name} {count:,} ({count / total:.1%})" for name, count in counts.most_common(_CLASSES)]
     more = f", and {len(counts) - _CLASSES} more" if len(counts) > _CLASSES else ""
     return f"{len(counts)}: {', '.join(shown)}{more}"
@@ -65,26 +49,24 @@ def _listed(counts: Counter[str], total: int) -> str:
 
 def _shown(task: Task, examples: Examples, index: int) -> str:
     assert examples.labels is not None
-    text, labels = examples.texts[index], examples.labels
-    if task.tags:
-        names = [task.tags[tag] for tag in labels.tags[index]]
-        shown = " ".join(
-            word if name == "O" else f"{word}/{name}" for word, name in zip(text, names, strict=True)
-        )
+    text, said = examples.texts[index], KINDS[task.kind].named(task, examples.labels, index)
+    if "tags" in said:
+        tagged = zip(text, said["tags"], strict=True)
+        shown = " ".join(word if tag == "O" else f"{word}/{tag}" for word, tag in tagged)
     else:
         shown = _cut(str(text))
     if examples.pairs:
         shown += f" | {_cut(examples.pairs[index])}"
-    if task.kind == "regression":
-        return f"{shown} -> {labels.values[index]:g}"
-    return f"{shown} -> {task.classes[int(labels.values[index])]}" if task.classes else shown
+    if "label" not in said:
+        return shown
+    return f"{shown} -> {said['label'] if isinstance(said['label'], str) else format(said['label'], 'g')}"
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}..."
 
 
-def _words(text: Text) -> int:
+def _words(text: str | Words) -> int:
     return len(text.split()) if isinstance(text, str) else len(text)
 
 

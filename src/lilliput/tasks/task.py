@@ -1,16 +1,12 @@
-"""What a task is, and its examples, whatever its kind and wherever they come from."""
+"""A task and its examples, the same for every kind and every source."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-Kind = Literal["classification", "regression", "tagging", "joint"]
-"""`classification`: a class for a text or a pair of texts. `regression`: a score for it. `tagging`: a tag for
-each word. `joint`: a class for the text (its intent) and a tag for each word (its slots)."""
-Text = str | tuple[str, ...]
-"""A text as it is written or, where tags belong to its words, those words."""
+Words = tuple[str, ...]
+"""A text whose words have tags, as these words; every other text is a string."""
 
 
-def spelled(text: Text) -> str:
+def spelled(text: str | Words) -> str:
     """Returns a text as one string."""
     return text if isinstance(text, str) else " ".join(text)
 
@@ -21,8 +17,8 @@ class Task:
 
     name: str
     """The name under which it is kept and reported."""
-    kind: Kind
-    """What is predicted of a text."""
+    kind: str
+    """What is predicted of a text: the name of one of `kinds.KINDS`."""
     pairs: bool = False
     """Whether it is predicted of two texts together."""
     classes: tuple[str, ...] = ()
@@ -30,7 +26,7 @@ class Task:
     tags: tuple[str, ...] = ()
     """Names of the tags, of which a word has one (O, B-x, I-x); empty for classification and regression."""
     metric: str = "accuracy"
-    """The metric that decides, one of those that `metrics.score` gives for this kind."""
+    """The metric that decides, one of those that its kind has."""
     positive: str | None = None
     """The class whose F1 is `f1`; None for the mean over all classes."""
 
@@ -49,7 +45,7 @@ class Labels:
 class Examples:
     """Texts or pairs of texts, with labels where these are known."""
 
-    texts: tuple[Text, ...]
+    texts: tuple[str | Words, ...]
     """The first text of each example."""
     pairs: tuple[str, ...] = ()
     """The second text of each example; empty where there is none."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lilliput.inference.tags import Notation
-from lilliput.tasks.task import Examples, Task, Text
+from lilliput.tasks.task import Examples, Task, Words
 
 
 def exchanged(examples: Examples, task: Task, count: int, seed: int) -> Examples:
@@ -22,13 +22,13 @@ def exchanged(examples: Examples, task: Task, count: int, seed: int) -> Examples
     assert examples.labels is not None
     notation = Notation.of(task.tags)
     spans = [notation.spans([task.tags[tag] for tag in tags]) for tags in examples.labels.tags]
-    kinds: dict[str, dict[Text, None]] = {}
+    kinds: dict[str, dict[str | Words, None]] = {}
     for text, found in zip(examples.texts, spans, strict=True):
         for kind, begin, end in found:
             kinds.setdefault(kind, {})[text[begin:end]] = None
     drawn_from = {kind: list(different) for kind, different in kinds.items()}
     tagged = [number for number, found in enumerate(spans) if found]
-    known, made = set(examples.texts), dict[Text, None]()
+    known, made = set(examples.texts), dict[str | Words, None]()
     rng = np.random.default_rng(seed)
     for number in rng.choice(tagged, 2 * count) if tagged else ():  # as many again for those that are known
         text, words, last = examples.texts[number], list[str](), 0

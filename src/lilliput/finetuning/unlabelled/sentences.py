@@ -18,7 +18,7 @@ from lilliput.common.folders import MANIFEST, read_manifest
 from lilliput.common.progress import bar
 from lilliput.common.ragged import rank_in_row
 from lilliput.common.stored import intact
-from lilliput.tasks.task import Text, spelled
+from lilliput.tasks.task import Words, spelled
 from lilliput.text.corpus import END, FIRST_WORD, START, Corpus
 from lilliput.text.words import WordSplitter
 
@@ -76,7 +76,7 @@ class _Sentences:
         return self.take(order[np.argsort(turn, kind="stable")[: np.sum(turn < 2)]])
 
 
-def near_sentences(corpus: Corpus, texts: Sequence[Text], count: int, seed: int) -> tuple[str, ...]:
+def near_sentences(corpus: Corpus, texts: Sequence[str | Words], count: int, seed: int) -> tuple[str, ...]:
     """Returns different sentences of a corpus that are like a task's texts, in random order.
 
     A sentence's score is the mean over its words w of log(p(w) / q(w)), where q is the frequency of words in
@@ -201,7 +201,7 @@ def _wanted(lengths: _Ints, count: int) -> _Ints:
     return most
 
 
-def _ids_of(corpus: Corpus, words: Sequence[str], texts: Sequence[Text]) -> _Ids:
+def _ids_of(corpus: Corpus, words: Sequence[str], texts: Sequence[str | Words]) -> _Ids:
     """Returns the words of some texts in the ids of a corpus, END before and after each text.
 
     Words that the corpus does not hold become START, which is in no stream.

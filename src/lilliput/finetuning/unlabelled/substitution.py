@@ -23,7 +23,7 @@ from lilliput.models.teacher import Teacher
 from lilliput.pieces.segmentation import segment
 from lilliput.pieces.teacher_tokenizer import special_pieces
 from lilliput.pieces.tokenizer_file import SpecialPieces
-from lilliput.tasks.task import Examples, Text
+from lilliput.tasks.task import Examples, Words
 from lilliput.text.words import WordSplitter
 
 _BEST = 20
@@ -104,7 +104,7 @@ class _Units:
     @classmethod
     def of(cls, examples: Examples, tokenizer: Tokenizer, splitter: WordSplitter) -> "_Units":
         """Returns the units of some examples in a tokenizer's pieces."""
-        texts: tuple[Text, ...] = examples.texts
+        texts: tuple[str | Words, ...] = examples.texts
         if examples.pairs:
             texts = tuple(chain.from_iterable(zip(texts, examples.pairs, strict=True)))
         parts = [(text,) if isinstance(text, str) else text for text in texts]
@@ -126,7 +126,7 @@ class _Units:
         is_second = owner % each == 1
         return cls(text, owner // each, is_second, is_word, offsets, taken.values, bounds, given, each == 2)
 
-    def written(self, text: _Texts) -> Iterator[tuple[Text, str]]:
+    def written(self, text: _Texts) -> Iterator[tuple[str | Words, str]]:
         """Yields each example's texts with its units written as `text` [U] says, the second empty if none."""
         units, bounds = text.tolist(), self.bounds.tolist()
         texts = [units[begin:end] for begin, end in pairwise(bounds)]

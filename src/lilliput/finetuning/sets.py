@@ -14,20 +14,20 @@ States = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainSet:
     """The examples to learn from, as the model reads them, and what is to be learnt of each."""
 
     encoded: Encoded
     labels: npt.NDArray[np.float64]
-    """The label of every slot, a column of the head or a score; not a number where there is none [K]."""
+    """The label of every slot, a column of the head or a score; NaN where there is none [K]."""
     soft: Floats | None = None
-    """The teacher's scores of every slot [K, C]; not a number where it cut the text off."""
+    """The teacher's scores of every slot [K, C]; NaN where it cut the text off."""
     states: States | None = None
-    """The teacher's last states at every word's first piece [W, T]; not a number where it was cut off."""
+    """The teacher's last states at every word's first piece [W, T]; NaN where it was cut off."""
 
 
 @dataclass(frozen=True)
-class Exam:
+class DevSet:
     """The examples to be scored on, as the model reads them."""
 
     task: Task

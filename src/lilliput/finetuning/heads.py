@@ -1,0 +1,176 @@
+"""What each kind of task decides with torch: the columns of its head, and the loss of their scores.
+
+There is one class for each kind, under the kind's name. `tasks.kind` says what the other halves are.
+
+Shape letters: K slots of a batch, C columns of the head.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from lilliput.finetuning.encoded import TaskBatch
+from lilliput.tasks.task import Task
+from lilliput.training.objectives import classification, soft_labels, squared_error
+
+
+class Head(ABC):
+    """The head of a kind of task."""
+
+    reads: ClassVar[Literal["text", "words"]]
+    """Whether scores come from the pooled state of the whole text, or from the state of each piece."""
+    problem_type: ClassVar[Literal["regression"] | None] = None
+    """What transformers calls the problem in config.json."""
+
+    def columns(self, task: Task) -> tuple[str, ...]:
+        """Returns the names of the head's columns."""
+        return task.tags + task.classes
+
+    def kept(self, ours: Sequence[str], theirs: Sequence[str]) -> dict[int, int]:
+        """Returns which columns of a checkpoint's head stay: for columns of ours those of theirs.
+
+        These are the ones whose name both have once. A single column is a score, whatever its name.
+        """
+        if len(theirs) <= 1:
+            return {}
+        once = {name for name in ours if ours.count(name) == theirs.count(name) == 1}
+        return {column: theirs.index(name) for column, name in enumerate(ours) if name in once}
+
+    def first_bias(self, labels: Tensor) -> float | None:
+        """Returns the bias with which all columns begin; None where it stays as it is.
+
+        Args:
+            labels: The labels of all slots that have one.
+        """
+        return None
+
+    @abstractmethod
+    def targets(self, labels: Tensor) -> Tensor:
+        """Returns the labels of all slots, which are float64, as `loss` takes them."""
+
+    def weights(self, targets: Tensor, known: Tensor, columns: int, balance: float) -> Tensor | None:
+        """Returns weights of all slots by how rare their labels are; None where all weigh the same.
+
+        Args:
+            targets: What `targets` returned.
+            known: Which slots have a label.
+            columns: Columns of the head.
+            balance: `FinetuningConfig.balance`.
+        """
+        return None
+
+    def scale(self, labels: Tensor) -> float:
+        """Returns the number by which losses are divided, given the labels of all slots that have one."""
+        return 1.0
+
+    def shares(self, batch: TaskBatch) -> Tensor:
+        """Returns what part each slot of a batch has in the mean: over the texts, or over their words [K]."""
+        count = len(batch.slots)
+        return torch.full((count,), 1 / max(count, 1), device=batch.slots.device)
+
+    @abstractmethod
+    def loss(self, scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Returns the weighted sum of losses.
+
+        Args:
+            scores: The model's [K, C].
+            targets: The labels, as `targets` returns them.
+            weights: Of each slot [K].
+        """
+
+    @abstractmethod
+    def soft_loss(self, scores: Tensor, soft: Tensor, weights: Tensor, temperature: float) -> Tensor:
+        """Returns the weighted sum of losses against a teacher's scores.
+
+        Args:
+            scores: The model's [K, C].
+            soft: The teacher's [K, C].
+            weights: Of each slot [K].
+            temperature: By which both are divided where they become probabilities.
+        """
+
+
+class ChoiceHead(Head):
+    """A head whose column with the highest score is the answer."""
+
+    def targets(self, labels: Tensor) -> Tensor:
+        return labels.nan_to_num().long()
+
+    def weights(self, targets: Tensor, known: Tensor, columns: int, balance: float) -> Tensor | None:
+        if not balance:
+            return None
+        counts = targets[known].bincount(minlength=columns)
+        by_class = counts.clamp(min=1).float() ** -balance
+        by_class *= counts.sum() / (by_class * counts).sum()  # the mean example weighs 1
+        return by_class[targets]
+
+    def loss(self, scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        return classification(scores, targets, weights)[0]
+
+    def soft_loss(self, scores: Tensor, soft: Tensor, weights: Tensor, temperature: float) -> Tensor:
+        return soft_labels(scores, soft, temperature, weights)[0]
+
+
+class ClassificationHead(ChoiceHead):
+    """A column for each class."""
+
+    reads = "text"
+
+
+class TaggingHead(ChoiceHead):
+    """A column for each tag."""
+
+    reads = "words"
+
+
+class JointHead(ChoiceHead):
+    """A column for each tag, then one for each class, which is read at [CLS]."""
+
+    reads = "words"
+
+    def shares(self, batch: TaskBatch) -> Tensor:
+        """Returns shares in the mean over the texts for classes, and over all words for tags [K]."""
+        of_text = batch.positions % batch.inputs["input_ids"].shape[1] == 0  # [CLS]
+        return torch.where(of_text, 1 / of_text.sum().clamp(min=1), 1 / (~of_text).sum().clamp(min=1))
+
+
+class RegressionHead(Head):
+    """One column, with scores in the range of the labels."""
+
+    reads, problem_type = "text", "regression"
+
+    def columns(self, task: Task) -> tuple[str, ...]:
+        return ("score",)
+
+    def kept(self, ours: Sequence[str], theirs: Sequence[str]) -> dict[int, int]:
+        """Returns the only column of a head for scores, whatever its name."""
+        return {0: 0} if len(theirs) == 1 else {}
+
+    def first_bias(self, labels: Tensor) -> float:
+        """Returns the mean label: scores keep their own range, so the head begins in its middle."""
+        return float(labels.mean())
+
+    def targets(self, labels: Tensor) -> Tensor:
+        return labels.nan_to_num().float()
+
+    def scale(self, labels: Tensor) -> float:
+        """Returns the variance of the labels."""
+        return float(labels.var()) or 1.0
+
+    def loss(self, scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        return squared_error(scores[:, 0], targets, weights)[0]
+
+    def soft_loss(self, scores: Tensor, soft: Tensor, weights: Tensor, temperature: float) -> Tensor:
+        return squared_error(scores[:, 0], soft[:, 0], weights)[0]
+
+
+HEADS: dict[str, Head] = {
+    "classification": ClassificationHead(),
+    "regression": RegressionHead(),
+    "tagging": TaggingHead(),
+    "joint": JointHead(),
+}
+"""The heads by the kinds of tasks."""

@@ -1,0 +1,263 @@
+"""What each kind of model answers: the graph's output -> an answer -> a line of text, or JSON.
+
+There is one class for each kind, and no other file of the runtime tells kinds apart. `tasks.kinds` and
+`finetuning.heads` hold the other halves of the kinds that a model is fine-tuned for. `lilliput run` imports
+all of this file, so it stays small.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from tokenizers import Encoding as Pieces, Tokenizer
+
+from lilliput.errors import printable
+from lilliput.inference.answers import Classification, Encoding, Filling, Score, Tagging
+from lilliput.inference.outputs import Floats, classified, guessed, tagged
+
+if TYPE_CHECKING:
+    from lilliput.inference.format import BundleConfig
+
+
+class Reading(NamedTuple):
+    """One text as the model read it."""
+
+    text: Any
+    """The text, or the two that were read together."""
+    pieces: Pieces
+    """Its pieces."""
+    cut: bool
+    """Whether the text was too long, so that only its beginning was read."""
+    tokenizer: Tokenizer
+    """The bundle's."""
+    top: int
+    """Guesses wanted for each [MASK]."""
+
+
+class Kind(ABC):
+    """What a kind of model gives out and answers."""
+
+    head: ClassVar[Literal["text", "words", "mask", "states"]]
+    """What the graph gives: scores of the whole text [batch, columns] from the state of [CLS], or at each
+    piece [batch, length, columns] scores of a head, scores of pieces of the vocabulary, or the states."""
+    methods: ClassVar[tuple[str, ...]]
+    """The methods of a bundle that answer; the last one gives the whole answer."""
+    hub: ClassVar[str]
+    """The name of the kind on the Hugging Face hub."""
+    has_classes: ClassVar[bool] = False
+    """Whether a text has one of some classes."""
+    has_tags: ClassVar[bool] = False
+    """Whether each word has one of some tags. Such a model reads no pairs."""
+    chooses: ClassVar[bool] = True
+    """Whether the answer is the column with the highest score."""
+    example: ClassVar[str] = "a film to remember"
+    """A text that it can answer."""
+
+    def columns(self, config: "BundleConfig", pieces: int) -> int | None:
+        """Returns the number of columns that the graph gives; None where any number will do.
+
+        Args:
+            config: The bundle's.
+            pieces: The size of its vocabulary.
+        """
+        return len(config.classes) + len(config.tags)
+
+    def problem(self, text: str) -> str:
+        """Returns why a text cannot be answered, as the end of a sentence, or nothing."""
+        return ""
+
+    @abstractmethod
+    def answer(self, output: Floats, config: "BundleConfig", reading: Reading) -> Any:
+        """Returns the answer that the output for one text is: [columns] or [length, columns]."""
+
+    def part(self, answer: Any, method: str) -> Any:
+        """Returns what one of the `methods` returns of an answer."""
+        return answer
+
+    @abstractmethod
+    def fields(self, answer: Any, top: int | None) -> list[str]:
+        """Returns an answer as the fields of a line of text, the `top` best where there are several."""
+
+    def values(self, answer: Any, top: int | None) -> dict[str, Any]:
+        """Returns an answer as JSON values."""
+        found: dict[str, Any] = answer._asdict()
+        return found
+
+    @abstractmethod
+    def gives(self, config: "BundleConfig") -> str:
+        """Returns what a model gives, as its card says it."""
+
+
+class ClassificationKind(Kind):
+    """A class for a text or a pair of texts."""
+
+    head, methods, hub, has_classes = "text", ("classify",), "text-classification", True
+
+    def answer(self, output: Floats, config: "BundleConfig", reading: Reading) -> Classification:
+        return classified(output, config.classes, reading.cut)
+
+    def fields(self, answer: Classification, top: int | None) -> list[str]:
+        return [f"{_field(name)}\t{share:.4f}" for name, share in _best(answer, top or 1)]
+
+    def values(self, answer: Classification, top: int | None) -> dict[str, Any]:
+        best = dict(_best(answer, top or len(answer.probabilities)))
+        return super().values(answer, top) | {"probabilities": best}
+
+    def gives(self, config: "BundleConfig") -> str:
+        return f"one of {len(config.classes)} classes for {_given(config)}"
+
+
+class RegressionKind(Kind):
+    """A score for a text or a pair of texts."""
+
+    head, methods, hub, chooses = "text", ("score",), "text-classification", False
+
+    def columns(self, config: "BundleConfig", pieces: int) -> int:
+        return 1
+
+    def answer(self, output: Floats, config: "BundleConfig", reading: Reading) -> Score:
+        return Score(float(output[0]), reading.cut)
+
+    def fields(self, answer: Score, top: int | None) -> list[str]:
+        return [f"{answer.value:.4f}"]
+
+    def gives(self, config: "BundleConfig") -> str:
+        return f"a score for {_given(config)}"
+
+
+class TaggingKind(Kind):
+    """A tag for each word of a text."""
+
+    head, methods, hub, has_tags = "words", ("tag",), "token-classification", True
+
+    def answer(self, output: Floats, config: "BundleConfig", reading: Reading) -> Tagging:
+        return tagged(output, reading.pieces, reading.text, config.tags, reading.cut)
+
+    def fields(self, answer: Tagging, top: int | None) -> list[str]:
+        return [f"{_name(slot.name)}={_field(slot.text)}" for slot in answer.slots]
+
+    def values(self, answer: Tagging, top: int | None) -> dict[str, Any]:
+        return super().values(answer, top) | {
+            "words": [word._asdict() for word in answer.words],
+            "slots": [slot._asdict() for slot in answer.slots],
+        }
+
+    def gives(self, config: "BundleConfig") -> str:
+        return f"one of {len(config.tags)} tags for each word of a text"
+
+
+class JointKind(Kind):
+    """A class for a text, and a tag for each of its words.
+
+    The columns of the tags come first. The class is read at [CLS].
+    """
+
+    head, methods, hub = "words", ("classify", "tag"), "token-classification"
+    has_classes = has_tags = True
+    _of_text, _of_words = ClassificationKind(), TaggingKind()
+
+    def answer(self, output: Floats, config: "BundleConfig", reading: Reading) -> Tagging:
+        split = len(config.tags)
+        tags = self._of_words.answer(output[:, :split], config, reading)
+        return tags._replace(classification=self._of_text.answer(output[0, split:], config, reading))
+
+    def part(self, answer: Tagging, method: str) -> Classification | Tagging | None:
+        return answer.classification if method == "classify" else answer
+
+    def fields(self, answer: Tagging, top: int | None) -> list[str]:
+        assert answer.classification is not None
+        return self._of_text.fields(answer.classification, top) + self._of_words.fields(answer, top)
+
+    def values(self, answer: Tagging, top: int | None) -> dict[str, Any]:
+        assert answer.classification is not None
+        whole = self._of_text.values(answer.classification, top)
+        return self._of_words.values(answer, top) | {"classification": whole}
+
+    def gives(self, config: "BundleConfig") -> str:
+        classes, tags = len(config.classes), len(config.tags)
+        return f"one of {classes} classes for a text, and one of {tags} tags for each of its words"
+
+
+class FillKind(Kind):
+    """Pieces for each [MASK] of a text."""
+
+    head, methods, hub, example = "mask", ("fill",), "fill-mask", "a [MASK] to remember"
+
+    def columns(self, config: "BundleConfig", pieces: int) -> int:
+        return pieces
+
+    def problem(self, text: str) -> str:
+        return "" if "[MASK]" in text else "has no [MASK]; put one where a piece is to be guessed"
+
+    def answer(self, output: Floats, config: "BundleConfig", reading: Reading) -> Filling:
+        mask = reading.tokenizer.token_to_id("[MASK]")
+        found = [output[place] for place, piece in enumerate(reading.pieces.ids) if piece == mask]
+        return Filling(
+            tuple(guessed(scores, reading.tokenizer, reading.top) for scores in found), reading.cut
+        )
+
+    def fields(self, answer: Filling, top: int | None) -> list[str]:
+        return [
+            "\t".join(f"{_field(one.piece)} {one.probability:.4f}" for one in mask) for mask in answer.guesses
+        ]
+
+    def values(self, answer: Filling, top: int | None) -> dict[str, Any]:
+        guesses = [[guess._asdict() for guess in mask] for mask in answer.guesses]
+        return super().values(answer, top) | {"guesses": guesses}
+
+    def gives(self, config: "BundleConfig") -> str:
+        return "pieces of words for each [MASK] of a text"
+
+
+class EncodeKind(Kind):
+    """A vector for a text: the mean of the states of its pieces."""
+
+    head, methods, hub, chooses = "states", ("encode",), "feature-extraction", False
+
+    def columns(self, config: "BundleConfig", pieces: int) -> None:
+        return None
+
+    def answer(self, output: Floats, config: "BundleConfig", reading: Reading) -> Encoding:
+        return Encoding(output.mean(axis=0), reading.cut)
+
+    def fields(self, answer: Encoding, top: int | None) -> list[str]:
+        return [" ".join(f"{value:.6g}" for value in answer.vector)]
+
+    def values(self, answer: Encoding, top: int | None) -> dict[str, Any]:
+        return super().values(answer, top) | {"vector": answer.vector.tolist()}
+
+    def gives(self, config: "BundleConfig") -> str:
+        return "a vector for a text"
+
+
+KINDS: dict[str, Kind] = {
+    "classification": ClassificationKind(),
+    "regression": RegressionKind(),
+    "tagging": TaggingKind(),
+    "joint": JointKind(),
+    "fill": FillKind(),
+    "encode": EncodeKind(),
+}
+"""The kinds by the names that config.json has for them."""
+
+
+def _given(config: "BundleConfig") -> str:
+    return "two texts" if config.pairs else "a text"
+
+
+def _field(text: str) -> str:
+    r"""Returns a text as a field of a line; what is no field's is written as in JSON, a backslash as two.
+
+    >>> print(_field("a\tlabel"), _field("a\\label"))
+    a\tlabel a\\label
+    """
+    return printable(text.replace("\\", r"\\"))
+
+
+def _name(text: str) -> str:
+    """Returns the name of a slot as it stands before `=`, so without one."""
+    return _field(text).replace("=", r"\u003d")
+
+
+def _best(answer: Classification, top: int) -> Sequence[tuple[str, float]]:
+    return sorted(answer.probabilities.items(), key=lambda item: -item[1])[:top]

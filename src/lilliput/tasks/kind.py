@@ -1,0 +1,147 @@
+"""What a kind of task decides without torch: its labels and slots, its metrics, what of them is shown.
+
+`kinds` has one class for each kind. The two other halves of a kind are its head in `finetuning.heads` and its
+answers in `inference.kinds`. A new kind is one class in each of the three, under the same name.
+
+Shape letters: N examples, K slots, C columns of the head.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lilliput.tasks.tables import Table
+from lilliput.tasks.task import Labels, Task
+
+Floats = npt.NDArray[np.floating[Any]]
+Counts = Counter[tuple[str, str]]
+Lines = Sequence[Mapping[str, Any]]
+"""A model's predictions, as `finetune` writes them: `text`, perhaps `pair`, `gold` and `predicted`."""
+
+
+class Kind(ABC):
+    """What is predicted of a text."""
+
+    name: ClassVar[str]
+    """What `Task.kind` and `--kind` call it."""
+    has_label: ClassVar[bool]
+    """Whether a text has a label of its own: a class or a score."""
+    has_tags: ClassVar[bool]
+    """Whether each word of a text has a tag. The text is then given as its words, and has no pair."""
+
+    # Labels of a table
+
+    @abstractmethod
+    def default_metric(self, tags: Sequence[str]) -> str:
+        """Returns the metric that decides of a task that is not known by name."""
+
+    def classes_in(self, table: Table, column: str, *, mixed: bool) -> tuple[tuple[str, ...], list[str]]:
+        """Returns the classes that a column of labels has, and warnings; no classes where labels are none.
+
+        Args:
+            table: The examples.
+            column: Holds the labels.
+            mixed: Whether numbers may stand among names.
+        """
+        return (), []
+
+    def values_in(self, task: Task, table: Table, column: str) -> list[float]:
+        """Returns the label of each row as a number; raises InputError at the first that cannot be one."""
+        raise NotImplementedError
+
+    # Labels by name
+
+    def label(self, task: Task, value: float) -> str | float:
+        """Returns a label as people write it."""
+        return value
+
+    def value(self, task: Task, label: Any) -> float:
+        """Returns a label as a number, the reverse of `label`; raises ValueError where there is no such."""
+        number: float = label
+        return number
+
+    def named(self, task: Task, labels: Labels, index: int) -> dict[str, Any]:
+        """Returns the labels of one example by name: its `label` (a class or a score), its `tags`."""
+        found: dict[str, Any] = {}
+        if self.has_label:
+            found["label"] = self.label(task, labels.values[index])
+        if self.has_tags:
+            found["tags"] = [task.tags[tag] for tag in labels.tags[index]]
+        return found
+
+    def unnamed(self, task: Task, said: Iterable[Mapping[str, Any]]) -> Labels:
+        """Returns the labels of examples that `named` gives one by one."""
+        index_of = {name: index for index, name in enumerate(task.tags)}
+        every = list(said)
+        return Labels(
+            tuple(self.value(task, one["label"]) for one in every if "label" in one),
+            tuple(tuple(index_of[tag] for tag in one["tags"]) for one in every if "tags" in one),
+        )
+
+    @abstractmethod
+    def summary(self, task: Task, labels: Labels) -> dict[str, str | Counter[str]]:
+        """Returns what the labels of a set are, under headings: in words, or how often each occurs."""
+
+    # Slots: `finetuning.encoded` says what they are
+
+    def slots(self, words: list[int]) -> list[int]:
+        """Returns the pieces at which something is predicted of a text, given its words' first pieces."""
+        return ([0] if self.has_label else []) + (words if self.has_tags else [])
+
+    @abstractmethod
+    def array(self, task: Task, labels: Labels) -> npt.NDArray[np.float64]:
+        """Returns the label of every slot: a column of the head, or a score [K]."""
+
+    @abstractmethod
+    def labels(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Labels:
+        """Returns what the scores of all slots say.
+
+        Args:
+            task: What is predicted.
+            scores: A row for each slot, NaN where it was cut off [K, C].
+            offsets: Where the slots of each example begin, and where those of the last one end [N + 1].
+        """
+
+    # Metrics
+
+    @abstractmethod
+    def metrics(self, task: Task, gold: Labels, said: Labels) -> dict[str, float]:
+        """Returns the scores of predictions by name."""
+
+    @abstractmethod
+    def taken_for(self, task: Task, gold: Labels, said: Labels) -> Counts:
+        """Returns how often each (class that is right, class that was said) occurs."""
+
+    def agreement(self, ours: Lines, theirs: Lines, same: Sequence[bool]) -> float:
+        """Returns how far two models agree.
+
+        Args:
+            ours: The predictions of one.
+            theirs: Those of the other for the same examples.
+            same: Whether both say the same of each example.
+        """
+        return sum(same) / len(same)
+
+    def differing(self, ours: Lines, theirs: Lines, same: Sequence[bool]) -> list[tuple[Any, Any]]:
+        """Returns the predictions in which two models differ, in pairs, as a person should read them."""
+        every = zip(ours, theirs, same, strict=True)
+        pairs = [(mine, other) for mine, other, is_same in every if not is_same]
+        return sorted(pairs, key=lambda pair: bool(pair[0]["predicted"] == pair[0]["gold"]))
+
+    # Answers of bundles and of models that know no task
+
+    def said(self, answer: Any) -> dict[str, Any]:
+        """Returns the label in an answer of a bundle as `named` has it, without tags."""
+        return {}
+
+    def of_texts(self, task: Task) -> Task | None:
+        """Returns the part of a task that is about whole texts; None where there is none."""
+        return task
+
+    def targets(self, task: Task, values: Sequence[float]) -> npt.NDArray[np.float64]:
+        """Returns what a linear model of whole texts is fitted to, in the columns of the head [N, C]."""
+        return np.array(values)[:, None]
