@@ -14,6 +14,7 @@ from tokenizers import Encoding as Pieces, Tokenizer
 from lilliput.errors import printable
 from lilliput.inference.answers import Classification, Encoding, Filling, Score, Tagging
 from lilliput.inference.outputs import Floats, classified, guessed, tagged
+from lilliput.pieces.tokenizer_file import MASK
 
 if TYPE_CHECKING:
     from lilliput.inference.format import BundleConfig
@@ -181,16 +182,16 @@ class JointKind(Kind):
 class FillKind(Kind):
     """Pieces for each [MASK] of a text."""
 
-    head, methods, hub, example = "mask", ("fill",), "fill-mask", "a [MASK] to remember"
+    head, methods, hub, example = "mask", ("fill",), "fill-mask", f"a {MASK} to remember"
 
     def columns(self, config: "BundleConfig", pieces: int) -> int:
         return pieces
 
     def problem(self, text: str) -> str:
-        return "" if "[MASK]" in text else "has no [MASK]; put one where a piece is to be guessed"
+        return "" if MASK in text else f"has no {MASK}; put one at the place to fill"
 
     def answer(self, output: Floats, config: "BundleConfig", reading: Reading) -> Filling:
-        mask = reading.tokenizer.token_to_id("[MASK]")
+        mask = reading.tokenizer.token_to_id(MASK)
         found = [output[place] for place, piece in enumerate(reading.pieces.ids) if piece == mask]
         return Filling(
             tuple(guessed(scores, reading.tokenizer, reading.top) for scores in found), reading.cut
@@ -206,7 +207,7 @@ class FillKind(Kind):
         return super().values(answer, top) | {"guesses": guesses}
 
     def gives(self, config: "BundleConfig") -> str:
-        return "pieces of words for each [MASK] of a text"
+        return f"pieces of words for each {MASK} of a text"
 
 
 class EncodeKind(Kind):
