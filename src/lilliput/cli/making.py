@@ -24,15 +24,15 @@ def build_corpus(
     """Read text into word ids, in OUT/corpus.
 
     Args:
-        teacher: Folder or hub name of the teacher, whose tokenizer says what a word is.
+        teacher: Folder or hub name of the teacher; its tokenizer decides what a word is.
         corpus: Text files, .jsonl, .csv, .parquet (also compressed), folders, globs, or hub data sets such as
             wikimedia/wikipedia:20231101.en.
         out: The run's folder.
         text_column: Which column of tables and data sets holds the text.
         workers: Processes; by default as many as there are cores.
-        ray: Share the work on a Ray cluster: its HOST:PORT, or auto for the one this machine belongs to, or
-            local for Ray on this machine alone.
-        overwrite: Make anew what was made from other inputs.
+        ray: Share the work on a Ray cluster: HOST:PORT, auto for the cluster of this machine, or local for
+            Ray on this machine alone.
+        overwrite: Replace results that were made from other inputs.
     """
     from lilliput.preparation import build_corpus as build
 
@@ -51,9 +51,9 @@ def build_lexicon(
     Args:
         teacher: Folder or hub name of the teacher.
         out: The run's folder, with its corpus.
-        recipe: Name of a recipe, or a .toml or .json file; its lexicon settings are used.
+        recipe: Name of a recipe, or a .toml or .json file; only its lexicon settings matter here.
         set_: Settings to change, such as lexicon.size=2000.
-        overwrite: Make anew what was made from other inputs.
+        overwrite: Replace results that were made from other inputs.
     """
     from lilliput.preparation import build_lexicon as build
 
@@ -69,14 +69,14 @@ def vocabulary(
     width: int = 120,
     overwrite: bool = False,
 ) -> None:
-    """Show what a vocabulary's size costs and saves, as a table and a plot, in OUT/vocabulary.
+    """Compare sizes of vocabulary before training, as a table and a plot in OUT/vocabulary.
 
     Args:
         teacher: Folder or hub name of the teacher.
         out: The run's folder, with its corpus.
         sizes: Vocabulary sizes to try.
         width: The student's width, for the size of its embeddings.
-        overwrite: Make anew what was made from other inputs.
+        overwrite: Replace results that were made from other inputs.
     """
     from lilliput.pieces.sizes import render
     from lilliput.preparation import vocabulary as compare
@@ -111,7 +111,7 @@ def train(
         minutes: Minutes of training, all stages of the recipe together.
         words: Words of training, all stages of the recipe together.
         checkpoint_minutes: Minutes between checkpoints.
-        overwrite: Make anew what was made from other inputs.
+        overwrite: Replace results that were made from other inputs.
     """
     from lilliput.training.loop import train as run_stage
 
@@ -140,10 +140,10 @@ def compress(
     checkpoint_minutes: float = 5.0,
     overwrite: bool = False,
 ) -> None:
-    """Make a small student of a teacher: every stage in its order, each done once.
+    """Compress a teacher into a small student: corpus, lexicon and all stages, each done once.
 
-    Run it again to go on after an interruption. The student lies in OUT/student as a plain transformers
-    checkpoint.
+    After an interruption, run the same command again to go on. The student is in OUT/student, a plain
+    transformers checkpoint.
 
     Args:
         teacher: Folder or hub name of a BERT checkpoint, such as bert-base-uncased.
@@ -155,11 +155,11 @@ def compress(
         set_: Settings to change, such as student.width=96 or stages.student.optimizer.student_rate=0.001.
         minutes: Minutes of training, all stages together.
         words: Words of training, all stages together.
-        held_out: Separate text to evaluate on; without it documents of the corpus are held out.
+        held_out: Separate text to evaluate on; by default some documents of the corpus are held out.
         text_column: Which column of tables and data sets holds the text.
         workers: Processes that read the corpus; by default as many as there are cores.
         checkpoint_minutes: Minutes between checkpoints.
-        overwrite: Make anew what was made from other inputs.
+        overwrite: Replace results that were made from other inputs.
     """
     from lilliput.compression import compress as run_all, render
     from lilliput.planning.expectation import announce, compared

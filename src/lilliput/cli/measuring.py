@@ -20,10 +20,10 @@ def plan(
     workers: int | None = None,
     checkpoint_minutes: float = 5.0,
 ) -> None:
-    """Say what a run will take, before it: words per second, hours, memory and disk.
+    """Estimate what a run will take on this machine: words per second, hours, memory and disk.
 
     Args:
-        teacher: Folder or hub name of the teacher, or a shape, for which nothing is fetched: bert-base,
+        teacher: Folder or hub name of the teacher; or a shape, which needs no download: bert-base,
             bert-large, minilm-6 or minilm-12.
         corpus: Text files, as `compress` takes them, or a number of words, such as 3e9.
         recipe: Name of a recipe, or a .toml or .json file.
@@ -65,18 +65,18 @@ def benchmark_bundle(
     threads: tuple[int, ...] = (1, 2),
     rounds: int = 5,
 ) -> None:
-    """Compare bundles by size, quality and speed, also with their teacher and with models of other makes.
+    """Compare bundles by size, quality and speed, also with their teacher and other models.
 
     Tables, plot and bundle.json are in OUT.
 
     Args:
         models: Bundles; beside them any file.onnx, or file.safetensors with static embeddings, that has its
             tokenizer.json beside it.
-        task: The task that they are scored on and whose texts they answer, as `finetune` takes it.
+        task: The task to score on, as for `finetune`; its texts are also used to measure speed.
         out: Folder to write.
-        teacher: Folder of a teacher fine-tuned for the task; its bundles are made in OUT/teacher, once.
+        teacher: Folder of a teacher fine-tuned for the task; its bundles are made once, in OUT/teacher.
         threads: Numbers of threads.
-        rounds: Times everything is measured.
+        rounds: How often everything is measured.
     """
     from lilliput.comparison.bundle_report import render
     from lilliput.comparison.bundles import benchmark_bundle as measure

@@ -14,15 +14,15 @@ def run(
     top: int | None = None,
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
-    """Answer texts with a bundle: each line of standard input is a text, each of the output its answer.
+    """Answer texts with a bundle: one text per line of standard input, one answer per line of output.
 
-    Two texts that are read together have a tab between them. A line that cannot be answered has an empty line
-    for an answer and a sentence on standard error.
+    A tab separates the two texts of a pair. If a line cannot be answered, the output has an empty line and
+    standard error says why.
 
     Args:
         bundle: The bundle's folder.
-        top: How many classes, or pieces for each [MASK]; by default the best class, or 5 pieces.
-        json_: Write JSON objects, with all that is known of the answer.
+        top: Number of classes, or of pieces for each [MASK]; by default the best class, or 5 pieces.
+        json_: Write each answer as a JSON object with all details.
     """
     from lilliput.inference.lines import run as answer
 
@@ -38,18 +38,18 @@ def bundle(
     executorch: bool = False,
     licence: str = "apache-2.0",
 ) -> None:
-    """Make a bundle: the model as ONNX with its tokenizer, labels, card and signature, in OUT.
+    """Export a model as a bundle: ONNX with tokenizer, labels, card and digests, in OUT.
 
-    It is written only when it answers as the model does, and its card has the scores of its own file.
+    The bundle is written only if its answers match the model. Its card has the scores of the bundled file.
 
     Args:
         model: A run, or the folder of a BERT checkpoint.
         out: The bundle's folder.
-        task: Of a run, the task whose fine-tuned model is meant; without one, its student.
-        quantization: How weights are stored: mixed has embeddings of 4 bits and all else of 8. By default as
-            the model was fine-tuned for, or else int8.
-        kind: What a checkpoint without a task is for: to fill in [MASK], or to encode texts as vectors.
-        executorch: Add model.pte, the same model for ExecuTorch on phones; this takes minutes.
+        task: The task of the fine-tuned model in a run; without it, the student is exported.
+        quantization: How weights are stored; mixed has embeddings of 4 bits and the rest of 8. By default
+            what the model was fine-tuned for, else int8.
+        kind: What a checkpoint without a task does: fill in [MASK], or encode texts as vectors.
+        executorch: Also export model.pte for ExecuTorch on phones; this takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
     """
     from lilliput.export.bundling import bundle as make

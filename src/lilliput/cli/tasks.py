@@ -34,30 +34,30 @@ def finetune(
     set_: Settings = (),
     overwrite: bool = False,
 ) -> None:
-    """Fine-tune a student, or any BERT, for a task, in OUT/finetuned/TASK: a plain transformers checkpoint.
+    """Fine-tune a student, or any BERT, for a task; the model is in OUT/finetuned/TASK.
 
-    Run it again to go on after an interruption.
+    It is a plain transformers checkpoint. After an interruption, run the same command again to go on.
 
     Args:
         model: A run with its finished student, or folder or hub name of a BERT encoder.
-        task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, sick, snips, atis or conll2003 from the hub,
-            or what local files are called up to their ending: data/sst2 for data/sst2_train.parquet and
-            data/sst2_dev.parquet. With --train, the name to report.
+        task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, sick, snips, atis or conll2003 from the hub;
+            or local files by the beginning of their names: data/sst2 for data/sst2_train.parquet and
+            data/sst2_dev.parquet. With --train, the name of the task.
         train: Labelled examples: .csv, .tsv, .jsonl, .parquet, or CoNLL columns (.conll).
-        dev: Examples to be scored on; without it a tenth of those to train on.
-        text: Column of the texts, or of their words where these have tags; of CoNLL columns its number.
+        dev: Examples to score on; by default a tenth of the training examples.
+        text: Column of the texts, or of their words if these have tags; a number for CoNLL columns.
         pair: Column of the second texts.
         label: Column of the classes or scores.
-        tags: Column of the words' tags; of CoNLL columns its number.
-        kind: What is predicted, where the columns do not say: classification, regression, tagging or joint.
-        out: The run's folder; by default MODEL, if that is one.
-        teacher: Run or folder with a teacher fine-tuned for the same task, from whose scores is learnt too.
-        unlabelled: Texts that the teacher labels, as `compress` takes them.
-        seeds: Times to train; the best is kept, mean and deviation are reported.
-        search_minutes: Minutes to try learning rates before.
+        tags: Column of the words' tags; a number for CoNLL columns.
+        kind: What is predicted, if the columns do not show it: classification, regression, tagging or joint.
+        out: The run's folder; by default MODEL, if that is a run.
+        teacher: Run or folder of a teacher fine-tuned for the same task; the model learns its scores too.
+        unlabelled: More texts, which only the teacher labels; the same formats as for `compress`.
+        seeds: Number of seeds; the best model is kept, mean and deviation are reported.
+        search_minutes: Minutes to try learning rates first.
         set_: Settings to change, such as epochs=10, rate=0.0003, balance=0.5, distillation.near=20000 or
             quantization=int4.
-        overwrite: Make anew what was made from other inputs.
+        overwrite: Replace results that were made from other inputs.
     """
     from lilliput.finetuning.config import FinetuningConfig
     from lilliput.finetuning.finetune import finetune as run_finetuning
@@ -92,18 +92,18 @@ def evaluate(
     teacher: Path | None = None,
     out: Path | None = None,
 ) -> None:
-    """Evaluate runs: students and trained teachers on masked words, fine-tuned models side by side.
+    """Evaluate runs: students and teachers on masked words, fine-tuned models side by side.
 
-    Qualities on masked words are in RUN/evaluation.json. Where runs hold fine-tuned models, OUT has their
-    table and figures, confusions, and the examples on which a model and the teacher differ.
+    Results on masked words are in RUN/evaluation.json. OUT has the comparison of fine-tuned models: table,
+    figures, confusions, and the examples on which model and teacher differ.
 
     Args:
         runs: Runs with a finished student, with fine-tuned models, or with both.
-        text: Text to mask words of; without it each run's held-out text.
+        text: Text to evaluate on; by default each run's held-out text.
         text_column: Which column of tables and data sets holds the text.
-        rows: Rows of text to evaluate on at most.
-        teacher: The run that holds the teacher's fine-tuned models, of which is said what others keep.
-        out: Folder for the comparison of fine-tuned models; by default comparison in the first run.
+        rows: At most this many rows of text are read.
+        teacher: The run with the teacher's fine-tuned models; other models are compared with it.
+        out: Folder for the comparison of fine-tuned models; by default FIRST_RUN/comparison.
     """
     if not runs:
         raise ConfigError("no run was named; give the folders of one or more: lilliput evaluate runs/x")
