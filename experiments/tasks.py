@@ -30,7 +30,7 @@ TEACHER_EPOCHS = {"sst2": 1, "mrpc": 3, "stsb": 4, "sick": 3, "snips": 7}
 EPOCHS = {"sst2": 1, "mrpc": 4, "stsb": 4, "sick": 4, "snips": 4}
 """Passes over the labelled examples at most, for encoders that no teacher teaches."""
 DISTILLED = {
-    "stsb": (4, DistillationConfig(recombined=15_000, substitutions=1)),
+    "stsb": (4, DistillationConfig(recombined=15_000)),
     "mrpc": (5, DistillationConfig(recombined=10_000)),
     "sick": (5, DistillationConfig(recombined=10_000)),
     "sst2": (4, DistillationConfig()),

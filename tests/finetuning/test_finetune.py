@@ -179,39 +179,23 @@ def test_a_teacher_that_was_interrupted_reads_only_the_rest(
         np.testing.assert_allclose(one, other, atol=1e-2)
 
 
-def test_words_are_substituted_once_for_all_calls(
-    world: World, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = RunDir(tmp_path)
-    shutil.copytree(world.lexicon.path, run.lexicon)
-    masked_lm, _ = load_masked_lm(world.teacher)
-    teacher = build_teacher(masked_lm, world.spelling(), "pieces", 16, seed=0)
-    teacher.save(run.path / "training" / "0" / "teacher")
-    config = DistillationConfig(substitutions=2)
-    first = texts_module.more_texts(data, config, run, (), run.targets)
-    assert first is not None
-    assert len(first) > len(data.train)
-    monkeypatch.delattr(texts_module, "substituted")
-    assert texts_module.more_texts(data, config, run, (), run.targets) == first
-
-
 def test_what_is_recombined_is_what_the_task_has(data: TaskData, tmp_path: Path) -> None:
     run, config = RunDir(tmp_path), DistillationConfig(recombined=20)
     tagged = Examples((("in", "rome"), ("to", "lima")), labels=Labels(tags=((0, 1), (0, 1))))
     cities = TaskData(Task("cities", "tagging", tags=("O", "B-city")), tagged, tagged)
-    made = texts_module.more_texts(cities, config, run, (), run.targets)
+    made = texts_module.more_texts(cities, config, run, ())
     assert made is not None
     assert set(made.texts) == {("in", "lima"), ("to", "rome")}
     pairs = Examples(("a red fox", "a blue fox"), ("red and blue", "the red one"), Labels((0, 1)))
     alike = TaskData(Task("alike", "classification", pairs=True, classes=("no", "yes")), pairs, pairs)
-    made = texts_module.more_texts(alike, config, run, (), run.targets)
+    made = texts_module.more_texts(alike, config, run, ())
     assert made is not None
     assert set(zip(made.texts, made.pairs, strict=True)) <= {
         ("a red fox", "the red one"),
         ("a blue fox", "red and blue"),
     }
     with pytest.raises(ConfigError, match="'toy' has neither pairs nor tags to recombine"):
-        texts_module.more_texts(data, config, run, (), run.targets)
+        texts_module.more_texts(data, config, run, ())
 
 
 # What it is made from
@@ -290,15 +274,6 @@ def test_another_corpus_gives_other_near_sentences(
     tokenizer = world.lexicon.teacher_tokenizer()
     build_corpus([str(world.other_text)], tokenizer, run.corpus, workers=1, overwrite=True)
     refused_then_made(learn, "near")
-
-
-def test_another_teacher_substitutes_other_words(
-    world: World, data: TaskData, lessons: tuple[RunDir, Callable[..., FinetuneResult]]
-) -> None:
-    run, learn = lessons[0], functools.partial(lessons[1], data, substitutions=1)
-    learn()
-    masked_lm(world, run, seed=1)
-    refused_then_made(learn, "substitutions")
 
 
 def test_another_task_teacher_says_other_things(
@@ -434,19 +409,6 @@ def test_targets_half_begun_are_begun_again(
     other.mkdir(parents=True)
     (other / "scores.partial").write_bytes(content)
     assert np.array_equal(targets.teacher_targets(folder, data.train, tmp_path / "b", states=False)[0], good)
-
-
-def test_altered_substitutions_are_a_sentence(
-    world: World, data: TaskData, lessons: tuple[RunDir, Callable[..., FinetuneResult]]
-) -> None:
-    run, config = lessons[0], DistillationConfig(substitutions=1)
-    texts_module.more_texts(data, config, run, (), run.targets)
-    (place,) = run.targets.glob("*.json")
-    place.write_text(place.read_text().replace("the", "a", 1))
-    with pytest.raises(StorageError, match=r"was altered; remove .* to make it again"):
-        texts_module.more_texts(data, config, run, (), run.targets)
-    place.unlink()
-    assert texts_module.more_texts(data, config, run, (), run.targets)
 
 
 # Two at once
@@ -663,5 +625,5 @@ def test_the_code_of_the_how_to_works(
     monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {}
     exec(compile(code.replace("epochs=10", "epochs=1"), "tasks.md", "exec"), found)
-    assert len(found["found"].scores) == 3
+    assert len(found["result"].scores) == 3
     assert {entry.run for entry in found["table"].entries} == {"x", "teacher"}

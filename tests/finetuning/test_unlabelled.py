@@ -1,27 +1,21 @@
-"""Unlabelled text: sentences near a task, words the teacher substitutes, new pairs, the user's own text."""
+"""Unlabelled text: sentences near a task, new pairs, the user's own text."""
 
 import itertools
 import json
 import math
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
 import pytest
-import torch
 from tokenizers import Tokenizer
-from transformers import BertForMaskedLM
 
-from conftest import World, small_text
+from conftest import World
 from lilliput.errors import InputError
-from lilliput.finetuning.unlabelled import recombination, sentences, substitution
+from lilliput.finetuning.unlabelled import recombination, sentences
 from lilliput.finetuning.unlabelled.exchange import exchanged
 from lilliput.finetuning.unlabelled.own import read_texts
 from lilliput.finetuning.unlabelled.recombination import recombined
 from lilliput.finetuning.unlabelled.sentences import near_sentences
-from lilliput.finetuning.unlabelled.substitution import substituted
-from lilliput.models.pretrained import load_masked_lm
-from lilliput.models.teacher import Teacher, build_teacher
 from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.tasks.task import Examples, Labels, Task
@@ -130,109 +124,6 @@ def test_lengths_are_those_of_the_task(world: World) -> None:
     assert len(found) == 50
     assert {len(sentence.split()) for sentence in found} <= set(range(5, 20))
     assert all(sentence[-1] in ".!?" and sentence[0].isalnum() for sentence in found)
-
-
-# Words that the teacher substitutes
-
-
-@pytest.fixture(scope="module")
-def teacher(world: World) -> Teacher:
-    model, _ = load_masked_lm(world.teacher)
-    return build_teacher(model, world.spelling(), "pieces", 16, seed=0)
-
-
-@pytest.fixture(scope="module")
-def texts() -> tuple[str, ...]:
-    """Different texts of a few words, odd ones among them."""
-    lines = dict.fromkeys(small_text(4, 60, odd=True).replace("\n", " ").split(". "))
-    return tuple(line for line in lines if 3 < len(line.split()) < 9)[:60]
-
-
-def test_only_the_share_of_words_changes(
-    teacher: Teacher, tokenizer: Tokenizer, texts: tuple[str, ...]
-) -> None:
-    examples = Examples(texts, labels=Labels(values=(0.0,) * len(texts)))
-    copies = substituted(examples, teacher, tokenizer, copies=2, seed=0, share=0.3)
-    assert copies.labels is None
-    assert len(copies) == len(set(copies.texts)) == 2 * len(texts)
-    for text, copy in zip(texts * 2, copies.texts, strict=True):
-        words = words_of(tokenizer, text)
-        assert isinstance(copy, str)
-        others = copy.split()
-        assert words_of(tokenizer, copy) == others
-        pairs = list(zip(words, others, strict=True))
-        changed = [pair for pair in pairs if pair[0] != pair[1]]
-        able = sum(any(map(str.isalnum, word)) for word in words)
-        assert len(changed) == max(1, round(0.3 * able))
-        assert all(any(map(str.isalnum, word)) for pair in changed for word in pair)
-        assert all(other in tokenizer.get_vocab() for _, other in changed)
-
-
-@torch.no_grad()
-def test_pairs_are_read_together_by_the_plain_model(
-    world: World, teacher: Teacher, tokenizer: Tokenizer, texts: tuple[str, ...]
-) -> None:
-    """Each new word is among the best 20 that transformers' own model has for [MASK] in the whole pair."""
-    firsts, seconds = texts[:20], texts[20:40]
-    copies = substituted(Examples(firsts, seconds), teacher, tokenizer, copies=1, seed=0)
-    reference = BertForMaskedLM.from_pretrained(world.teacher).eval()
-    vocabulary, changed = tokenizer.get_vocab(), 0
-    usable = [piece for name, piece in vocabulary.items() if name[0].isalnum()]
-    for pair, new in zip(
-        zip(firsts, seconds, strict=True), zip(copies.texts, copies.pairs, strict=True), strict=True
-    ):
-        words = [[*words_of(tokenizer, text), "[SEP]"] for text in pair]
-        others = [[*str(text).split(), "[SEP]"] for text in new]
-        pieces, targets = [vocabulary["[CLS]"]], {}
-        for word, other in zip(chain(*words), chain(*others), strict=True):
-            if word != other:
-                targets[len(pieces)] = (word, other)
-            masked = tokenizer.encode(word, add_special_tokens=False).ids
-            pieces += [vocabulary["[MASK]"]] if word != other else masked
-        scores = reference(torch.tensor([pieces])).logits[0]
-        for place, (word, other) in targets.items():
-            allowed = sorted(scores[place, piece].item() for piece in usable if piece != vocabulary.get(word))
-            assert scores[place, vocabulary[other]] >= allowed[-20] - 1e-4
-            changed += 1
-    assert changed > 30
-
-
-def test_given_words_stay_as_many_and_as_written(
-    teacher: Teacher, tokenizer: Tokenizer, texts: tuple[str, ...]
-) -> None:
-    given = tuple((*text.split(), "Don't-stop!", "...", "\u200b") for text in texts)
-    copies = substituted(Examples(given), teacher, tokenizer, copies=1, seed=0)
-    assert len(copies) == len(given)
-    for text, copy in zip(given, copies.texts, strict=True):
-        assert isinstance(copy, tuple)
-        changed = [other for word, other in zip(text, copy, strict=True) if word != other]
-        able = sum(any(map(str.isalnum, word)) for word in text)
-        assert len(changed) == max(1, round(0.2 * able))
-        assert all(other in tokenizer.get_vocab() for other in changed)
-
-
-def test_behind_the_last_position_nothing_changes(teacher: Teacher, tokenizer: Tokenizer) -> None:
-    text = " ".join(f"a{letter}" for letter in "bcdfghlmnp" * 10)
-    (copy,) = substituted(Examples((text,)), teacher, tokenizer, copies=1, seed=0, share=1.0).texts
-    assert isinstance(copy, str)
-    same = [word == other for word, other in zip(text.split(), copy.split(), strict=True)]
-    assert not same[0]
-    assert all(same[47:])
-
-
-def test_what_cannot_change_is_left_out(teacher: Teacher, tokenizer: Tokenizer) -> None:
-    examples = Examples(("", "... !", "the cat"))
-    assert len(substituted(examples, teacher, tokenizer, copies=1, seed=0)) == 1
-    assert len(substituted(Examples(()), teacher, tokenizer, copies=1, seed=0)) == 0
-
-
-def test_copies_hang_on_the_seed_and_not_on_batches(
-    teacher: Teacher, tokenizer: Tokenizer, texts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = substituted(Examples(texts), teacher, tokenizer, copies=1, seed=1)
-    assert substituted(Examples(texts), teacher, tokenizer, copies=1, seed=2).texts != first.texts
-    monkeypatch.setattr(substitution, "_BATCH_PIECES", 100)
-    assert substituted(Examples(texts), teacher, tokenizer, copies=1, seed=1) == first
 
 
 # New pairs

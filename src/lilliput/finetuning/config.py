@@ -18,8 +18,6 @@ class DistillationConfig:
     """Divides scores before they become distributions; scores of regression are taken as they are."""
     near: Annotated[int, Within(0, 100_000_000)] = 0
     """Sentences of the run's corpus, those most like the task's texts, that the teacher labels."""
-    substitutions: Annotated[int, Within(0, 1000)] = 0
-    """Copies of each example with some words replaced by guesses of the run's masked-LM teacher."""
     recombined: Annotated[int, Within(0, 100_000_000)] = 0
     """New pairs made of texts of different examples, where the task has pairs; where it has tags, new texts
     in which spans of tagged words come from other examples."""

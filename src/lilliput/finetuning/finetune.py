@@ -111,7 +111,7 @@ def finetune(
                 data = dataclasses.replace(data, train=shortened(data.train, positions))
                 more = None
                 if taught_by is not None:
-                    more = more_texts(data, config.distillation, texts_of, own, out.targets)
+                    more = more_texts(data, config.distillation, texts_of, own)
                     more = None if more is None else shortened(more, positions)
                 job = prepare(encoder, data, config, taught_by, out.targets, more)
                 _finetune(job, folder, seeds, search_minutes)

@@ -37,10 +37,12 @@ def inputs_of(
 ) -> dict[str, Any]:
     """Returns what determines the result: settings, and digests of what is read."""
     examples = dataclasses.replace(data, origin="", warnings=())  # wherever they were read
+    settings = dataclasses.asdict(config)
+    settings["distillation"]["substitutions"] = 0  # a setting of version 0.1, whose models so stay finished
     return {
         "encoder": checkpoint_digest(encoder),
         "task": digest_value(dataclasses.asdict(examples)),
-        "config": dataclasses.asdict(config),
+        "config": settings,
         "teacher": None if teacher is None else digest_folder(teacher),
         "unlabelled": [],
         "seeds": seeds,

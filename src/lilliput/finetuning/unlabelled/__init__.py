@@ -1,5 +1,4 @@
 """Unlabelled text on which a fine-tuned teacher teaches a student a task.
 
-Sentences of a corpus near the task, the task's own examples with words changed by the teacher, new pairs of
-its texts, and text of the user's own.
+Sentences of a corpus near the task, new pairs and exchanged spans of its own texts, and the user's own text.
 """
