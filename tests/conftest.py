@@ -38,6 +38,8 @@ settings.register_profile(
 )
 settings.load_profile("lilliput")
 
+collect_ignore = ["version_0_1"]
+
 LENGTH = 32
 STUDENT_PIECES = 300
 TEACHER_PIECES = 600

@@ -21,6 +21,7 @@ PYTHONS_OWN = {
     "files": {"ValueError"},  # what `parse_json` raises is what Python's own reader raises
     "folders": {"OSError"},  # becomes a StorageError one call up, as others below
     "graph_size": {"ValueError"},
+    "kind": {"NotImplementedError"},  # of a method that only kinds with a label of the text have
     "locks": {"AssertionError"},  # behind a loop whose last turn raises
     "onnx_file": {"ValueError"},
     "pages": {"IndexError", "ValueError"},

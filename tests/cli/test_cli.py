@@ -32,7 +32,7 @@ SURFACE = {
     "evaluate": "runs text text_column rows teacher out",
     "finetune": "model task train dev text pair label tags kind out teacher unlabelled seeds search_minutes"
     " set_ overwrite",
-    "plan": "teacher corpus recipe set_ minutes words gpu text_column workers checkpoint_minutes",
+    "plan": "teacher corpus recipe set_ minutes words text_column workers checkpoint_minutes",
     "benchmark": "of",
     "bundle": "model out task quantization kind executorch licence",
     "run": "bundle top json_",

@@ -36,7 +36,6 @@ from lilliput.errors import ConfigError, ModelError, StorageError
 from lilliput.export import parity
 from lilliput.export.encoder import encoder_model
 from lilliput.export.export import export
-from lilliput.inference.format import Kind
 from lilliput.models.blocks import classifier_of
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.models.quantization import (
@@ -299,10 +298,10 @@ def test_a_report_says_how_close_the_file_is(checkpoint: Any, tmp_path: Path) ->
 def test_a_wrong_graph_is_refused_before_anything_is_written(
     checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(model: PreTrainedModel, kind: Kind, scheme: QuantizationScheme) -> ModelProto:
+    def wrong(model: PreTrainedModel, head: str, scheme: QuantizationScheme) -> ModelProto:
         other = copy.deepcopy(model)
         classifier_of(other).bias.data[1] += 0.01
-        return encoder_model(other, kind, scheme)
+        return encoder_model(other, head, scheme)
 
     monkeypatch.setattr("lilliput.export.export.encoder_model", wrong)
     with pytest.raises(

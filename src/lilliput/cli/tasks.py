@@ -1,19 +1,13 @@
 """The commands of tasks and of quality: an encoder learns a task, and how good models are."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from lilliput.cli.options import Corpus, Settings, pairs_of, show
 from lilliput.errors import ConfigError, StorageError
 from lilliput.run import RunDir
-from lilliput.tasks.kinds import KINDS
-
-if TYPE_CHECKING:
-    Kind = str
-else:
-    Kind = Literal[tuple(KINDS)]
 
 
 def finetune(
@@ -25,7 +19,7 @@ def finetune(
     pair: str | None = None,
     label: str | None = None,
     tags: str | None = None,
-    kind: Kind | None = None,
+    kind: str | None = None,
     out: Path | None = None,
     teacher: str | None = None,
     unlabelled: Corpus = (),

@@ -58,9 +58,7 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
             (named.tags, "--tags", kind.has_tags),
         ):
             if column is not None and not fits:
-                raise InputError(
-                    f"a task of the kind {kind.name} has no {what}; leave it out, or name another --kind"
-                )
+                raise InputError(f"a {kind.name} task has no {what}; leave it out, or name another --kind")
     tags = named.tags
     if tags is None and (kind is None or kind.has_tags):
         tags = _first(table, TAGS, "--tags") or _tags_called_labels(table)
