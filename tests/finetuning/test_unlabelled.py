@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from conftest import World
+from conftest import World, small_text
 from lilliput.errors import InputError
 from lilliput.finetuning.unlabelled import recombination, sentences
 from lilliput.finetuning.unlabelled.exchange import exchanged
@@ -127,6 +127,13 @@ def test_lengths_are_those_of_the_task(world: World) -> None:
 
 
 # New pairs
+
+
+@pytest.fixture(scope="module")
+def texts() -> tuple[str, ...]:
+    """Different texts of a few words, odd ones among them."""
+    lines = dict.fromkeys(small_text(4, 60, odd=True).replace("\n", " ").split(". "))
+    return tuple(line for line in lines if 3 < len(line.split()) < 9)[:60]
 
 
 def test_new_pairs_share_words_and_are_new(tokenizer: Tokenizer, texts: tuple[str, ...]) -> None:
