@@ -168,6 +168,7 @@ def write_world(folder: Path) -> dict[str, str]:
     def lines(count: int) -> str:
         return "\n\n".join(" ".join(text() for _ in range(rng.randint(2, 6))) for _ in range(count)) + "\n"
 
+    data = folder / "data"
     if not folder.exists():
         folder.mkdir()
         (folder / "text.txt").write_text(lines(300), encoding="utf-8")
@@ -199,7 +200,6 @@ def write_world(folder: Path) -> dict[str, str]:
         model.save_pretrained(folder / "teacher")
         tokenizer.save(str(folder / "teacher" / "tokenizer.json"))
         (folder / "objectives.json").write_text(json.dumps(OBJECTIVES), encoding="utf-8")
-        data = folder / "data"
         data.mkdir()
         for part, count in (("train", 80), ("dev", 40)):
             rows = {
