@@ -15,15 +15,12 @@ from lilliput.common.arguments import PathLike, Texts, path_of, renamed, text_of
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import LexiconConfig, Recipe
 from lilliput.errors import ConfigError, StorageError
-from lilliput.models.pretrained import load_config
-from lilliput.models.shape import EncoderShape
 from lilliput.pieces import corpus as corpora, lexicon as lexicons, sizes as all_sizes
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.pieces.sizes import VocabularyReport
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.run import RunDir, check_ours
 from lilliput.text.corpus import Corpus
-from lilliput.training.data import check_student
 
 SIZES = (1000, 2000, 5000, 10000)
 """Vocabulary sizes that are compared where none are named."""
@@ -154,6 +151,10 @@ def prepare(
     Refuses what cannot work first: a tokenizer or a teacher that is not supported, a student larger than the
     teacher. The arguments are those of `compress`.
     """
+    from lilliput.models.pretrained import load_config  # torch takes seconds; the functions above need none
+    from lilliput.models.shape import EncoderShape
+    from lilliput.training.data import check_student
+
     if not any(stage.objectives.trains_student for stage in recipe.stages):
         raise ConfigError(
             f"no stage of recipe '{recipe.name}' trains a student; give one of them "

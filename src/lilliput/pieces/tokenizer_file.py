@@ -8,8 +8,7 @@ split.
 import json
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
@@ -38,9 +37,8 @@ Layout = dict[str, Any]
 """The content of a tokenizer.json."""
 
 
-@dataclass(frozen=True)
-class SpecialPieces:
-    """Ids of the pieces that are not text, by what they are for."""
+class SpecialPieces(NamedTuple):
+    """Ids of the pieces that are not text, by what they are for; quicker to define than a dataclass."""
 
     pad: int
     unk: int
