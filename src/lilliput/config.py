@@ -7,9 +7,9 @@ JSON is written. Unknown keys and wrong types are refused with the nearest known
 import dataclasses
 import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from lilliput.common.arguments import PathLike, path_of
 from lilliput.common.files import parse_json
 from lilliput.common.names import folder_name
 from lilliput.common.settings import Within, assign, build, check_bounds, require
@@ -222,8 +222,9 @@ class Recipe:
         return recipe
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: PathLike) -> Self:
         """Reads a recipe from a .toml or .json file."""
+        path = path_of("path", path)
         try:
             text = path.read_text(encoding="utf-8")
             values = tomllib.loads(text) if path.suffix == ".toml" else parse_json(text)

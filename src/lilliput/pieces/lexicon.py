@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from lilliput.common.arguments import PathLike, path_of
 from lilliput.common.files import writing
 from lilliput.common.folders import MANIFEST, read_manifest
 from lilliput.common.ragged import Ragged
@@ -134,8 +135,9 @@ class Lexicon:
         return _read_tokenizer(self.path / "teacher_tokenizer.json")
 
     @classmethod
-    def open(cls, path: Path) -> "Lexicon":
+    def open(cls, path: PathLike) -> "Lexicon":
         """Opens a finished lexicon; raises StorageError when a file is missing, cut short or does not fit."""
+        path = path_of("path", path)
         if not (path / "manifest.json").exists():
             raise StorageError(f"{path} holds no finished lexicon; build it with `lilliput build-lexicon`")
         report: LexiconReport = StageDir(path, {}).read(LexiconReport)

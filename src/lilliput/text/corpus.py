@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lilliput.common import progress
+from lilliput.common.arguments import PathLike, path_of
 from lilliput.common.folders import damage, read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import as_stored, intact, stored_array
@@ -62,7 +63,7 @@ class Corpus:
         return f"<Corpus {self.path}: {self.words:,} words in {self.documents:,} documents>"
 
     @classmethod
-    def open(cls, path: Path, *, whole: bool = False) -> "Corpus":
+    def open(cls, path: PathLike, *, whole: bool = False) -> "Corpus":
         """Returns the corpus in a directory; raises StorageError if missing, unfinished or damaged.
 
         Args:
@@ -70,6 +71,7 @@ class Corpus:
             whole: Whether all bytes are compared with what was recorded, which takes two seconds a gigabyte;
                 otherwise the sizes of the files are, and the bytes of the words and their counts.
         """
+        path = path_of("path", path)
         stage = StageDir(path, {})
         if not stage.manifest_path.exists():
             state = "is not finished" if stage.begun_path.exists() else "does not exist"
