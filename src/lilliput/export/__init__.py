@@ -1,11 +1,12 @@
-"""From a checkpoint to the files that ship: an ONNX graph, written by hand, with a compact tokenizer.
+"""A checkpoint becomes files that ship: an ONNX graph, built node by node, and the bundle around it.
 
 1. `graph`: nodes and stored matrices -> an ONNX model.
-2. `bert`: a BERT's parameters by name -> its graph for one kind of prediction.
-3. `source`: a folder -> the torch model, the tokenizer and what it predicts.
-4. `parity`: the graph and the torch model on the same sentences -> how far they differ, or a refusal.
+2. `encoder`: the parts of an encoder -> its graph with one kind of head.
+3. `source`: a folder -> the torch model, the tokenizer and what the model predicts.
+4. `parity`: graph and torch model on the same sentences -> how far they differ, or a refusal.
 5. `export`: all of it; files are written only after the comparison.
+6. `bundling`: a model of a run -> a bundle, scored by its own file, with its `card`.
 
-For phones the same again: `forward` (the torch model as ExecuTorch wants it), `program` (what is made of
-that, and run) and `phones` (all of it, to model.pte).
+The same for phones: `forward` (the torch model as ExecuTorch needs it), `program` (lowers and runs it) and
+`phones` (all of it, to model.pte).
 """

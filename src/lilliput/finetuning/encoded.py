@@ -79,7 +79,7 @@ def task_tokenizer(name: str) -> Tokenizer:
 
 
 def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int) -> Encoded:
-    """Returns examples as a model with so many positions reads them, longer ones cut.
+    """Returns examples as a model reads them; those longer than its positions are cut.
 
     Args:
         examples: Texts, pairs, or words with tags.

@@ -164,7 +164,7 @@ def fit(
 
 
 def _rests(history: list[float], patience: int) -> bool:
-    """Whether the last so many evaluations brought nothing better than one before them."""
+    """Whether the last `patience` evaluations brought nothing better than one before them."""
     return len(history) > patience and max(history[-patience:]) <= max(history[:-patience])
 
 

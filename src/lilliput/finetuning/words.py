@@ -32,7 +32,7 @@ class TextWord(NamedTuple):
 
 
 def text_words(texts: Sequence[str | Words], tokenizer: Tokenizer, positions: int) -> list[list[TextWord]]:
-    """Returns the words that a model with so many positions finds in each text of given words.
+    """Returns the words that a model finds within its positions in each text of given words.
 
     Words that were cut off are among them. A given word behind what is read at all (`shortened`) is one such;
     one of which the tokenizer leaves nothing is none.
@@ -66,7 +66,7 @@ def text_labels(task: Task, labels: Labels, given: Sequence[Sequence[int]]) -> L
 
 
 def shortened(examples: Examples, positions: int) -> Examples:
-    """Returns examples with as much of each text as a bundle with so many positions reads, and all labels."""
+    """Returns examples with as much of each text as a bundle reads, and all labels."""
     limit = CHARACTERS * positions
     texts = tuple(_shortened(text, limit) for text in examples.texts)
     return replace(examples, texts=texts, pairs=tuple(pair[:limit] for pair in examples.pairs))

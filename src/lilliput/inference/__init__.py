@@ -1,6 +1,7 @@
 """A bundle answers texts, with numpy, tokenizers and onnxruntime alone.
 
-1. `format`: what a bundle holds, checked as it is read and signed as it is written; `card`: its README.
-2. `texts`: texts -> pieces; `outputs`: scores -> `answers`.
-3. `bundle`: all of it; `lines`: standard input -> standard output.
+1. `format`: the content of a bundle, checked as it is read.
+2. `texts`: texts -> pieces.
+3. `kinds`: the output of the graph -> an answer -> a line of text or JSON (`outputs`, `tags`, `answers`).
+4. `bundle`: all of it; `lines`: standard input -> standard output.
 """

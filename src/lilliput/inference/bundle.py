@@ -42,7 +42,7 @@ def load(folder: PathLike, threads: int = 1) -> "Bundle":
     Raises:
         BundleError: When it is not whole, not of this version, its parts do not belong together, or it asks
             for more than any bundle needs.
-        ConfigError: When there cannot be so many threads.
+        ConfigError: If the number of threads is out of bounds.
     """
     threads = bounded("threads", threads, 1, THREADS_AT_MOST)
     path = path_of("folder", folder)

@@ -36,7 +36,7 @@ class Reading(NamedTuple):
 
 
 class Kind(ABC):
-    """What a kind of model gives out and answers."""
+    """What a kind of model computes and how it answers."""
 
     head: ClassVar[Literal["text", "words", "mask", "states"]]
     """What the graph gives: scores of the whole text [batch, columns] from the state of [CLS], or at each

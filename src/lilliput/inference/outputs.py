@@ -1,4 +1,4 @@
-"""What a model gives out -> answers: probabilities, tags of words, slots, guesses."""
+"""The output of a model -> answers: probabilities, tags of words, slots, guesses."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -246,7 +246,7 @@ class _Machine:
     def needed(
         self, recipe: Recipe, footprint: Footprint, text: TextSize, kept_bytes: float, steps: int
     ) -> int:
-        """Returns the bytes of memory that so many steps of a stage take."""
+        """Returns the bytes of memory that a stage takes, by its number of steps."""
         if self.libraries is None:
             return footprint.gpu_bytes(kept_bytes)
         warm = starts_warm(recipe, footprint.stage)

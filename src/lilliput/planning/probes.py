@@ -81,7 +81,7 @@ class Pace:
     """Seconds per held-out row that "teacher" and "student" read, where the stage has or begins with them."""
 
     def stretched(self, factor: float) -> "Pace":
-        """Returns the pace where everything takes so many times as long."""
+        """Returns the pace if everything takes this many times as long."""
         rows = {name: factor * seconds for name, seconds in self.row_seconds.items()}
         return Pace(factor * self.step_seconds, rows)
 

@@ -15,7 +15,7 @@ Ints = npt.NDArray[np.int64]
 _HELD_OUT_WORDS = 200_000
 """Running words kept from training for evaluation, in a corpus that has plenty."""
 _HELD_OUT_AT_MOST = 20
-"""One document in so many is held out at most, in a corpus that has not."""
+"""At most one document in this many is held out, in a corpus that has no separate held-out text."""
 
 
 @dataclass(frozen=True)
