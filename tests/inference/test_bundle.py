@@ -17,8 +17,8 @@ from hypothesis import given, strategies as st
 import lilliput
 from bundles import CLASSES, PIECES, TAGS, Tiny, graph, make_bundle, sign, tokenizer
 from lilliput.errors import BundleError
-from lilliput.export.card import Card, CardScore
-from lilliput.inference.format import BundleConfig, finish, read_bundle, sizes
+from lilliput.export.card import Card, CardScore, finish
+from lilliput.inference.format import BundleConfig, read_bundle, sizes
 from lilliput.inference.kinds import KINDS
 
 CARD = Card(

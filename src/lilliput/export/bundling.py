@@ -14,7 +14,7 @@ from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import as_stored
 from lilliput.errors import StorageError
 from lilliput.export import program
-from lilliput.export.card import Card, CardScore
+from lilliput.export.card import Card, CardScore, finish
 from lilliput.export.export import ExportResult, export
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
@@ -28,7 +28,7 @@ from lilliput.finetuning.results import (
 )
 from lilliput.finetuning.words import TextWord, text_labels, text_words
 from lilliput.inference.bundle import Bundle, load
-from lilliput.inference.format import PROGRAM, files_of, finish
+from lilliput.inference.format import PROGRAM, files_of
 from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.student import parameter_count
 from lilliput.pieces.teacher_tokenizer import load_tokenizer

@@ -3,11 +3,14 @@
 Every figure in it comes from its arguments: the facts that an export knows, and the sizes of files on disk.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from lilliput.inference.format import BundleConfig
+from lilliput.common.files import write_json, writing
+from lilliput.inference.format import CARD, CONFIG, FORMAT, MANIFEST, BundleConfig, parse_config, sizes
 from lilliput.inference.kinds import KINDS
 
 
@@ -164,3 +167,26 @@ def _on_phones(executorch: str | None) -> str:
 
 On phones: model.pte is the same model for ExecuTorch {executorch} or newer with XNNPACK. It takes `input_ids`
 and `token_type_ids` of one text, int64 [1, length], without padding, and gives its scores."""
+
+
+def finish(folder: Path, card: Card) -> dict[str, int]:
+    """Writes README.md and manifest.json, which make a folder with the other three files a bundle.
+
+    Returns the bytes of every file. Call it last, when the model's answers are known to be right.
+    """
+    (folder / MANIFEST).unlink(missing_ok=True)  # what is not finished must not look so
+    (folder / CARD).unlink(missing_ok=True)
+    config = parse_config(folder / CONFIG, (folder / CONFIG).read_bytes())
+    with writing(folder / CARD) as file:
+        file.write(card.render(config, sizes(folder)).encode(errors="backslashreplace"))
+    write_json(
+        folder / MANIFEST,
+        {
+            "format": FORMAT,
+            "files": {
+                name: {"bytes": size, "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest()}
+                for name, size in sizes(folder).items()
+            },
+        },
+    )
+    return sizes(folder)

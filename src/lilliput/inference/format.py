@@ -19,13 +19,10 @@ import hashlib
 import json
 import reprlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from lilliput.errors import BundleError
 from lilliput.inference.kinds import KINDS
-
-if TYPE_CHECKING:
-    from lilliput.export.card import Card
 
 FORMAT = 1
 """Raised whenever the files of a bundle change their meaning."""
@@ -87,36 +84,11 @@ class BundleFiles(NamedTuple):
     """The tokenizer, as JSON."""
 
 
-def finish(folder: Path, card: "Card") -> dict[str, int]:
-    """Writes README.md and manifest.json, which make a folder with the other three files a bundle.
-
-    Returns the bytes of every file. Call it last, when the model's answers are known to be right.
-    """
-    from lilliput.common.files import write_json, writing
-
-    (folder / MANIFEST).unlink(missing_ok=True)  # what is not finished must not look so
-    (folder / CARD).unlink(missing_ok=True)
-    config = _config(folder / CONFIG, (folder / CONFIG).read_bytes())
-    with writing(folder / CARD) as file:
-        file.write(card.render(config, sizes(folder)).encode(errors="backslashreplace"))
-    write_json(
-        folder / MANIFEST,
-        {
-            "format": FORMAT,
-            "files": {
-                name: {"bytes": size, "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest()}
-                for name, size in sizes(folder).items()
-            },
-        },
-    )
-    return sizes(folder)
-
-
 def is_config(path: Path) -> bool:
     """Returns whether a file is the config.json of a bundle."""
     try:
         _check_bytes(path, path.stat().st_size)
-        _config(path, path.read_bytes())
+        parse_config(path, path.read_bytes())
     except (BundleError, OSError):
         return False
     return True
@@ -150,7 +122,7 @@ def read_bundle(folder: Path) -> BundleFiles:
         found = {name: _whole(folder / name, entry) for name, entry in entries.items()}
     except OSError as error:
         raise BundleError(f"{folder} cannot be read: {error.strerror or error}") from error
-    return BundleFiles(_config(folder / CONFIG, found[CONFIG]), found[MODEL], found[TOKENIZER])
+    return BundleFiles(parse_config(folder / CONFIG, found[CONFIG]), found[MODEL], found[TOKENIZER])
 
 
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
@@ -219,7 +191,8 @@ def _object(path: Path, content: bytes) -> dict[str, Any]:
     return dict(values)
 
 
-def _config(path: Path, content: bytes) -> BundleConfig:
+def parse_config(path: Path, content: bytes) -> BundleConfig:
+    """Returns what the content of a config.json says; raises BundleError where it cannot be right."""
     values = _object(path, content)
     name = values.get("kind")
     if not isinstance(name, str) or name not in KINDS:
