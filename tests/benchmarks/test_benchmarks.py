@@ -35,6 +35,8 @@ from lilliput.recipes import tiny
 from lilliput.run import RunDir
 
 MEGABYTE = 1 << 20
+pytestmark = pytest.mark.slow  # they measure, for a minute and a half
+
 CHECKOUT = Path(__file__).parent.parent.parent
 DOCS = (CHECKOUT / "docs" / "benchmark.md").read_text(encoding="utf-8")
 
