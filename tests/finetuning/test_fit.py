@@ -137,7 +137,7 @@ def test_the_loss_without_a_teacher_is_that_of_transformers(world: World, name: 
         flat[batch.positions] = labels[batch.slots]
         labels = flat.view_as(batch.inputs["input_ids"])
     theirs = model(**batch.inputs, labels=labels).loss
-    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+    assert float(ours.detach()) == pytest.approx(float(theirs.detach()), rel=1e-5)
 
 
 def test_a_joint_loss_is_the_mean_over_texts_and_the_mean_over_words(world: World) -> None:
@@ -151,7 +151,7 @@ def test_a_joint_loss_is_the_mean_over_texts_and_the_mean_over_words(world: Worl
     theirs = F.cross_entropy(scores[of_text], labels[of_text]) + F.cross_entropy(
         scores[~of_text], labels[~of_text]
     )
-    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+    assert float(ours.detach()) == pytest.approx(float(theirs.detach()), rel=1e-5)
 
 
 def test_a_teacher_that_says_the_labels_teaches_texts_that_have_none(world: World) -> None:

@@ -29,7 +29,10 @@ from lilliput.pieces.corpus import build_corpus
 from lilliput.text import cluster, corpus, sources
 
 ray = pytest.importorskip("ray", reason="Ray is not installed; install it with pip install 'lilliput[ray]'")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # of its own settings
+pytestmark = [
+    pytest.mark.slow,  # Ray takes many seconds to start
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # of its own settings
+]
 
 TOKENIZER = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
 TOKENIZER.normalizer = normalizers.BertNormalizer()
@@ -132,7 +135,6 @@ def reference(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 # The result
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "victims", [{}, {"write_part": "000001-000002.npy", "write_shard": "00004.npy"}], ids=["none", "both"]
 )
@@ -162,7 +164,6 @@ def test_results_come_in_the_order_of_the_tasks(killers: Path, tmp_path: Path) -
         assert list(joined.in_order(square, iter([]))) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "victim", "folder"),
     [("write_part", "000001-000002.npy", "parts"), ("write_shard", "00004.npy", "shards")],
