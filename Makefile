@@ -16,7 +16,7 @@ test: .venv/.installed ## Run the tests, all but the slow ones
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow'
 
 test-slow: .venv/.installed ## Run the slow tests
-	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow
 
 fuzz: .venv/.installed ## Run the property tests alone, EXAMPLES=2000 random examples of each (slow)
 	LILLIPUT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n auto --dist loadfile -m hypothesis

@@ -31,6 +31,7 @@ from lilliput.text import cluster, corpus, sources
 ray = pytest.importorskip("ray", reason="Ray is not installed; install it with pip install 'lilliput[ray]'")
 pytestmark = [
     pytest.mark.slow,  # Ray takes many seconds to start
+    pytest.mark.xdist_group("ray"),  # of two that start on one machine, one may join the other's
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # of its own settings
 ]
 
