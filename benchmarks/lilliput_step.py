@@ -1,5 +1,6 @@
 """The steps of a stage as lilliput takes them, by the classes that train, and what their parts take."""
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from lilliput.pieces.teacher_tokenizer import spell
 from lilliput.planning.cost import BatchShape, step_operations
 from lilliput.training.batches import Batch, BatchSource
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
+from lilliput.training.kernels import fastest_kernels
 from lilliput.training.prefetch import prefetched
 from lilliput.training.step import DualModel, Stepper
 
@@ -85,7 +87,9 @@ class LilliputStep:
             random_student(student, seed) if self._weights.trains_student else None,
             self._weights,
         )
-        self._stepper = Stepper(models, stage.stage.optimizer, Accelerator(cpu=True))
+        accelerator = Accelerator(cpu=True)
+        kernels = fastest_kernels(models, stage.stage.batch.length, accelerator.device)
+        self._stepper = Stepper(models, stage.stage.optimizer, accelerator, kernels)
         self._held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
 
     def step(self, index: int, masked_lm_only: bool = False) -> Sample:
@@ -93,9 +97,9 @@ class LilliputStep:
         batches = parts_of(self._source, index)
         return timed(lambda: self._step(batches, masked_lm_only))
 
-    def dtype(self) -> str:
-        """Returns the precision of the passes."""
-        return str(self._stepper.dtype).removeprefix("torch.")
+    def kernels(self) -> dict[str, dict[str, str]]:
+        """Returns how each model computes."""
+        return dataclasses.asdict(self._stepper.kernels)
 
     def operations(self, index: int, masked_lm_only: bool = False) -> int:
         """Returns the floating-point operations of a step's passes on batch `index`."""
@@ -184,7 +188,7 @@ class LilliputStep:
                 self._held_out,
                 teacher=models.teacher if weights.trains_teacher else None,
                 student=models.student,
-                dtype=self._stepper.dtype,
+                kernels=self._stepper.kernels,
                 rows=_EVALUATED_ROWS,
             )
             assert list(found)

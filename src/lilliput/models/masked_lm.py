@@ -6,6 +6,7 @@ Shape letters: B batch, L length, D width, N positions, V vocabulary.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lilliput.models.blocks import embeddings_of, head_of
-from lilliput.models.encoder import encode, head_transform
+from lilliput.models.encoder import MULTIPLE, encode, head_transform
+from lilliput.models.kernels import PLAIN, Kernels
 
 
 @dataclass(frozen=True)
@@ -33,27 +35,32 @@ class MaskedLM:
         """The bias of the scores [V]."""
         return head_of(self.model).bias
 
-    def read(self, pieces: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Returns the last states [B, L, D] of pieces [B, L], computed in `dtype`.
+    def read(
+        self, pieces: Tensor, padding: Tensor | None, kernels: Kernels = PLAIN, at: Tensor | None = None
+    ) -> Tensor:
+        """Returns the last states of pieces [B, L, D], or of some of them [N, D].
 
         Args:
-            pieces: Ids of pieces.
+            pieces: Ids of pieces [B, L].
             padding: True where a piece is padding [B, L], or None where nothing is.
-            dtype: The precision.
+            kernels: How to compute.
+            at: The pieces whose states are wanted, as indices into B * L [N]; None for all.
         """
-        return self.states(F.embedding(pieces, self.table).to(dtype), padding)
+        return self.states(F.embedding(pieces, self.table), padding, kernels, at)
 
-    def states(self, embedded: Tensor, padding: Tensor | None) -> Tensor:
-        """Returns the last states [B, L, D] of embedded pieces [B, L, D], in their precision."""
-        return encode(self.model, embedded, padding)
+    def states(
+        self, embedded: Tensor, padding: Tensor | None, kernels: Kernels = PLAIN, at: Tensor | None = None
+    ) -> Tensor:
+        """Returns the last states of embedded pieces [B, L, D], as `read` does."""
+        return encode(self.model, embedded.to(kernels.dtype), padding, kernels, at=at)
 
-    def transform(self, states: Tensor) -> Tensor:
+    def transform(self, states: Tensor, kernels: Kernels = PLAIN) -> Tensor:
         """Returns what the head multiplies with a table of pieces [N, D], from states [N, D]."""
-        return head_transform(head_of(self.model), states)
+        return head_transform(head_of(self.model), states, kernels)
 
-    def scores(self, states: Tensor) -> Tensor:
+    def scores(self, states: Tensor, kernels: Kernels = PLAIN) -> Tensor:
         """Returns the scores of all pieces [N, V] in float32, from states [N, D]."""
-        return scores_over(self.table, self.bias, self.transform(states))
+        return scores_over(self.table, self.bias, self.transform(states, kernels))
 
 
 def scores_over(table: Tensor, bias: Tensor, transformed: Tensor) -> Tensor:
@@ -64,4 +71,24 @@ def scores_over(table: Tensor, bias: Tensor, transformed: Tensor) -> Tensor:
         bias: The bias of its scores [V].
         transformed: Output of a masked-LM head's transform [N, D]; sets the precision of the product.
     """
-    return F.linear(transformed, table.to(transformed.dtype)).float() + bias
+    scores: Tensor = _Scores.apply(table, bias, transformed)  # type: ignore[no-untyped-call]
+    return scores
+
+
+class _Scores(torch.autograd.Function):
+    """A product over a vocabulary, with rows filled up as `encoder.MULTIPLE` says."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, bias: Tensor, transformed: Tensor) -> Tensor:
+        states = F.pad(transformed, (0, 0, 0, -len(transformed) % MULTIPLE))
+        ctx.save_for_backward(table, states)
+        ctx.count = len(transformed)
+        return F.linear(states, table.to(states.dtype))[: ctx.count] + bias
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        table, states = ctx.saved_tensors
+        whole = gradient.new_empty((len(states), len(table)), dtype=states.dtype)
+        whole[: ctx.count], whole[ctx.count :] = gradient, 0
+        of_states = torch.mm(whole, table.to(states.dtype))[: ctx.count]
+        return torch.mm(whole.mT, states).to(table.dtype), gradient.sum(0), of_states

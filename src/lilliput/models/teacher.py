@@ -20,6 +20,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from lilliput.common.folders import settle
 from lilliput.errors import ModelError, StorageError, first_line
+from lilliput.models.kernels import PLAIN, Kernels
 from lilliput.models.masked_lm import MaskedLM, scores_over
 from lilliput.models.pretrained import load_masked_lm
 
@@ -88,17 +89,27 @@ class Teacher(nn.Module):
         """Head bias of the teacher's own vocabulary [V]."""
         return self.masked_lm.bias
 
-    def hidden(self, pieces: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Returns the last hidden states [B, L, T] of joint piece ids [B, L], computed in `dtype`."""
+    def hidden(
+        self, pieces: Tensor, padding: Tensor | None, kernels: Kernels = PLAIN, at: Tensor | None = None
+    ) -> Tensor:
+        """Returns the last hidden states of joint pieces [B, L, T], or of some of them [N, T].
+
+        Args:
+            pieces: Joint ids [B, L].
+            padding: True where a piece is padding [B, L], or None where nothing is.
+            kernels: How to compute.
+            at: The pieces whose states are wanted, as indices into B * L [N]; None for all.
+        """
         own_size = self.own_table.shape[0]
         is_second = pieces >= own_size
         own = F.embedding(torch.where(is_second, 0, pieces), self.own_table)
         second = F.embedding(torch.where(is_second, pieces - own_size, 0), self.second())
-        return self.masked_lm.states(torch.where(is_second[..., None], second, own).to(dtype), padding)
+        embedded = torch.where(is_second[..., None], second, own)
+        return self.masked_lm.states(embedded, padding, kernels, at)
 
-    def transform(self, states: Tensor) -> Tensor:
+    def transform(self, states: Tensor, kernels: Kernels = PLAIN) -> Tensor:
         """Returns what both heads multiply with their tables [N, T], from states [N, T]."""
-        return self.masked_lm.transform(states)
+        return self.masked_lm.transform(states, kernels)
 
     def own_scores(self, transformed: Tensor) -> Tensor:
         """Returns the scores of the teacher's own pieces [N, V] in float32, from what `transform` returns."""

@@ -45,7 +45,6 @@ from lilliput.run import RunDir
 from lilliput.text.corpus import FIRST_WORD, Corpus
 from lilliput.training.checkpoint import minutes_between
 from lilliput.training.data import check_student
-from lilliput.training.optimizers import training_dtype
 
 _SAMPLE_BYTES = 8_000_000
 _TYPES_FACTOR, _TYPES_EXPONENT = 13.1, 0.6
@@ -210,7 +209,7 @@ def _probed(
 ) -> tuple[Load, Pace]:
     """Returns what a step of a stage reads, and how fast the stage goes if nobody else has the processor."""
     probe = StageProbe(run, recipe, footprint.stage, footprint.teacher)
-    load = probe.load(machine.dtype)
+    load = probe.load()
     fixed, needed = (
         machine.needed(recipe, footprint, text, kept, PROBE_STEPS) for kept in (0.0, load.kept_bytes)
     )
@@ -234,8 +233,6 @@ class _Machine:
     """Where a run will be."""
 
     name: str
-    dtype: torch.dtype
-    """Precision of its passes."""
     memory: float
     """Bytes of memory that this process may have, for a GPU its own."""
     watch: Stopwatch
@@ -256,10 +253,10 @@ class _Machine:
 def _machine() -> _Machine:
     """Returns the processor or the GPU that trains here."""
     device = PartialState().device
-    watch, dtype = Stopwatch(device), training_dtype(device)
+    watch = Stopwatch(device)
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
-        return _Machine(found.name, dtype, found.total_memory, watch)
-    name = f"this machine, {torch.get_num_threads()} threads, {str(dtype).removeprefix('torch.')}"
+        return _Machine(found.name, found.total_memory, watch)
+    name = f"this machine, {torch.get_num_threads()} threads"
     libraries = psutil.Process().memory_info().rss
-    return _Machine(name, dtype, libraries + psutil.virtual_memory().available, watch, libraries)
+    return _Machine(name, libraries + psutil.virtual_memory().available, watch, libraries)

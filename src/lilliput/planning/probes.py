@@ -25,6 +25,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from lilliput.common.workers import keep_freed_memory
 from lilliput.config import LexiconConfig, Recipe, StageConfig
+from lilliput.models.kernels import DualKernels
 from lilliput.models.pretrained import config_of, random_masked_lm
 from lilliput.models.shape import EncoderShape
 from lilliput.models.student import random_student, student_config
@@ -40,6 +41,7 @@ from lilliput.training.batches import BatchSource
 from lilliput.training.checkpoint import Progress, save_checkpoint
 from lilliput.training.data import Data
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
+from lilliput.training.kernels import fastest_kernels
 from lilliput.training.prefetch import prefetched
 from lilliput.training.step import DualModel, Stepper
 
@@ -136,17 +138,18 @@ class StageProbe:
             if weights.trains_student:
                 student = random_student(student_config(recipe.student, size, special), recipe.seed)
         self._models = DualModel(self._teacher if weights.uses_teacher else None, student, weights)
+        self._kernels = fastest_kernels(self._models, stage.batch.length, Accelerator().device)
 
-    def load(self, dtype: torch.dtype) -> Load:
-        """Returns what one step reads and keeps, when passes are computed in `dtype`."""
+    def load(self) -> Load:
+        """Returns what one step reads and keeps."""
         data, batch = self._data, self._stage.batch
         whole = BatchSource(data.train, data.lexicon, batch, (self._recipe.seed,))
         part = whole.batch(0, 0, batch.accumulation)
-        one, four = (self._kept(rows, dtype) for rows in (1, 4))
+        one, four = (self._kept(rows) for rows in (1, 4))
         kept = one + (four - one) / 3 * (batch.rows / batch.accumulation - 1)
         return Load(part.words * batch.accumulation, BatchShape.of(part), kept)
 
-    def _kept(self, rows: int, dtype: torch.dtype) -> int:
+    def _kept(self, rows: int) -> int:
         """Returns the bytes that a forward pass keeps for the backward pass.
 
         Only memory is kept here: a step that keeps what it has itself made holds itself, for ever.
@@ -160,7 +163,7 @@ class StageProbe:
                 kept[storage.data_ptr()] = storage
 
         with saved_tensors_hooks(keep, _never_unpacked):
-            self._models(self._source(rows).batch(0), dtype, True)
+            self._models(self._source(rows).batch(0), self._kernels, True)
         return sum(storage.nbytes() for storage in kept.values())
 
     def _source(self, rows: int) -> BatchSource:
@@ -176,7 +179,7 @@ class StageProbe:
             most_rows: Rows of a step that there is memory for, if not for all.
         """
         keep_freed_memory()
-        stepper = Stepper(self._models, self._stage.optimizer, Accelerator())
+        stepper = Stepper(self._models, self._stage.optimizer, Accelerator(), self._kernels)
         one = seconds = self._median_step(stepper, 1, watch)
         rows, whole = 1, self._stage.batch.rows
         part = -(-whole // self._stage.batch.accumulation)
@@ -187,7 +190,7 @@ class StageProbe:
             seconds = self._median_step(stepper, rows, watch)
         if rows < whole:
             seconds += (whole - rows) * max(seconds - one, 0.0) / max(rows - 1, 1)
-        return Pace(seconds, self._row_seconds(stepper.dtype, watch))
+        return Pace(seconds, self._row_seconds(watch))
 
     def _median_step(self, stepper: Stepper, rows: int, watch: Stopwatch) -> float:
         """Returns the seconds of a step of some rows: the median of some steps, without the first."""
@@ -199,13 +202,13 @@ class StageProbe:
                 (_STEPS_AT_LEAST, PROBE_STEPS, _SECONDS_OF_STEPS),
             )
 
-    def _row_seconds(self, dtype: torch.dtype, watch: Stopwatch) -> dict[str, float]:
+    def _row_seconds(self, watch: Stopwatch) -> dict[str, float]:
         """Returns the seconds in which each model reads a held-out row."""
         data, found = self._data, dict[str, float]()
         source = evaluation_source(data.held_out, data.held_out_lexicon, self._recipe.student.positions)
         for name, model in (("teacher", self._teacher), ("student", self._models.student)):
             if model is not None:
-                read = functools.partial(_evaluate, source, dtype, {name: model})
+                read = functools.partial(_evaluate, source, self._kernels, {name: model})
                 limits = _READINGS_AT_LEAST, _READINGS_AT_MOST, _SECONDS_OF_READING
                 found[name] = _median(read, watch, limits) / source.config.rows
         return found
@@ -215,9 +218,9 @@ def _never_unpacked(_: None) -> Tensor:
     raise AssertionError("nothing goes backward here")
 
 
-def _evaluate(source: BatchSource, dtype: torch.dtype, reader: dict[str, Any]) -> None:
+def _evaluate(source: BatchSource, kernels: DualKernels, reader: dict[str, Any]) -> None:
     """Evaluates a model on one batch."""
-    for _ in evaluate_masked_lm(source, dtype=dtype, rows=1, **reader):
+    for _ in evaluate_masked_lm(source, kernels=kernels, rows=1, **reader):
         pass
 
 

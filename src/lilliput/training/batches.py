@@ -129,9 +129,9 @@ class BatchSource:
         in_student = np.zeros(len(words.ids), np.bool_)
         if self._teacher is not None:
             in_student = self._uniform(words.identity + 1) < self.config.mixing
-            teacher = self._teacher.read(words, in_student)
+            teacher = self._teacher.read(words, in_student, self.config.length)
         if self._student is not None:
-            student = self._student.read(words, np.zeros_like(in_student))
+            student = self._student.read(words, np.zeros_like(in_student), self.config.length)
         return Batch(
             teacher=teacher,
             student=student,
@@ -189,6 +189,8 @@ class BatchSource:
         return np.concatenate(found)
 
 
+_MULTIPLE = 8
+"""Of a row's pieces: products of a shape that is new are compiled first (`models.encoder.MULTIPLE`)."""
 _NONE = torch.empty(0, dtype=torch.int64)
 _NOTHING = Reading(pieces=_NONE.view(0, 0), padding=None, positions=_NONE, targets=_NONE, words=_NONE)
 
@@ -220,11 +222,15 @@ class _Table:
     pad: int
     """[PAD]."""
 
-    def read(self, words: _Words, in_second: npt.NDArray[np.bool_]) -> Reading:
-        """Returns words in the first segmentation or, where `in_second` [W] says so, in the second."""
+    def read(self, words: _Words, in_second: npt.NDArray[np.bool_], most: int) -> Reading:
+        """Returns words in the first segmentation or, where `in_second` [W] says so, in the second.
+
+        Rows are filled up to a multiple of `_MULTIPLE` pieces, but not beyond `most`.
+        """
         starts, lengths = self.pieces.spans(words.ids + in_second * (len(self.pieces) // 2))
         counts = np.add.reduceat(lengths, words.first)
-        length = int(counts.max())
+        longest = int(counts.max())
+        length = max(longest, min(-(-longest // _MULTIPLE) * _MULTIPLE, most))
         # To lay out whole rows by one gather, the last word of each, [SEP], is made as long as the row's
         # padding; the pieces after [SEP] in the table that it then reads are overwritten. For two rows
         #   [CLS] brot ##ent [SEP]   of lengths 1 2 1   and   [CLS] a [SEP]   of lengths 1 1 1

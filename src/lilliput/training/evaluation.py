@@ -20,6 +20,7 @@ from lilliput.common.folders import clear_removed
 from lilliput.common.locks import beside, locked
 from lilliput.config import BatchConfig, LexiconConfig
 from lilliput.errors import bounded
+from lilliput.models.kernels import DualKernels
 from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.student import load_student
 from lilliput.models.teacher import Teacher
@@ -72,7 +73,7 @@ def evaluate_masked_lm(
     *,
     teacher: Teacher | None = None,
     student: PreTrainedModel | None = None,
-    dtype: torch.dtype = torch.float32,
+    kernels: DualKernels = DualKernels(),
     rows: int = 512,
     processes: Processes = ALONE,
 ) -> Iterator[tuple[str, Quality]]:
@@ -82,7 +83,7 @@ def evaluate_masked_lm(
         source: Made by `evaluation_source`.
         teacher: Reads and predicts its own vocabulary.
         student: Reads and predicts its own.
-        dtype: Precision of the forward pass.
+        kernels: How each model computes; by default in float32.
         rows: Rows to evaluate on at most.
         processes: Share the rows among them; each yields the quality on all.
     """
@@ -96,14 +97,14 @@ def evaluate_masked_lm(
         batch = source.batch(step)
         if teacher is not None:
             reading = batch.teacher.to(teacher.own_table.device)
-            hidden = teacher.hidden(reading.pieces, reading.padding, dtype)
-            scores = teacher.masked_lm.scores(hidden.flatten(0, 1)[reading.positions])
+            hidden = teacher.hidden(reading.pieces, reading.padding, kernels.teacher, reading.positions)
+            scores = teacher.masked_lm.scores(hidden, kernels.teacher)
             readers["teacher"].add(scores, reading, batch)
         if student is not None:
             reading = batch.student.to(student.device)
             model = MaskedLM(student)
-            hidden = model.read(reading.pieces, reading.padding, dtype)
-            readers["student"].add(model.scores(hidden.flatten(0, 1)[reading.positions]), reading, batch)
+            hidden = model.read(reading.pieces, reading.padding, kernels.student, reading.positions)
+            readers["student"].add(model.scores(hidden, kernels.student), reading, batch)
     for name, tally in readers.items():
         yield name, tally.quality(processes)
 

@@ -38,6 +38,7 @@ from lilliput.training.checkpoint import (
 from lilliput.training.data import Data, check_earlier, stage_budget, stage_inputs
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.training.first_models import first_models
+from lilliput.training.kernels import fastest_kernels, stage_kernels
 from lilliput.training.prefetch import prefetched
 from lilliput.training.processes import accelerator, launch, parts_each, signals
 from lilliput.training.step import DualModel, Stepper
@@ -131,11 +132,14 @@ def _train(
         anew = folder.other() is not None or folder.manifest_path.exists()  # begin removes it
         fit = processes.is_main and (anew or not checkpoints(saved))
         models = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
-    keep_freed_memory()
-    stepper = Stepper(models, config.optimizer, accelerator(), processes)
     held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
     # Only now, so that a refusal of the inputs leaves nothing behind and takes nothing away.
     processes.on_main(folder.begin)
+    device = accelerator()
+    fastest = fastest_kernels(models, config.batch.length, device.device)
+    kernels = stage_kernels(saved / "kernels.json", fastest, processes)
+    keep_freed_memory()
+    stepper = Stepper(models, config.optimizer, device, kernels, processes)
     with processes.together():
         progress = load_checkpoint(saved, models, stepper.optimizer)
     processes.require_same(dataclasses.asdict(progress), "let all machines share the run's folder")
@@ -231,7 +235,8 @@ class _Loop:
         )
         if evaluated[0]["step"] > 0:  # the log of the beginning was lost
             before = {}
-        return {**dataclasses.asdict(progress), "before": before, "after": after}
+        kernels = dataclasses.asdict(self._stepper.kernels)
+        return {**dataclasses.asdict(progress), "before": before, "after": after, "kernels": kernels}
 
     def _evaluated(self) -> list[Values]:
         """Returns what is logged of the models' quality: at the beginning and, when there, at the end."""
@@ -272,7 +277,7 @@ class _Loop:
                 self._held_out,
                 teacher=models.teacher if models.weights.trains_teacher and name == "held_out" else None,
                 student=models.student,
-                dtype=self._stepper.dtype,
+                kernels=self._stepper.kernels,
                 rows=rows,
                 processes=self._processes,
             )

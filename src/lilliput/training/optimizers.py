@@ -1,4 +1,4 @@
-"""How steps are taken: precision, learning rate, optimisers, clipping, and a stop at what is not finite."""
+"""How steps are taken: learning rate, optimisers, clipping, and a stop at what is not finite."""
 
 import math
 from collections.abc import Iterable
@@ -11,18 +11,7 @@ from torch import Tensor, nn
 
 from lilliput.config import OptimizerConfig
 from lilliput.errors import TrainingError
-
-
-def training_dtype(device: torch.device) -> torch.dtype:
-    """Returns the faster precision on a device: bfloat16 where hardware multiplies it in tiles, else float32.
-
-    A processor without AMX multiplies bfloat16 at half the speed of float32 (measured: 84 against 165 GFLOP/s
-    a core on a Xeon with AVX-512 BF16), so it counts as one that does not have it.
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    tiles = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
-    return torch.bfloat16 if tiles else torch.float32
+from lilliput.models.kernels import DualKernels, dtype_of
 
 
 def parameter_groups(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:
@@ -58,7 +47,9 @@ def clip_gradients(
     require_finite(f"the norm of the gradients of {what}", float(norm), step, remedy)
 
 
-def build_optimizer(models: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+def build_optimizer(
+    models: nn.Module, config: OptimizerConfig, kernels: DualKernels = DualKernels()
+) -> torch.optim.Optimizer:
     """Returns the optimiser of what a stage trains; each group keeps its peak rate under "peak".
 
     Vectors are not decayed.
@@ -66,15 +57,17 @@ def build_optimizer(models: nn.Module, config: OptimizerConfig) -> torch.optim.O
     Args:
         models: Its child `teacher` has the teacher's rate, all others have the student's.
         config: Which optimiser, and its rates.
+        kernels: The precision in which Muon multiplies for the teacher, and for all others.
     """
     groups = []
     for name, module in models.named_children():
         peak = config.teacher_rate if name == "teacher" else config.student_rate
+        update = kernels.teacher.update if name == "teacher" else kernels.student.update
         trained = [item for item in module.parameters() if item.requires_grad]
         hidden = _hidden_matrices(module)
         for use_muon in (True, False):
             chosen = [item for item in trained if (item in hidden) == use_muon]
-            rates = {"use_muon": use_muon, "peak": peak, "lr": peak}
+            rates = {"use_muon": use_muon, "peak": peak, "lr": peak, "update": update}
             groups += [rates | group for group in parameter_groups(chosen, config.weight_decay)]
     betas = (0.9, config.beta2)
     if config.name == "muon":
@@ -87,7 +80,7 @@ def build_optimizer(models: nn.Module, config: OptimizerConfig) -> torch.optim.O
 
 
 class _Muon(Muon):
-    """Muon that makes steps orthogonal in the faster precision of their device.
+    """Muon that makes steps orthogonal in the precision that is faster here, a group's "update".
 
     The library always does it in bfloat16. Where a processor only emulates that, it was half of a student's
     step (838 ms of 1,639).
@@ -104,7 +97,7 @@ class _Muon(Muon):
             stacked,
             num_steps=group["ns_steps"],
             weights=group["ns_coeffs"],
-            dtype=training_dtype(stacked.device),
+            dtype=dtype_of(group["update"]),
         )
         return [update.mT if flip else update for update, flip in zip(found, tall, strict=True)]
 

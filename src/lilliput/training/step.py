@@ -19,6 +19,7 @@ from torch.profiler import record_function
 from transformers import PreTrainedModel
 
 from lilliput.config import OptimizerConfig
+from lilliput.models.kernels import DualKernels, Kernels
 from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.projection import SharedProjections, shared_variables
 from lilliput.models.teacher import Teacher
@@ -30,7 +31,6 @@ from lilliput.training.optimizers import (
     clip_gradients,
     learning_rate,
     require_finite,
-    training_dtype,
 )
 from lilliput.training.processes import ALONE, Processes, connected
 
@@ -46,7 +46,7 @@ class Predictions:
     """What a model says of masked pieces, over one vocabulary."""
 
     states: Tensor
-    """Last hidden states of all pieces of the batch [B, L, T or S]."""
+    """Last hidden states of the masked pieces [N, T or S]."""
     scores: Tensor
     """Scores of every piece of the vocabulary [N, V]."""
     targets: Tensor
@@ -126,20 +126,20 @@ class DualModel(nn.Module):
             if one.module_name:
                 one.fit(self.get_submodule(one.module_name), self)
 
-    def forward(self, batch: Batch, dtype: torch.dtype, is_last: bool) -> Sums:
+    def forward(self, batch: Batch, kernels: DualKernels, is_last: bool) -> Sums:
         """Returns the sums of this stage's objectives over one batch.
 
         Args:
             batch: What to read.
-            dtype: Precision of the forward pass; losses are summed in float32.
+            kernels: How each model computes; losses are summed in float32.
             is_last: Whether to count in the objectives that do not depend on the batch.
         """
         predictions: dict[str, Predictions] = {}
         if self.weights.reads_teacher:
             with torch.set_grad_enabled(self.weights.trains_teacher and torch.is_grad_enabled()):
-                predictions |= self._read_teacher(batch, dtype)
+                predictions |= self._read_teacher(batch, kernels.teacher)
         if self.weights.reads_student:
-            predictions["student"] = self._read_student(batch, dtype)
+            predictions["student"] = self._read_student(batch, kernels.student)
         outputs = Outputs(self, batch, predictions)
         sums = {one.name: one.sum(outputs) for one in self.weights.active if one.reads}
         once = [one for one in self.weights.active if not one.reads]
@@ -148,30 +148,31 @@ class DualModel(nn.Module):
                 sums |= {one.name: one.sum(outputs) for one in once}
         return sums
 
-    def _read_teacher(self, batch: Batch, dtype: torch.dtype) -> dict[str, Predictions]:
+    def _read_teacher(self, batch: Batch, kernels: Kernels) -> dict[str, Predictions]:
         """Returns the teacher's predictions over the student's vocabulary and, where trained, its own."""
         teacher, reading = self.teacher, batch.teacher
         assert teacher is not None
         with record_function("teacher_forward"):
-            states = teacher.hidden(reading.pieces, reading.padding, dtype)
-        hidden = teacher.transform(states.flatten(0, 1)[reading.positions])
+            states = teacher.hidden(reading.pieces, reading.padding, kernels, reading.positions)
+        hidden = teacher.transform(states, kernels)
         own_size = teacher.own_table.shape[0]
         is_second = reading.targets >= own_size
         scores = teacher.second_scores(hidden[is_second])
-        found = {"teacher": Predictions(states, scores, reading.targets[is_second] - own_size)}
+        targets = reading.targets[is_second] - own_size
+        found = {"teacher": Predictions(states[is_second], scores, targets)}
         if self.weights.trains_teacher:
             own = teacher.own_scores(hidden[~is_second])
-            found["teacher_own"] = Predictions(states, own, reading.targets[~is_second])
+            found["teacher_own"] = Predictions(states[~is_second], own, reading.targets[~is_second])
         return found
 
-    def _read_student(self, batch: Batch, dtype: torch.dtype) -> Predictions:
+    def _read_student(self, batch: Batch, kernels: Kernels) -> Predictions:
         """Returns the student's predictions."""
-        student, reading = self.student, batch.student
-        assert student is not None
+        reading = batch.student
+        assert self.student is not None
+        student = MaskedLM(self.student)
         with record_function("student_forward"):
-            states = MaskedLM(student).read(reading.pieces, reading.padding, dtype)
-        scores = MaskedLM(student).scores(states.flatten(0, 1)[reading.positions])
-        return Predictions(states, scores, reading.targets)
+            states = student.read(reading.pieces, reading.padding, kernels, reading.positions)
+        return Predictions(states, student.scores(states, kernels), reading.targets)
 
     def counts(self, batches: Sequence[Batch]) -> dict[str, int]:
         """Returns of how many terms each objective's sum over `batches` consists."""
@@ -190,19 +191,27 @@ class Stepper:
         models: DualModel,
         config: OptimizerConfig,
         accelerator: Accelerator,
+        kernels: DualKernels = DualKernels(),
         processes: Processes = ALONE,
     ) -> None:
         """Moves the models to the accelerator's device and builds their optimiser.
 
-        Of several processes all begin with the weights of the main one, in a precision that suits each.
+        Of several processes all begin with the weights of the main one.
+
+        Args:
+            models: What is trained.
+            config: Which optimiser, and its rates.
+            accelerator: Where it is trained.
+            kernels: How the models compute.
+            processes: Those that train together.
         """
         self._config, self._accelerator, self.processes = config, accelerator, processes
         self.models = models
         self.device = accelerator.device
-        exact = training_dtype(accelerator.device) == torch.float32
-        self.dtype = torch.float32 if processes.any(exact) else torch.bfloat16
+        self.kernels = kernels
         with connected():
-            self._forward, self.optimizer = accelerator.prepare(models, build_optimizer(models, config))
+            optimizer = build_optimizer(models, config, kernels)
+            self._forward, self.optimizer = accelerator.prepare(models, optimizer)
 
     def step(self, batches: Sequence[Batch], step: int, done: float) -> dict[str, float]:
         """Takes one step over a batch and returns each objective's mean over all of it.
@@ -241,7 +250,7 @@ class Stepper:
             is_last = part == len(batches)
             with contextlib.nullcontext() if is_last else self._accelerator.no_sync(self._forward):
                 with record_function("forward"):
-                    sums = self._forward(batch.to(self.device), self.dtype, is_last)
+                    sums = self._forward(batch.to(self.device), self.kernels, is_last)
                 weighted = [
                     getattr(self.models.weights, name) * value / max(counts[name], 1)
                     for name, value in sums.items()

@@ -1,0 +1,52 @@
+"""How the models of a stage compute: chosen where it begins, and kept until it ends, so that bits stay the same."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from lilliput.common.files import write_json
+from lilliput.common.stored import as_stored, stored
+from lilliput.models.autotune import choose
+from lilliput.models.kernels import PLAIN, DualKernels, Kernels
+from lilliput.models.shape import EncoderShape
+from lilliput.training.processes import ALONE, Processes
+from lilliput.training.step import DualModel
+
+
+def fastest_kernels(models: DualModel, length: int, device: torch.device) -> DualKernels:
+    """Returns the fastest kernels here for the models of a stage that reads rows of `length` pieces."""
+    trains = models.weights
+
+    def of(model: PreTrainedModel | None, trained: bool) -> Kernels:
+        if model is None:
+            return PLAIN
+        return choose(EncoderShape.of_config(model.config), length, device, goes_backward=trained)
+
+    teacher = None if models.teacher is None else models.teacher.model
+    return DualKernels(of(teacher, trains.trains_teacher), of(models.student, trains.trains_student))
+
+
+def stage_kernels(kept: Path, own: DualKernels, processes: Processes = ALONE) -> DualKernels:
+    """Returns the kernels with which a stage began, or begins.
+
+    Processes that share a stage compute alike: as the main one would, unless one is faster in float32.
+
+    Args:
+        kept: The file that keeps them while the stage is trained.
+        own: What is fastest in this process.
+        processes: Those that train together.
+
+    Raises:
+        StorageError: If the file is damaged or cannot be written.
+    """
+    began = processes.on_main(lambda: dataclasses.asdict(stored(DualKernels, kept)) if kept.exists() else None)
+    if began is None:
+        exact = "float32" in (own.teacher.passes, own.student.passes)
+        main_is_exact = processes.on_main(lambda: exact)
+        shared = DualKernels() if processes.any(exact and not main_is_exact) else own
+        began = processes.on_main(lambda: dataclasses.asdict(shared))
+        processes.on_main(write_json, kept, began)
+    found: DualKernels = as_stored(DualKernels, began, kept)
+    return found
