@@ -26,6 +26,8 @@ from lilliput.tasks.task import Examples, Labels, Task, Words
 
 _SORTED_TOGETHER = 64
 """Batches whose rows are shuffled together and then sorted by length, so that little is padded."""
+_MULTIPLE = 4
+"""Of a batch's length: products of a shape that is new are compiled first (`models.encoder.MULTIPLE`)."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ def make_batch(encoded: Encoded, rows: Ints) -> TaskBatch:
     """Returns some examples as one batch."""
     places, _ = encoded.pieces.places(rows)
     lengths = encoded.pieces.lengths[rows]
-    length = int(lengths.max())
+    longest = -(-int(lengths.max()) // _MULTIPLE) * _MULTIPLE
+    length = min(longest, int(encoded.pieces.lengths.max()))
     inputs = np.full((3, len(rows), length), encoded.pad)
     # For rows of 2 and 3 pieces this is [[1 1 0] [1 1 1]]; what is assigned there fills it row by row.
     is_piece = np.arange(length) < lengths[:, None]

@@ -16,7 +16,7 @@ from lilliput.errors import Interrupted
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
 from lilliput.finetuning.loss import TaskLoss
-from lilliput.finetuning.model import TaskModel, precision, task_scores
+from lilliput.finetuning.model import TaskModel, task_kernels, task_scores
 from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
 from lilliput.models.blocks import classifier_of
 from lilliput.models.fake_quantization import quantization_aware
@@ -76,7 +76,8 @@ def predict_rest(
     """
     model.train(False)
     done = 0
-    with torch.inference_mode(), parametrize.cached(), precision(model):  # weights are rounded once
+    kernels = task_kernels(model, encoded, learns=False)
+    with torch.inference_mode(), parametrize.cached():  # weights are rounded once
         for batch in batches(encoded, _ROWS_TO_PREDICT, seed=None):
             done += len(batch.words)
             if progress is not None:
@@ -84,8 +85,8 @@ def predict_rest(
             if not np.isnan(scores[batch.slots.numpy()]).any():
                 continue
             moved = batch.to(model.device)
-            found, hidden = task_scores(model, moved.inputs, moved.positions)
-            if states is not None:
+            found, hidden = task_scores(model, moved, kernels, states=states is not None)
+            if states is not None and hidden is not None:
                 there = batch.words >= 0
                 of_words = hidden.flatten(0, 1)[moved.word_positions[there.to(model.device)]]
                 states[batch.words[there].numpy()] = of_words.half().cpu().numpy()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import TaskBatch
 from lilliput.finetuning.heads import HEADS
-from lilliput.finetuning.model import TaskModel, precision, task_scores
+from lilliput.finetuning.model import TaskModel, task_kernels, task_scores
 from lilliput.finetuning.sets import TrainSet
 from lilliput.models.blocks import classifier_of
 from lilliput.tasks.task import Task
@@ -26,6 +26,8 @@ class TaskLoss(nn.Module):
         super().__init__()
         self.model = model
         self._head, self._config, self._train = HEADS[task.kind], config.distillation, train
+        self._kernels = task_kernels(model, train.encoded, learns=True)
+        self._needs_states = train.states is not None
         device, labels = model.device, torch.from_numpy(train.labels)
         known = ~labels.isnan()
         self._hard_weights = known.float().to(device)
@@ -51,15 +53,14 @@ class TaskLoss(nn.Module):
     def forward(self, batch: TaskBatch) -> Tensor:
         """Returns the loss of a batch."""
         batch = batch.to(self.model.device)
-        with precision(self.model):
-            scores, states = task_scores(self.model, batch.inputs, batch.positions)
+        scores, states = task_scores(self.model, batch, self._kernels, states=self._needs_states)
         slots, share = batch.slots, self._head.shares(batch)
         loss = self._head.loss(scores, self._labels[slots], self._hard_weights[slots] * share)
         if self._train.soft is not None:
             soft, weights = self._soft[slots], self._soft_weights[slots] * share
             loss = loss + self._head.soft_loss(scores, soft, weights, self._config.temperature)
         loss = loss / self._scale
-        return loss + self._states_loss(batch, states.float()) if self._train.states is not None else loss
+        return loss if states is None else loss + self._states_loss(batch, states.float())
 
     def _states_loss(self, batch: TaskBatch, states: Tensor) -> Tensor:
         """Returns the weighted distance of the words' states, or of their relations, to the teacher's."""

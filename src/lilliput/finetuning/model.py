@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -22,14 +23,24 @@ from lilliput.common.files import write_json
 from lilliput.common.folders import settle
 from lilliput.common.stored import as_stored, intact, stored
 from lilliput.errors import ModelError, StorageError
+from lilliput.finetuning.encoded import Encoded, TaskBatch
 from lilliput.finetuning.heads import HEADS
+from lilliput.models.autotune import choose
 from lilliput.models.blocks import classifier_of
-from lilliput.models.classifier import Classifier, classifier_class, head_class_of, load_classifier
+from lilliput.models.classifier import (
+    Classifier,
+    class_scores,
+    classifier_class,
+    dropout_of,
+    head_class_of,
+    load_classifier,
+)
+from lilliput.models.kernels import Kernels
 from lilliput.models.pretrained import load_config, load_weights, longest_input
+from lilliput.models.shape import EncoderShape
 from lilliput.pieces.teacher_tokenizer import save_tokenizer
 from lilliput.tasks.kinds import require_known
 from lilliput.tasks.task import Task
-from lilliput.training.optimizers import training_dtype
 
 FORMAT = 2
 """Raised whenever a fine-tuned folder changes its meaning. In format 1 tags were learnt and scored at the
@@ -154,26 +165,30 @@ def _model_class(task: Task) -> type[TaskModel]:
     return classifier_class(HEADS[task.kind].reads)
 
 
-def task_scores(model: TaskModel, inputs: dict[str, Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns scores where something is predicted [K, C], and the last states [B, L, D].
+def task_kernels(model: TaskModel, encoded: Encoded, *, learns: bool) -> Kernels:
+    """Returns the fastest kernels here for a model that learns from some examples, or reads them."""
+    length = int(np.median(encoded.pieces.lengths)) if len(encoded) else 1
+    dropout = dropout_of(model)
+    share = max(dropout.states, dropout.attention) if learns else 0.0
+    shape = EncoderShape.of_config(model.config)
+    return choose(shape, length, model.device, goes_backward=learns, dropout=share)
+
+
+def task_scores(
+    model: TaskModel, batch: TaskBatch, kernels: Kernels, *, states: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Returns scores where something is predicted [K, C] and, if asked for, the last states [B, L, D].
 
     Args:
         model: Reads B rows of L pieces.
-        inputs: `input_ids`, `attention_mask` and `token_type_ids` [B, L].
-        positions: Where something is predicted, as indices into B * L [K]. For a model that predicts one
-            thing of a text these are the rows' first places, and nothing is gathered.
+        batch: What it reads.
+        kernels: How to compute.
+        states: Whether the states are wanted too.
     """
-    output = model(**inputs, output_hidden_states=True)
-    scores = output.logits
-    if scores.dim() == 3:
-        scores = scores.flatten(0, 1)[positions]
-    return scores.float(), output.hidden_states[-1]
-
-
-def precision(model: TaskModel) -> torch.autocast:
-    """Returns the context in which a model computes in the faster precision of its device."""
-    dtype = training_dtype(model.device)
-    return torch.autocast(model.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+    pieces, mask, types = (batch.inputs[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
+    padding = mask == 0
+    padded = padding if bool(padding.any()) else None
+    return class_scores(model, pieces, types, padded, batch.positions, kernels, states=states)
 
 
 def save_task_model(model: TaskModel, tokenizer: Tokenizer, task: Task, folder: Path) -> None:

@@ -22,7 +22,8 @@ def fused(together: Tensor, mask: Tensor | None, heads: int, dropout: float) -> 
     """
     query, key, value = _apart(together, heads).unbind(0)
     context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-    return context.transpose(1, 2).flatten(2)
+    found: Tensor = context.transpose(1, 2).flatten(2)
+    return found
 
 
 def products(together: Tensor, mask: Tensor | None, heads: int, dropout: float) -> Tensor:
@@ -37,7 +38,8 @@ def products(together: Tensor, mask: Tensor | None, heads: int, dropout: float) 
 
 def _apart(together: Tensor, heads: int) -> Tensor:
     """Returns a view of queries, keys and values by heads [3, B, H, L, d]."""
-    return together.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    batch, length, _ = together.shape
+    return together.view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
 
 
 class _Products(torch.autograd.Function):
@@ -67,7 +69,7 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         query, key, value, weights, kept = ctx.saved_tensors
         batch, length, width = gradient.shape
-        of_context = gradient.unflatten(-1, (ctx.heads, -1)).transpose(1, 2).reshape(query.shape)
+        of_context = gradient.view(batch, length, ctx.heads, -1).transpose(1, 2).reshape(query.shape)
         of_weights = torch.bmm(of_context, value.mT)
         if kept is None:
             of_value = torch.bmm(weights.mT, of_context)

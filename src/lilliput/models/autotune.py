@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -136,17 +136,20 @@ def measure(work: Work, device: torch.device) -> Kernels:
         tried = [PLAIN, Kernels(attention="products")]
         if reduced:
             tried += [Kernels("bfloat16", attention, "bfloat16") for attention in ("fused", "products")]
-        chosen = _fastest({kernels: functools.partial(layer.run, kernels) for kernels in tried}, device)
+        chosen = _fastest(_by_kernels(layer, tried), device)
         if not reduced:
             return chosen
         if chosen.passes == "bfloat16":
             other = dataclasses.replace(chosen, norm="float32")
-            runs = {kernels: functools.partial(layer.run, kernels) for kernels in (chosen, other)}
-            chosen = _fastest(runs, device)
+            chosen = _fastest(_by_kernels(layer, [chosen, other]), device)
         head = _Head(work, device, chosen.dtype)
         products = _fastest(_by_precision(head.run), device)
         update = _fastest(_by_precision(functools.partial(_orthogonalise, work, device)), device)
     return dataclasses.replace(chosen, head=products, update=update)
+
+
+def _by_kernels(layer: "_Layer", tried: Iterable[Kernels]) -> dict[Kernels, Callable[[], object]]:
+    return {kernels: functools.partial(layer.run, kernels) for kernels in tried}
 
 
 def _by_precision(run: Callable[[Precision], object]) -> dict[Precision, Callable[[], object]]:
@@ -187,9 +190,10 @@ class _Head:
     """Scores over a vocabulary of some states."""
 
     def __init__(self, work: Work, device: torch.device, dtype: torch.dtype) -> None:
-        options = {"device": device, "requires_grad": work.goes_backward}
-        self._states = torch.randn((_MASKED_PIECES, work.width), dtype=dtype, **options)
-        self._table = torch.randn((work.vocabulary, work.width), **options)
+        self._states = torch.randn((_MASKED_PIECES, work.width), dtype=dtype, device=device)
+        self._table = torch.randn((work.vocabulary, work.width), device=device)
+        for tensor in (self._states, self._table):
+            tensor.requires_grad_(work.goes_backward)
 
     def run(self, precision: Precision) -> None:
         dtype = dtype_of(precision)
@@ -207,7 +211,7 @@ def _orthogonalise(work: Work, device: torch.device, precision: Precision) -> No
 
 def _backward(output: Tensor) -> None:
     if output.requires_grad:
-        output.backward(torch.ones_like(output))
+        output.backward(torch.ones_like(output))  # type: ignore[no-untyped-call]
 
 
 def _pieces(work: Work, device: torch.device) -> int:
@@ -221,7 +225,7 @@ def _pieces(work: Work, device: torch.device) -> int:
 def _has_bfloat16(device: torch.device, width: int) -> bool:
     """Returns whether bfloat16 is worth measuring: where it is emulated a product takes ages."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     small = torch.ones(_LEAST_PIECES, width, device=device)
     weight = torch.ones(width, width, device=device)
     exact, short = (
@@ -236,7 +240,7 @@ def _fastest(runs: dict[_Choice, Callable[[], object]], device: torch.device) ->
 
     They take turns, so that other work on the machine hits all of them.
     """
-    seconds: dict[Choice, float] = {}
+    seconds: dict[_Choice, float] = {}
     for attempt in range(_TIMES + 1):
         for key, run in runs.items():
             best = min(seconds.values(), default=0.0)

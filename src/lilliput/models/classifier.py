@@ -1,7 +1,13 @@
-"""Encoders with a head for a task: one row of scores for a text, or one for each of its pieces."""
+"""Encoders with a head for a task: one row of scores for a text, or one for each of its pieces.
+
+Shape letters: B batch, L length, D width, K places where something is predicted, C columns of the head.
+"""
 
 from typing import Literal
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -9,6 +15,9 @@ from transformers import (
     PreTrainedConfig,
 )
 
+from lilliput.models.blocks import classifier_of, embeddings_of, pooler_of
+from lilliput.models.encoder import NO_DROPOUT, Dropout, cast_linear, encode
+from lilliput.models.kernels import PLAIN, Kernels
 from lilliput.models.pretrained import load_weights
 
 Classifier = BertForSequenceClassification | BertForTokenClassification
@@ -47,3 +56,46 @@ def load_classifier(
         kind, name, head=_NEW if new_head else (), config=config, ignore_mismatched_sizes=new_head
     )
     return model, not any(key.startswith("classifier") for key in missing)
+
+
+def dropout_of(model: Classifier) -> Dropout:
+    """Returns what is left out while a model is fine-tuned, as its config says."""
+    config = model.config
+    return Dropout(config.hidden_dropout_prob, config.attention_probs_dropout_prob)
+
+
+def class_scores(
+    model: Classifier,
+    pieces: Tensor,
+    types: Tensor,
+    padding: Tensor | None,
+    positions: Tensor,
+    kernels: Kernels = PLAIN,
+    *,
+    states: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Returns scores where something is predicted [K, C] in float32 and, if asked for, all states [B, L, D].
+
+    A model in training mode leaves out what its config says.
+
+    Args:
+        model: Scores whole texts, or pieces.
+        pieces: Ids of pieces [B, L].
+        types: The text that a piece is of, 0 or 1 [B, L].
+        padding: True where a piece is padding [B, L], or None where nothing is.
+        positions: Where something is predicted, as indices into B * L [K]; for scores of texts their [CLS].
+        kernels: How to compute.
+        states: Whether the last states of all pieces are wanted too.
+    """
+    embedded = F.embedding(pieces, embeddings_of(model).pieces.weight).to(kernels.dtype)
+    dropout = dropout_of(model) if model.training else NO_DROPOUT
+    at = None if states else positions
+    found = encode(model, embedded, padding, kernels, types=types, at=at, dropout=dropout)
+    read = found.flatten(0, 1)[positions] if states else found
+    if isinstance(model, BertForSequenceClassification):
+        read = torch.tanh(cast_linear(read, pooler_of(model)))
+    share = model.config.classifier_dropout
+    share = dropout.states if share is None else share
+    if model.training and share:
+        read = F.dropout(read, share)
+    return cast_linear(read.float(), classifier_of(model)), found if states else None

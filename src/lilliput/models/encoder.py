@@ -1,9 +1,9 @@
 """The forward pass of a post-norm encoder over the parameters of a transformers model.
 
 transformers holds the parameters and reads and writes the checkpoints; its modules are not called. This
-forward is faster: one product for query, key and value, no mask where nothing is padded, each operation in the
-way that is fastest here (`kernels`), and of the last layer only what somebody asks for. Tests hold it equal to
-the modules of transformers.
+forward is faster: one product for query, key and value, no mask where nothing is padded, each operation as it
+is fastest here (`kernels`), and of the last layer only what somebody asks for. Tests hold it equal to the
+modules of transformers.
 
 Shape letters: B batch, L length, D width, N positions, V vocabulary.
 """
@@ -36,8 +36,8 @@ class Dropout:
 NO_DROPOUT = Dropout()
 
 MULTIPLE = 64
-"""Numbers of rows that change from batch to batch are filled up to multiples of this: a product of a new shape is
-compiled first, for bfloat16 in up to 10 ms, which took an eighth of a student's step."""
+"""Numbers of rows that change from batch to batch are filled up to multiples of this: a product of a new
+shape is compiled first, for bfloat16 in up to 10 ms, which took an eighth of a student's step."""
 
 
 def cast_linear(x: Tensor, layer: nn.Linear) -> Tensor:

@@ -48,6 +48,9 @@ class DualKernels:
     student: Kernels = PLAIN
 
 
+PLAIN_BOTH = DualKernels()
+
+
 def dtype_of(precision: Precision) -> torch.dtype:
     """Returns the type of torch that a precision names."""
     return torch.bfloat16 if precision == "bfloat16" else torch.float32

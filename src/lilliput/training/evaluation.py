@@ -20,7 +20,7 @@ from lilliput.common.folders import clear_removed
 from lilliput.common.locks import beside, locked
 from lilliput.config import BatchConfig, LexiconConfig
 from lilliput.errors import bounded
-from lilliput.models.kernels import DualKernels
+from lilliput.models.kernels import PLAIN_BOTH, DualKernels
 from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.student import load_student
 from lilliput.models.teacher import Teacher
@@ -73,7 +73,7 @@ def evaluate_masked_lm(
     *,
     teacher: Teacher | None = None,
     student: PreTrainedModel | None = None,
-    kernels: DualKernels = DualKernels(),
+    kernels: DualKernels = PLAIN_BOTH,
     rows: int = 512,
     processes: Processes = ALONE,
 ) -> Iterator[tuple[str, Quality]]:

@@ -1,7 +1,8 @@
-"""How the models of a stage compute: chosen where it begins, and kept until it ends, so that bits stay the same."""
+"""How the models of a stage compute: chosen where it begins, kept until it ends, so that bits stay the same."""
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -9,10 +10,12 @@ from transformers import PreTrainedModel
 from lilliput.common.files import write_json
 from lilliput.common.stored import as_stored, stored
 from lilliput.models.autotune import choose
-from lilliput.models.kernels import PLAIN, DualKernels, Kernels
+from lilliput.models.kernels import PLAIN, PLAIN_BOTH, DualKernels, Kernels
 from lilliput.models.shape import EncoderShape
 from lilliput.training.processes import ALONE, Processes
 from lilliput.training.step import DualModel
+
+_AGAIN = "remove the folder of its checkpoints to begin the stage anew"
 
 
 def fastest_kernels(models: DualModel, length: int, device: torch.device) -> DualKernels:
@@ -41,12 +44,18 @@ def stage_kernels(kept: Path, own: DualKernels, processes: Processes = ALONE) ->
     Raises:
         StorageError: If the file is damaged or cannot be written.
     """
-    began = processes.on_main(lambda: dataclasses.asdict(stored(DualKernels, kept)) if kept.exists() else None)
+
+    def kept_before() -> dict[str, Any] | None:
+        return dataclasses.asdict(stored(DualKernels, kept, _AGAIN)) if kept.exists() else None
+
+    began = processes.on_main(kept_before)
     if began is None:
-        exact = "float32" in (own.teacher.passes, own.student.passes)
-        main_is_exact = processes.on_main(lambda: exact)
-        shared = DualKernels() if processes.any(exact and not main_is_exact) else own
-        began = processes.on_main(lambda: dataclasses.asdict(shared))
+        mains: DualKernels = as_stored(DualKernels, processes.on_main(dataclasses.asdict, own), kept)
+        slower = any(
+            ours.passes == "float32" != main.passes
+            for ours, main in ((own.teacher, mains.teacher), (own.student, mains.student))
+        )
+        began = dataclasses.asdict(PLAIN_BOTH if processes.any(slower) else mains)
         processes.on_main(write_json, kept, began)
-    found: DualKernels = as_stored(DualKernels, began, kept)
+    found: DualKernels = as_stored(DualKernels, began, kept, _AGAIN)
     return found

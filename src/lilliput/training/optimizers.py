@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lilliput.config import OptimizerConfig
 from lilliput.errors import TrainingError
-from lilliput.models.kernels import DualKernels, dtype_of
+from lilliput.models.kernels import PLAIN_BOTH, DualKernels, dtype_of
 
 
 def parameter_groups(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def clip_gradients(
 
 
 def build_optimizer(
-    models: nn.Module, config: OptimizerConfig, kernels: DualKernels = DualKernels()
+    models: nn.Module, config: OptimizerConfig, kernels: DualKernels = PLAIN_BOTH
 ) -> torch.optim.Optimizer:
     """Returns the optimiser of what a stage trains; each group keeps its peak rate under "peak".
 

@@ -19,7 +19,7 @@ from torch.profiler import record_function
 from transformers import PreTrainedModel
 
 from lilliput.config import OptimizerConfig
-from lilliput.models.kernels import DualKernels, Kernels
+from lilliput.models.kernels import PLAIN_BOTH, DualKernels, Kernels
 from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.projection import SharedProjections, shared_variables
 from lilliput.models.teacher import Teacher
@@ -191,7 +191,7 @@ class Stepper:
         models: DualModel,
         config: OptimizerConfig,
         accelerator: Accelerator,
-        kernels: DualKernels = DualKernels(),
+        kernels: DualKernels = PLAIN_BOTH,
         processes: Processes = ALONE,
     ) -> None:
         """Moves the models to the accelerator's device and builds their optimiser.
