@@ -1,4 +1,4 @@
-"""Self-attention in the ways that a processor or a GPU may be fast at; `kernels` says which is.
+"""Self-attention in the ways that a processor or a GPU may be fast at; `autotune` measures which is.
 
 Shape letters: B batch, L length, D width, H heads, d width of a head.
 """
@@ -10,30 +10,89 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lilliput.models.dropout import factors
+from lilliput.models.kernels import Attention, Kernels
 
-def fused(together: Tensor, mask: Tensor | None, heads: int, dropout: float) -> Tensor:
-    """Returns the heads' outputs side by side [B, L, D], by torch's own attention.
+_ALIGNED_BYTES = 64
+"""Of a row of scores in `_Products`: a softmax of rows that do not fill vectors takes three times as long."""
+
+
+def mask_of(padding: Tensor | None, x: Tensor, kernels: Kernels) -> Tensor | None:
+    """Returns what `attend_heads` adds to scores [B or 1, 1, L', L'], or None where that is nothing.
+
+    L' is the length, for products filled up so that rows of scores are aligned. There is a row for each
+    query, as sums over whole matrices are several times faster than row by row.
+
+    Args:
+        padding: True where a piece is padding [B, L], or None where nothing is.
+        x: The stream [B, L, D].
+        kernels: How to compute.
+    """
+    length = x.shape[1]
+    more = _aligned(length, x.dtype) - length if kernels.attention == "products" else 0
+    if padding is None and not more:
+        return None
+    if padding is None:
+        padding = torch.zeros((1, length), dtype=torch.bool, device=x.device)
+    whole = F.pad(padding, (0, more), value=True)
+    mask = torch.zeros_like(whole, dtype=x.dtype).masked_fill_(whole, -math.inf)
+    return mask[:, None, None, :].expand(-1, -1, whole.shape[1], -1).contiguous()
+
+
+def attend_heads(together: Tensor, mask: Tensor | None, heads: int, way: Attention, dropout: float) -> Tensor:
+    """Returns the heads' outputs side by side [B, L, D].
 
     Args:
         together: Queries, keys and values side by side [B, L, 3 D].
-        mask: Added to the scores of keys [B, 1, 1, L], or None.
+        mask: What `mask_of` returned.
         heads: Attention heads.
+        way: torch's own attention; or two batched products and a softmax, which keeps the weights. On
+            processors torch's own goes backward in bfloat16 many times slower than that, and forward with
+            fewer passes over memory.
         dropout: Share of the weights that are left out.
     """
+    if way == "products":
+        found: Tensor = _Products.apply(together, mask, heads, dropout)  # type: ignore[no-untyped-call]
+        return found
     query, key, value = _apart(together, heads).unbind(0)
     context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-    found: Tensor = context.transpose(1, 2).flatten(2)
-    return found
+    return _together(context)
 
 
-def products(together: Tensor, mask: Tensor | None, heads: int, dropout: float) -> Tensor:
-    """Returns the same, by two batched products and a softmax, which keeps the weights [B, H, L, L].
+class _Products(torch.autograd.Function):
+    """Goes backward by hand, so that queries, keys and values are copied once, not three times."""
 
-    Without AMX torch's own attention goes backward in bfloat16 several times slower than in float32, and with
-    it twelve times slower than this.
-    """
-    context: Tensor = _Products.apply(together, mask, heads, dropout)  # type: ignore[no-untyped-call]
-    return context
+    @staticmethod
+    def forward(ctx: Any, together: Tensor, mask: Tensor | None, heads: int, dropout: float) -> Tensor:
+        batch, length, _ = together.shape
+        query, key, value = _filled_up(_apart(together, heads)).flatten(1, 2).unbind(0)
+        scale = 1 / math.sqrt(query.shape[-1])
+        scores = _product(query, key.mT, scale)
+        if mask is not None:
+            scores.view(batch, heads, *scores.shape[1:]).add_(mask)
+        weights = scores.softmax(-1)
+        kept = factors(weights, dropout) if dropout else None
+        context = torch.bmm(weights if kept is None else weights * kept, value)
+        ctx.save_for_backward(query, key, value, weights, kept)
+        ctx.heads, ctx.scale = heads, scale
+        return _together(context.view(batch, heads, *context.shape[1:])[:, :, :length])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        query, key, value, weights, kept = ctx.saved_tensors
+        batch, length, width = gradient.shape
+        of_context = gradient.view(batch, length, ctx.heads, -1).transpose(1, 2)
+        of_context = _filled_up(of_context).flatten(0, 1)
+        of_weights = torch.bmm(of_context, value.mT)
+        used = weights if kept is None else weights * kept
+        of_value = torch.bmm(used.mT, of_context)
+        if kept is not None:
+            of_weights *= kept
+        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+        of_query, of_key = _product(of_scores, key, ctx.scale), _product(of_scores.mT, query, ctx.scale)
+        found = torch.stack((of_query, of_key, of_value)).view(3, batch, ctx.heads, *query.shape[1:])
+        found = found[..., :length, :].permute(1, 3, 0, 2, 4)
+        return found.reshape(batch, length, 3 * width), None, None, None
 
 
 def _apart(together: Tensor, heads: int) -> Tensor:
@@ -42,46 +101,25 @@ def _apart(together: Tensor, heads: int) -> Tensor:
     return together.view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
 
 
-class _Products(torch.autograd.Function):
-    """Goes backward by hand, so that queries, keys and values are copied once, not three times."""
+def _together(context: Tensor) -> Tensor:
+    """Returns heads [B, H, L, d] side by side [B, L, D]."""
+    return context.transpose(1, 2).flatten(2)
 
-    @staticmethod
-    def forward(ctx: Any, together: Tensor, mask: Tensor | None, heads: int, dropout: float) -> Tensor:
-        batch, length, width = together.shape[0], together.shape[1], together.shape[2] // 3
-        # Contiguous [3, B * H, L, d], as batched products take them.
-        query, key, value = _apart(together, heads).flatten(1, 2).contiguous().unbind(0)
-        scale = 1 / math.sqrt(width // heads)
-        scores = _product(query, key.mT, scale)
-        if mask is not None:
-            scores.view(batch, heads, length, length).add_(mask)
-        weights = scores.softmax(-1)
-        kept = None
-        if dropout:
-            dropped, kept = torch.native_dropout(weights, dropout, True)
-            context = torch.bmm(dropped, value)
-        else:
-            context = torch.bmm(weights, value)
-        ctx.save_for_backward(query, key, value, weights, kept)
-        ctx.heads, ctx.scale, ctx.dropout = heads, scale, dropout
-        return context.view(batch, heads, length, -1).transpose(1, 2).reshape(batch, length, width)
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        query, key, value, weights, kept = ctx.saved_tensors
-        batch, length, width = gradient.shape
-        of_context = gradient.view(batch, length, ctx.heads, -1).transpose(1, 2).reshape(query.shape)
-        of_weights = torch.bmm(of_context, value.mT)
-        if kept is None:
-            of_value = torch.bmm(weights.mT, of_context)
-        else:
-            kept = kept.to(weights.dtype) / (1 - ctx.dropout)
-            of_value = torch.bmm((weights * kept).mT, of_context)
-            of_weights *= kept
-        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-        of_query, of_key = _product(of_scores, key, ctx.scale), _product(of_scores.mT, query, ctx.scale)
-        found = torch.stack((of_query, of_key, of_value))
-        found = found.view(3, batch, ctx.heads, length, -1).permute(1, 3, 0, 2, 4)
-        return found.reshape(batch, length, 3 * width), None, None, None
+def _filled_up(x: Tensor) -> Tensor:
+    """Returns [..., L, d] contiguous, with rows of zeros so that L is aligned."""
+    length = x.shape[-2]
+    aligned = _aligned(length, x.dtype)
+    if aligned == length:
+        return x.contiguous()
+    filled = x.new_zeros((*x.shape[:-2], aligned, x.shape[-1]))
+    filled[..., :length, :] = x
+    return filled
+
+
+def _aligned(length: int, dtype: torch.dtype) -> int:
+    multiple = _ALIGNED_BYTES // dtype.itemsize
+    return -(-length // multiple) * multiple
 
 
 def _product(first: Tensor, second: Tensor, scale: float) -> Tensor:

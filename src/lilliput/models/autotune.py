@@ -24,8 +24,10 @@ from lilliput.common.locks import beside, locked
 from lilliput.common.machine import describe_machine
 from lilliput.common.stored import stored
 from lilliput.errors import StorageError
+from lilliput.models.attention import mask_of
 from lilliput.models.blocks import Block
-from lilliput.models.encoder import Dropout, attend, feed_forward
+from lilliput.models.dropout import Dropout
+from lilliput.models.encoder import attend, feed_forward
 from lilliput.models.kernels import PLAIN, Kernels, Precision, dtype_of
 from lilliput.models.shape import EncoderShape
 
@@ -182,7 +184,7 @@ class _Layer:
 
     def run(self, kernels: Kernels) -> None:
         x = self._x.to(kernels.dtype)
-        x = attend(self._block, x, None, kernels, dropout=self._dropout)[1]
+        x = attend(self._block, x, mask_of(None, x, kernels), kernels, dropout=self._dropout)[1]
         _backward(feed_forward(self._block, x, kernels, self._dropout)[1])
 
 

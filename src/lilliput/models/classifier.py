@@ -16,7 +16,8 @@ from transformers import (
 )
 
 from lilliput.models.blocks import classifier_of, embeddings_of, pooler_of
-from lilliput.models.encoder import NO_DROPOUT, Dropout, cast_linear, encode
+from lilliput.models.dropout import NO_DROPOUT, Dropout, drop
+from lilliput.models.encoder import cast_linear, encode
 from lilliput.models.kernels import PLAIN, Kernels
 from lilliput.models.pretrained import load_weights
 
@@ -96,6 +97,5 @@ def class_scores(
         read = torch.tanh(cast_linear(read, pooler_of(model)))
     share = model.config.classifier_dropout
     share = dropout.states if share is None else share
-    if model.training and share:
-        read = F.dropout(read, share)
+    read = drop(read, share if model.training else 0.0)
     return cast_linear(read.float(), classifier_of(model)), found if states else None

@@ -8,32 +8,15 @@ modules of transformers.
 Shape letters: B batch, L length, D width, N positions, V vocabulary.
 """
 
-import math
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lilliput.models import attention
+from lilliput.models.attention import attend_heads, mask_of
 from lilliput.models.blocks import Block, Head, blocks_of, embeddings_of
+from lilliput.models.dropout import NO_DROPOUT, Dropout, drop
 from lilliput.models.kernels import PLAIN, Kernels, dtype_of
-
-_ATTENTION = {"fused": attention.fused, "products": attention.products}
-
-
-@dataclass(frozen=True)
-class Dropout:
-    """Shares of numbers that are left out while a model is fine-tuned."""
-
-    states: float = 0.0
-    """Of embeddings, and of what each half of a layer adds to the stream."""
-    attention: float = 0.0
-    """Of attention's weights."""
-
-
-NO_DROPOUT = Dropout()
 
 MULTIPLE = 64
 """Numbers of rows that change from batch to batch are filled up to multiples of this: a product of a new
@@ -74,7 +57,8 @@ def embed(
         places = places + parts.types.weight[0]
     else:
         places = places + F.embedding(types, parts.types.weight)
-    return _dropped(cast_layer_norm(embedded + places.to(embedded.dtype), parts.norm, kernels), dropout)
+    x = cast_layer_norm(embedded + places.to(embedded.dtype), parts.norm, kernels)
+    return drop(x, dropout.states)
 
 
 def encode(
@@ -100,9 +84,7 @@ def encode(
         dropout: What is left out.
     """
     x = embed(model, embedded, types, kernels, dropout)
-    mask = None
-    if padding is not None:
-        mask = torch.zeros_like(padding, dtype=x.dtype).masked_fill_(padding, -math.inf)[:, None, None, :]
+    mask = mask_of(padding, x, kernels)
     *blocks, last = blocks_of(model)
     for block in blocks:
         _, x = attend(block, x, mask, kernels, dropout=dropout)
@@ -129,19 +111,19 @@ def attend(
     Args:
         block: The parameters.
         x: The stream [B, L, D].
-        mask: Added to the scores of keys [B, 1, 1, L], or None.
+        mask: What `attention.mask_of` returned.
         kernels: How to compute.
         at: The pieces that go on, as indices into B * L [N]; None for all.
         dropout: What is left out.
     """
     parts = (block.query, block.key, block.value)
-    weight = torch.cat([part.weight for part in parts]).to(x.dtype)
-    bias = torch.cat([part.bias for part in parts]).to(x.dtype)
+    weight = torch.cat([part.weight.to(x.dtype) for part in parts])
+    bias = torch.cat([part.bias.to(x.dtype) for part in parts])
     together = F.linear(x, weight, bias)
-    context = _ATTENTION[kernels.attention](together, mask, block.heads, dropout.attention)
+    context = attend_heads(together, mask, block.heads, kernels.attention, dropout.attention)
     if at is not None:
         context, x = (values.flatten(0, 1).index_select(0, at) for values in (context, x))
-    added = _dropped(cast_linear(context, block.output), dropout)
+    added = drop(cast_linear(context, block.output), dropout.states)
     return context, cast_layer_norm(x + added, block.attention_norm, kernels)
 
 
@@ -150,7 +132,7 @@ def feed_forward(
 ) -> tuple[Tensor, Tensor]:
     """Returns the inner activations [..., inner] and the stream after the feed-forward block [..., D]."""
     inner = block.activation(cast_linear(x, block.inner))
-    added = _dropped(cast_linear(inner, block.outer), dropout)
+    added = drop(cast_linear(inner, block.outer), dropout.states)
     return inner, cast_layer_norm(x + added, block.norm, kernels)
 
 
@@ -158,7 +140,3 @@ def head_transform(head: Head, states: Tensor, kernels: Kernels = PLAIN) -> Tens
     """Returns what a masked-LM head multiplies with the table of pieces [N, D], from states [N, D]."""
     count, states = len(states), F.pad(states.to(dtype_of(kernels.head)), (0, 0, 0, -len(states) % MULTIPLE))
     return cast_layer_norm(head.activation(cast_linear(states, head.dense)), head.norm, kernels)[:count]
-
-
-def _dropped(x: Tensor, dropout: Dropout) -> Tensor:
-    return F.dropout(x, dropout.states) if dropout.states else x

@@ -1,4 +1,4 @@
-"""How the models of a stage compute: chosen where it begins, kept until it ends, so that bits stay the same."""
+"""How the models of a stage compute: chosen where it begins and kept, so that bits stay the same."""
 
 import dataclasses
 from pathlib import Path

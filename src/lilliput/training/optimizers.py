@@ -43,8 +43,12 @@ def clip_gradients(
 
     Raises TrainingError, as `require_finite` does, where the norm is not finite.
     """
-    norm = nn.utils.clip_grad_norm_(parameters, most)
+    clipped = list(parameters)
+    gradients = [parameter.grad for parameter in clipped if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
     require_finite(f"the norm of the gradients of {what}", float(norm), step, remedy)
+    if norm + 1e-6 > most:  # else torch would multiply all of them with 1
+        nn.utils.clip_grads_with_norm_(clipped, most, norm)
 
 
 def build_optimizer(
