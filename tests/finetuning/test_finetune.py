@@ -43,7 +43,7 @@ from lilliput.run import RunDir
 from lilliput.tasks.loading import load_task
 from lilliput.tasks.task import Examples, Labels, Task, TaskData
 
-QUICK = FinetuningConfig(epochs=8, rows=8, evaluations=2, rate=5e-3, dropout=0.0)
+QUICK = FinetuningConfig(epochs=12, rows=8, evaluations=2, rate=5e-3, dropout=0.0)
 BRIEF = dataclasses.replace(QUICK, epochs=0.5)
 """Four steps, where it is of no account what is learnt."""
 NOUNS = ("brotent", "stocker", "plantish", "boxes")
@@ -158,7 +158,7 @@ def test_a_student_learns_from_a_teacher_whose_words_are_read_once(
     extra.write_text("the my boxes\n\nthe every stocker boxes\n", encoding="utf-8")
     teacher = {"teacher": str(taught[0].path), "unlabelled": [str(extra)]}
     config = dataclasses.replace(
-        QUICK, epochs=12, distillation=DistillationConfig(weight=1.0, relations=0.1, hidden=0.1)
+        QUICK, distillation=DistillationConfig(weight=1.0, relations=0.1, hidden=0.1)
     )
     found = finetune(world.headless, data, RunDir(tmp_path / "run"), config, **teacher)
     assert found.examples == {"train": 64, "dev": 24, "unlabelled": 2}
