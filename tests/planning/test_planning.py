@@ -660,6 +660,7 @@ def test_the_commands_of_the_how_to(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(samples, "_MADE_UP_WORDS", 20_000)
     shutil.copy(world.text, "text.txt")
     commands = re.findall(r"^lilliput .+", DOCS, re.MULTILINE)
     assert len(commands) >= 3
