@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import random
@@ -18,10 +19,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from lilliput import recipes
+from lilliput.compression import Summary, compress
 from lilliput.config import BatchConfig, LexiconConfig, Recipe
 from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import Lexicon, build_lexicon
 from lilliput.pieces.teacher_tokenizer import load_tokenizer, spell
+from lilliput.run import RunDir
 from lilliput.text.corpus import Corpus
 from lilliput.training.batches import BatchSource
 from lilliput.training.rows import Rows, cut_rows
@@ -149,6 +152,12 @@ class World:
         return BatchSource(self.train_rows, self.lexicon, config, (seed,))
 
 
+def pytest_collection_finish() -> None:
+    """Takes what imports made out of garbage collection: every training collects once, which took as long."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)  # the same order of sums here and in subprocesses
@@ -173,6 +182,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     rows = cut_rows(corpus, lexicon, LENGTH, hold_out=True)
     teacher, headless = str(folder / "teacher"), str(folder / "headless")
     return World(folder, text, other, teacher, headless, corpus, lexicon, *rows)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, Summary]:
+    """A finished run of recipe tiny. Not to be changed."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return RunDir(out), compress(world.teacher, [str(world.text)], out, recipes.tiny(), workers=1)
 
 
 @pytest.fixture(scope="session")

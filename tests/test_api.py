@@ -13,6 +13,7 @@ import pytest
 import lilliput
 from conftest import World
 from lilliput.comparison.bundles import benchmark_bundle
+from lilliput.compression import Summary
 from lilliput.config import LexiconConfig
 from lilliput.errors import ConfigError
 from lilliput.finetuning.config import FinetuningConfig
@@ -24,13 +25,13 @@ ONCE = FinetuningConfig(epochs=1)
 
 
 @pytest.fixture(scope="module")
-def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(world: World, tiny_run: tuple[RunDir, Summary], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a user has it: a text, a labelled set, and a run with a model of that task."""
     folder = tmp_path_factory.mktemp("api")
     shutil.copy(world.text, folder / "text.txt")
     rows = [f"the {kind} boxes {index},{kind}" for index in range(20) for kind in ("my", "every")]
     (folder / "toy_train.csv").write_text("\n".join(["text,label", *rows]) + "\n")
-    lilliput.compress(world.teacher, str(folder / "text.txt"), str(folder / "runs/x"), "tiny", workers=1)
+    shutil.copytree(tiny_run[0].path, folder / "runs/x")
     lilliput.finetune(str(folder / "runs/x"), str(folder / "toy"), config=ONCE)
     return folder
 

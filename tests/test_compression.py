@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+import lilliput
 from conftest import LENGTH, STUDENT_PIECES, World, small_text
 from lilliput.common.files import digest_value
 from lilliput.compression import BERT_BASE_BYTES, BERT_BASE_PARAMETERS, Summary, compress, render
@@ -42,11 +45,9 @@ def table_of(summary: Summary) -> str:
     return console.export_text()
 
 
-@pytest.fixture(scope="module")
-def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, Summary]:
-    """A finished run of recipe tiny. Not to be changed."""
-    out = tmp_path_factory.mktemp("finished") / "run"
-    return RunDir(out), compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
+@pytest.fixture
+def finished(tiny_run: tuple[RunDir, Summary]) -> tuple[RunDir, Summary]:
+    return tiny_run
 
 
 @pytest.fixture
@@ -285,10 +286,17 @@ def test_a_damaged_stage_is_trained_anew_and_not_copied(
     assert weights.read_bytes() == good["model.safetensors"][1]
 
 
-@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
-@pytest.mark.parametrize("model", ["teacher/second_vocabulary.safetensors", "student/model.safetensors"])
+@pytest.mark.parametrize(
+    ("model", "damage"),
+    [
+        ("student/model.safetensors", flip),
+        ("student/model.safetensors", cut),
+        ("student/model.safetensors", Path.unlink),
+        ("teacher/second_vocabulary.safetensors", flip),
+    ],
+)
 def test_a_stage_does_not_begin_with_what_is_damaged(
-    world: World, copy: RunDir, damage: Callable[[Path], None], model: str
+    world: World, copy: RunDir, model: str, damage: Callable[[Path], None]
 ) -> None:
     damage(copy.training("dual") / model)
     shutil.rmtree(copy.training("student"))
@@ -378,28 +386,28 @@ def test_a_summary_that_lacks_something_is_written_anew(world: World, copy: RunD
 @pytest.mark.slow
 def test_two_processes_do_not_work_on_one_run(world: World, copy: RunDir) -> None:
     shutil.rmtree(copy.training("student"))
-    command = [sys.executable, "-m", "lilliput"]
-    options = ["--recipe", "tiny", "--out", str(copy.path)]
-    calls = [
-        [*command, "compress", world.teacher, "--corpus", str(world.text), *options],
-        [*command, "train", world.teacher, "--stage", "student", *options],
-        [
-            *command,
-            "build-corpus",
-            world.teacher,
-            "--corpus",
-            str(world.other_text),
-            "--overwrite",
-            *options[2:],
-        ],
-        [*command, "build-lexicon", world.teacher, "--overwrite", *options],
-    ]
+    command = [sys.executable, "-m", "lilliput", "compress", world.teacher, "--corpus", str(world.text)]
+    in_use = f"{copy.path} is in use by process {os.getpid()} on"
     before = everything(copy.path)
     with copy.locked():
-        for_all = [subprocess.Popen(call, stderr=subprocess.PIPE, text=True) for call in calls]
-        said = [process.communicate()[1] for process in for_all]
-    assert [process.returncode for process in for_all] == [1] * 4
-    assert all(f"{copy.path} is in use by process {os.getpid()} on" in one for one in said), said
+        other = subprocess.run(
+            [*command, "--recipe", "tiny", "--out", str(copy.path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        in_thread = ThreadPoolExecutor(1)  # which is refused as a process is, and loads no torch first
+        for call in (
+            partial(training.train, copy, tiny(), "student", world.teacher),
+            partial(lilliput.build_corpus, [str(world.other_text)], world.teacher, copy, overwrite=True),
+            partial(lilliput.build_lexicon, copy, world.teacher, tiny().lexicon, overwrite=True),
+        ):
+            with pytest.raises(StorageError, match=in_use):
+                in_thread.submit(call).result()
+    assert other.returncode == 1
+    assert other.stdout == ""
+    assert other.stderr.startswith(f"lilliput: {in_use}")
+    assert other.stderr.count("\n") == 1, "nothing that is loaded says anything"
     assert {**everything(copy.path), str(copy.path): None} == {**before, str(copy.path): None}
 
 
@@ -515,9 +523,23 @@ def test_a_recipe_without_student_is_refused_before_it_costs_anything(
 # Every recipe
 
 
+def test_recipes_of_the_paper_differ_in_nothing_but_their_size(shrunken: Shrink) -> None:
+    """So that below one of them stands for all."""
+    papers = [shrunken(name).to_dict() | {"name": "paper"} for name in ("paper48", "paper96", "paper192")]
+    assert papers[0] == papers[1] == papers[2]
+    assert RECIPES.keys() == {"lilliput", "paper48", "paper96", "paper192", "mixed_vocabulary", "tiny"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("teacher", ["teacher", "headless"])
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    ("name", "teacher"),
+    [
+        ("lilliput", "teacher"),
+        ("lilliput", "headless"),
+        ("paper96", "headless"),
+        ("mixed_vocabulary", "teacher"),
+    ],
+)
 def test_every_recipe_runs_shrunken(
     world: World, tmp_path: Path, shrunken: Shrink, name: str, teacher: str
 ) -> None:

@@ -62,11 +62,12 @@ def test_a_name_like_none_gets_the_list_of_all(known: list[str]) -> None:
     assert nearest("XYZ", iter(known)) == f"known: {', '.join(sorted(known))}"
 
 
-@pytest.mark.parametrize("name", ["torch", "zstandard"])
-def test_a_missing_extra_is_named_with_its_remedy(name: str) -> None:
+@pytest.mark.parametrize(("name", "function"), [("torch", "train"), ("zstandard", "build_corpus")])
+def test_a_missing_extra_is_named_with_its_remedy(name: str, function: str) -> None:
     script = f"import sys; sys.modules[{name!r}] = None; import lilliput\n"
     script += (
-        "try: lilliput.train\nexcept lilliput.LilliputError as error: print(type(error).__name__, error)"
+        f"try: lilliput.{function}\n"
+        "except lilliput.LilliputError as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"ExtraError this needs the package {name}, which is not installed")

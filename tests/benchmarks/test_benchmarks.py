@@ -5,7 +5,9 @@ import inspect
 import io
 import itertools
 import json
+import multiprocessing
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -277,8 +279,11 @@ def test_reports_are_medians(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def measured(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     out = tmp_path_factory.mktemp("speed")
+    imported_once = multiprocessing.get_context("forkserver")  # else each process imports torch anew
+    imported_once.set_forkserver_preload(["benchmarks.lilliput_step", "benchmarks.transformers_step"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setattr(multiprocessing, "get_context", lambda method: imported_once)
         report = training.benchmark_training(
             world.teacher, out, tiny(), run=world.folder, stages=["dual"], rounds=2
         )
@@ -433,15 +438,14 @@ def test_every_command_of_the_page_arrives(
         ("corpus", "teacher corpus out text_column workers rounds"),
     ],
 )
-def test_the_surface_is_pinned_and_explained(command: str, options: str) -> None:
+@pytest.mark.filterwarnings("ignore:'benchmarks:RuntimeWarning")  # is imported already
+def test_the_surface_is_pinned_and_explained(
+    command: str, options: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert " ".join(inspect.signature(getattr(commands, command)).parameters) == options
-    shown = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{command}", "--help"],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    monkeypatch.setattr(sys, "argv", [f"{command}.py", "--help"])
+    runpy.run_module(f"benchmarks.{command}", run_name="__main__")  # as `python -m` does
+    shown = capsys.readouterr().out
     assert f"python -m benchmarks.{command} " in shown
     for name in options.split()[1:]:
         assert f"--{name.strip('_').replace('_', '-')} " in shown

@@ -212,10 +212,8 @@ def test_recipes_are_listed(run: Run) -> None:
 @pytest.mark.slow
 def test_stage_by_stage_is_the_same_as_all_at_once(world: World, run: Run, tmp_path: Path) -> None:
     once, steps = tmp_path / "once", RunDir(tmp_path / "steps")
-    teacher, text = world.teacher, world.text
-    code, out, _ = run(
-        "compress", teacher, "--corpus", text, "--out", once, "--recipe", "tiny", "--workers", 1
-    )
+    teacher, text, settings = world.teacher, world.text, ("--recipe", "tiny", "--words", 1500)
+    code, out, _ = run("compress", teacher, "--corpus", text, "--out", once, "--workers", 1, *settings)
     assert code == 0
     assert "parameters" in out
     assert "bits per character, after" in out
@@ -226,9 +224,9 @@ def test_stage_by_stage_is_the_same_as_all_at_once(world: World, run: Run, tmp_p
     assert code == 0
     assert "fertility" in out
     for stage in ("teacher", "dual", "student"):
-        code, out, _ = run("train", teacher, "--stage", stage, "--out", steps.path, "--recipe", "tiny")
+        code, out, _ = run("train", teacher, "--stage", stage, "--out", steps.path, *settings)
         assert code == 0
-        assert json.loads(out)["words"] > 1000
+        assert json.loads(out)["words"] > 400
     weights = "training/student/student/model.safetensors"
     assert (once / weights).read_bytes() == (steps.path / weights).read_bytes()
     code, out, _ = run("evaluate", once, "--rows", 32)
@@ -407,11 +405,9 @@ def test_sizes_that_are_no_numbers(refused: Refused, world: World, tmp_path: Pat
 # Refusals: runs
 
 
-@pytest.fixture(scope="module")
-def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("finished") / "run"
-    compression.compress(world.teacher, [str(world.text)], out, tiny(), workers=1)
-    return out
+@pytest.fixture
+def finished(tiny_run: tuple[RunDir, compression.Summary]) -> Path:
+    return tiny_run[0].path
 
 
 @pytest.fixture
@@ -479,7 +475,11 @@ def test_a_truncated_student(refused: Refused, out: Path) -> None:
     assert "no student could be loaded" in refused("evaluate", out)
 
 
-def test_a_loss_that_is_not_finite(refused: Refused, compress: Any) -> None:
+def test_a_loss_that_is_not_finite(refused: Refused, compress: Any, out: Path) -> None:
+    """In the second stage; the first is finished."""
+    for part in ("training/dual", "training/student", "student"):
+        shutil.rmtree(out / part)
+    (out / "summary.json").unlink()
     settings = (
         "--set",
         "stages.dual.optimizer.student_rate=10",
@@ -491,19 +491,29 @@ def test_a_loss_that_is_not_finite(refused: Refused, compress: Any) -> None:
     assert re.search(r"is (nan|inf) at step \d+.*lower the learning rate", refused(*compress(*settings)))
 
 
+@pytest.fixture(scope="module")
+def short(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of fewer words."""
+    out = tmp_path_factory.mktemp("short") / "run"
+    compression.compress(
+        world.teacher, [str(world.text)], out, tiny().replace({"budget.words": "300"}), workers=1
+    )
+    return out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [10, 5_000, 20_000, 60_000, 150_000])
-def test_a_full_disk_at_any_time(run: Run, compress: Any, finished: Path, tmp_path: Path, size: int) -> None:
+def test_a_full_disk_at_any_time(run: Run, compress: Any, short: Path, tmp_path: Path, size: int) -> None:
     """Wherever it strikes, from corpus to a stage's end, the next call ends as if it had not."""
     with full_disk(size):
-        code, _, error = run(*compress())
+        code, _, error = run(*compress(words=300))
     assert code == 1
     assert "Traceback" not in error
     assert re.search("cannot be (written|saved)", error)
-    code, _, error = run(*compress())
+    code, _, error = run(*compress(words=300))
     assert code == 0, error
     weights = "student/model.safetensors"
-    assert (tmp_path / "run" / weights).read_bytes() == (finished / weights).read_bytes()
+    assert (tmp_path / "run" / weights).read_bytes() == (short / weights).read_bytes()
 
 
 @pytest.mark.parametrize("place", ["file", "under a file"])
@@ -549,7 +559,7 @@ def test_a_missing_stage_names_the_nearest(refused: Refused, world: World, out: 
 
 def test_as_a_command_of_its_own(tmp_path: Path, world: World) -> None:
     """In a process of its own: the sentence alone on standard error, nothing on standard output."""
-    command = ["compress", world.teacher, "--corpus", "none.txt", "--out", "run", "--recipe", "tiny"]
+    command = ["build-corpus", world.teacher, "--corpus", "none.txt", "--out", "run"]  # loads no torch
     done = subprocess.run(
         [sys.executable, "-m", "lilliput", *command],
         cwd=tmp_path,

@@ -21,7 +21,7 @@ from lilliput.finetuning.sets import DevSet, TrainSet
 from lilliput.models.quantization import dequantize, grid_of, quantize
 from lilliput.tasks.task import Examples, Labels, Task
 
-FAST = FinetuningConfig(epochs=12, rows=8, dropout=0.0, evaluations=4, patience=9)
+FAST = FinetuningConfig(epochs=8, rows=8, dropout=0.0, evaluations=4, patience=9)
 
 
 class NoBar:
@@ -169,9 +169,7 @@ def test_a_teacher_that_says_the_labels_teaches_texts_that_have_none(world: Worl
 def test_the_weight_decides_between_labels_and_teacher(world: World, weight: float, follows: str) -> None:
     train = train_set(world, CLASSES, examples_of(CLASSES, 64, 1))
     wrong = 8 * np.eye(2, dtype=np.float32)[1 - train.labels.astype(int)]
-    config = FinetuningConfig(
-        epochs=12, rows=8, dropout=0.0, evaluations=1, distillation=DistillationConfig(weight=weight)
-    )
+    config = dataclasses.replace(FAST, evaluations=1, distillation=DistillationConfig(weight=weight))
     _, found = learn(world, CLASSES, config, TrainSet(train.encoded, train.labels, wrong))
     assert (found.scores["accuracy"] < 0.1) == (follows == "teacher")
 

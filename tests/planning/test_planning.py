@@ -32,7 +32,7 @@ from lilliput.errors import ConfigError, InputError, StorageError
 from lilliput.models.pretrained import load_config
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.lexicon import Lexicon
-from lilliput.planning import expectation, plan as planning, probes, scratch
+from lilliput.planning import expectation, plan as planning, probes, samples, scratch
 from lilliput.planning.estimate import StageEstimate, estimate_stage, render
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
 from lilliput.planning.plan import expect, plan
@@ -43,8 +43,16 @@ from lilliput.run import RunDir
 from lilliput.training.checkpoint import Progress, save_checkpoint
 from lilliput.training.step import Stepper
 
+SHORT = tiny().replace({"budget.words": "300"})
 STOPWATCH = Stopwatch(torch.device("cpu"))
 DOCS = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "plan.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _few_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is timed, but not so often that a median says much."""
+    for name in ("_STEPS_AT_LEAST", "PROBE_STEPS", "_READINGS_AT_LEAST", "_READINGS_AT_MOST"):
+        monkeypatch.setattr(probes, name, 1)
 
 
 def shown(table: Table) -> str:
@@ -416,8 +424,15 @@ def test_a_plan_of_a_text(world: World, tmp_path: Path, monkeypatch: pytest.Monk
     assert "19,088 words is read" in table
 
 
+@pytest.fixture
+def _large_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out what takes seconds with such a teacher: its steps, and most of a made-up text."""
+    monkeypatch.setattr(StageProbe, "pace", lambda *_: PACE)
+    monkeypatch.setattr(samples, "_MADE_UP_WORDS", 20_000)
+
+
+@pytest.mark.usefixtures("_large_teacher")
 def test_a_plan_of_a_number_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StageProbe, "pace", lambda *_: PACE)  # steps of such a teacher take seconds each
     monkeypatch.setattr(planning.psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
     found = plan("minilm-6", 2_000_000, tiny())
     assert found.text.words == 2_000_000
@@ -427,10 +442,8 @@ def test_a_plan_of_a_number_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(r"stage 'teacher' needs .+ of memory but there are .+; raise batch.accumulation", table)
 
 
-def test_a_plan_of_a_shape_counts_the_words_of_a_text(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(StageProbe, "pace", lambda *_: PACE)
+@pytest.mark.usefixtures("_large_teacher")
+def test_a_plan_of_a_shape_counts_the_words_of_a_text(world: World) -> None:
     found = plan("minilm-6", [str(world.text)], tiny())
     assert found.text.words == world.corpus.words
     assert "made-up" in found.notes[0]
@@ -490,11 +503,11 @@ def test_a_run_that_has_begun_is_not_measured_again(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    first = compressed(world, out, tiny())
+    first = compressed(world, out, SHORT)
     assert "Expected on" in capsys.readouterr().err
     monkeypatch.setattr(planning, "StageProbe", None)
     (out / "summary.json").unlink()
-    again = compressed(world, out, tiny())
+    again = compressed(world, out, SHORT)
     said = capsys.readouterr().err
     recorded = json.loads((out / "summary.json").read_text())["estimate"]
     assert json.loads(json.dumps([again.estimate, first.estimate])) == [recorded, recorded]
@@ -502,7 +515,7 @@ def test_a_run_that_has_begun_is_not_measured_again(
     assert "not known" not in said
     shutil.rmtree(out / "estimate")
     (out / "summary.json").unlink()
-    assert compressed(world, out, tiny()).estimate is None
+    assert compressed(world, out, SHORT).estimate is None
     assert not (out / "estimate").exists()
 
 
@@ -522,9 +535,9 @@ def test_a_run_that_is_to_be_trained_anew_is_measured(world: World, run: RunDir)
         (ValueError("[/b] is no markup"), "[/b] is no markup"),
     ],
 )
-def test_a_run_trains_where_nothing_can_be_measured(
+def test_where_nothing_can_be_measured_there_is_no_estimate(
     world: World,
-    tmp_path: Path,
+    run: RunDir,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: Exception,
@@ -534,12 +547,19 @@ def test_a_run_trains_where_nothing_can_be_measured(
         raise error
 
     monkeypatch.setattr(planning, "StageProbe", fail)
-    summary = compressed(world, tmp_path / "run", tiny())
-    assert summary.estimate is None
-    assert summary.words >= 6000
+    assert expectation.announce(run, tiny(), world.teacher, 5.0) is None
     found = " ".join(capsys.readouterr().err.split())
     assert f"no estimate of the training, as measuring failed ({said}" in found
     assert "it starts without one" in found
+
+
+def test_a_run_trains_where_nothing_can_be_measured(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "StageProbe", None)
+    summary = compressed(world, tmp_path / "run", SHORT)
+    assert summary.estimate is None
+    assert summary.words >= 300
 
 
 def test_a_full_disk_leaves_the_time_for_checkpoints_out(
@@ -640,6 +660,7 @@ def test_the_commands_of_the_how_to(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(samples, "_MADE_UP_WORDS", 20_000)
     shutil.copy(world.text, "text.txt")
     commands = re.findall(r"^lilliput .+", DOCS, re.MULTILINE)
     assert len(commands) >= 3

@@ -360,9 +360,7 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("owner", "method"), [(training, "save_student"), (Teacher, "save"), (MetricsLog, "append")], ids=str
-)
+@pytest.mark.parametrize(("owner", "method"), [(Teacher, "save"), (MetricsLog, "append")], ids=str)
 def test_a_full_disk_at_the_end_loses_nothing(
     run: RunDir, whole: RunDir, world: World, monkeypatch: pytest.MonkeyPatch, owner: Any, method: str
 ) -> None:
@@ -384,8 +382,8 @@ def test_a_full_disk_at_the_end_loses_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "method"),
-    [(training._Loop, "_evaluate"), (training, "save_student"), (Teacher, "save")],
-    ids=["evaluation", "save_student", "save_teacher"],
+    [(training._Loop, "_evaluate"), (training, "save_student")],
+    ids=["evaluation", "save_student"],
 )
 def test_a_failure_after_the_last_step_repeats_no_step(
     run: RunDir, whole: RunDir, world: World, monkeypatch: pytest.MonkeyPatch, owner: Any, method: str

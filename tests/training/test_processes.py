@@ -88,7 +88,7 @@ RECIPES = {
 }
 
 LAUNCHED = """
-import contextlib, json, os, signal, sys
+import contextlib, gc, json, os, signal, sys
 from pathlib import Path
 
 import torch
@@ -100,6 +100,7 @@ from lilliput.config import Recipe
 from lilliput.errors import LilliputError, StorageError
 from lilliput.run import RunDir
 
+gc.freeze()  # as conftest.py does
 torch.set_num_threads(1)
 index, folder, teacher = int(os.environ["RANK"]), Path(sys.argv[1]), sys.argv[2]
 step.training_dtype = lambda device: torch.float32 if index else torch.bfloat16  # one has no bfloat16

@@ -159,13 +159,21 @@ def test_what_has_no_weight_changes_nothing(world: World, name: str) -> None:
     assert name not in stepper_of(made(world, without)).step(batches(world), 1, done=0.5)
 
 
+@pytest.fixture(scope="module")
+def usual(world: World) -> dict[str, Tensor]:
+    """The weights after a step of everything."""
+    return after_one_step(world, ALL)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_each_weight_changes_the_result(world: World, name: str) -> None:
-    usual = after_one_step(world, ALL)
+def test_each_weight_changes_the_result(world: World, usual: dict[str, Tensor], name: str) -> None:
     doubled = after_one_step(world, dataclasses.replace(ALL, **{name: 2 * getattr(ALL, name)}))
     assert usual.keys() == doubled.keys()
-    again = after_one_step(world, ALL)
     assert any(not torch.equal(usual[key], doubled[key]) for key in usual)
+
+
+def test_the_same_step_gives_the_same_weights(world: World, usual: dict[str, Tensor]) -> None:
+    again = after_one_step(world, ALL)
     assert all(torch.equal(value, again[key]) for key, value in usual.items())
 
 
@@ -243,17 +251,25 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_each_option_of_the_optimiser_changes_the_result(world: World, option: str) -> None:
-    def after(steps: int, **options: float) -> dict[str, Tensor]:
-        models = made(world)
-        stepper = stepper_of(models, **options)
-        for step in range(steps):
-            stepper.step(batches(world, step=step), step + 1, done=0.5)
-        return weights_of(models)
+def after_two_steps(world: World, **options: float) -> dict[str, Tensor]:
+    models = made(world)
+    stepper = stepper_of(models, **options)
+    for step in range(2):
+        stepper.step(batches(world, step=step), step + 1, done=0.5)
+    return weights_of(models)
 
-    usual, other = after(2), after(2, **{option: OPTIONS[option]})
-    assert any(not torch.equal(usual[name], other[name]) for name in usual)
+
+@pytest.fixture(scope="module")
+def usual_after_two(world: World) -> dict[str, Tensor]:
+    return after_two_steps(world)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_each_option_of_the_optimiser_changes_the_result(
+    world: World, usual_after_two: dict[str, Tensor], option: str
+) -> None:
+    other = after_two_steps(world, **{option: OPTIONS[option]})
+    assert any(not torch.equal(value, other[name]) for name, value in usual_after_two.items())
 
 
 def test_clipping_is_done_for_each_model_apart(world: World) -> None:
