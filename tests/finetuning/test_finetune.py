@@ -32,10 +32,12 @@ from lilliput.finetuning import (
     texts as texts_module,
 )
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
+from lilliput.finetuning.encoded import TaskBatch
 from lilliput.finetuning.finetune import finetune
 from lilliput.finetuning.model import TaskModel, labels_of, load_encoder, load_task_model, save_task_model
 from lilliput.finetuning.rates import suitable_rate
 from lilliput.finetuning.results import FinetuneResult
+from lilliput.models.kernels import Kernels
 from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.teacher import build_teacher
 from lilliput.pieces.corpus import build_corpus
@@ -175,12 +177,14 @@ def test_a_teacher_that_was_interrupted_reads_only_the_rest(
     whole = targets.teacher_targets(folder, data.train, tmp_path / "whole", states=True)
     rows, scores_of = list[int](), fit_module.task_scores
 
-    def counted(model: TaskModel, inputs: dict[str, Tensor], positions: Tensor) -> tuple[Tensor, Tensor]:
+    def counted(
+        model: TaskModel, batch: TaskBatch, kernels: Kernels, *, states: bool
+    ) -> tuple[Tensor, Tensor | None]:
         if len(rows) == 2:
             rows.clear()
             raise KeyboardInterrupt
-        rows.append(len(positions))
-        return scores_of(model, inputs, positions)
+        rows.append(len(batch.positions))
+        return scores_of(model, batch, kernels, states=states)
 
     monkeypatch.setattr(fit_module, "_ROWS_TO_PREDICT", 20)
     monkeypatch.setattr(fit_module, "task_scores", counted)

@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from conftest import World, stir, teacher_config
 from lilliput.models.encoder import encode
+from lilliput.models.kernels import PLAIN, Attention, Kernels, Precision
 from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.pretrained import load_masked_lm
 
@@ -25,7 +26,7 @@ def twin(**changes: int | str) -> BertForMaskedLM:
 
 def our_scores(model: BertForMaskedLM, pieces: Tensor, padding: Tensor | None) -> Tensor:
     ours = MaskedLM(model)
-    return ours.scores(ours.read(pieces, padding, torch.float32))
+    return ours.scores(ours.read(pieces, padding).flatten(0, 1)).view(*pieces.shape, -1)
 
 
 def drawn(rows: int, length: int) -> Tensor:
@@ -95,11 +96,37 @@ def test_a_teacher_from_disk_equals_transformers(world: World) -> None:
     )
 
 
+@pytest.mark.parametrize("norm", ["float32", "bfloat16"])
+@pytest.mark.parametrize("attention", ["fused", "products"])
 @torch.no_grad()
-def test_bfloat16_stays_near() -> None:
+def test_bfloat16_stays_near(attention: Attention, norm: Precision) -> None:
     model, pieces = twin(), drawn(2, 16)
     embedded = F.embedding(pieces, MaskedLM(model).table)
-    near = encode(model, embedded.bfloat16(), None)
+    near = encode(model, embedded.bfloat16(), None, Kernels("bfloat16", attention, norm))
     assert near.dtype == torch.bfloat16
     exact = encode(model, embedded, None)
     assert (near.float() - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
+@pytest.mark.parametrize("kernels", [PLAIN, Kernels(attention="products")], ids=str)
+@pytest.mark.parametrize("length", [1, 20, 32])
+def test_some_states_are_those_of_all_and_so_are_their_gradients(kernels: Kernels, length: int) -> None:
+    model, other, pieces = twin(), twin(), drawn(3, length)
+    padding = torch.arange(length) >= torch.tensor([length, length // 2 + 1, 1])[:, None]
+    at = torch.tensor([0, length, 2 * length, length // 2])
+    every = MaskedLM(model).read(pieces, padding).flatten(0, 1)[at]
+    some = MaskedLM(other).read(pieces, padding, kernels, at)
+    torch.testing.assert_close(some, every, rtol=1e-4, atol=1e-5)
+    every.square().sum().backward()
+    some.square().sum().backward()
+    for (name, ours), theirs in zip(other.named_parameters(), model.parameters(), strict=True):
+        if theirs.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_types_are_added_as_transformers_adds_them() -> None:
+    model, pieces = twin(), drawn(2, 12)
+    types = (torch.arange(12) > 5).long().expand(2, -1)
+    expected = model.bert(pieces, token_type_ids=types).last_hidden_state
+    found = encode(model, F.embedding(pieces, MaskedLM(model).table), None, types=types)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

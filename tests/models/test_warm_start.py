@@ -51,7 +51,8 @@ def pieces() -> Tensor:
 
 @torch.no_grad()
 def teacher_scores(teacher: Teacher, pieces: Tensor) -> Tensor:
-    return teacher.second_scores(teacher.transform(teacher.hidden(pieces + OWN, None, torch.float32)))
+    states = teacher.hidden(pieces + OWN, None).flatten(0, 1)
+    return teacher.second_scores(teacher.transform(states)).view(*pieces.shape, -1)
 
 
 @torch.no_grad()
@@ -115,5 +116,6 @@ def test_equal_input_gives_equal_weights(teacher: Teacher, pieces: Tensor) -> No
 def test_what_the_student_computes_is_plain_transformers(teacher: Teacher, pieces: Tensor) -> None:
     student = warm_start(teacher, config_of(width=16), pieces, mask=MASK)
     model = MaskedLM(student)
-    ours = model.scores(model.read(pieces, None, torch.float32))
-    torch.testing.assert_close(ours.detach(), student_scores(student, pieces), rtol=1e-4, atol=1e-4)
+    ours = model.scores(model.read(pieces, None).flatten(0, 1))
+    theirs = student_scores(student, pieces).flatten(0, 1)
+    torch.testing.assert_close(ours.detach(), theirs, rtol=1e-4, atol=1e-4)

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from conftest import LENGTH, STUDENT_PIECES, World
 from lilliput.config import BatchConfig, ObjectiveWeights, OptimizerConfig, StudentConfig
+from lilliput.models.kernels import PLAIN_BOTH
 from lilliput.models.pretrained import config_of, load_config, load_masked_lm
 from lilliput.models.shape import EncoderShape
 from lilliput.models.student import parameter_count, random_student, student_config
@@ -62,7 +63,7 @@ def test_the_operations_of_a_step_are_those_that_torch_counts(
         world.source(BatchConfig(rows=4, length=LENGTH)).batch(0),
     )
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:  # it counts plain products
-        sums = models(batch, torch.float32, True)
+        sums = models(batch, PLAIN_BOTH, True)
     with FlopCounterMode(display=False) as backward:
         torch.stack(list(sums.values())).sum().backward()
     counted = step_operations(weights, *shapes(world), BatchShape.of(batch), affine=affine)
@@ -124,5 +125,7 @@ def test_a_shape_and_a_config_are_one(world: World) -> None:
 
 
 def test_an_encoder_is_quadratic_in_length_beyond_its_products() -> None:
-    one, two = (encoder_operations(SHAPES["minilm-6"], 8, length).forward for length in (128, 256))
+    one, two = (
+        encoder_operations(SHAPES["minilm-6"], 8, length, predicted=length).forward for length in (128, 256)
+    )
     assert two - 2 * one == 2 * 6 * 8 * 2 * 384 * (256**2 - 2 * 128**2)

@@ -38,7 +38,7 @@ class MappedStates(Objective):
         return outputs.module(self.module_name)(states.float()).square().sum()
 
     def count(self, batch: Batch) -> int:
-        return batch.student.pieces.numel()
+        return len(batch.student.targets)
 
     def module(self, models: DualModel) -> nn.Module:
         assert models.student is not None

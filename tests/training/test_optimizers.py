@@ -1,4 +1,4 @@
-"""How steps are taken: the precision, the rate, who has which rate, and Muon's own precision."""
+"""How steps are taken: the rate, who has which rate, clipping, and Muon's own precision."""
 
 import pytest
 import torch
@@ -6,16 +6,9 @@ from pytorch_optimizer import Muon
 from torch import nn
 
 from lilliput.config import OptimizerConfig
+from lilliput.models.kernels import DualKernels, Kernels, Precision, dtype_of
 from lilliput.training import optimizers
-from lilliput.training.optimizers import build_optimizer, learning_rate, training_dtype
-
-
-def test_bfloat16_is_chosen_where_the_processor_has_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    for tiles in (True, False):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda tiles=tiles: {"amx_bf16": tiles})
-        found.append(training_dtype(torch.device("cpu")))
-    assert found == [torch.bfloat16, torch.float32]
+from lilliput.training.optimizers import build_optimizer, learning_rate
 
 
 def test_the_rate_climbs_to_its_peak_and_falls_to_nothing() -> None:
@@ -49,9 +42,19 @@ def test_the_teacher_has_a_rate_of_its_own_and_only_matrices_decay(name: str) ->
         assert (decays[id(item)] > 0) == (item.dim() > 1), place
 
 
+def test_muon_multiplies_for_each_model_as_its_kernels_say() -> None:
+    models = nn.ModuleDict({part: nn.Sequential(nn.Linear(2, 2)) for part in ("teacher", "student", "up")})
+    kernels = DualKernels(teacher=Kernels(update="bfloat16"))
+    optimizer = build_optimizer(models, OptimizerConfig(name="muon"), kernels)
+    updates = {id(item): group["update"] for group in optimizer.param_groups for item in group["params"]}
+    for place, item in models.named_parameters():
+        assert updates[id(item)] == ("bfloat16" if place.startswith("teacher") else "float32"), place
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", [(8, 24), (24, 8), (12, 12)])
-def test_muon_takes_the_librarys_steps_in_the_precision_of_training(
-    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+def test_muon_takes_the_librarys_steps_in_the_precision_of_its_group(
+    shape: tuple[int, int], precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = [nn.Linear(shape[1], shape[0], bias=False) for _ in range(2)]
     before = weights[0].weight.detach().clone()
@@ -66,8 +69,9 @@ def test_muon_takes_the_librarys_steps_in_the_precision_of_training(
     monkeypatch.setattr(torch, "bmm", counted)
     for weight, kind in zip(weights, (optimizers._Muon, Muon), strict=True):
         group = {"params": list(weight.parameters()), "use_muon": True, "lr": 0.1, "weight_decay": 0.0}
+        group["update"] = precision
         weight.weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(1))
         kind([group], use_adjusted_lr=True).step()
-    assert set(products) == {optimizers.training_dtype(torch.device("cpu"))}
+    assert set(products) == {dtype_of(precision)}
     step = weights[0].weight - before
     torch.testing.assert_close(step, weights[1].weight - before, atol=0.05 * float(step.abs().max()), rtol=0)

@@ -41,9 +41,10 @@ from lilliput.config import (
     StudentConfig,
 )
 from lilliput.errors import Interrupted, LaunchError, PeerFailed, TrainingError
+from lilliput.models.kernels import PLAIN_BOTH
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
-from lilliput.training import step as step_module
+from lilliput.training import loop
 from lilliput.training.checkpoint import checkpoints
 from lilliput.training.loop import train
 from lilliput.training.processes import ALONE, connected
@@ -93,6 +94,7 @@ from pathlib import Path
 
 import torch
 
+from lilliput.models import kernels
 from lilliput.training import processes
 from lilliput.training import step
 from lilliput.training import loop as training
@@ -103,7 +105,9 @@ from lilliput.run import RunDir
 gc.freeze()  # as conftest.py does
 torch.set_num_threads(1)
 index, folder, teacher = int(os.environ["RANK"]), Path(sys.argv[1]), sys.argv[2]
-step.training_dtype = lambda device: torch.float32 if index else torch.bfloat16  # one has no bfloat16
+short = kernels.Kernels("bfloat16")
+fastest = kernels.PLAIN_BOTH if index else kernels.DualKernels(short, short)  # one has no bfloat16
+training.fastest_kernels = lambda *_: fastest
 usual_step, usual_save, usual_versions = step.Stepper.step, training.save_checkpoint, processes.versions
 
 def attempt(trial):
@@ -198,7 +202,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 def exact() -> Iterator[None]:
     """Alone, too, everything is computed in float32."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step_module, "training_dtype", lambda _: torch.float32)
+        patch.setattr(loop, "fastest_kernels", lambda *_: PLAIN_BOTH)
         yield
 
 
@@ -303,7 +307,8 @@ def test_some_part_has_no_masked_word(world: World) -> None:
 
 def test_one_log_and_one_checkpoint_are_written(shared: Path) -> None:
     folder = RunDir(shared / "stopped").training("dual")
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-00000005"]
+    kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert kept == ["kernels.json", "step-00000005"]
     assert len(list((shared / "teacher").glob("training/dual/tensorboard/events*"))) == 1
     assert [line["step"] for line in metrics(RunDir(shared / "stopped"))] == list(range(6))
 
@@ -391,6 +396,7 @@ import sys, time
 from dataclasses import replace
 from datetime import timedelta
 from torch import distributed
+from lilliput.models import kernels
 from lilliput.training import processes
 from lilliput.errors import LaunchError
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from conftest import LENGTH, World, stir
 from lilliput.config import BatchConfig, ObjectiveWeights, OptimizerConfig, StudentConfig
 from lilliput.errors import TrainingError
+from lilliput.models.kernels import DualKernels, Kernels
 from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import build_teacher
@@ -43,9 +44,7 @@ def made(world: World, weights: ObjectiveWeights = ALL, start: str = "pieces") -
 
 
 def stepper_of(models: DualModel, **options: float | str) -> Stepper:
-    stepper = Stepper(models, OptimizerConfig(**options), Accelerator())
-    stepper.dtype = torch.float32  # also where a processor has the other
-    return stepper
+    return Stepper(models, OptimizerConfig(**options), Accelerator())
 
 
 def batches(world: World, accumulation: int = 1, step: int = 0) -> list[Batch]:
@@ -349,7 +348,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(world: World) -> No
 def test_bfloat16_trains_everything_too(world: World) -> None:
     models = made(world)
     before, stepper = weights_of(models), stepper_of(models)
-    stepper.dtype = torch.bfloat16
+    stepper.kernels = DualKernels(Kernels("bfloat16", "products"), Kernels("bfloat16", "products"))
     exact = stepper_of(made(world)).step(batches(world), 1, done=0.5)
     assert stepper.step(batches(world), 1, done=0.5) == pytest.approx(exact, rel=0.05)
     assert changed(before, models) == set(before)

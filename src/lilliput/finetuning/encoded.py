@@ -27,7 +27,7 @@ from lilliput.tasks.task import Examples, Labels, Task, Words
 _SORTED_TOGETHER = 64
 """Batches whose rows are shuffled together and then sorted by length, so that little is padded."""
 _MULTIPLE = 4
-"""Of a batch's length: products of a shape that is new are compiled first (`models.encoder.MULTIPLE`)."""
+"""Of a batch's length: products of a shape that is new are compiled first (`shape.filled_up`)."""
 
 
 @dataclass(frozen=True)

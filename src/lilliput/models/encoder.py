@@ -17,10 +17,7 @@ from lilliput.models.attention import attend_heads, mask_of
 from lilliput.models.blocks import Block, Head, blocks_of, embeddings_of
 from lilliput.models.dropout import NO_DROPOUT, Dropout, drop
 from lilliput.models.kernels import PLAIN, Kernels, dtype_of
-
-MULTIPLE = 64
-"""Numbers of rows that change from batch to batch are filled up to multiples of this: a product of a new
-shape is compiled first, for bfloat16 in up to 10 ms, which took an eighth of a student's step."""
+from lilliput.models.shape import filled_up
 
 
 def cast_linear(x: Tensor, layer: nn.Linear) -> Tensor:
@@ -92,7 +89,7 @@ def encode(
     if at is None:
         _, x = attend(last, x, mask, kernels, dropout=dropout)
         return feed_forward(last, x, kernels, dropout)[1]
-    count, at = len(at), F.pad(at, (0, -len(at) % MULTIPLE))  # the first piece again
+    count, at = len(at), F.pad(at, (0, filled_up(len(at)) - len(at)))  # by the first piece
     _, x = attend(last, x, mask, kernels, at=at, dropout=dropout)
     return feed_forward(last, x, kernels, dropout)[1][:count]
 
@@ -138,5 +135,6 @@ def feed_forward(
 
 def head_transform(head: Head, states: Tensor, kernels: Kernels = PLAIN) -> Tensor:
     """Returns what a masked-LM head multiplies with the table of pieces [N, D], from states [N, D]."""
-    count, states = len(states), F.pad(states.to(dtype_of(kernels.head)), (0, 0, 0, -len(states) % MULTIPLE))
+    count = len(states)
+    states = F.pad(states.to(dtype_of(kernels.head)), (0, 0, 0, filled_up(count) - count))
     return cast_layer_norm(head.activation(cast_linear(states, head.dense)), head.norm, kernels)[:count]

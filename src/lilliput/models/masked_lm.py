@@ -14,8 +14,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lilliput.models.blocks import embeddings_of, head_of
-from lilliput.models.encoder import MULTIPLE, encode, head_transform
+from lilliput.models.encoder import encode, head_transform
 from lilliput.models.kernels import PLAIN, Kernels
+from lilliput.models.shape import filled_up
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ def scores_over(table: Tensor, bias: Tensor, transformed: Tensor) -> Tensor:
 
 
 class _Scores(torch.autograd.Function):
-    """A product over a vocabulary, with rows filled up as `encoder.MULTIPLE` says."""
+    """A product over a vocabulary, of a number of rows that is filled up."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor, bias: Tensor, transformed: Tensor) -> Tensor:
-        states = F.pad(transformed, (0, 0, 0, -len(transformed) % MULTIPLE))
+        states = F.pad(transformed, (0, 0, 0, filled_up(len(transformed)) - len(transformed)))
         ctx.save_for_backward(table, states)
         ctx.count = len(transformed)
         return F.linear(states, table.to(states.dtype))[: ctx.count] + bias

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lilliput.models.shape import EncoderShape
+from lilliput.models.shape import EncoderShape, filled_up
 from lilliput.objectives import ObjectiveWeights, Operations
 
 if TYPE_CHECKING:
@@ -85,11 +85,22 @@ def _product(operations: int, trained: bool) -> Operations:
     return Operations(operations, 2 * operations if trained else 0)
 
 
-def encoder_operations(shape: EncoderShape, rows: int, length: int, trained: bool = True) -> Operations:
-    """Returns the operations of an encoder that reads `rows` sequences of `length` pieces."""
-    dense = 4 * shape.width**2 + 2 * shape.width * shape.feed_forward
-    attention = 2 * length * shape.width
-    return _product(2 * rows * length * shape.layers * (dense + attention), trained)
+def encoder_operations(
+    shape: EncoderShape, rows: int, length: int, predicted: int, trained: bool = True
+) -> Operations:
+    """Returns the operations of an encoder.
+
+    Args:
+        shape: The encoder's.
+        rows: Sequences that it reads.
+        length: Pieces of each.
+        predicted: Pieces whose last states are wanted: the last layer computes no others after attention.
+        trained: Whether gradients flow.
+    """
+    inputs, attention = 3 * shape.width**2, 2 * length * shape.width
+    outputs = shape.width**2 + 2 * shape.width * shape.feed_forward
+    of_all = shape.layers * (inputs + attention) + (shape.layers - 1) * outputs
+    return _product(2 * (rows * length * of_all + filled_up(predicted) * outputs), trained)
 
 
 def head_operations(
@@ -103,7 +114,7 @@ def head_operations(
         scored: Pieces that are scored over a vocabulary, and the size of that, for each vocabulary.
         trained: Whether gradients flow.
     """
-    columns = predicted * width + sum(pieces * size for pieces, size in scored)
+    columns = filled_up(predicted) * width + sum(filled_up(pieces) * size for pieces, size in scored)
     return _product(2 * width * columns, trained)
 
 
@@ -115,7 +126,7 @@ def teacher_operations(models: ModelShapes, batch: BatchShape) -> dict[str, Oper
         scored.append((batch.predicted_own, models.teacher.vocabulary))
     predicted = batch.predicted_own + batch.predicted_second
     return {
-        "teacher": encoder_operations(models.teacher, batch.rows, batch.teacher_length, trained),
+        "teacher": encoder_operations(models.teacher, batch.rows, batch.teacher_length, predicted, trained),
         "teacher_heads": head_operations(width, predicted, scored, trained),
     }
 
@@ -124,7 +135,7 @@ def student_operations(student: EncoderShape, batch: BatchShape) -> dict[str, Op
     """Returns the operations of the student's reading, encoder and head."""
     scored = [(batch.predicted_student, student.vocabulary)]
     return {
-        "student": encoder_operations(student, batch.rows, batch.student_length),
+        "student": encoder_operations(student, batch.rows, batch.student_length, batch.predicted_student),
         "student_head": head_operations(student.width, batch.predicted_student, scored),
     }
 

@@ -190,7 +190,7 @@ class BatchSource:
 
 
 _MULTIPLE = 8
-"""Of a row's pieces: products of a shape that is new are compiled first (`models.encoder.MULTIPLE`)."""
+"""Of a row's pieces: products of a shape that is new are compiled first (`shape.filled_up`)."""
 _NONE = torch.empty(0, dtype=torch.int64)
 _NOTHING = Reading(pieces=_NONE.view(0, 0), padding=None, positions=_NONE, targets=_NONE, words=_NONE)
 
