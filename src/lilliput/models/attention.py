@@ -18,7 +18,7 @@ _ALIGNED_BYTES = 64
 
 
 def mask_of(padding: Tensor | None, x: Tensor, kernels: Kernels) -> Tensor | None:
-    """Returns what `attend_heads` adds to scores [B or 1, 1, L', L'], or None where that is nothing.
+    """Returns what `attend_heads` adds to scores [B or 1, 1, L, L'], or None where that is nothing.
 
     L' is the length, for products filled up so that rows of scores are aligned. There is a row for each
     query, as sums over whole matrices are several times faster than row by row.
@@ -36,7 +36,7 @@ def mask_of(padding: Tensor | None, x: Tensor, kernels: Kernels) -> Tensor | Non
         padding = torch.zeros((1, length), dtype=torch.bool, device=x.device)
     whole = F.pad(padding, (0, more), value=True)
     mask = torch.zeros_like(whole, dtype=x.dtype).masked_fill_(whole, -math.inf)
-    return mask[:, None, None, :].expand(-1, -1, whole.shape[1], -1).contiguous()
+    return mask[:, None, None, :].expand(-1, -1, length, -1).contiguous()
 
 
 def attend_heads(together: Tensor, mask: Tensor | None, heads: int, way: Attention, dropout: float) -> Tensor:
@@ -64,25 +64,24 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, together: Tensor, mask: Tensor | None, heads: int, dropout: float) -> Tensor:
-        batch, length, _ = together.shape
-        query, key, value = _filled_up(_apart(together, heads)).flatten(1, 2).unbind(0)
+        parts = _apart(together, heads)
+        query, (key, value) = parts[0].flatten(0, 1), _filled_up(parts[1:]).flatten(1, 2)
         scale = 1 / math.sqrt(query.shape[-1])
         scores = _product(query, key.mT, scale)
         if mask is not None:
-            scores.view(batch, heads, *scores.shape[1:]).add_(mask)
+            scores.view(len(together), heads, *scores.shape[1:]).add_(mask)
         weights = scores.softmax(-1)
         kept = factors(weights, dropout) if dropout else None
         context = torch.bmm(weights if kept is None else weights * kept, value)
         ctx.save_for_backward(query, key, value, weights, kept)
         ctx.heads, ctx.scale = heads, scale
-        return _together(context.view(batch, heads, *context.shape[1:])[:, :, :length])
+        return _together(context.view(len(together), heads, *context.shape[1:]))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         query, key, value, weights, kept = ctx.saved_tensors
-        batch, length, width = gradient.shape
-        of_context = gradient.view(batch, length, ctx.heads, -1).transpose(1, 2)
-        of_context = _filled_up(of_context).flatten(0, 1)
+        batch, length, _ = gradient.shape
+        of_context = gradient.view(batch, length, ctx.heads, -1).transpose(1, 2).reshape(query.shape)
         of_weights = torch.bmm(of_context, value.mT)
         used = weights if kept is None else weights * kept
         of_value = torch.bmm(used.mT, of_context)
@@ -90,9 +89,10 @@ class _Products(torch.autograd.Function):
             of_weights *= kept
         of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
         of_query, of_key = _product(of_scores, key, ctx.scale), _product(of_scores.mT, query, ctx.scale)
-        found = torch.stack((of_query, of_key, of_value)).view(3, batch, ctx.heads, *query.shape[1:])
-        found = found[..., :length, :].permute(1, 3, 0, 2, 4)
-        return found.reshape(batch, length, 3 * width), None, None, None
+        found = gradient.new_empty((batch, length, 3, ctx.heads, query.shape[-1]))
+        for place, part in enumerate((of_query, of_key, of_value)):
+            found[:, :, place] = part.view(batch, ctx.heads, *part.shape[1:])[:, :, :length].transpose(1, 2)
+        return found.flatten(2), None, None, None
 
 
 def _apart(together: Tensor, heads: int) -> Tensor:
