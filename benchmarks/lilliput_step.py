@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.in_process import Sample, timed
+from benchmarks.operations import OperationSample, operations_of
 from benchmarks.stage import BenchmarkStage, parts_of, words_of
 from lilliput.common.memory import peak_memory
 from lilliput.common.workers import keep_freed_memory
@@ -136,6 +137,11 @@ class LilliputStep:
             },
             "evaluation": self._evaluation(),
         }
+
+    def by_operation(self, index: int) -> list[OperationSample]:
+        """Takes steps on batch `index` and returns what each operation of torch takes of one."""
+        batches = parts_of(self._source, index)
+        return operations_of(lambda: self._step(batches))
 
     def loop(self) -> LoopSample:
         """Takes steps one after the other with batches made in the background, as the loop does.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +11,13 @@ from statistics import median
 from benchmarks.in_process import InProcess, Sample
 from benchmarks.lilliput_step import LilliputStep, LoopSample, Part, masked_lm_alone
 from benchmarks.limits import Limits, Measure
+from benchmarks.operations import REST, OperationSample
 from benchmarks.stage import BenchmarkStage
 from benchmarks.synthetic_corpus import build_synthetic_corpus
 from benchmarks.training_report import (
     PARTS,
     LoopReport,
+    OperationReport,
     PartReport,
     StageReport,
     TrainingReport,
@@ -109,12 +111,13 @@ def benchmark_training(
 class _Measured:
     """Everything that was measured of one stage, round by round."""
 
-    dtype: str
+    kernels: dict[str, dict[str, str]]
     limits: list[Limits]
     steps: dict[str, list[Sample]] = field(default_factory=dict)
     operations: dict[str, list[int]] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
     parts: list[dict[str, Part]] = field(default_factory=list)
+    operations_of_step: list[list[OperationSample]] = field(default_factory=list)
     loops: list[LoopSample] = field(default_factory=list)
 
 
@@ -134,7 +137,7 @@ def _measure(benchmarked: BenchmarkStage, rounds: int, measure: InProcess) -> _M
                 ways[f"transformers {precision}"] = (theirs, ())
         for process, options in ways.values():
             process.call("step", 0, *options)  # what is allocated and chosen once
-        found = _Measured(ours.call("dtype"), [first])
+        found = _Measured(ours.call("kernels"), [first])
         for index in range(1, rounds + 1):
             found.limits.append(measure.call("limits"))
             for name, (process, options) in ways.items():
@@ -142,6 +145,7 @@ def _measure(benchmarked: BenchmarkStage, rounds: int, measure: InProcess) -> _M
                 counted = ours.call("operations", index, name != _OURS and alone != weights)
                 found.operations.setdefault(name, []).append(counted)
             found.parts.append(ours.call("parts", index))
+            found.operations_of_step.append(ours.call("by_operation", index))
             found.loops.append(ours.call("loop"))
             progress.update(index)
         found.memory = {
@@ -158,8 +162,9 @@ def _stage_report(stage: StageConfig, found: _Measured, limits: Limits) -> Stage
         length=stage.batch.length,
         words=median(sample.words for sample in found.steps[_OURS]),
         operations=median(found.operations[_OURS]),
-        dtype=found.dtype,
+        kernels=found.kernels,
         parts=tuple(_part_report(name, found, limits) for name in PARTS if name in found.parts[0]),
+        torch_operations=tuple(_operation_reports(found, limits)),
         ways=tuple(_way_report(name, found, limits) for name in found.steps),
         loop=LoopReport(
             words_per_second=median(loop.words / loop.seconds for loop in found.loops),
@@ -180,6 +185,25 @@ def _part_report(name: str, found: _Measured, limits: Limits) -> PartReport:
         else None,
         kept=median(part.kept or 0 for part in parts) if is_known else None,
     )
+
+
+def _operation_reports(found: _Measured, limits: Limits) -> Iterator[OperationReport]:
+    """Yields the operations of a step, the slowest first, and the rest of the step at the end."""
+    rounds = [{one.name: one for one in samples} for samples in found.operations_of_step]
+    totals = [sum(one.seconds for one in samples.values()) for samples in rounds]
+    names = {name for samples in rounds for name in samples}
+    reports = []
+    for name in names:
+        samples = [(one[name], total) for one, total in zip(rounds, totals, strict=True) if name in one]
+        at_limits = [
+            max(sample.operations / limits.peak, sample.moved / limits.copy_gigabytes / 1e9)
+            for sample, _ in samples
+        ]
+        seconds = median(sample.seconds for sample, _ in samples)
+        share = median(sample.seconds / total for sample, total in samples)
+        calls = int(median(sample.calls for sample, _ in samples))
+        reports.append(OperationReport(name, calls, seconds, share, median(at_limits) or None))
+    yield from sorted(reports, key=lambda one: (one.name == REST, -one.seconds))
 
 
 def _way_report(name: str, found: _Measured, limits: Limits) -> WayReport:

@@ -42,6 +42,23 @@ class PartReport:
 
 
 @dataclass(frozen=True)
+class OperationReport:
+    """All calls of one operation of torch in a step: medians."""
+
+    name: str
+    """torch's, forward and backward apart; the last one is the rest of the step."""
+    calls: int
+    """In a step."""
+    seconds: float
+    """By the clock, without those of the operations that it calls."""
+    share: float
+    """Of the step."""
+    at_limits: float | None
+    """Seconds at the machine's limits: the longer of its products at their peak, and of its tensors read and
+    written at the speed of copies. What stays in the caches may be faster. None for the rest."""
+
+
+@dataclass(frozen=True)
 class WayReport:
     """One way to take a stage's steps: medians."""
 
@@ -87,10 +104,12 @@ class StageReport:
     """Running words of a step."""
     operations: float
     """Floating-point operations of the matrix products of a step."""
-    dtype: str
-    """Precision of lilliput's steps."""
+    kernels: dict[str, dict[str, str]]
+    """How each model of lilliput's steps computes (`models.kernels.Kernels`)."""
     parts: tuple[PartReport, ...]
     """In the order of PARTS."""
+    torch_operations: tuple[OperationReport, ...]
+    """Those of more than a hundredth of a step, the slowest first, and the rest."""
     ways: tuple[WayReport, ...]
     """lilliput first."""
     loop: LoopReport
@@ -126,7 +145,8 @@ def render(report: TrainingReport) -> Group:
     if limits.emulates_bf16:
         shown.append("bf16 is emulated here, so transformers is measured in fp32 alone")
     for stage in report.stages:
-        shown += ["", _parts_table(stage), _ways_table(stage), _loop_line(stage)]
+        shown += ["", _parts_table(stage), _operations_table(stage), _ways_table(stage)]
+        shown += [_kernels_line(stage), _loop_line(stage)]
     return Group(*shown)
 
 
@@ -143,9 +163,31 @@ def _parts_table(stage: StageReport) -> Sheet:
     ]
     title = (
         f"{stage.name}: {stage.rows} x {stage.length} pieces, {stage.words:,.0f} words, "
-        f"{stage.operations / 1e9:,.0f} GFLOP a step, {stage.dtype}"
+        f"{stage.operations / 1e9:,.0f} GFLOP a step"
     )
     return Sheet(("part", "ms", "words/s", "of peak", "keeps MB"), rows, title=title)
+
+
+def _operations_table(stage: StageReport) -> Sheet:
+    rows = [
+        (
+            one.name,
+            f"{one.calls:,}" if one.calls else "",
+            f"{one.seconds * 1e3:,.1f}",
+            f"{one.share:.1%}",
+            "" if one.at_limits is None else f"{one.at_limits * 1e3:,.1f}",
+        )
+        for one in stage.torch_operations
+    ]
+    return Sheet(("operation", "calls", "ms", "of the step", "ms at limits"), rows)
+
+
+def _kernels_line(stage: StageReport) -> str:
+    told = (
+        f"{model}: " + ", ".join(f"{what} {how}" for what, how in kernels.items())
+        for model, kernels in stage.kernels.items()
+    )
+    return "kernels of the " + "; of the ".join(told)
 
 
 def _ways_table(stage: StageReport) -> Sheet:
