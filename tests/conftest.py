@@ -163,6 +163,13 @@ def _one_thread() -> None:
     torch.set_num_threads(1)  # the same order of sums here and in subprocesses
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_kernels_known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("small_world")

@@ -13,7 +13,7 @@ from lilliput.models.autotune import Work, choose, measure
 from lilliput.models.kernels import PLAIN, Kernels
 from lilliput.models.shape import EncoderShape
 
-SHAPE = EncoderShape(2, 32, 4, 64, 64, 300)
+SHAPE = EncoderShape(2, 96, 4, 384, 64, 300)
 CPU = torch.device("cpu")
 WORK = Work(32, 4, 64, 256, 32, goes_backward=True, dropout=0.0, device="cpu", threads=1)
 SHORT = Kernels("bfloat16", "products", "bfloat16", "bfloat16", "bfloat16")
@@ -94,6 +94,11 @@ def test_a_damaged_choice_is_measured_again(
     autotune._kept.cache_clear()
     assert choose(SHAPE, 30, CPU) == SHORT
     assert json.loads(path.read_text()) == dataclasses.asdict(SHORT)
+
+
+def test_models_of_tests_are_too_small_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autotune, "measure", lambda *_: SHORT)
+    assert choose(EncoderShape(2, 32, 4, 64, 64, 300), 30, CPU) == PLAIN
 
 
 def test_without_a_cache_each_process_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

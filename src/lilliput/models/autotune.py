@@ -36,6 +36,8 @@ _GAIN = 0.93
 """A choice other than float32 and torch's own attention must take at most this share of their time."""
 _OPERATIONS = 1.5e9
 """Floating-point operations of a pass on a processor that is measured, if that is not too few pieces."""
+_LEAST_OPERATIONS = 2e8
+"""Of a pass: less takes a millisecond or two, which no choice makes faster and none can be measured by."""
 _LEAST_PIECES, _MOST_PIECES, _GPU_PIECES = 128, 2048, 8192
 _MASKED_PIECES = 512
 """Pieces that a head predicts."""
@@ -66,6 +68,11 @@ class Work:
     """Name of the processor or the GPU."""
     threads: int
 
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of the matrices of a layer, for each piece."""
+        return (6 if self.goes_backward else 2) * (4 * self.width + 2 * self.feed_forward) * self.width
+
 
 def choose(
     shape: EncoderShape,
@@ -95,7 +102,7 @@ def choose(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         threads=torch.get_num_threads(),
     )
-    return _kept(work, device)
+    return PLAIN if work.operations * _MOST_PIECES < _LEAST_OPERATIONS else _kept(work, device)
 
 
 @functools.cache
@@ -220,8 +227,7 @@ def _pieces(work: Work, device: torch.device) -> int:
     """Returns how many pieces are measured: so many that a pass is neither short nor long."""
     if device.type != "cpu":
         return _GPU_PIECES
-    each = (6 if work.goes_backward else 2) * (4 * work.width + 2 * work.feed_forward) * work.width
-    return int(min(max(_OPERATIONS / each, _LEAST_PIECES), _MOST_PIECES))
+    return int(min(max(_OPERATIONS / work.operations, _LEAST_PIECES), _MOST_PIECES))
 
 
 def _has_bfloat16(device: torch.device, width: int) -> bool:
