@@ -1,6 +1,8 @@
 """One model learns one task: the loop, its predictions, and the best state by the dev metric."""
 
+import contextlib
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
 from lilliput.finetuning.loss import TaskLoss
 from lilliput.finetuning.model import TaskModel, task_kernels, task_scores
 from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
+from lilliput.finetuning.used_pieces import used_pieces
 from lilliput.models.blocks import classifier_of
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.tasks.metrics import score
@@ -135,22 +138,29 @@ def fit(
         learner = TaskLoss(model, train, dev.task, config)
     steps = max(1, round(config.epochs * len(train.encoded) / config.rows))
     marks = {round((index + 1) * steps / config.evaluations) for index in range(config.evaluations)} | {steps}
-    optimizer = torch.optim.AdamW(parameter_groups(learner.parameters(), config.weight_decay), fused=True)
     started, history = time.monotonic(), list[float]()
-    best: tuple[float, dict[str, float], dict[str, Tensor]] = (-math.inf, {}, {})
-    with quantization_aware(model, config.plan), torch.random.fork_rng(), signals() as asked:
+    best: tuple[float, dict[str, float], dict[str, Tensor], float] = (-math.inf, {}, {}, 1.0)
+    with contextlib.ExitStack() as held:
+        used = held.enter_context(used_pieces(model, (train.encoded, dev.encoded)))
+        read, read_dev = used.encoded[0], dataclasses.replace(dev, encoded=used.encoded[1])
+        optimizer = torch.optim.AdamW(parameter_groups(learner.parameters(), config.weight_decay), fused=True)
+        held.enter_context(quantization_aware(model, config.plan))
+        held.enter_context(torch.random.fork_rng())
+        asked = held.enter_context(signals())
         torch.manual_seed(seed)
-        for step, batch in zip(range(1, steps + 1), _endless(train.encoded, config.rows, seed), strict=False):
+        for step, batch in zip(range(1, steps + 1), _endless(read, config.rows, seed), strict=False):
             done = max(step / (steps + 1), (time.monotonic() - started) / seconds)
+            now = learning_rate(rate, done, config.warm_up)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(rate, done, config.warm_up)
+                group["lr"] = now
             loss = _step(learner, optimizer, batch, config.clip, step)
+            used.decay *= 1 - now * config.weight_decay
             is_late = done >= 1
             if step in marks or is_late:
-                scores = examine(model, dev)
+                scores = examine(model, read_dev)
                 history.append(scores[dev.task.metric])
                 if history[-1] > best[0]:
-                    best = history[-1], scores, copy.deepcopy(model.state_dict())
+                    best = history[-1], scores, copy.deepcopy(model.state_dict()), used.decay
             if asked:
                 raise Interrupted(
                     f"{asked[0]} stopped fine-tuning; finished parts are kept, run it again to go on"
@@ -160,6 +170,7 @@ def fit(
             if is_late or _rests(history, config.patience):
                 break
         model.load_state_dict(best[2])
+        used.decay = best[3]
     model.train(False)
     return SeedResult(best[1], tuple(history), step, time.monotonic() - started)
 
