@@ -112,7 +112,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place = folder / title / name
         lilliput.bundle(checkpoints / f"{width}" / name, place, quantization=quantization)
         bundle, prefix = lilliput.load(place), "[MASK] " if name == "fill" else ""
-        assert bundle.config.products == ("int8" if title == "integers" else "float32")
+        # Scores of regression, of random weights, do not tolerate rounded inputs.
+        rounds = title == "integers" and name != "regression"
+        assert bundle.config.products == ("int8" if rounds else "float32")
         cases = [
             {"text": prefix + text, "second": second}
             | {"expected": python_says(bundle, tokenizer, prefix + text, second)}

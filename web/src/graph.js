@@ -16,7 +16,7 @@ const OPERATORS = new Set([
 ]);
 const DOMAINS = ["", "ai.onnx"];
 const OWN = "com.microsoft"; // onnxruntime's
-const OWN_OPERATORS = ["MatMulIntegerToFloat"];
+const OWN_OPERATORS = ["MatMulIntegerToFloat", "QuantizeLinear"];
 const MOST_FIELDS = 100_000; // of a message; a BERT's graph has about 50 for each layer
 const DECODER = new TextDecoder();
 

@@ -80,7 +80,8 @@ _PRODUCTS = {
 }
 _ELSEWHERE = {
     "float32": "Any other runtime of ONNX runs model.onnx too.",
-    "int8": "Any program with onnxruntime runs model.onnx too.",
+    "int8": "Any program with onnxruntime runs model.onnx too; on x86 without VNNI it has to set "
+    "session.x64quantprecision to 1 and graph optimisation to extended, or sums overflow.",
 }
 
 

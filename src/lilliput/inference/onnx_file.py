@@ -2,7 +2,7 @@
 
 Reads the shapes of constants, and the nodes with their inputs and outputs, in the order of the file. Refuses
 what else onnxruntime would follow: graphs within nodes, functions, weights in other files, operators of other
-domains (but one of onnxruntime's own). Also refuses a field that occurs twice but may occur once, as readers
+domains (but two of onnxruntime's own). Also refuses a field that occurs twice but may occur once, as readers
 differ in which one counts.
 
 The wire format: https://protobuf.dev/programming-guides/encoding; the fields: onnx/onnx.proto.
@@ -21,7 +21,7 @@ BITS = {1: 32, 2: 8, 3: 8, 6: 32, 7: 64, 9: 8, 10: 16, 16: 16, 21: 4, 22: 4}
 """Bits of an element by the number of its type: floats and integers of 4 to 64 bits, and booleans."""
 _INT64 = 7
 _STANDARD, _OWN = ("", "ai.onnx"), "com.microsoft"
-_OWN_OPERATORS = ("MatMulIntegerToFloat",)
+_OWN_OPERATORS = ("MatMulIntegerToFloat", "QuantizeLinear")
 """The operators of onnxruntime itself that bundles have."""
 _T = TypeVar("_T")
 

@@ -34,7 +34,7 @@ def open_session(
     if not own_settings:
         _bundle_settings(options, path)
         if content is not None and b"MatMulIntegerToFloat" in content and not sums_exactly():
-            # Multiplies uint8 with uint8, as fast as floats. Only more rewriting of the graph brings that.
+            # Multiplies uint8 with uint8, about as fast as floats. That takes more rewriting of the graph.
             options.add_session_config_entry("session.x64quantprecision", "1")
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     try:

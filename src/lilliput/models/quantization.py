@@ -23,8 +23,6 @@ from lilliput.errors import ConfigError, nearest
 Bits = Literal[4, 8, 16, 32]
 """What one weight takes: four and eight are integers with scales, 16 and 32 plain floats."""
 
-_HEADROOM = 1.1
-"""By how much a grid for what a linear layer reads reaches beyond what was seen; the rest is cut off."""
 _COARSEST = 0.05
 """The largest share of what a linear layer reads that rounding may move it by, both as root mean squares."""
 _MOST_KEPT = 3
@@ -137,7 +135,7 @@ class InputGrid:
 
     @classmethod
     def around(cls, least: NDArray[np.float32], most: NDArray[np.float32], size: float) -> "InputGrid | None":
-        """Returns the finest grid that reaches a tenth beyond what was seen, or None if that is too coarse.
+        """Returns the finest grid that holds what was seen, or None if that is too coarse.
 
         In a trained student one or two inner neurons of each of the first layers reach five times what all
         others do. They are kept, as otherwise their layers alone make four fifths of the noise in scores.
@@ -148,12 +146,12 @@ class InputGrid:
             size: The root mean square of all values.
 
         >>> InputGrid.around(np.float32([-1, 0, 0]), np.float32([1, 8, 1.04]), size=0.2)
-        InputGrid(scale=0.00880000088363886, zero=125, kept=(1,))
+        InputGrid(scale=0.007999999448657036, zero=125, kept=(1,))
         """
         order = np.argsort(-most, kind="stable")
-        low = _HEADROOM * min(float(least.min()), 0.0)
+        low = min(float(least.min()), 0.0)
         for count in range(min(_MOST_KEPT, len(most) - 1) + 1):
-            high = _HEADROOM * max(float(most[order[count]]), 0.0)
+            high = max(float(most[order[count]]), 0.0)
             scale = float(np.float32(max((high - low) / 255, SMALLEST_SCALE)))
             if scale / math.sqrt(12) <= _COARSEST * size:
                 return cls(scale, round(-low / scale), tuple(sorted(map(int, order[:count]))))
