@@ -40,7 +40,6 @@ from lilliput.models.blocks import classifier_of
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.models.quantization import (
     SCHEMES,
-    QuantizationScheme,
     dequantize,
     find_scheme,
     grid_of,
@@ -298,10 +297,10 @@ def test_a_report_says_how_close_the_file_is(checkpoint: Any, tmp_path: Path) ->
 def test_a_wrong_graph_is_refused_before_anything_is_written(
     checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(model: PreTrainedModel, head: str, scheme: QuantizationScheme) -> ModelProto:
+    def wrong(model: PreTrainedModel, *settings: Any) -> ModelProto:
         other = copy.deepcopy(model)
         classifier_of(other).bias.data[1] += 0.01
-        return encoder_model(other, head, scheme)
+        return encoder_model(other, *settings)
 
     monkeypatch.setattr("lilliput.export.export.encoder_model", wrong)
     with pytest.raises(

@@ -15,7 +15,7 @@ export const NEEDED = ["model.onnx", "tokenizer.json", "config.json"];
 export const LARGEST = { "manifest.json": 2 ** 20, "config.json": 2 ** 22, "tokenizer.json": 2 ** 26, "README.md": 2 ** 26 };
 const LARGEST_OTHER = 2 ** 29;
 
-const FORMAT = 1;
+const FORMATS = [1, 2]; // the same as in src/lilliput/inference/format.py
 const KINDS = ["classification", "regression", "tagging", "joint", "fill", "encode"];
 const MOST_FILES = 100;
 const MOST_NAMES = 100_000; // classes, and tags
@@ -128,11 +128,11 @@ async function readBytes(name, file) {
 }
 
 function checkFormat(format, name) {
-  if (format === FORMAT) return;
+  if (FORMATS.includes(format)) return;
   throw new BundleError(
-    Number.isSafeInteger(format) && format > FORMAT
-      ? `${name} has format ${format}, and this page reads format ${FORMAT}; take the page of a newer lilliput.`
-      : `${name} does not say format ${FORMAT}; ${AGAIN}.`,
+    Number.isSafeInteger(format) && format > FORMATS.at(-1)
+      ? `${name} has format ${format}, and this page reads formats up to ${FORMATS.at(-1)}; take the page of a newer lilliput.`
+      : `${name} does not say format ${FORMATS.join(" or ")}; ${AGAIN}.`,
   );
 }
 

@@ -11,10 +11,12 @@ import { BundleError } from "./errors.js";
 
 /** What bundles are made of; the same as in src/lilliput/inference/graph_size.py. */
 const OPERATORS = new Set([
-  "Add", "Attention", "Cast", "Concat", "Div", "Expand", "Gather", "Gelu", "LayerNormalization", "MatMul", "Mul", "ReduceSum",
-  "Reshape", "Shape", "Slice", "Split", "Squeeze", "Tanh", "Transpose", "Unsqueeze",
+  "Add", "Attention", "Cast", "Concat", "Div", "Expand", "Gather", "Gelu", "LayerNormalization", "MatMul", "MatMulIntegerToFloat",
+  "Max", "Mul", "QuantizeLinear", "ReduceSum", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Tanh", "Transpose", "Unsqueeze",
 ]);
 const DOMAINS = ["", "ai.onnx"];
+const OWN = "com.microsoft"; // onnxruntime's
+const OWN_OPERATORS = ["MatMulIntegerToFloat", "QuantizeLinear"];
 const MOST_FIELDS = 100_000; // of a message; a BERT's graph has about 50 for each layer
 const DECODER = new TextDecoder();
 
@@ -26,7 +28,7 @@ export function checkGraph(bytes) {
       graphs++;
       checkNodes(bytes, from, to);
     }
-    if (number === 8) checkDomain(textIn(bytes, from, to, 1));
+    if (number === 8) checkDomain(textIn(bytes, from, to, 1), [...DOMAINS, OWN]);
     if (number === 20 || number === 25) refuse("it defines functions or training steps");
   }
   if (graphs !== 1) refuse(`it holds ${graphs || "no"} graphs`);
@@ -45,8 +47,9 @@ function checkNodes(bytes, from, to) {
 }
 
 function checkNode(bytes, from, to) {
-  checkDomain(textIn(bytes, from, to, 7));
   const operator = textIn(bytes, from, to, 4);
+  const isOwn = OWN_OPERATORS.includes(operator);
+  checkDomain(textIn(bytes, from, to, 7), isOwn ? [OWN] : DOMAINS);
   if (!OPERATORS.has(operator)) refuse(`it has the operator ${shown(operator)}, which no bundle has`);
   for (const field of fields(bytes, from, to)) {
     if (field.number !== 5) continue;
@@ -63,8 +66,9 @@ function checkConstant(bytes, from, to) {
   }
 }
 
-function checkDomain(domain) {
-  if (!DOMAINS.includes(domain)) refuse(`it has operators of ${shown(domain)}, and bundles' are of ONNX itself`);
+function checkDomain(domain, domains) {
+  if (domains.includes(domain)) return;
+  refuse(`it has operators of ${shown(domain)}, and bundles' are of ONNX itself and ${OWN_OPERATORS.join(", ")}`);
 }
 
 function shown(name) {

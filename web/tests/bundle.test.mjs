@@ -53,8 +53,8 @@ const FILES = {
   ],
   "with a manifest that is no JSON": [(files) => files.set("manifest.json", new Blob(["{"])), /manifest\.json is not JSON/],
   "with a manifest of a newer format": [
-    (files) => files.set("manifest.json", new Blob(['{"format": 2}'])),
-    /manifest\.json has format 2.*newer lilliput/,
+    (files) => files.set("manifest.json", new Blob(['{"format": 3}'])),
+    /manifest\.json has format 3.*newer lilliput/,
   ],
   "with a manifest without digests": [
     (files) => files.set("manifest.json", new Blob(['{"format": 1, "files": {"model.onnx": {"bytes": 1}}}'])),
@@ -82,7 +82,7 @@ const entry = (change) => ({ added_tokens: (added) => [...added, { ...added[0], 
 const settings = (change) => ({ model: (model) => ({ ...model, ...change }) });
 
 const CONTENTS = {
-  "of a newer format": [{ "config.json": setting({ format: 2 }) }, /config\.json has format 2/],
+  "of a newer format": [{ "config.json": setting({ format: 3 }) }, /config\.json has format 3/],
   "of an unknown kind": [{ "config.json": setting({ kind: "translation" }) }, /the kind "translation"/],
   "without tags": [{ "config.json": setting({ tags: [] }) }, /does not list the tags/],
   "with a tag twice": [{ "config.json": setting({ tags: ["O", "O"] }) }, /does not list the tags/],
@@ -94,7 +94,7 @@ const CONTENTS = {
   "whose tokenizer is a web page": [{ "tokenizer.json": "<!doctype html><p>" }, /is not JSON but a web page/],
   "whose tokenizer is a list": [{ "tokenizer.json": "[]" }, /does not hold a JSON object/],
   "whose tokenizer is nested deeply": [{ "tokenizer.json": '{"a":'.repeat(100_000) }, /nested too deeply/],
-  "of nested lists in text": [{ "config.json": `{"a": "${"[".repeat(99)}\\"["}` }, /does not say format 1/],
+  "of nested lists in text": [{ "config.json": `{"a": "${"[".repeat(99)}\\"["}` }, /does not say format 1 or 2/],
   "with a task that is none": [{ "config.json": setting({ task: { toString: 1 } }) }, /the task {"toString":1}, expected is text/],
   "with pairs as text": [{ "config.json": setting({ pairs: "no" }) }, /the pairs "no", expected is true or false/],
   "with pairs of tags": [{ "config.json": setting({ pairs: true }) }, /says pairs/],

@@ -18,10 +18,13 @@ ort.env.wasm.numThreads = 1;
 
 let worst = 0;
 
+/** Numbers that differ in their last digit may be rounded to different integers, which all later layers see. */
+let bound = 1e-5;
+
 function near(found, expected, what) {
   const difference = Math.abs(found - expected);
   worst = Math.max(worst, difference);
-  assert.ok(difference <= 1e-5, `${what}: ${found} is not ${expected}`);
+  assert.ok(difference <= bound, `${what}: ${found} is not ${expected}`);
 }
 
 function named(list, key) {
@@ -68,10 +71,11 @@ async function answered(quantization, kind) {
   return pairs;
 }
 
-for (const quantization of ["float32", "int8", "mixed"]) {
+for (const quantization of ["float32", "int8", "mixed", "integers"]) {
   for (const kind of KINDS) {
     test(`${kind}, ${quantization}: 50 sentences`, { skip }, async (context) => {
       worst = 0;
+      bound = quantization === "integers" ? 0.02 : 1e-5;
       for (const [answer, expected, text] of await answered(quantization, kind)) compare(answer, expected, text);
       context.diagnostic(`largest difference ${worst.toExponential(1)}`);
     });

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lilliput.common.files import write_json, writing
-from lilliput.inference.format import CARD, CONFIG, FORMAT, MANIFEST, BundleConfig, parse_config, sizes
+from lilliput.inference.format import CARD, CONFIG, MANIFEST, BundleConfig, parse_config, sizes
 from lilliput.inference.kinds import KINDS
 
 
@@ -74,6 +74,17 @@ class Card:
         return "\n\n".join(sections) + "\n"
 
 
+_PRODUCTS = {
+    "float32": "of float32",
+    "int8": "of integers where it costs little: what most linear layers read is rounded to 8 bits too",
+}
+_ELSEWHERE = {
+    "float32": "Any other runtime of ONNX runs model.onnx too.",
+    "int8": "Any program with onnxruntime runs model.onnx too; on x86 without VNNI it has to set "
+    "session.x64quantprecision to 1 and graph optimisation to extended, or sums overflow.",
+}
+
+
 def _front_matter(card: Card, config: BundleConfig) -> str:
     """Returns YAML; JSON strings are YAML strings, whatever they hold."""
     lines = [
@@ -113,6 +124,7 @@ def _origin(card: Card, config: BundleConfig) -> str:
         "recipe": card.recipe,
         "task": config.task or "none",
         "weights": f"{config.quantization}, ONNX operators of version {config.opset}",
+        "products": _PRODUCTS[config.products],
         "made by": f"lilliput {config.lilliput}",
     }
     return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
@@ -156,8 +168,9 @@ On the command line, a text a line{", the two of a pair with a tab between them"
 printf '{line}\\n' | lilliput run .
 ```
 
-In a browser: open lilliput's page (its folder `web`) and drop this folder on it. Any other runtime of ONNX
-runs model.onnx too. manifest.json holds the SHA-256 of every file, which `lilliput.load` checks."""
+In a browser: open lilliput's page (its folder `web`) and drop this folder on it.
+{_ELSEWHERE[config.products]} manifest.json holds the SHA-256 of every file, which
+`lilliput.load` checks."""
 
 
 def _on_phones(executorch: str | None) -> str:
@@ -182,7 +195,7 @@ def finish(folder: Path, card: Card) -> dict[str, int]:
     write_json(
         folder / MANIFEST,
         {
-            "format": FORMAT,
+            "format": config.format,
             "files": {
                 name: {"bytes": size, "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest()}
                 for name, size in sizes(folder).items()

@@ -3,6 +3,8 @@
 Shape letters: B batch, L length, D width, V vocabulary.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from importlib.metadata import version
 
 import numpy as np
@@ -11,15 +13,17 @@ from onnx import ModelProto
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lilliput.export.graph import Graph, Value
+from lilliput.export.graph import Graph, Rounded, Value
 from lilliput.models.blocks import Block, blocks_of, classifier_of, embeddings_of, head_of, pooler_of
-from lilliput.models.quantization import Grid, QuantizationScheme
+from lilliput.models.quantization import Grid, InputGrid, QuantizationScheme
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 """What every graph reads: int64 [batch, length]."""
 
 
-def encoder_model(model: PreTrainedModel, head: str, scheme: QuantizationScheme) -> ModelProto:
+def encoder_model(
+    model: PreTrainedModel, head: str, scheme: QuantizationScheme, grids: Mapping[str, InputGrid]
+) -> ModelProto:
     """Returns the ONNX model: piece ids, mask and types [B, L] -> scores or states, in float32.
 
     Args:
@@ -27,8 +31,11 @@ def encoder_model(model: PreTrainedModel, head: str, scheme: QuantizationScheme)
             head (states).
         head: What the graph gives (`inference.kinds.Kind.head`).
         scheme: How weights are stored.
+        grids: To what each product of the layers rounds what it reads (`fake_quantization.input_grids`),
+            if weights have eight bits; a product without a grid is computed in float32.
     """
-    made = _Encoder(model, scheme)
+    assert not grids or scheme.weights == 8
+    made = _Encoder(model, scheme, grids)
     # The head that fills in needs the whole table of pieces, all else only the rows of those that are read.
     table = made.table() if head == "mask" else None
     states = made.embeddings(table)
@@ -56,8 +63,11 @@ def encoder_model(model: PreTrainedModel, head: str, scheme: QuantizationScheme)
 class _Encoder:
     """Adds the parts of one model to a graph."""
 
-    def __init__(self, model: PreTrainedModel, scheme: QuantizationScheme) -> None:
+    def __init__(
+        self, model: PreTrainedModel, scheme: QuantizationScheme, grids: Mapping[str, InputGrid]
+    ) -> None:
         self._model, self._scheme, self._embeddings = model, scheme, embeddings_of(model)
+        self._grids = grids
         self.graph = Graph()
         self.width = self._embeddings.pieces.embedding_dim
         self._length = self.graph.op("Shape", "input_ids", start=1, end=2)
@@ -89,21 +99,25 @@ class _Encoder:
     def layer(self, block: Block, name: str, states: Value, only_first: bool) -> Value:
         """Adds one layer [B, L, D]; with `only_first` its output for the first piece alone [B, 1, D]."""
         op = self.graph.op
-        asking = op("Slice", states, *(self.graph.whole(n) for n in (0, 1, 1))) if only_first else states
+        asking = self._first(states) if only_first else states
+        read = self._rounded(f"{name}.query_key_value", states)
         if only_first:
-            query = self.linear(f"{name}.query", asking, block.query)
-            both = self.linear(f"{name}.key_value", states, block.key, block.value)
+            first: Value | Rounded = asking
+            if isinstance(read, Rounded):
+                first = dataclasses.replace(read, integers=self._first(read.integers), floats=asking)
+            query = self.linear(f"{name}.query", first, block.query)
+            both = self.linear(f"{name}.key_value", read, block.key, block.value)
             key, value = self.graph.split_op("Split", both, outputs=2, axis=-1, num_outputs=2)
         else:
-            together = self.linear(f"{name}.query_key_value", states, block.query, block.key, block.value)
+            together = self.linear(f"{name}.query_key_value", read, block.query, block.key, block.value)
             query, key, value = self.graph.split_op("Split", together, outputs=3, axis=-1, num_outputs=3)
         mask = self._mask_of_one if only_first else self._mask
         heads = block.heads
         context = op("Attention", query, key, value, mask, q_num_heads=heads, kv_num_heads=heads)
-        attended = op("Add", self.linear(f"{name}.out", context, block.output), asking)
+        attended = op("Add", self._reading(f"{name}.out", context, block.output), asking)
         states = self._norm(f"{name}.attention.norm", attended, block.attention_norm)
-        inner = op("Gelu", self.linear(f"{name}.in", states, block.inner))
-        summed = op("Add", self.linear(f"{name}.down", inner, block.outer), states)
+        inner = op("Gelu", self._reading(f"{name}.in", states, block.inner))
+        summed = op("Add", self._reading(f"{name}.down", inner, block.outer), states)
         return self._norm(f"{name}.norm", summed, block.norm)
 
     def head(self, states: Value, table: Value) -> Value:
@@ -114,12 +128,28 @@ class _Encoder:
         product = op("MatMul", inner, op("Transpose", table, perm=[1, 0]))
         return op("Add", product, self._vector("head.scores", head.bias))
 
-    def linear(self, name: str, x: Value, *layers: nn.Linear, grid: Grid | None = None) -> Value:
+    def linear(self, name: str, x: Value | Rounded, *layers: nn.Linear, grid: Grid | None = None) -> Value:
         """Adds the product of `x` with one or several linear layers side by side."""
         rows = _array(*(layer.weight for layer in layers))
+        bias = _array(*(layer.bias for layer in layers))
+        if isinstance(x, Rounded):
+            return self.graph.integer_product(name, x, rows, bias)
         weight = self.graph.transposed(name, rows, grid or self._scheme.linear)
-        biases = [layer.bias for layer in layers]
-        return self.graph.op("Add", self.graph.op("MatMul", x, weight), self._vector(f"{name}.bias", *biases))
+        product = self.graph.op("MatMul", x, weight)
+        return self.graph.op("Add", product, self.graph.constant(f"{name}.bias", bias))
+
+    def _reading(self, name: str, x: Value, layer: nn.Linear) -> Value:
+        """Adds the product of `x` with a linear layer, rounded as that product's grid says."""
+        return self.linear(name, self._rounded(name, x), layer)
+
+    def _rounded(self, name: str, x: Value) -> Value | Rounded:
+        """Returns what a product reads: rounded if there is a grid for it."""
+        grid = self._grids.get(name)
+        return x if grid is None else self.graph.rounded(name, x, grid)
+
+    def _first(self, states: Value) -> Value:
+        """Returns the first of the pieces [B, 1, D]."""
+        return self.graph.op("Slice", states, *(self.graph.whole(n) for n in (0, 1, 1)))
 
     def _norm(self, name: str, x: Value, norm: nn.LayerNorm) -> Value:
         gain, bias = self._vector(f"{name}.gain", norm.weight), self._vector(f"{name}.bias", norm.bias)

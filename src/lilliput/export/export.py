@@ -14,7 +14,7 @@ from lilliput.common.folders import not_ours
 from lilliput.errors import StorageError
 from lilliput.export.encoder import encoder_model
 from lilliput.export.graph import OPSET
-from lilliput.export.parity import SENTENCES, Parity, compare
+from lilliput.export.parity import SENTENCES, Parity, compare, grids_of
 from lilliput.export.source import Source, load_source
 from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, is_config
 from lilliput.models.pretrained import longest_input
@@ -68,14 +68,16 @@ def export(
     if (out / CONFIG).exists() and not is_config(out / CONFIG):
         raise not_ours(out, [CONFIG])
     source = load_source(folder, kind)
-    model = encoder_model(source.model, source.answers.head, scheme)
+    # The texts behind the grids are always the same, so that what is compared changes no file.
+    grids = grids_of(source, scheme, SENTENCES)
+    model = encoder_model(source.model, source.answers.head, scheme, grids)
     content = model.SerializeToString(deterministic=True)
-    parity = compare(content, source, scheme, sentences, is_learnt=tuned_for == quantization)
+    parity = compare(content, source, scheme, sentences, grids=grids, is_learnt=tuned_for == quantization)
     with writing(out / MODEL) as file:
         file.write(content)
     with writing(out / TOKENIZER) as file:
         file.write(_compact(source.tokenizer))
-    _config(source, quantization).write(out)
+    _config(source, quantization, "int8" if grids else "float32").write(out)
     files = {name: (out / name).stat().st_size for name in (MODEL, TOKENIZER, CONFIG)}
     return ExportResult(source.kind, quantization, files, parity)
 
@@ -86,7 +88,7 @@ def _compact(tokenizer: Tokenizer) -> bytes:
     return json.dumps(layout, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _config(source: Source, quantization: str) -> BundleConfig:
+def _config(source: Source, quantization: str, products: str) -> BundleConfig:
     """Returns what whoever runs the bundle must know of it."""
     task = source.labels
     return BundleConfig(
@@ -94,6 +96,7 @@ def _config(source: Source, quantization: str) -> BundleConfig:
         positions=longest_input(source.config),
         opset=OPSET,
         quantization=quantization,
+        products=products,
         lilliput=version("lilliput"),
         task=task.name or None,
         pairs=task.pairs,

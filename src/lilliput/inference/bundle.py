@@ -4,8 +4,8 @@
     bundle.classify(["a film to remember"])[0].label
 
 Texts are read in windows and, sorted by length, in batches of a bounded number of pieces, so that any number
-of texts takes the memory of a few. A graph that rounds activations to int8 does so by the largest value of a
-batch, so that with it the last digits of an answer depend on the texts beside it.
+of texts takes the memory of a few. Where a graph rounds to int8, it does so on grids that are the same for
+all texts, so an answer does not depend on the texts beside it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

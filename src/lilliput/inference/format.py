@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 from lilliput.errors import BundleError
 from lilliput.inference.kinds import KINDS
 
-FORMAT = 1
-"""Raised whenever the files of a bundle change their meaning."""
+FORMATS = (1, 2)
+"""Formats that are read: raised whenever the files of a bundle change their meaning. In 2 integers are
+multiplied in the graph; one that multiplies floats alone is written as 1, which earlier versions read too."""
 
 MODEL, PROGRAM, TOKENIZER, CONFIG, CARD, MANIFEST = (
     "model.onnx",
@@ -66,12 +67,20 @@ class BundleConfig(NamedTuple):
     """Names of the classes, in the order of the scores."""
     tags: tuple[str, ...] = ()
     """Names of the tags (O, B-x, I-x), in the order of the scores; in a joint model's, they come first."""
+    products: str = "float32"
+    """In which numbers matrices are multiplied: float32, or int8 where what most linear layers read is
+    rounded to eight bits too."""
+
+    @property
+    def format(self) -> int:
+        """The format of the bundle."""
+        return FORMATS[self.products != "float32"]
 
     def write(self, folder: Path) -> None:
         """Writes config.json."""
         from lilliput.common.files import write_json
 
-        write_json(folder / CONFIG, {"format": FORMAT, **self._asdict()})
+        write_json(folder / CONFIG, {"format": self.format, **self._asdict()})
 
 
 class BundleFiles(NamedTuple):
@@ -183,9 +192,9 @@ def _object(path: Path, content: bytes) -> dict[str, Any]:
     number = values.get("format") if isinstance(values, dict) else None
     if not isinstance(number, int):
         raise BundleError(f"{path} does not say in which format it is, as every bundle's does; {_REMEDY}")
-    if number != FORMAT:
+    if number not in FORMATS:
         raise BundleError(
-            f"{path} has format {number}, this version of lilliput reads format {FORMAT}; "
+            f"{path} has format {number}, this version of lilliput reads formats up to {FORMATS[-1]}; "
             "update it with pip install --upgrade lilliput"
         )
     return dict(values)
@@ -210,7 +219,9 @@ def parse_config(path: Path, content: bytes) -> BundleConfig:
         "classes": (_names_for(kind.has_classes), f"what {name} needs: {_LIST}"),
         "tags": (_names_for(kind.has_tags), f"what {name} needs: {_LIST}"),
         "lilliput": (_is_name, f"text of at most {LONGEST_NAME:,} characters"),
+        "products": (lambda value: value in ("float32", "int8"), "float32 or int8"),
     }
+    values.setdefault("products", "float32")  # format 1
     for key, (fits, wanted) in expected.items():
         if not fits(values.get(key)):
             found = reprlib.repr(values.get(key))

@@ -46,6 +46,7 @@ def check_sizes(graph: OnnxGraph, bytes_: int, batch: int, length: int) -> None:
     """
     known = {name: _Value(constant.shape, constant.values) for name, constant in graph.constants.items()}
     known |= {name: _Value((batch, length)) for name in graph.inputs if name not in known}
+    known[""] = _Value(())  # an input that is left out
     of_text = set(graph.inputs) - graph.constants.keys()
     elements, unpacked, products = 0, 0, 0
     for node in graph.nodes:
@@ -93,7 +94,7 @@ def _made(node: Node, known: dict[str, _Value]) -> list[_Value]:
 
 def _products(node: Node, known: dict[str, _Value], made: list[_Value]) -> int:
     """Returns the number of multiplications in a node's matrix products."""
-    if node.operator == "MatMul":
+    if node.operator in ("MatMul", "MatMulIntegerToFloat"):
         return math.prod(made[0].shape) * known[node.inputs[0]].shape[-1]
     if node.operator == "Attention":
         query, key = (known[name].shape for name in node.inputs[:2])
@@ -141,6 +142,14 @@ def _matmul(node: Node, given: Sequence[_Value]) -> list[_Value]:
     if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
         raise ValueError(f"its shapes {left} and {right} cannot be multiplied")
     return [_Value((*_broadcast(left[:-2], right[:-2]), left[-2], right[-1]))]
+
+
+def _integer_matmul(node: Node, given: Sequence[_Value]) -> list[_Value]:
+    """Integers, a matrix, the scale of each, the zero of each, and what is added to each row."""
+    (made,), (_, right, *others) = _matmul(node, given), (value.shape for value in given)
+    if len(right) != 2 or any(math.prod(shape) not in (1, right[-1]) for shape in others) or len(others) > 5:
+        raise ValueError(f"its scales and zeros {others} do not fit a matrix of {right}")
+    return [made]
 
 
 def _transpose(node: Node, given: Sequence[_Value]) -> list[_Value]:
@@ -236,14 +245,15 @@ def _attention(node: Node, given: Sequence[_Value]) -> list[_Value]:
 
 
 _RULES: dict[str, _Rule] = {
-    **dict.fromkeys(("Gelu", "Tanh", "LayerNormalization"), _same),
-    **dict.fromkeys(("Add", "Mul", "Div"), _elementwise),
+    **dict.fromkeys(("Gelu", "Tanh", "LayerNormalization", "QuantizeLinear"), _same),
+    **dict.fromkeys(("Add", "Mul", "Div", "Max"), _elementwise),
     "Attention": _attention,
     "Cast": _cast,
     "Concat": _concat,
     "Expand": _expand,
     "Gather": _gather,
     "MatMul": _matmul,
+    "MatMulIntegerToFloat": _integer_matmul,
     "ReduceSum": _reduce,
     "Reshape": _reshape,
     "Shape": _shape,

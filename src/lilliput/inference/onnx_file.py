@@ -2,7 +2,8 @@
 
 Reads the shapes of constants, and the nodes with their inputs and outputs, in the order of the file. Refuses
 what else onnxruntime would follow: graphs within nodes, functions, weights in other files, operators of other
-domains. Also refuses a field that occurs twice but may occur once, as readers differ in which one counts.
+domains (but two of onnxruntime's own). Also refuses a field that occurs twice but may occur once, as readers
+differ in which one counts.
 
 The wire format: https://protobuf.dev/programming-guides/encoding; the fields: onnx/onnx.proto.
 """
@@ -19,6 +20,9 @@ _KNOWN_VALUES = 64
 BITS = {1: 32, 2: 8, 3: 8, 6: 32, 7: 64, 9: 8, 10: 16, 16: 16, 21: 4, 22: 4}
 """Bits of an element by the number of its type: floats and integers of 4 to 64 bits, and booleans."""
 _INT64 = 7
+_STANDARD, _OWN = ("", "ai.onnx"), "com.microsoft"
+_OWN_OPERATORS = ("MatMulIntegerToFloat", "QuantizeLinear")
+"""The operators of onnxruntime itself that bundles have."""
 _T = TypeVar("_T")
 
 
@@ -62,7 +66,9 @@ def read_graph(content: bytes) -> OnnxGraph:
         if field == 7:
             graph = _once(graph, _bytes(value), "graph")
         elif field == 8:
-            _check_domain(_text_field(_bytes(value), 1))
+            domain = _text_field(_bytes(value), 1)
+            if domain not in (*_STANDARD, _OWN):
+                raise _stranger(domain)
         elif field in (20, 25):
             raise ValueError("it defines functions or training steps, which a bundle's graph does not")
     if graph is None:
@@ -99,7 +105,9 @@ def _node(content: memoryview) -> Node:
             numbers[_new(name, numbers)] = values
     if len(found[4]) != 1 or len(found[7]) > 1:
         raise ValueError("it has a node that does not name one operator")
-    _check_domain("".join(found[7]))
+    domain = "".join(found[7])
+    if domain not in ((_OWN,) if found[4][0] in _OWN_OPERATORS else _STANDARD):
+        raise _stranger(domain)
     return Node(found[4][0], tuple(found[1]), tuple(found[2]), numbers)
 
 
@@ -152,9 +160,11 @@ def _constant(content: memoryview) -> tuple[str, Constant, int]:
     return name or "", Constant(tuple(shape), values), len(content)
 
 
-def _check_domain(domain: str) -> None:
-    if domain not in ("", "ai.onnx"):
-        raise ValueError(f"it has operators of {domain!r}; a bundle has only those of ONNX itself")
+def _stranger(domain: str) -> ValueError:
+    return ValueError(
+        f"it has operators of {domain!r}; a bundle has those of ONNX itself and, of onnxruntime's, "
+        f"{', '.join(_OWN_OPERATORS)}"
+    )
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -52,6 +52,16 @@ class Block:
     heads: int
     """Attention heads."""
 
+    @property
+    def products(self) -> dict[str, tuple[nn.Linear, ...]]:
+        """The linear layers, those together that read the same."""
+        return {
+            "query_key_value": (self.query, self.key, self.value),
+            "out": (self.output,),
+            "in": (self.inner,),
+            "down": (self.outer,),
+        }
+
 
 @dataclass(frozen=True)
 class Head:

@@ -1,14 +1,27 @@
-"""Training with the weights that a file will hold, so that a model learns to live with their rounding."""
+"""A model of torch that computes with what a file will hold: weights, and what linear layers read.
+
+With rounded weights it is trained, so that it learns to live with them.
+"""
 
 import contextlib
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from transformers import PreTrainedModel
 
-from lilliput.models.quantization import SMALLEST_SCALE, Grid, QuantizationScheme, grid_of, scale_factors
+from lilliput.models.blocks import blocks_of
+from lilliput.models.quantization import (
+    SMALLEST_SCALE,
+    Grid,
+    InputGrid,
+    QuantizationScheme,
+    grid_of,
+    scale_factors,
+)
 
 
 @contextlib.contextmanager
@@ -32,6 +45,81 @@ def quantization_aware(model: nn.Module, scheme: QuantizationScheme) -> Iterator
         for module in changed:
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
             _move_weight_first(module)
+
+
+def input_grids(model: PreTrainedModel, read: Callable[[], object]) -> dict[str, InputGrid]:
+    """Returns the grids for what the layers' linear layers read, from what they read while `read` runs.
+
+    Args:
+        model: The model.
+        read: Runs the model on texts without padding.
+
+    Returns:
+        The grid of the product `name` of each layer (`Block.products`), as "layer.name". A product is left
+        out where its grid would be too coarse.
+    """
+    seen: dict[str, list[Tensor]] = {}
+
+    def look(name: str, given: Tensor) -> Tensor:
+        rows = given.reshape(-1, given.shape[-1])
+        squares = rows.double().square().mean().reshape(1)
+        seen.setdefault(name, []).append(torch.cat([rows.amin(0), rows.amax(0), squares]))
+        return given
+
+    with _reading(model, look):
+        read()
+    grids = {name: _grid_around(torch.stack(found)) for name, found in seen.items()}
+    return {name: grid for name, grid in grids.items() if grid is not None}
+
+
+def _grid_around(seen: Tensor) -> InputGrid | None:
+    """Returns the grid for texts, a row each: least and most of each column, and the mean square."""
+    least, most, squares = (*seen[:, :-1].chunk(2, dim=1), seen[:, -1])
+    ends = least.amin(0).float().numpy(), most.amax(0).float().numpy()
+    return InputGrid.around(*ends, math.sqrt(float(squares.mean())))
+
+
+@contextlib.contextmanager
+def as_stored(
+    model: PreTrainedModel, scheme: QuantizationScheme, grids: Mapping[str, InputGrid]
+) -> Iterator[None]:
+    """Lets `model` compute as a file does that rounds what linear layers read to grids (`input_grids`)."""
+    with quantization_aware(model, scheme), parametrize.cached(), _rounded_inputs(model, grids):
+        yield
+
+
+@contextlib.contextmanager
+def _rounded_inputs(model: PreTrainedModel, grids: Mapping[str, InputGrid]) -> Iterator[None]:
+    """Lets linear layers read what they read rounded to grids; those without one read it as it is."""
+
+    def rounded(name: str, given: Tensor) -> Tensor:
+        grid = grids.get(name)
+        if grid is None:
+            return given
+        integers = (torch.round(given / grid.scale) + grid.zero).clamp(0, 255)
+        found = (integers - grid.zero) * grid.scale
+        for column in grid.kept:
+            found[..., column] += (given[..., column] - grid.most).clamp(min=0)
+        return found
+
+    with _reading(model, rounded):
+        yield
+
+
+@contextlib.contextmanager
+def _reading(model: PreTrainedModel, change: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
+    """Gives the layers' linear layers `change(name, what they read)` to read."""
+    with contextlib.ExitStack() as stack:
+        for layer, block in enumerate(blocks_of(model)):
+            for name, modules in block.products.items():
+                for module in modules:
+
+                    def hook(_: nn.Module, given: tuple[Tensor], name: str = f"{layer}.{name}") -> Tensor:
+                        return change(name, *given)
+
+                    handle = module.register_forward_pre_hook(hook)
+                    stack.callback(handle.remove)
+        yield
 
 
 def _move_weight_first(module: nn.Module) -> None:
