@@ -108,7 +108,7 @@ def test_bfloat16_stays_near(attention: Attention, norm: Precision) -> None:
     assert (near.float() - exact).abs().mean() < 0.05 * exact.abs().mean()
 
 
-@pytest.mark.parametrize("kernels", [PLAIN, Kernels(attention="products")], ids=str)
+@pytest.mark.parametrize("kernels", [PLAIN, Kernels(attention="products")], ids=repr)
 @pytest.mark.parametrize("length", [1, 20, 32])
 def test_some_states_are_those_of_all_and_so_are_their_gradients(kernels: Kernels, length: int) -> None:
     model, other, pieces = twin(), twin(), drawn(3, length)

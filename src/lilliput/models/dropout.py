@@ -34,8 +34,8 @@ def factors(x: Tensor, share: float) -> Tensor:
     """Returns what dropout multiplies `x` with, in its shape and precision, from torch's generator.
 
     >>> found = factors(torch.ones(40_000), 0.1)
-    >>> found.unique().tolist() == [0.0, 256 / 230], round(float(found.mean()), 1)
-    (True, 1.0)
+    >>> [round(value, 3) for value in found.unique().tolist()], round(float(found.mean()), 1)
+    ([0.0, 1.113], 1.0)
     """
     kept = max(1, round((1 - share) * _LEVELS))
     draws = torch.empty(math.ceil(x.numel() / 8), dtype=torch.int64, device=x.device)

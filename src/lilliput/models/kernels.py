@@ -32,9 +32,6 @@ class Kernels:
         """The precision of passes, as torch names it."""
         return dtype_of(self.passes)
 
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in vars(self).items())
-
 
 PLAIN = Kernels()
 """What every device has: float32, and torch's own attention."""
