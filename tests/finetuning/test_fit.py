@@ -21,7 +21,7 @@ from lilliput.finetuning.sets import DevSet, TrainSet
 from lilliput.models.quantization import dequantize, grid_of, quantize
 from lilliput.tasks.task import Examples, Labels, Task
 
-FAST = FinetuningConfig(epochs=8, rows=8, dropout=0.0, evaluations=4, patience=9)
+FAST = FinetuningConfig(epochs=12, rows=8, dropout=0.0, evaluations=4, patience=9)
 
 
 class NoBar:
