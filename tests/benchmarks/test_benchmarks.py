@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def test_an_object_lives_in_a_process_of_its_own() -> None:
 
 
 def test_what_cannot_be_made_raises_and_ends_the_process() -> None:
+    resource_tracker.ensure_running()  # a process that Python starts with the first one, and keeps
     before = len(psutil.Process().children())
     with pytest.raises(TypeError):
         InProcess(list, 1)
