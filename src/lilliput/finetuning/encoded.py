@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lilliput.common.ragged import Ints, Ragged
 from lilliput.finetuning.words import all_words, encodings, shortened, text_labels, words_in
+from lilliput.models.shape import filled_up
 from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer, special_pieces
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.task import Examples, Labels, Task, Words
@@ -170,8 +171,7 @@ def make_batch(encoded: Encoded, rows: Ints) -> TaskBatch:
     """Returns some examples as one batch."""
     places, _ = encoded.pieces.places(rows)
     lengths = encoded.pieces.lengths[rows]
-    longest = -(-int(lengths.max()) // _MULTIPLE) * _MULTIPLE
-    length = min(longest, int(encoded.pieces.lengths.max()))
+    length = min(filled_up(int(lengths.max()), _MULTIPLE), int(encoded.pieces.lengths.max()))
     inputs = np.full((3, len(rows), length), encoded.pad)
     # For rows of 2 and 3 pieces this is [[1 1 0] [1 1 1]]; what is assigned there fills it row by row.
     is_piece = np.arange(length) < lengths[:, None]

@@ -27,7 +27,6 @@ class TaskLoss(nn.Module):
         self.model = model
         self._head, self._config, self._train = HEADS[task.kind], config.distillation, train
         self._kernels = task_kernels(model, train.encoded, learns=True)
-        self._needs_states = train.states is not None
         device, labels = model.device, torch.from_numpy(train.labels)
         known = ~labels.isnan()
         self._hard_weights = known.float().to(device)
@@ -53,7 +52,8 @@ class TaskLoss(nn.Module):
     def forward(self, batch: TaskBatch) -> Tensor:
         """Returns the loss of a batch."""
         batch = batch.to(self.model.device)
-        scores, states = task_scores(self.model, batch, self._kernels, states=self._needs_states)
+        wanted = self._train.states is not None
+        scores, states = task_scores(self.model, batch, self._kernels, states=wanted)
         slots, share = batch.slots, self._head.shares(batch)
         loss = self._head.loss(scores, self._labels[slots], self._hard_weights[slots] * share)
         if self._train.soft is not None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lilliput.models.dropout import factors
 from lilliput.models.kernels import Attention, Kernels
+from lilliput.models.shape import filled_up
 
 _ALIGNED_BYTES = 64
 """Of a row of scores in `_Products`: a softmax of rows that do not fill vectors takes three times as long."""
@@ -118,8 +119,7 @@ def _filled_up(x: Tensor) -> Tensor:
 
 
 def _aligned(length: int, dtype: torch.dtype) -> int:
-    multiple = _ALIGNED_BYTES // dtype.itemsize
-    return -(-length // multiple) * multiple
+    return filled_up(length, _ALIGNED_BYTES // dtype.itemsize)
 
 
 def _product(first: Tensor, second: Tensor, scale: float) -> Tensor:

@@ -115,21 +115,24 @@ def _kept(work: Work, device: torch.device) -> Kernels:
     }
     said = {"format": _FORMAT, "machine": machine, "work": dataclasses.asdict(work)}
     path = _cache() / f"{digest_value(said)}.json"
-    found: Kernels
-    with contextlib.suppress(StorageError):
-        if path.exists():
-            found = stored(Kernels, path)
-            return found
-    chosen = None
+    chosen = _read(path)
     # Where the cache cannot be written each process measures for itself.
-    with contextlib.suppress(StorageError), locked(beside(path), path, wait=True):
-        with contextlib.suppress(StorageError):
-            if path.exists():  # by a process that held the lock before
-                found = stored(Kernels, path)
-                return found
-        chosen = measure(work, device)
-        write_json(path, dataclasses.asdict(chosen))
+    with contextlib.suppress(StorageError):
+        if chosen is None:
+            with locked(beside(path), path, wait=True):
+                chosen = _read(path)  # by a process that held the lock before
+                if chosen is None:
+                    chosen = measure(work, device)
+                    write_json(path, dataclasses.asdict(chosen))
     return measure(work, device) if chosen is None else chosen
+
+
+def _read(path: Path) -> Kernels | None:
+    """Returns a choice that was kept; None where there is none, or it is damaged."""
+    found: Kernels | None = None
+    with contextlib.suppress(StorageError):
+        found = stored(Kernels, path) if path.exists() else None
+    return found
 
 
 def _cache() -> Path:

@@ -22,6 +22,7 @@ from torch import Tensor
 from lilliput.common.ragged import Ints, Ragged, ranges
 from lilliput.config import BatchConfig
 from lilliput.errors import InputError
+from lilliput.models.shape import filled_up
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.text.corpus import END, FIRST_WORD, START
 from lilliput.training.rows import Rows
@@ -230,7 +231,7 @@ class _Table:
         starts, lengths = self.pieces.spans(words.ids + in_second * (len(self.pieces) // 2))
         counts = np.add.reduceat(lengths, words.first)
         longest = int(counts.max())
-        length = max(longest, min(-(-longest // _MULTIPLE) * _MULTIPLE, most))
+        length = max(longest, min(filled_up(longest, _MULTIPLE), most))
         # To lay out whole rows by one gather, the last word of each, [SEP], is made as long as the row's
         # padding; the pieces after [SEP] in the table that it then reads are overwritten. For two rows
         #   [CLS] brot ##ent [SEP]   of lengths 1 2 1   and   [CLS] a [SEP]   of lengths 1 1 1

@@ -135,11 +135,11 @@ def _train(
     held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
     # Only now, so that a refusal of the inputs leaves nothing behind and takes nothing away.
     processes.on_main(folder.begin)
-    device = accelerator()
-    fastest = fastest_kernels(models, config.batch.length, device.device)
+    place = accelerator()
+    fastest = fastest_kernels(models, config.batch.length, place.device)
     kernels = stage_kernels(saved / "kernels.json", fastest, processes)
     keep_freed_memory()
-    stepper = Stepper(models, config.optimizer, device, kernels, processes)
+    stepper = Stepper(models, config.optimizer, place, kernels, processes)
     with processes.together():
         progress = load_checkpoint(saved, models, stepper.optimizer)
     processes.require_same(dataclasses.asdict(progress), "let all machines share the run's folder")
