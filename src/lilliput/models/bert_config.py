@@ -31,7 +31,8 @@ class _Rule(NamedTuple):
     needed: bool = False
 
 
-def _whole(least: int, most: int, *, needed: bool = False) -> _Rule:
+def whole(least: int, most: int, *, needed: bool = False) -> _Rule:
+    """Returns the rule of a whole number within bounds."""
     return _Rule(
         lambda value: type(value) is int and least <= value <= most,
         f"a whole number from {least:,} to {most:,}",
@@ -73,21 +74,21 @@ _SHARE = _real(lambda value: 0 <= value < 1, "a number of 0 or more and less tha
 _FLAG = _Rule(lambda value: isinstance(value, bool), "true or false")
 _PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 
-_RULES = {
-    "vocab_size": _whole(5, 10_000_000, needed=True),
-    "hidden_size": _whole(1, 65_536, needed=True),
-    "num_hidden_layers": _whole(1, 1_000, needed=True),
-    "num_attention_heads": _whole(1, 1_024, needed=True),
-    "intermediate_size": _whole(1, 1_000_000, needed=True),
-    "max_position_embeddings": _whole(3, 1_000_000, needed=True),
-    "type_vocab_size": _whole(1, 1_000),
+RULES = {
+    "vocab_size": whole(5, 10_000_000, needed=True),
+    "hidden_size": whole(1, 65_536, needed=True),
+    "num_hidden_layers": whole(1, 1_000, needed=True),
+    "num_attention_heads": whole(1, 1_024, needed=True),
+    "intermediate_size": whole(1, 1_000_000, needed=True),
+    "max_position_embeddings": whole(3, 1_000_000, needed=True),
+    "type_vocab_size": whole(1, 1_000),
     "hidden_act": _Rule(lambda value: value in _ACTIVATIONS, f"one of {', '.join(_ACTIVATIONS)}"),
     "hidden_dropout_prob": _SHARE,
     "attention_probs_dropout_prob": _SHARE,
     "classifier_dropout": _or_null(_SHARE),
     "initializer_range": _real(lambda value: 0 <= value <= 10, "a number from 0 to 10"),
     "layer_norm_eps": _real(lambda value: 0 < value <= 1, "a number above 0, of 1 at most"),
-    "pad_token_id": _or_null(_whole(0, 10_000_000)),
+    "pad_token_id": _or_null(whole(0, 10_000_000)),
     "tie_word_embeddings": _FLAG,
     "architectures": _or_null(
         _Rule(lambda value: isinstance(value, list) and all(map(_is_label, value[:100])), "a list of names")
@@ -98,7 +99,7 @@ _RULES = {
 }
 """What is taken over from a config.json."""
 
-_OTHERWISE = {
+OTHERWISE = {
     "auto_map": "it names code of its own, and lilliput runs no code from a checkpoint",
     "quantization_config": "its weights are quantised; take the checkpoint that they were made from",
     "pruned_heads": "heads were taken out of it",
@@ -106,7 +107,8 @@ _OTHERWISE = {
     "adapter_config": "it is an adapter of another model; merge the two first",
 }
 """Keys with which a checkpoint is no plain BERT, and why."""
-_NO_ENCODER = ("is_decoder", "add_cross_attention", "is_encoder_decoder")
+NO_ENCODER = ("is_decoder", "add_cross_attention", "is_encoder_decoder")
+"""Keys that are true where a model writes text."""
 
 
 def bert_config(found: Mapping[str, Any], path: Path, supported: str) -> BertConfig:
@@ -127,17 +129,17 @@ def bert_config(found: Mapping[str, Any], path: Path, supported: str) -> BertCon
             f"{supported}"
         )
     absolute = found.get("position_embedding_type") in (None, "absolute")
-    if kind != "bert" or not absolute or any(found.get(key) not in (None, False) for key in _NO_ENCODER):
+    if kind != "bert" or not absolute or any(found.get(key) not in (None, False) for key in NO_ENCODER):
         raise ModelError(
             f"{path} is of a '{reprlib.repr(kind).strip(chr(39))}' model, with which lilliput cannot "
             f"teach; {supported}"
         )
-    for key, why in _OTHERWISE.items():
+    for key, why in OTHERWISE.items():
         if found.get(key):
             raise ModelError(
                 f"{path} has '{key}': {why}; if it is a plain BERT, remove that key; {supported}"
             )
-    for name, rule in _RULES.items():
+    for name, rule in RULES.items():
         if rule.needed and name not in found:
             raise ModelError(f"{path} lacks '{name}', which is {rule.wanted}; fetch it again")
         if name in found and not rule.fits(found[name]):
@@ -155,7 +157,7 @@ def bert_config(found: Mapping[str, Any], path: Path, supported: str) -> BertCon
             f"{path} has 'pad_token_id': {pad} and 'vocab_size': {found['vocab_size']}, whose ids end before "
             "that; fetch it again, or mend it"
         )
-    return BertConfig(**_labelled({name: found[name] for name in _RULES if name in found}))
+    return BertConfig(**_labelled({name: found[name] for name in RULES if name in found}))
 
 
 def _labelled(values: dict[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def load_config(name: str) -> BertConfig:
         raise ModelError(f"no model could be loaded from '{name}' (it has no {_CONFIG}); {SUPPORTED}")
     config = bert_config(found, folder / _CONFIG, SUPPORTED)
     config._commit_hash = hub_revision(folder)
-    if (longest := _longest_input(folder, config.max_position_embeddings)) < config.max_position_embeddings:
+    if (longest := longest_by_tokenizer(folder, config.max_position_embeddings)) < config.max_position_embeddings:
         config.longest_input = longest
     if (folder / WEIGHTS).is_file() or (folder / INDEX).is_file():
         _stored(config, name)
@@ -79,7 +79,7 @@ def longest_input(config: PreTrainedConfig) -> int:
     return longest
 
 
-def _longest_input(folder: Path, positions: int) -> int:
+def longest_by_tokenizer(folder: Path, positions: int) -> int:
     """Returns the length that a tokenizer cuts texts to, where that is less than a model's positions."""
     settings = read_settings(folder / _TOKENIZER_CONFIG)
     found = settings.get("model_max_length", settings.get("max_len"))
