@@ -92,7 +92,9 @@ def save_any(
     made, names = trained(tokenizer or TYPES[model_type])
     size = max(made.get_vocab().values()) + 1
     pad = made.token_to_id(names["pad"])
-    table = positions + pad + 1 if model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else positions
+    table = (
+        positions + pad + 1 if model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else positions
+    )
     sizes: dict[str, Any] = {
         "vocab_size": size, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
         "intermediate_size": 32, "max_position_embeddings": table, "pad_token_id": pad,
@@ -111,14 +113,19 @@ def save_any(
         sizes |= {"cls_token_id": 0, "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2}
         sizes |= {"local_attention": 8, "global_attn_every_n_layers": 2}
     built = CONFIG_MAPPING[model_type](
-        **sizes, id2label=dict(enumerate(labels)), label2id={label: i for i, label in enumerate(labels)}, **config
+        **sizes,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+        **config,
     )
     auto = AutoModelForTokenClassification if reads == "words" else AutoModelForSequenceClassification
     model: PreTrainedModel = auto.from_config(built)
     stir(model, seed)
     model.save_pretrained(folder)
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=made, model_max_length=positions, **{f"{role}_token": name for role, name in names.items()}
+        tokenizer_object=made,
+        model_max_length=positions,
+        **{f"{role}_token": name for role, name in names.items()},
     )
     fast.save_pretrained(folder)
     return folder

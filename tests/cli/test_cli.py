@@ -30,8 +30,8 @@ SURFACE = {
     "vocabulary": "teacher out sizes width overwrite",
     "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",
     "evaluate": "runs text text_column rows teacher out",
-    "finetune": "model task train dev text pair label tags kind out teacher unlabelled seeds search_minutes"
-    " set_ overwrite",
+    "finetune": "model task train dev text pair label tags kind out teacher teacher_labels unlabelled seeds"
+    " search_minutes set_ overwrite",
     "plan": "teacher corpus recipe set_ minutes words text_column workers checkpoint_minutes",
     "benchmark": "of",
     "bundle": "model out task quantization kind executorch licence",

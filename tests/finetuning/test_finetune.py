@@ -32,11 +32,13 @@ from lilliput.finetuning import (
     texts as texts_module,
 )
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
-from lilliput.finetuning.encoded import TaskBatch
+from lilliput.finetuning.encoded import TaskBatch, encode, task_tokenizer
 from lilliput.finetuning.finetune import finetune
 from lilliput.finetuning.model import TaskModel, labels_of, load_encoder, load_task_model, save_task_model
 from lilliput.finetuning.rates import suitable_rate
 from lilliput.finetuning.results import FinetuneResult
+from lilliput.finetuning.sets import Floats, States
+from lilliput.finetuning.teachers import find_teacher
 from lilliput.models.kernels import Kernels
 from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.teacher import build_teacher
@@ -87,6 +89,13 @@ def brief(
     """The same after a few steps. Not to be changed."""
     run = RunDir(tmp_path_factory.mktemp("brief"))
     return run, finetune(world.teacher, data, run, BRIEF, seeds=2)
+
+
+def said(folder: Path, data: TaskData, cache: Path, *, states: bool) -> tuple[Floats, States | None]:
+    """What a teacher says of the examples to learn from, by its own words."""
+    encoded = encode(data.train, data.task, task_tokenizer(str(folder)), 512)
+    teacher = find_teacher(str(folder), None)
+    return targets.teacher_targets(teacher, data.train, encoded, data.task, cache, states=states)
 
 
 def weights_in(run: RunDir) -> bytes:
@@ -174,7 +183,7 @@ def test_a_teacher_that_was_interrupted_reads_only_the_rest(
     data: TaskData, taught: tuple[RunDir, FinetuneResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = taught[0].finetuned("toy")
-    whole = targets.teacher_targets(folder, data.train, tmp_path / "whole", states=True)
+    whole = said(folder, data, tmp_path / "whole", states=True)
     rows, scores_of = list[int](), fit_module.task_scores
 
     def counted(
@@ -189,8 +198,8 @@ def test_a_teacher_that_was_interrupted_reads_only_the_rest(
     monkeypatch.setattr(fit_module, "_ROWS_TO_PREDICT", 20)
     monkeypatch.setattr(fit_module, "task_scores", counted)
     with pytest.raises(KeyboardInterrupt):
-        targets.teacher_targets(folder, data.train, tmp_path / "parts", states=True)
-    parts = targets.teacher_targets(folder, data.train, tmp_path / "parts", states=True)
+        said(folder, data, tmp_path / "parts", states=True)
+    parts = said(folder, data, tmp_path / "parts", states=True)
     assert sum(rows) == len(data.train) - 2 * 20
     for one, other in zip(whole, parts, strict=True):
         assert one is not None
@@ -408,11 +417,11 @@ def test_damaged_targets_are_read_again(
     name: str,
 ) -> None:
     folder = taught[0].finetuned("toy")
-    good = targets.teacher_targets(folder, data.train, tmp_path, states=True)[0].copy()
+    good = said(folder, data, tmp_path, states=True)[0].copy()
     (place,) = tmp_path.iterdir()
     content = (place / name).read_bytes()
     damage(place / name)
-    again = targets.teacher_targets(folder, data.train, tmp_path, states=True)
+    again = said(folder, data, tmp_path, states=True)
     assert (place / name).read_bytes() == content
     assert np.array_equal(again[0], good, equal_nan=True)
     assert {path.suffix for path in place.iterdir()} == {".npy", ".json"}
@@ -423,12 +432,12 @@ def test_targets_half_begun_are_begun_again(
     data: TaskData, taught: tuple[RunDir, FinetuneResult], tmp_path: Path, content: bytes
 ) -> None:
     folder = taught[0].finetuned("toy")
-    good, _ = targets.teacher_targets(folder, data.train, tmp_path / "a", states=False)
+    good, _ = said(folder, data, tmp_path / "a", states=False)
     (place,) = (tmp_path / "a").iterdir()
     other = tmp_path / "b" / place.name
     other.mkdir(parents=True)
     (other / "scores.partial").write_bytes(content)
-    assert np.array_equal(targets.teacher_targets(folder, data.train, tmp_path / "b", states=False)[0], good)
+    assert np.array_equal(said(folder, data, tmp_path / "b", states=False)[0], good)
 
 
 # Two at once
@@ -452,9 +461,7 @@ def test_two_that_share_what_a_teacher_says_take_turns(
     monkeypatch.setattr(targets, "predict_rest", noted)
     folder = taught[0].finetuned("toy")
     with ThreadPoolExecutor(2) as two:
-        calls = [
-            two.submit(targets.teacher_targets, folder, data.train, tmp_path, states=True) for _ in range(2)
-        ]
+        calls = [two.submit(said, folder, data, tmp_path, states=True) for _ in range(2)]
         (scores, states), (other_scores, other_states) = (call.result() for call in calls)
     assert most == [1], "the second finds what the first wrote"
     assert np.array_equal(scores, other_scores, equal_nan=True)

@@ -11,6 +11,8 @@ from lilliput.errors import ConfigError
 
 Teacher = Annotated[str, tyro.conf.Positional]
 Corpus = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT")]
+Teachers = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="MODEL")]
+Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=NAME")]
 Settings = Annotated[
     tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="KEY=VALUE")
 ]
@@ -42,6 +44,20 @@ def pairs_of(settings: tuple[str, ...]) -> dict[str, str]:
     if wrong:
         raise ConfigError(f"--set takes KEY=VALUE, found '{wrong[0]}', for instance student.width=96")
     return dict(item.split("=", 1) for item in settings)
+
+
+def names_of(labels: tuple[str, ...]) -> dict[str, str]:
+    """Returns names and what they stand for; raises ConfigError where one is no such pair, or given twice."""
+    found: dict[str, str] = {}
+    for item in labels:
+        name, equals, other = item.partition("=")
+        if not equals or found.get(name, other) != other:
+            raise ConfigError(
+                f"--teacher-labels takes NAME=NAME, once for each name of the teacher, found '{item}', for "
+                "instance LABEL_0=negative LABEL_1=positive"
+            )
+        found[name] = other
+    return found
 
 
 def show(result: object) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from lilliput.cli.options import Corpus, Settings, pairs_of, show
+from lilliput.cli.options import Corpus, Names, Settings, Teachers, names_of, pairs_of, show
 from lilliput.errors import ConfigError, StorageError
 from lilliput.run import RunDir
 
@@ -21,7 +21,8 @@ def finetune(
     tags: str | None = None,
     kind: str | None = None,
     out: Path | None = None,
-    teacher: str | None = None,
+    teacher: Teachers = (),
+    teacher_labels: Names = (),
     unlabelled: Corpus = (),
     seeds: int = 1,
     search_minutes: float = 0.0,
@@ -45,8 +46,11 @@ def finetune(
         tags: Column of the words' tags; a number for CoNLL columns.
         kind: What is predicted, if the columns do not show it: classification, regression, tagging or joint.
         out: The run's folder; by default MODEL, if that is a run.
-        teacher: Run or folder of a teacher fine-tuned for the same task; the model learns its scores too.
-        unlabelled: More texts, which only the teacher labels; the same formats as for `compress`.
+        teacher: What teaches the task: a run or folder fine-tuned for it, or folder or hub name of any
+            fine-tuned encoder of transformers (RoBERTa, DeBERTa, ...). Repeat it to average several.
+        teacher_labels: Names of the teacher's labels and of those that they stand for, where they differ.
+        unlabelled: More texts, which only the teacher labels; the same formats as for `compress`. Without a
+            task's examples the teacher says what the task is, and agreement with it is the score.
         seeds: Number of seeds; the best model is kept, mean and deviation are reported.
         search_minutes: Minutes to try learning rates first.
         set_: Settings to change, such as epochs=10, rate=0.0003, balance=0.5, distillation.near=20000 or
@@ -57,25 +61,34 @@ def finetune(
     from lilliput.finetuning.finetune import finetune as run_finetuning
     from lilliput.finetuning.inputs import result_run
     from lilliput.finetuning.results import render
+    from lilliput.finetuning.taught import is_taught
     from lilliput.tasks.loading import load_task
     from lilliput.tasks.preview import preview
+    from lilliput.tasks.task import TaskData
 
     run = result_run(model, out)
-    data = load_task(task, train=train, dev=dev, text=text, pair=pair, label=label, tags=tags, kind=kind)
-    show(preview(data))
+    named = names_of(teacher_labels)
+    learnt: str | TaskData | None = task
+    files = (train, dev, text, pair, label, tags, kind)
+    if any(files) or not is_taught(task, teacher=teacher, unlabelled=unlabelled):
+        learnt = load_task(
+            task, train=train, dev=dev, text=text, pair=pair, label=label, tags=tags, kind=kind
+        )
+        show(preview(learnt))
     found = run_finetuning(
         model,
-        data,
+        learnt,
         run,
         FinetuningConfig().replace(pairs_of(set_)),
         teacher=teacher,
+        teacher_labels=named,
         unlabelled=unlabelled,
         seeds=seeds,
         search_minutes=search_minutes,
         overwrite=overwrite,
     )
     show(render(found))
-    show(f"the model is in {run.finetuned(data.task.name)}; load it with transformers' Auto classes")
+    show(f"the model is in {run.finetuned(found.task.name)}; load it with transformers' Auto classes")
 
 
 def evaluate(

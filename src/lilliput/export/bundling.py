@@ -34,7 +34,7 @@ from lilliput.models.student import parameter_count
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.run import FINETUNE_AGAIN, RunDir, read_summary
 from lilliput.tasks.kinds import KINDS
-from lilliput.tasks.metrics import by_given_words, first_of, first_tags, of_all, score
+from lilliput.tasks.metrics import by_given_words, first_of, first_tags, is_agreement, of_all, score
 from lilliput.tasks.tagged import bio_labels, bio_tags, bio_task
 from lilliput.tasks.task import Examples, Labels, Task, spelled
 
@@ -125,9 +125,7 @@ def bundle(
                 found = _scores(load(new), folder, results.task)
                 if executorch:
                     on_phones = _scores(ProgramBundle(new), folder, results.task)
-                shown = _shown(found, results.task.name) + _shown(
-                    on_phones, results.task.name, f", {PROGRAM}"
-                )
+                shown = _shown(found, results.task) + _shown(on_phones, results.task, f", {PROGRAM}")
                 files = finish(new, dataclasses.replace(first, scores=shown))
     before = {} if results is None else results.scores[results.best_seed]
     return BundleResult(exported, files, found, before, tuned_for, parity, on_phones)
@@ -157,10 +155,23 @@ def check_ours(out: Path) -> None:
         raise not_ours(out, others)
 
 
-def _shown(scores: dict[str, float], task: str, file: str = "") -> tuple[CardScore, ...]:
+def _teachers(names: str) -> str:
+    """Returns what a card calls teachers: a run of lilliput by its folder, any other by its name."""
+    found = []
+    for name in names.split(", "):
+        path = Path(name)
+        of_run = path.parent.name == "finetuned"
+        found.append(path.parent.parent.name if of_run else path.name if path.is_dir() else name)
+    return " and ".join(found)
+
+
+def _shown(scores: dict[str, float], task: Task, file: str = "") -> tuple[CardScore, ...]:
     """Returns scores as a card shows them."""
+    data = f"{task.name} dev"
+    if is_agreement(task):
+        data = f"{task.name}, held-out texts with the teacher's answers"
     shown = of_all(scores).items()
-    return tuple(CardScore(name, round(value, 4), f"{task} dev{file}") for name, value in shown)
+    return tuple(CardScore(name, round(value, 4), f"{data}{file}") for name, value in shown)
 
 
 def _card(
@@ -181,7 +192,7 @@ def _card(
         counts["teacher"] = summary["teacher_parameters"]
     steps = [f"recipe {recipe}" if summary else _UNKNOWN]
     if results is not None:
-        taught = f", taught by {Path(results.teacher).parent.parent.name}" if results.teacher else ""
+        taught = f", taught by {_teachers(results.teacher)}" if results.teacher else ""
         rounded = f", with weights rounded to {results.quantization}" if results.quantization else ""
         steps.append(f"fine-tuned for {results.task.name} at rate {results.rate:.2g}{taught}{rounded}")
     return Card(

@@ -10,12 +10,14 @@ Shape letters: N examples, P pieces of all examples, K slots, W words, B rows, L
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from lilliput.common.ragged import Ints, Ragged
@@ -43,6 +45,8 @@ class Encoded:
     """The piece at which each slot is predicted, counted within its example; -1 where that was cut off."""
     words: Ragged
     """The first piece of each word, counted within its example; -1 where that was cut off."""
+    spans: Ints
+    """For each word its text (0, or 1 for a pair's second), its first character and its end [W, 3]."""
     given: Ragged
     """For each slot of a tag the given word that it stands in, counted within its example."""
     cut: int
@@ -97,14 +101,18 @@ def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int)
     if kind.has_tags:
         words = [words_in(*row) for row in zip(examples.texts, short.texts, found, strict=True)]
         places = [[word.piece for word in row] for row in words]
+        spans = [(0, word.start, word.end) for row in words for word in row]
         given = [[word.given for word in row] for row in words]
     else:
-        places = [[place for place, _, _ in all_words(encoding)] for encoding in found]
+        every = [all_words(encoding) for encoding in found]
+        places = [[place for place, *_ in row] for row in every]
+        spans = [(text, start, end) for row in every for _, text, start, end in row]
     return Encoded(
         pieces=Ragged.of([encoding.ids for encoding in found]),
         types=np.array([item for encoding in found for item in encoding.type_ids], np.int64),
         slots=Ragged.of([kind.slots(row) for row in places]),
         words=Ragged.of(places),
+        spans=np.array(spans, np.int64).reshape(-1, 3),
         given=Ragged.of(given),
         cut=sum(
             bool(encoding.overflowing) or _row(short, index) != _row(examples, index)
@@ -112,6 +120,69 @@ def encode(examples: Examples, task: Task, tokenizer: Tokenizer, positions: int)
         ),
         pad=special_pieces(tokenizer).pad,
     )
+
+
+def encode_again(
+    examples: Examples,
+    encoded: Encoded,
+    task: Task,
+    tokenizer: Tokenizer,
+    positions: int,
+    *,
+    pad: int,
+    side: Literal["left", "right"] = "right",
+) -> Encoded:
+    """Returns examples as another model reads them, with the same slots and words.
+
+    A word stands where the first of the other model's pieces is that overlaps it, by the characters of the
+    text, so tokenizers need have nothing in common.
+
+    Args:
+        examples: Texts, pairs, or words with tags.
+        encoded: The same examples as `encode` returned them for the model whose words they are.
+        task: Says what is predicted of each.
+        tokenizer: The other model's.
+        positions: Pieces that the other model reads at most.
+        pad: The id that fills its rows up.
+        side: Where it cuts a longer text.
+    """
+    found = encodings(examples, tokenizer, positions, side)
+    bounds = pairwise(encoded.words.offsets.tolist())
+    spans = (encoded.spans[begin:end] for begin, end in bounds)
+    places = [_first_pieces(*row).tolist() for row in zip(found, spans, strict=True)]
+    return replace(
+        encoded,
+        pieces=Ragged.of([encoding.ids for encoding in found]),
+        types=np.array([item for encoding in found for item in encoding.type_ids], np.int64),
+        slots=Ragged.of([KINDS[task.kind].slots(row) for row in places]),
+        words=Ragged.of(places),
+        cut=sum(bool(encoding.overflowing) for encoding in found),
+        pad=pad,
+    )
+
+
+def _first_pieces(encoding: Encoding, spans: Ints) -> Ints:
+    """Returns the first piece that overlaps each word of a text; -1 where none does.
+
+    Args:
+        encoding: The pieces of a text or a pair.
+        spans: Text, first character and end of each word [W, 3].
+    """
+    of_text = np.array([-1 if text is None else text for text in encoding.sequence_ids], np.int64)
+    offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
+    found = np.full(len(spans), -1)
+    for text in np.unique(spans[:, 0]):
+        numbers = np.flatnonzero((of_text == text) & (offsets[:, 1] > offsets[:, 0]))
+        words = np.flatnonzero((spans[:, 0] == text) & (spans[:, 2] > spans[:, 1]))
+        if not (len(numbers) and len(words)):
+            continue
+        # Pieces stand in the order of the text: the first that ends behind a word's first character is it,
+        # unless it begins behind the word.
+        first = np.searchsorted(np.maximum.accumulate(offsets[numbers, 1]), spans[words, 1], side="right")
+        inside = first < len(numbers)
+        piece = numbers[np.minimum(first, len(numbers) - 1)]
+        found[words] = np.where(inside & (offsets[piece, 0] < spans[words, 2]), piece, -1)
+    return found
 
 
 def _row(examples: Examples, index: int) -> tuple[str | Words, tuple[str, ...]]:
@@ -127,6 +198,8 @@ def label_array(task: Task, labels: Labels, given: Ragged) -> npt.NDArray[np.flo
         given: For each word of each text the given word that it stands in; more texts may follow.
     """
     kind = KINDS[task.kind]
+    if not (labels.values or labels.tags):
+        return np.zeros(0)  # nothing has a label
     if kind.has_tags:
         labels = text_labels(task, labels, given.rows()[: len(labels.tags)])
     return kind.array(task, labels)

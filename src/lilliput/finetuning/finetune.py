@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,16 @@ from lilliput.common.workers import keep_freed_memory
 from lilliput.config import MOST_MINUTES
 from lilliput.errors import ConfigError, StorageError, bounded
 from lilliput.finetuning.config import FinetuningConfig
-from lilliput.finetuning.encoded import labels_from
+from lilliput.finetuning.encoded import labels_from, task_tokenizer
 from lilliput.finetuning.fit import SeedResult, predict
 from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_encoder, result_run
 from lilliput.finetuning.job import Job, prepare, train_seed
 from lilliput.finetuning.model import find_head, load_task_model, save_task_model
 from lilliput.finetuning.rates import find_rate
 from lilliput.finetuning.results import PREDICTIONS, FinetuneResult, write_predictions
-from lilliput.finetuning.targets import find_teacher
+from lilliput.finetuning.taught import is_taught, taught_data, unread
+from lilliput.finetuning.teacher import TaskTeacher
+from lilliput.finetuning.teachers import find_teacher, find_teachers
 from lilliput.finetuning.texts import more_texts, texts_from
 from lilliput.finetuning.words import shortened, text_words
 from lilliput.models.fake_quantization import quantization_aware
@@ -48,11 +50,12 @@ _FITTED, _FILES = "fitted.json", "files.json"
 @renamed(data="task", out="run")
 def finetune(
     model: PathLike,
-    task: PathLike | TaskData,
+    task: PathLike | TaskData | None = None,
     run: PathLike | None = None,
     config: FinetuningConfig | None = None,
     *,
-    teacher: PathLike | None = None,
+    teacher: Texts | None = None,
+    teacher_labels: Mapping[str, str] | None = None,
     unlabelled: Texts = (),
     seeds: int = 1,
     search_minutes: float = 0.0,
@@ -67,9 +70,15 @@ def finetune(
         model: A run with a finished student, or folder or hub name of a BERT encoder. The run's corpus gives
             more texts where `config.distillation` asks for them; without one `run` has to hold it.
         task: The task with its examples: a name or files, as `load_task` takes them, or what it returns.
+            Without one, or with a name that stands for no examples, the task is to say what the teacher says
+            of `unlabelled`; some of these texts are held out, and agreement with the teacher is the score.
         run: The run's folder, which takes the model; by default `model`, if that is a run.
         config: How to train; by default as the command line does.
-        teacher: Folder of a teacher fine-tuned for the same task, or of a run that holds one.
+        teacher: What teaches the task: the folder of a model fine-tuned for it, a run that holds one, or the
+            folder or hub name of any fine-tuned encoder for texts or words that transformers holds. Of
+            several the probabilities are averaged; states are those of the first.
+        teacher_labels: For names of a teacher's labels those that the task has, where they differ; an empty
+            one leaves a label out, and several with the same name are taken together.
         unlabelled: Text files, folders or data sets whose documents the teacher labels too.
         seeds: Times to train, with seeds from 0 on.
         search_minutes: Minutes to try learning rates before; 0 takes the one that suits width and task.
@@ -83,41 +92,65 @@ def finetune(
     """
     seeds = bounded("--seeds", seeds, 1, _MOST_SEEDS)
     search_minutes = bounded("--search-minutes", search_minutes, 0.0, MOST_MINUTES)
-    if unlabelled and teacher is None:
+    if unlabelled and not teacher:
         raise ConfigError("unlabelled text is of use only with a teacher that labels it; give --teacher")
     config = FinetuningConfig() if config is None else config
     if not isinstance(config, FinetuningConfig):
         raise wrong_type("config", "a FinetuningConfig", config)
     model = text_of("model", model, "a run, or the folder or hub name of an encoder")
     source, out = RunDir(Path(model)), result_run(model, run)
-    teacher = None if teacher is None else text_of("teacher", teacher, "the folder of a teacher or a run")
-    unlabelled = sources_of("unlabelled", unlabelled)
+    names, unlabelled = sources_of("teacher", teacher or ()), sources_of("unlabelled", unlabelled)
+    named = _named(teacher_labels, names)
     keep_freed_memory()
-    data = in_bio(task_of(task))
+    data, teachers = _lesson(task, names, named, unlabelled, config)
+    is_taught_alone = data.dev.labels is None
     is_run = source.student.is_dir()
     encoder = str(source.student) if is_run else model
     require_whole_encoder(source, model)
     place = out.finetuned(data.task.name)
-    taught_by = None if teacher is None else find_teacher(teacher, data.task)
     own, texts_of = own_sources(unlabelled, StageDir(place, {})), source if is_run else out
-    inputs = inputs_of(encoder, data, config, taught_by, seeds, search_minutes) | _rules(encoder, data.task)
-    if taught_by is not None:
+    inputs = inputs_of(encoder, data, config, teachers, seeds, search_minutes) | _rules(encoder, data.task)
+    if teachers:
         inputs |= texts_from(config.distillation, texts_of, own)
+        inputs |= {"teacher_labels": named} if named else {}
     folder = StageDir(place, inputs)
     if not folder.is_whole(overwrite):
         with folder.locked():
             if not folder.is_whole(overwrite):  # by a process that held the lock before
-                positions = _positions(encoder, taught_by)
+                positions = min(_positions(encoder), *(teacher.positions for teacher in teachers), 1 << 30)
+                if is_taught_alone:
+                    data, own = taught_data(data.task, own, task_tokenizer(encoder)), []
                 data = dataclasses.replace(data, train=shortened(data.train, positions))
                 more = None
-                if taught_by is not None:
+                if teachers:
                     more = more_texts(data, config.distillation, texts_of, own)
                     more = None if more is None else shortened(more, positions)
-                job = prepare(encoder, data, config, taught_by, out.targets, more)
+                job = prepare(encoder, data, config, teachers, out.targets, more)
                 _finetune(job, folder, seeds, search_minutes)
     folder.tidy()
     done: FinetuneResult = folder.read(FinetuneResult)
     return done
+
+
+def _lesson(
+    task: PathLike | TaskData | None,
+    names: Sequence[str],
+    named: Mapping[str, str],
+    unlabelled: Sequence[str],
+    config: FinetuningConfig,
+) -> tuple[TaskData, tuple[TaskTeacher, ...]]:
+    """Returns a task and what teaches it; without labelled examples a task whose texts are not read yet."""
+    if not isinstance(task, TaskData | None):
+        task = text_of("task", task, "a task's name, what its files are called, or a TaskData")
+    if not isinstance(task, TaskData) and is_taught(task, teacher=names, unlabelled=unlabelled):
+        _require_teachable(config)
+        first = find_teacher(names[0], None, named)
+        data = unread(first.taught_task(task))
+    elif task is None:
+        raise ConfigError("no task was named; name one, or give a teacher and unlabelled texts")
+    else:
+        data = in_bio(task_of(task))
+    return data, find_teachers(names, data, named)
 
 
 def _finetune(job: Job, folder: StageDir, seeds: int, search_minutes: float) -> None:
@@ -141,10 +174,32 @@ def _rules(encoder: str, task: Task) -> dict[str, Any]:
     return kept | ({"tags": "of every word of a text"} if task.tags else {})
 
 
-def _positions(encoder: str, teacher: Path | None) -> int:
-    """Returns the pieces that encoder and teacher both read: both are given the same of long texts."""
-    names = [encoder, *([] if teacher is None else [str(teacher)])]
-    return min(longest_input(load_config(name)) for name in names)
+def _positions(encoder: str) -> int:
+    """Returns the pieces that an encoder reads; it and its teachers are given the same of long texts."""
+    return longest_input(load_config(encoder))
+
+
+def _named(labels: Mapping[str, str] | None, teachers: Sequence[str]) -> dict[str, str]:
+    """Returns what the names of a teacher's labels stand for; raises ConfigError where that is no mapping."""
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping) or not all(
+        isinstance(x, str) for item in labels.items() for x in item
+    ):
+        raise wrong_type("teacher_labels", "a dict of names", labels)
+    if labels and not teachers:
+        raise ConfigError("names of a teacher's labels are of use only with a teacher; give --teacher")
+    return dict(labels)
+
+
+def _require_teachable(config: FinetuningConfig) -> None:
+    """Raises ConfigError where a setting needs labels, and there are none."""
+    for name, value in (
+        ("balance", config.balance),
+        ("distillation.recombined", config.distillation.recombined),
+    ):
+        if value:
+            raise ConfigError(f"{name} needs labelled examples, and there are none; leave it at 0")
 
 
 def _seed_result(job: Job, folder: StageDir, rate: float, seed: int) -> SeedResult:
@@ -195,11 +250,11 @@ def _keep_best(job: Job, folder: StageDir, fitted: dict[str, SeedResult], rate: 
     shutil.rmtree(folder.path / "seeds")
     names = fitted[best].scores
     values = {name: [one.scores[name] for one in fitted.values()] for name in names}
-    train, dev = len(job.data.train), len(job.data.dev)
+    train, dev = len(job.train.encoded) - job.unlabelled, len(job.data.dev)
     return FinetuneResult(
         task=job.task,
         encoder=job.encoder,
-        teacher=None if job.teacher is None else str(job.teacher),
+        teacher=", ".join(teacher.name for teacher in job.teachers) or None,
         scores={seed: one.scores for seed, one in fitted.items()},
         mean={name: float(np.mean(found)) for name, found in values.items()},
         deviation={

@@ -21,6 +21,7 @@ from lilliput.finetuning.loss import TaskLoss
 from lilliput.finetuning.model import TaskModel, task_kernels, task_scores
 from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
 from lilliput.finetuning.used_pieces import used_pieces
+from lilliput.models.any_classifier import AnyClassifier
 from lilliput.models.blocks import classifier_of
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.tasks.metrics import score
@@ -59,7 +60,7 @@ def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tupl
 
 
 def predict_rest(
-    model: TaskModel,
+    model: TaskModel | AnyClassifier,
     encoded: Encoded,
     scores: Floats,
     states: States | None = None,
@@ -79,7 +80,7 @@ def predict_rest(
     """
     model.train(False)
     done = 0
-    kernels = task_kernels(model, encoded, learns=False)
+    kernels = None if isinstance(model, AnyClassifier) else task_kernels(model, encoded, learns=False)
     with torch.inference_mode(), parametrize.cached():  # weights are rounded once
         for batch in batches(encoded, _ROWS_TO_PREDICT, seed=None):
             done += len(batch.words)
@@ -88,7 +89,11 @@ def predict_rest(
             if not np.isnan(scores[batch.slots.numpy()]).any():
                 continue
             moved = batch.to(model.device)
-            found, hidden = task_scores(model, moved, kernels, states=states is not None)
+            if isinstance(model, AnyClassifier):
+                found, hidden = model.scores(moved.inputs, moved.positions, states=states is not None)
+            else:
+                assert kernels is not None
+                found, hidden = task_scores(model, moved, kernels, states=states is not None)
             if states is not None and hidden is not None:
                 there = batch.words >= 0
                 of_words = hidden.flatten(0, 1)[moved.word_positions[there.to(model.device)]]

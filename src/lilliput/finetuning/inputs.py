@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from lilliput.common.arguments import PathLike, path_of
-from lilliput.common.files import digest_folder, digest_value
+from lilliput.common.files import digest_value
 from lilliput.common.folders import read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.errors import ConfigError
 from lilliput.finetuning.config import FinetuningConfig
+from lilliput.finetuning.teacher import TaskTeacher
 from lilliput.models.pretrained import checkpoint_digest
 from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.task import TaskData
@@ -31,19 +32,20 @@ def inputs_of(
     encoder: str,
     data: TaskData,
     config: FinetuningConfig,
-    teacher: Path | None,
+    teachers: Sequence[TaskTeacher],
     seeds: int,
     search_minutes: float,
 ) -> dict[str, Any]:
     """Returns what determines the result: settings, and digests of what is read."""
     examples = dataclasses.replace(data, origin="", warnings=())  # wherever they were read
     settings = dataclasses.asdict(config)
+    digests = [teacher.digest for teacher in teachers]
     settings["distillation"]["substitutions"] = 0  # a setting of version 0.1, whose models so stay finished
     return {
         "encoder": checkpoint_digest(encoder),
         "task": digest_value(dataclasses.asdict(examples)),
         "config": settings,
-        "teacher": None if teacher is None else digest_folder(teacher),
+        "teacher": digests[0] if len(digests) == 1 else digests or None,
         "unlabelled": [],
         "seeds": seeds,
         "search_minutes": search_minutes,

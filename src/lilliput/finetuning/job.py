@@ -1,6 +1,9 @@
 """What all seeds of a fine-tuning share: its model, and its examples as that model reads them."""
 
+import dataclasses
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +13,17 @@ from tokenizers import Tokenizer
 
 from lilliput.common.progress import bar, console
 from lilliput.errors import InputError
+from lilliput.finetuning.columns import together
 from lilliput.finetuning.config import FinetuningConfig
-from lilliput.finetuning.encoded import encode, label_array, task_tokenizer
+from lilliput.finetuning.encoded import Encoded, encode, label_array, task_tokenizer
 from lilliput.finetuning.fit import SeedResult, fit
 from lilliput.finetuning.model import TaskModel, find_head, load_encoder
-from lilliput.finetuning.sets import DevSet, TrainSet
-from lilliput.finetuning.targets import in_order, teacher_targets
+from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
+from lilliput.finetuning.targets import teacher_targets
+from lilliput.finetuning.teacher import TaskTeacher
 from lilliput.models.pretrained import load_config, longest_input
+from lilliput.tasks.kinds import KINDS
+from lilliput.tasks.metrics import first_tags
 from lilliput.tasks.task import Examples, Task, TaskData
 
 
@@ -30,18 +37,18 @@ class Job:
     """The task with its labelled examples."""
     config: FinetuningConfig
     """How to train."""
-    teacher: Path | None
-    """The fine-tuned teacher."""
+    teachers: tuple[TaskTeacher, ...]
+    """What teaches it."""
     tokenizer: Tokenizer
     """The encoder's."""
     positions: int
     """Pieces of its longest input."""
     train: TrainSet
-    """What is learnt: the labelled examples, then those that the teacher alone labels."""
+    """What is learnt: the labelled examples, then those that teachers alone label."""
     dev: DevSet
     """What decides."""
     unlabelled: int
-    """Examples that the teacher alone labels."""
+    """Examples that teachers alone label."""
 
     @property
     def task(self) -> Task:
@@ -53,48 +60,91 @@ def prepare(
     encoder: str,
     data: TaskData,
     config: FinetuningConfig,
-    teacher: Path | None,
+    teachers: Sequence[TaskTeacher],
     targets: Path,
     more: Examples | None,
 ) -> Job:
-    """Returns a fine-tuning ready to begin; the teacher reads all texts for it, unless it has read them.
+    """Returns a fine-tuning ready to begin; teachers read all texts for it, unless they have read them.
+
+    States of words are those of the first teacher: those of several have nothing in common to be averaged.
+    Where the dev set has no labels, what teachers say of it counts as right.
 
     Args:
         encoder: Folder or hub name of the encoder.
         data: The task with its examples.
         config: How to train.
-        teacher: Folder of the fine-tuned teacher.
+        teachers: What teaches the task.
         targets: Folder of what teachers said.
         more: Examples without labels.
 
     Raises:
-        InputError: If the tokenizers of encoder and teacher find other words in the texts.
+        InputError: If there is nothing to learn from what teachers say.
     """
     task, tokenizer = data.task, task_tokenizer(encoder)
     positions = longest_input(load_config(encoder))
     examples = data.train if more is None else _together(data.train, more)
     encoded = encode(examples, task, tokenizer, positions)
     assert data.train.labels is not None
-    assert data.dev.labels is not None
     labels = label_array(task, data.train.labels, encoded.given)
     missing = np.full(len(encoded.slots.values) - len(labels), np.nan)
     soft = states = None
-    if teacher is not None:
+    if teachers:
         wanted = bool(config.distillation.hidden or config.distillation.relations)
-        soft, states = teacher_targets(teacher, examples, targets, states=wanted)
-        is_same = states is None or len(states) == len(encoded.words.values)
-        if len(soft) != len(encoded.slots.values) or not is_same:
-            raise InputError(
-                f"the tokenizers of {encoder} and {teacher} make other words of the texts; give a "
-                "teacher with the same normaliser"
-            )
-        soft = in_order(soft, teacher, task)
+        soft, states = _said(teachers, examples, encoded, task, targets, states=wanted)
     train = TrainSet(encoded, np.concatenate([labels, missing]), soft, states)
-    dev = DevSet(task, encode(data.dev, task, tokenizer, positions), data.dev.labels)
-    unlabelled = 0 if more is None else len(more)
-    job = Job(encoder, data, config, teacher, tokenizer, positions, train, dev, unlabelled)
+    read = encode(data.dev, task, tokenizer, positions)
+    if data.dev.labels is None:
+        scores, _ = _said(teachers, data.dev, read, task, targets, states=False)
+        data = dataclasses.replace(data, dev=_labelled(data.dev, read, task, scores))
+    assert data.dev.labels is not None
+    dev = DevSet(task, read, data.dev.labels)
+    unlabelled = len(examples) - (len(data.train) if len(labels) else 0)
+    job = Job(encoder, data, config, tuple(teachers), tokenizer, positions, train, dev, unlabelled)
     _announce(job)
     return job
+
+
+def _said(
+    teachers: Sequence[TaskTeacher],
+    examples: Examples,
+    encoded: Encoded,
+    task: Task,
+    targets: Path,
+    *,
+    states: bool,
+) -> tuple[Floats, States | None]:
+    """Returns what teachers say together of all slots [K, C], and the first one's states of words [W, D]."""
+    every, first = [], None
+    for number, teacher in enumerate(teachers):
+        wanted = states and number == 0
+        scores, found = teacher_targets(teacher, examples, encoded, task, targets, states=wanted)
+        every.append(teacher.in_order(scores, encoded.slots, task))
+        first = found if wanted else first
+    return together(every, is_choice=bool(task.classes or task.tags)), first
+
+
+def _labelled(examples: Examples, encoded: Encoded, task: Task, scores: Floats) -> Examples:
+    """Returns examples with what teachers say as labels; raises InputError where it is always the same."""
+    said = KINDS[task.kind].labels(task, scores, encoded.slots.offsets)
+    labels = first_tags(said, encoded.given.rows()) if task.tags else said
+    if len({*labels.values, *(tag for row in labels.tags for tag in row)}) < 2:
+        raise InputError(
+            f"teachers say the same of all {len(examples):,} texts that were held out, so there is nothing "
+            "to learn; give other texts, or check which task the teacher knows"
+        )
+    for name, counts in KINDS[task.kind].summary(task, labels).items():
+        told = counts if isinstance(counts, str) else _shares(counts)
+        console.print(
+            f"What is said of {len(examples):,} held-out texts, {name}: {told}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    return dataclasses.replace(examples, labels=labels)
+
+
+def _shares(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count / counts.total():.1%}" for name, count in counts.most_common(12))
 
 
 def train_seed(

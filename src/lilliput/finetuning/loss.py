@@ -38,8 +38,11 @@ class TaskLoss(nn.Module):
             self._soft_weights = taught * torch.where(self._hard_weights > 0, self._config.weight, 1.0)
             self._hard_weights *= 1 - self._soft_weights
         self._labels = self._head.targets(labels).to(device)
-        self._scale = self._head.scale(labels[known])
-        if (bias := self._head.first_bias(labels[known])) is not None:
+        learnt = labels[known]
+        if not len(learnt) and train.soft is not None:  # nothing but what a teacher says
+            learnt = self._soft[self._soft_weights > 0, 0].double().cpu()
+        self._scale = self._head.scale(learnt)
+        if (bias := self._head.first_bias(learnt)) is not None:
             with torch.no_grad():
                 classifier_of(model).bias.fill_(bias)
         columns = classifier_of(model).out_features

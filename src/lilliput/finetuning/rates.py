@@ -41,7 +41,7 @@ def find_rate(job: Job, folder: Path, minutes: float) -> float:
     if job.config.rate is not None:
         return job.config.rate
     width = load_config(job.encoder).hidden_size
-    suits = suitable_rate(width, tags=bool(job.task.tags), taught=job.teacher is not None)
+    suits = suitable_rate(width, tags=bool(job.task.tags), taught=bool(job.teachers))
     if not minutes:
         return suits
     place = folder / "search.json"

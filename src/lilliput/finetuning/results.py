@@ -15,12 +15,12 @@ from lilliput.finetuning.sets import DevSet
 from lilliput.finetuning.words import TextWord, given_at, starts_of
 from lilliput.run import FINETUNE_AGAIN
 from lilliput.tasks.kinds import KINDS, require_known
-from lilliput.tasks.metrics import GIVEN_WORDS
+from lilliput.tasks.metrics import GIVEN_WORDS, is_agreement
 from lilliput.tasks.tagged import bio_tags
 from lilliput.tasks.task import Examples, Labels, Task
 
 PREDICTIONS = "predictions.jsonl"
-"""What the best model says of each dev example, beside what is true."""
+"""What the best model says of each dev example, beside what is true or, without labels, the teacher says."""
 _OF_TEXTS = ("intent_accuracy",)
 """Scores of tasks with tags that have nothing to do with words."""
 
@@ -34,7 +34,7 @@ class FinetuneResult:
     encoder: str
     """Folder or hub name of the encoder."""
     teacher: str | None
-    """Folder of the fine-tuned teacher whose targets it learnt."""
+    """Folder or hub name of the teacher whose targets it learnt; of several all, with commas."""
     scores: dict[str, dict[str, float]]
     """Metrics on the dev set for each seed."""
     mean: dict[str, float]
@@ -50,7 +50,7 @@ class FinetuneResult:
     weight_bytes: int
     """Bytes of the weights' file."""
     examples: dict[str, int]
-    """Examples in `train`, `dev` and, learnt from the teacher alone, `unlabelled`."""
+    """Examples in `train`, `dev` and, learnt from teachers alone, `unlabelled`."""
     cut: dict[str, int]
     """Examples longer than the encoder's positions: in `dev`, and in `train`, unlabelled ones included."""
     seconds: float
@@ -113,6 +113,7 @@ def write_predictions(
             line |= {"pair": examples.pairs[index]} if examples.pairs else {}
             line |= {"words": [[word.start, word.end] for word in words[index]]} if task.tags else {}
             line |= {"gold": kind.named(task, true, index), "predicted": kind.named(task, said, index)}
+            line |= {"gold_of": "teacher"} if is_agreement(task) else {}
             file.write(as_json(line) + b"\n")
 
 

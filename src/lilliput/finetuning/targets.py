@@ -1,6 +1,7 @@
 """What a fine-tuned teacher says of examples: read once and kept on disk for all seeds and runs after."""
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,6 @@ from accelerate import Accelerator
 
 from lilliput.common.files import (
     digest_file,
-    digest_folder,
     digest_value,
     read_json,
     sync,
@@ -22,84 +22,43 @@ from lilliput.common.files import (
 from lilliput.common.folders import clear_leftovers, damage, is_record
 from lilliput.common.locks import beside, locked
 from lilliput.common.progress import bar, console
-from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import stored_array
-from lilliput.errors import ModelError, StorageError
-from lilliput.finetuning.encoded import encode, task_tokenizer
+from lilliput.finetuning.encoded import Encoded, encode_again
 from lilliput.finetuning.fit import predict_rest
-from lilliput.finetuning.model import is_of_text, load_task, load_task_model
 from lilliput.finetuning.sets import Floats, States
-from lilliput.models.blocks import classifier_of
-from lilliput.models.pretrained import longest_input
-from lilliput.run import FINETUNE_AGAIN, RunDir
+from lilliput.finetuning.teacher import TaskTeacher
 from lilliput.tasks.task import Examples, Task
 
 
-def find_teacher(name: str, task: Task) -> Path:
-    """Returns the folder of a teacher fine-tuned for a task: that folder itself, or a run that holds it.
-
-    The order of its classes and tags does not matter: `teacher_targets` puts them into that of the task.
-
-    Raises:
-        StorageError: If there is none.
-        ModelError: If it was fine-tuned for another task, or for tags of given words alone.
-    """
-    in_run = RunDir(Path(name)).finetuned(task.name)
-    folder = in_run if in_run.is_dir() else Path(name)
-    if not folder.is_dir():
-        raise StorageError(
-            f"there is no teacher fine-tuned for '{task.name}' in {name}; make one first: lilliput finetune "
-            f"{name} --task {task.name} --out runs/teacher, and give --teacher runs/teacher"
-        )
-    StageDir(folder, {}).require_whole(FINETUNE_AGAIN)
-    found = load_task(folder)
-    if task.tags and found.tags and not is_of_text(folder):
-        raise ModelError(
-            f"the teacher in {folder} was fine-tuned by an earlier version of lilliput, which taught no tags "
-            "for ' and hare in o'hare; fine-tune it again with --overwrite"
-        )
-    for what in ("kind", "pairs", "classes", "tags"):
-        theirs, ours = getattr(found, what), getattr(task, what)
-        if theirs != ours and not (what in ("classes", "tags") and sorted(theirs) == sorted(ours)):
-            raise ModelError(
-                f"the teacher in {folder} was fine-tuned for another task ('{found.name}', {what} "
-                f"{theirs!r}) than '{task.name}' ({what} {ours!r}); give one fine-tuned on the same data"
-            )
-    return folder
-
-
-def in_order(scores: Floats, folder: Path, task: Task) -> Floats:
-    """Returns a teacher's scores [K, C] with columns in the order of a task's tags and classes."""
-    theirs = load_task(folder)
-    columns = [theirs.tags.index(name) for name in task.tags]
-    columns += [len(theirs.tags) + theirs.classes.index(name) for name in task.classes]
-    return scores if columns in ([], [*range(len(columns))]) else scores[:, columns]
-
-
 def teacher_targets(
-    folder: Path, examples: Examples, cache: Path, *, states: bool
+    teacher: TaskTeacher, examples: Examples, encoded: Encoded, task: Task, cache: Path, *, states: bool
 ) -> tuple[Floats, States | None]:
-    """Returns a teacher's scores of all slots [K, C] and, if asked for, its states of all words [W, T].
+    """Returns a teacher's scores of all slots [K, T] and, if asked for, its states of all words [W, D].
 
-    What is in the cache from an earlier call is read from there, and where that was interrupted, only the
-    rest is read by the teacher. Where the teacher cut a text off, rows are NaN.
+    Columns are in the teacher's own order. What is in the cache from an earlier call is read from there, and
+    where that was interrupted, only the rest is read by the teacher. Where it cut a text off, rows are NaN.
 
     Args:
-        folder: The fine-tuned teacher.
+        teacher: What reads.
         examples: What it reads; labels do not matter.
+        encoded: The same examples as the student reads them, whose slots and words are meant.
+        task: Says what is predicted of each.
         cache: Folder of what teachers said.
         states: Whether the states are wanted too.
     """
-    said: dict[str, Any] = {"examples": dataclasses.asdict(dataclasses.replace(examples, labels=None))}
-    if examples.texts and not isinstance(examples.texts[0], str):
-        said["words"] = "of the text"  # it once was read at given words alone
-    place = cache / digest_value({"teacher": digest_folder(folder), **said})
+    said = {
+        "teacher": teacher.digest,
+        "examples": dataclasses.asdict(dataclasses.replace(examples, labels=None)),
+        "words": hashlib.sha256(encoded.spans.tobytes() + encoded.words.offsets.tobytes()).hexdigest(),
+        "slots": encoded.slots.lengths.tolist() if task.tags else [],
+    }
+    place = cache / digest_value(said)
     wanted = [place / "scores.npy", *([place / "states.npy"] if states else [])]
     if any(map(_fault, wanted)):
         with locked(beside(place), place, wait=True):
             clear_leftovers(place)
             if any(map(_fault, wanted)):  # else by a process that held the lock before
-                _read(folder, examples, wanted)
+                _read(teacher, examples, encoded, task, wanted)
     found = [
         stored_array(path, dtype, (None, None), f"remove {place}: its texts are read again", mode="c")
         for path, dtype in zip(wanted, ("<f4", "<f2"), strict=False)
@@ -107,17 +66,28 @@ def teacher_targets(
     return found[0], found[1] if states else None
 
 
-def _read(folder: Path, examples: Examples, wanted: Sequence[Path]) -> None:
+def _read(
+    teacher: TaskTeacher, examples: Examples, encoded: Encoded, task: Task, wanted: Sequence[Path]
+) -> None:
     """Lets a teacher read examples, and writes its scores and, if there is a second path, its states."""
-    model, task = load_task_model(folder)
-    model.to(Accelerator().device)
-    encoded = encode(examples, task, task_tokenizer(str(folder)), longest_input(model.config))
-    of_slots = len(encoded.slots.values), classifier_of(model).out_features
-    of_words = len(encoded.words.values), model.config.hidden_size
-    kinds = zip(wanted, (of_slots, of_words), ("<f4", "<f2"), strict=False)
+    found = teacher.open()
+    found.model.to(Accelerator().device)
+    own = encode_again(
+        examples, encoded, task, found.tokenizer, teacher.positions, pad=found.pad, side=found.side
+    )
+    if own.cut:
+        console.print(
+            f"{own.cut:,} of {len(own):,} texts are longer than the {teacher.positions:,} positions of the "
+            f"teacher {teacher.name}; what is behind was cut off for it",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    shapes = (len(own.slots.values), found.columns), (len(own.words.values), found.width)
+    kinds = zip(wanted, shapes, ("<f4", "<f2"), strict=False)
     begun = [_begun(path, shape, dtype) for path, shape, dtype in kinds]
-    with bar("The teacher reads texts, once", len(encoded)) as progress:
-        predict_rest(model, encoded, *begun, progress=progress)
+    with bar("The teacher reads texts, once", len(own)) as progress:
+        predict_rest(found.model, own, *begun, progress=progress)
     for path, array in zip(wanted, begun, strict=True):
         _finish(path, array)
 

@@ -9,7 +9,7 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tokenizers import Encoding, Tokenizer
 
@@ -81,10 +81,19 @@ def _shortened(text: str | Words, characters: int) -> str | Words:
     return text[:kept] + ((text[kept][:left],) if kept < len(text) and left else ())
 
 
-def encodings(examples: Examples, tokenizer: Tokenizer, positions: int) -> list[Encoding]:
-    """Returns the pieces of texts or pairs, given words joined by spaces, as a bundle makes them."""
+def encodings(
+    examples: Examples, tokenizer: Tokenizer, positions: int, side: Literal["left", "right"] = "right"
+) -> list[Encoding]:
+    """Returns the pieces of texts or pairs, given words joined by spaces, as a bundle makes them.
+
+    Args:
+        examples: Texts, pairs, or given words.
+        tokenizer: Without truncation.
+        positions: Pieces that are read at most.
+        side: Where a longer text is cut.
+    """
     texts = [spelled(text) for text in examples.texts]
-    tokenizer.enable_truncation(positions)
+    tokenizer.enable_truncation(positions, direction=side)
     found: list[Encoding] = tokenizer.encode_batch(
         list(zip(texts, examples.pairs, strict=True)) if examples.pairs else texts
     )
@@ -95,7 +104,9 @@ def encodings(examples: Examples, tokenizer: Tokenizer, positions: int) -> list[
 def words_in(text: str | Words, read: str | Words, encoding: Encoding) -> list[TextWord]:
     """Returns the words of one text, of which `read` was given to the tokenizer."""
     starts = starts_of(text)
-    found = [TextWord(start, end, given_at(starts, end), piece) for piece, start, end in all_words(encoding)]
+    found = [
+        TextWord(start, end, given_at(starts, end), piece) for piece, _, start, end in all_words(encoding)
+    ]
     unread = range(bisect_left(starts, len(spelled(read))), len(text)) if read != text else ()
     return found + [TextWord(starts[word], starts[word] + len(text[word]), word, -1) for word in unread]
 
@@ -110,8 +121,8 @@ def given_at(starts: Sequence[int], end: int) -> int:
     return bisect_right(starts, end - 1) - 1
 
 
-def all_words(encoding: Encoding) -> list[tuple[int, int, int]]:
-    """Returns each word's first piece, first character and end, of a pair's first text and then its second.
+def all_words(encoding: Encoding) -> list[tuple[int, int, int, int]]:
+    """Returns each word's first piece, text (0, or 1 for a pair's second), first character and end, in order.
 
     Words that were cut off count too, so that two models with other positions have the same words; their
     first piece is -1.
@@ -127,7 +138,8 @@ def all_words(encoding: Encoding) -> list[tuple[int, int, int]]:
             first, begin, last = found.get((sequence, word), (place if number == 0 else -1, start, end))
             found[sequence, word] = first, min(begin, start), max(last, end)
     return [
-        found.get((sequence, word), (-1, 0, 0))
+        (first, sequence, begin, last)
         for sequence in sorted(counts)
         for word in range(counts[sequence])
+        for first, begin, last in [found.get((sequence, word), (-1, 0, 0))]
     ]

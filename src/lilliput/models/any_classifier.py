@@ -104,7 +104,7 @@ class ClassifierCheckpoint:
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns of its head."""
-        names: dict[int, str] = self.config.id2label
+        names: Any = self.config.id2label
         return tuple(str(names.get(column)) for column in range(len(names)))
 
     @property

@@ -188,7 +188,7 @@ def require_safetensors(name: str) -> None:
     pickled = next((file for file in _PICKLED if (folder / file).is_file()), None)
     found = f"'{name}' has {f'{pickled} and ' if pickled else ''}no {WEIGHTS}"
     raise ModelError(
-        f"{found}, and lilliput opens nothing else, as pickled weights may run code; if you trust it, convert "
-        "it with transformers, load it with the Auto class of its task and call "
+        f"{found}, and lilliput opens nothing else, as pickled weights may run code; if you trust it, "
+        "convert it with transformers: load it with the Auto class of its task, call "
         'save_pretrained("FOLDER") on model and tokenizer, then name that folder'
     )

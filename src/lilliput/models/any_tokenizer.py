@@ -71,8 +71,8 @@ def load_any_tokenizer(name: str, config: PreTrainedConfig) -> AnyTokenizer:
         ) from error
     if not is_fast:
         raise ModelError(
-            f"the tokenizer in {folder} ({type(found).__name__}) has no fast form, which says where in a text "
-            "each piece stands; take a checkpoint with a tokenizer.json"
+            f"the tokenizer in {folder} ({type(found).__name__}) has no fast form, which says where in a "
+            "text each piece stands; take a checkpoint with a tokenizer.json"
         )
     tokenizer = Tokenizer.from_str(found.backend_tokenizer.to_str())
     tokenizer.no_truncation()

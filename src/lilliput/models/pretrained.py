@@ -59,7 +59,9 @@ def load_config(name: str) -> BertConfig:
         raise ModelError(f"no model could be loaded from '{name}' (it has no {_CONFIG}); {SUPPORTED}")
     config = bert_config(found, folder / _CONFIG, SUPPORTED)
     config._commit_hash = hub_revision(folder)
-    if (longest := longest_by_tokenizer(folder, config.max_position_embeddings)) < config.max_position_embeddings:
+    if (
+        longest := longest_by_tokenizer(folder, config.max_position_embeddings)
+    ) < config.max_position_embeddings:
         config.longest_input = longest
     if (folder / WEIGHTS).is_file() or (folder / INDEX).is_file():
         _stored(config, name)

@@ -44,6 +44,15 @@ def task_of(task: PathLike | TaskData) -> TaskData:
     return load_task(text_of("task", task, "a task's name, what its files are called, or a TaskData"))
 
 
+def stands_for_examples(name: str) -> bool:
+    """Whether a name is that of a known task, or of files here."""
+    try:
+        _find(name, None, None)
+    except InputError:
+        return False
+    return True
+
+
 def load_task(
     name: str | None = None,
     *,

@@ -15,6 +15,11 @@ from lilliput.tasks.task import Labels, Task
 GIVEN_WORDS = "_given_words"
 """The end of the names of scores by the words of the data set."""
 
+AGREEMENT = "agreement"
+"""How the names of scores against a teacher's answers begin."""
+_OF_TEXTS = "intent_accuracy"
+"""The end of the names of scores that have nothing to do with words."""
+
 _Value = TypeVar("_Value")
 
 
@@ -30,7 +35,7 @@ def score(
         given: For each word of each text the number of the given word that it stands in; without it words
             are those given.
     """
-    found = KINDS[task.kind].metrics(task, gold, predicted)
+    found = _metrics(task, gold, predicted)
     if all(len(set(row)) == len(row) for row in given):
         return found
     return found | by_given_words(task, first_tags(gold, given), first_tags(predicted, given))
@@ -38,13 +43,32 @@ def score(
 
 def by_given_words(task: Task, gold: Labels, predicted: Labels) -> dict[str, float]:
     """Returns the scores of predictions for given words, by names that say so."""
-    found = of_all(KINDS[task.kind].metrics(task, gold, predicted))
-    return {f"{name}{GIVEN_WORDS}": value for name, value in found.items() if name != "intent_accuracy"}
+    found = of_all(_metrics(task, gold, predicted))
+    return {f"{name}{GIVEN_WORDS}": value for name, value in found.items() if not name.endswith(_OF_TEXTS)}
+
+
+def agreement_metric(name: str) -> str:
+    """Returns what a metric is called where what a teacher says counts as right.
+
+    >>> agreement_metric("accuracy"), agreement_metric("f1")
+    ('agreement', 'agreement_f1')
+    """
+    return AGREEMENT if name == "accuracy" else f"{AGREEMENT}_{name}"
+
+
+def is_agreement(task: Task) -> bool:
+    """Whether the scores of a task are its agreement with a teacher, as no label is known."""
+    return task.metric.startswith(AGREEMENT)
+
+
+def _metrics(task: Task, gold: Labels, predicted: Labels) -> dict[str, float]:
+    found = KINDS[task.kind].metrics(task, gold, predicted)
+    return {agreement_metric(name): value for name, value in found.items()} if is_agreement(task) else found
 
 
 def of_all(scores: Mapping[str, _Value]) -> dict[str, _Value]:
     """Returns the scores without those of single tags, which are many."""
-    return {name: value for name, value in scores.items() if not name.startswith(OF_ONE_TAG)}
+    return {name: value for name, value in scores.items() if OF_ONE_TAG not in name}
 
 
 def first_tags(labels: Labels, given: Sequence[Sequence[int]]) -> Labels:

@@ -1,0 +1,174 @@
+"""Finds what teaches a task: a folder that lilliput fine-tuned, a run of such, or any other checkpoint."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lilliput.common.files import digest_folder
+from lilliput.common.folders import MANIFEST
+from lilliput.common.stage_dir import StageDir
+from lilliput.errors import ConfigError, ModelError, StorageError
+from lilliput.finetuning.columns import Named, require_used
+from lilliput.finetuning.encoded import task_tokenizer
+from lilliput.finetuning.model import is_of_text, load_task, load_task_model
+from lilliput.finetuning.teacher import OpenTeacher, TaskTeacher
+from lilliput.models.any_classifier import ClassifierCheckpoint, find_classifier
+from lilliput.models.pretrained import load_config, longest_input
+from lilliput.pieces.teacher_tokenizer import special_pieces
+from lilliput.run import FINETUNE_AGAIN, RunDir
+from lilliput.tasks.task import TaskData
+
+
+def find_teacher(name: str, task: str | None, named: Mapping[str, str] | None = None) -> TaskTeacher:
+    """Returns what a name stands for as a teacher.
+
+    That is a folder that lilliput fine-tuned, a run that holds one for the task, or else a checkpoint of
+    transformers with a head for texts or words, in a folder or on the hub.
+
+    Args:
+        name: Folder or hub name.
+        task: The name of the task; None where the teacher says what the task is.
+        named: For names of its columns or spans those that the task has.
+
+    Raises:
+        StorageError: If there is none.
+        ModelError: If it cannot teach a task.
+    """
+    run = RunDir(Path(name))
+    folder = run.finetuned(task) if task is not None else Path(name)
+    if task is None and run.finetuned_models():
+        folder = _only(run)
+    folder = folder if folder.is_dir() else Path(name)
+    if any((folder / file).is_file() for file in ("task.json", MANIFEST)):
+        return _finetuned(folder, named or {})
+    if not folder.is_dir() and (folder.exists() or _is_path(name)):
+        raise _none(name, task)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise _none(name, task)
+    try:
+        found = find_classifier(name)
+    except ModelError as error:
+        if Path(name).is_dir() or "could be downloaded" not in str(error):
+            raise
+        raise _none(name, task, f" ({error})") from error
+    return _checkpoint(found, named or {})
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name that is no folder cannot be one on the hub either."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def _none(name: str, task: str | None, why: str = "") -> StorageError:
+    return StorageError(
+        f"there is no teacher fine-tuned for '{task or 'a task'}' in {name}{why}; make one first: lilliput "
+        f"finetune {name} --task {task or 'TASK'} --out runs/teacher, and give --teacher runs/teacher, or "
+        "give a fine-tuned checkpoint of transformers"
+    )
+
+
+def _only(run: RunDir) -> Path:
+    """Returns the only fine-tuned model of a run."""
+    folders = run.finetuned_models()
+    if len(folders) > 1:
+        names = ", ".join(folder.name for folder in folders)
+        raise ConfigError(f"{run.path} holds models of several tasks ({names}); name the folder of one")
+    return folders[0]
+
+
+def _finetuned(folder: Path, named: Named) -> TaskTeacher:
+    """Returns a teacher that lilliput fine-tuned."""
+    StageDir(folder, {}).require_whole(FINETUNE_AGAIN)
+    task = load_task(folder)
+    if task.tags and not is_of_text(folder):
+        raise ModelError(
+            f"the teacher in {folder} was fine-tuned by an earlier version of lilliput, which taught no tags "
+            "for ' and hare in o'hare; fine-tune it again with --overwrite"
+        )
+    config = load_config(str(folder))
+
+    def opened() -> OpenTeacher:
+        model, _ = load_task_model(folder)
+        tokenizer, columns = task_tokenizer(str(folder)), len(config.id2label or ())
+        return OpenTeacher(
+            model, tokenizer, special_pieces(tokenizer).pad, "right", columns, config.hidden_size
+        )
+
+    return TaskTeacher(
+        str(folder),
+        digest_folder(folder),
+        task.kind,
+        longest_input(config),
+        opened,
+        task.tags,
+        task.classes,
+        named,
+        task,
+    )
+
+
+def _checkpoint(found: ClassifierCheckpoint, named: Named) -> TaskTeacher:
+    """Returns any checkpoint of transformers as a teacher."""
+    name, columns = found.name, found.columns
+    if found.is_multi_label:
+        raise ModelError(
+            f"the teacher {name} gives a text several labels at once ('problem_type': "
+            "'multi_label_classification'), and lilliput has no kind of task for that; take a teacher of one "
+            "label for each text"
+        )
+    problem = found.config.problem_type
+    if found.reads == "text" and len(columns) == 1 and not found.is_regression:
+        raise ModelError(f"the teacher {name} has one class, {columns[0]!r}, so it tells nothing apart")
+    if problem == "regression" and len(columns) > 1:
+        raise ModelError(
+            f"the teacher {name} gives a text {len(columns)} scores, and lilliput has no kind of task for "
+            "that; take a teacher of one score"
+        )
+    if len(set(columns)) < len(columns):
+        raise ModelError(
+            f"the teacher {name} has columns of the same name ('id2label' of its config.json: "
+            f"{', '.join(map(repr, columns[:12]))}); give each a name of its own"
+        )
+    kind = "tagging" if found.reads == "words" else "regression" if found.is_regression else "classification"
+    folder = Path(name)
+    digest = digest_folder(folder) if folder.is_dir() else f"{name}@{found.config._commit_hash}"
+
+    def opened() -> OpenTeacher:
+        tokenizer = found.tokenizer()
+        width = found.config.hidden_size
+        return OpenTeacher(
+            found.load(), tokenizer.tokenizer, tokenizer.pad, tokenizer.side, len(columns), width
+        )
+
+    return TaskTeacher(
+        name,
+        digest,
+        kind,
+        found.positions,
+        opened,
+        columns if kind == "tagging" else (),
+        columns if kind == "classification" else (),
+        named,
+    )
+
+
+def find_teachers(names: Sequence[str], data: TaskData, named: Mapping[str, str]) -> tuple[TaskTeacher, ...]:
+    """Returns the teachers of a task, which all can teach it.
+
+    Args:
+        names: Folders, runs or hub names.
+        data: The task; without labels to be scored on it is what the teachers say.
+        named: For names of their columns or spans those that the task has.
+
+    Raises:
+        StorageError: If there is no such teacher.
+        ModelError: If one cannot teach the task.
+        ConfigError: If none has a name that `named` gives another.
+    """
+    task = data.task
+    of_run = None if data.dev.labels is None else task.name
+    found = tuple(find_teacher(name, of_run, named) for name in names)
+    if found:
+        require_used(named, {teacher.name: teacher.names for teacher in found})
+    for teacher in found:
+        teacher.require(task)
+    return found
