@@ -11,6 +11,7 @@ from transformers import (
     CONFIG_MAPPING,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -22,7 +23,7 @@ TYPES = {
     "bert": "wordpiece",
     "distilbert": "wordpiece",
     "electra": "cased",
-    "mpnet": "wordpiece",
+    "mpnet": "mpnet",
     "roberta": "bytes",
     "modernbert": "bytes",
     "xlm-roberta": "unigram",
@@ -40,9 +41,9 @@ def trained(kind: str) -> tuple[Tokenizer, dict[str, str]]:
     """A tokenizer of a kind, and its special pieces."""
     names = BERT_NAMES if kind in ("wordpiece", "cased") else ROBERTA_NAMES
     special = list(names.values())
-    if kind in ("wordpiece", "cased"):
+    if kind in ("wordpiece", "cased", "mpnet"):
         made = Tokenizer(models.WordPiece(unk_token=names["unk"]))
-        made.normalizer = normalizers.BertNormalizer(lowercase=kind == "wordpiece")
+        made.normalizer = normalizers.BertNormalizer(lowercase=kind != "cased")
         made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         trainer: Any = trainers.WordPieceTrainer(
             vocab_size=300, special_tokens=special, show_progress=False, continuing_subword_prefix="##"
@@ -92,9 +93,8 @@ def save_any(
     made, names = trained(tokenizer or TYPES[model_type])
     size = max(made.get_vocab().values()) + 1
     pad = made.token_to_id(names["pad"])
-    table = (
-        positions + pad + 1 if model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else positions
-    )
+    padded = {"roberta": pad, "xlm-roberta": pad, "camembert": pad, "mpnet": 1}  # where positions begin
+    table = positions + padded.get(model_type, -1) + 1
     sizes: dict[str, Any] = {
         "vocab_size": size, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
         "intermediate_size": 32, "max_position_embeddings": table, "pad_token_id": pad,
@@ -122,7 +122,13 @@ def save_any(
     model: PreTrainedModel = auto.from_config(built)
     stir(model, seed)
     model.save_pretrained(folder)
+    types = (
+        {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
+        if model_type == "bert"
+        else {}
+    )
     fast = PreTrainedTokenizerFast(
+        **types,
         tokenizer_object=made,
         model_max_length=positions,
         **{f"{role}_token": name for role, name in names.items()},
@@ -131,24 +137,18 @@ def save_any(
     return folder
 
 
-def load_twin(folder: Path, reads: str = "text") -> PreTrainedModel:
-    """Loads a classifier with nothing of lilliput."""
+@functools.lru_cache(4)
+def load_twin(folder: Path, reads: str = "text") -> tuple[PreTrainedModel, Any]:
+    """A classifier and its tokenizer, loaded with nothing of lilliput."""
     auto = AutoModelForTokenClassification if reads == "words" else AutoModelForSequenceClassification
-    model: PreTrainedModel = auto.from_pretrained(folder)
-    return model.train(False)
+    return auto.from_pretrained(folder).train(False), AutoTokenizer.from_pretrained(folder)
 
 
 def said_by_twin(folder: Path, text: str, pair: str | None = None, reads: str = "text") -> Any:
     """What transformers answers to a text: scores, states and offsets of its pieces."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = load_twin(folder, reads)
     given = tokenizer(text, pair, return_tensors="pt", return_offsets_mapping=True, truncation=True)
-    offsets, model = given.pop("offset_mapping")[0].tolist(), load_twin(folder, reads)
-    if "token_type_ids" in given and getattr(model.config, "type_vocab_size", 0) < 2:
-        given.pop("token_type_ids")
-    if model.config.model_type in ("distilbert", "mpnet", "modernbert"):
-        given.pop("token_type_ids", None)
+    offsets = given.pop("offset_mapping")[0].tolist()
     with torch.no_grad():
         found = model(**given, output_hidden_states=True)
     return found.logits[0].numpy(), found.hidden_states[-1][0].numpy(), offsets

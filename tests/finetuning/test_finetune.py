@@ -22,7 +22,7 @@ from finetuned import unrecorded
 from lilliput.common.files import read_json
 from lilliput.common.progress import console
 from lilliput.common.stage_dir import StageDir
-from lilliput.errors import ConfigError, InputError, ModelError, StorageError
+from lilliput.errors import ConfigError, ModelError, StorageError
 from lilliput.export.bundling import bundle
 from lilliput.finetuning import (
     finetune as finetune_module,
@@ -630,19 +630,30 @@ def test_a_head_in_another_order_is_kept_by_name_and_said(
     assert "columns 'my', 'every' are kept, by name" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_teacher_with_other_words_is_a_sentence(world: World, data: TaskData, tmp_path: Path) -> None:
+def test_a_teacher_that_makes_other_words_of_a_text_teaches(
+    world: World, data: TaskData, tmp_path: Path
+) -> None:
     tokenizer = json.loads(world.lexicon.teacher_tokenizer().to_str())
     tokenizer["normalizer"]["handle_chinese_chars"] = False
-    texts = dataclasses.replace(data.train, texts=("the my 中文 boxes", *data.train.texts[1:]))
     folder = tmp_path / "teacher"
-    save_task_model(
-        load_encoder(world.teacher, data.task, 0.1, 0), world.lexicon.teacher_tokenizer(), data.task, folder
-    )
+    model = load_encoder(world.teacher, data.task, 0.1, 0)
+    save_task_model(model, world.lexicon.teacher_tokenizer(), data.task, folder)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    config = dataclasses.replace(QUICK, distillation=DistillationConfig(hidden=1.0))
-    changed = dataclasses.replace(data, train=texts)
-    with pytest.raises(InputError, match="make other words of the texts"):
-        finetune(world.teacher, changed, RunDir(tmp_path), config, teacher=str(folder))
+    texts = Examples(("the my 中文 boxes",))
+    encoded = encode(texts, data.task, task_tokenizer(world.teacher), 16)
+    teacher, own = find_teacher(str(folder), None), task_tokenizer(str(folder)).encode("the my 中文 boxes")
+    _, states = targets.teacher_targets(teacher, texts, encoded, data.task, tmp_path, states=True)
+    assert states is not None
+    assert [(start, end) for _, start, end in encoded.spans.tolist()] == [
+        (0, 3),
+        (4, 6),
+        (7, 8),
+        (8, 9),
+        (10, 15),
+    ]
+    assert own.word_ids.count(2) == 1, "what the student reads as two words"
+    assert np.array_equal(states[2], states[3])
+    assert not np.isnan(states).any()
 
 
 def test_the_code_of_the_how_to_works(

@@ -11,7 +11,6 @@ Shape letters: N examples, P pieces of all examples, K slots, W words, B rows, L
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -29,6 +28,8 @@ from lilliput.tasks.task import Examples, Labels, Task, Words
 
 _SORTED_TOGETHER = 64
 """Batches whose rows are shuffled together and then sorted by length, so that little is padded."""
+_READ_TOGETHER = 4096
+"""Examples that another model's tokenizer cuts at once: what it returns takes kilobytes each."""
 _MULTIPLE = 4
 """Of a batch's length: products of a shape that is new are compiled first (`shape.filled_up`)."""
 
@@ -130,7 +131,8 @@ def encode_again(
     positions: int,
     *,
     pad: int,
-    side: Literal["left", "right"] = "right",
+    side: Literal["left", "right"],
+    has_types: bool,
 ) -> Encoded:
     """Returns examples as another model reads them, with the same slots and words.
 
@@ -145,18 +147,26 @@ def encode_again(
         positions: Pieces that the other model reads at most.
         pad: The id that fills its rows up.
         side: Where it cuts a longer text.
+        has_types: Whether it is told which of two texts a piece is of.
     """
-    found = encodings(examples, tokenizer, positions, side)
-    bounds = pairwise(encoded.words.offsets.tolist())
-    spans = (encoded.spans[begin:end] for begin, end in bounds)
-    places = [_first_pieces(*row).tolist() for row in zip(found, spans, strict=True)]
+    pieces, types, places, cut = list[list[int]](), list[int](), list[list[int]](), 0
+    bounds = encoded.words.offsets.tolist()
+    for start in range(0, len(examples), _READ_TOGETHER):
+        part = slice(start, start + _READ_TOGETHER)
+        texts = Examples(examples.texts[part], examples.pairs[part])
+        for row, encoding in enumerate(encodings(texts, tokenizer, positions, side), start):
+            pieces.append(encoding.ids)
+            types += [text * has_types for text in encoding.type_ids]
+            spans = encoded.spans[bounds[row] : bounds[row + 1]]
+            places.append(_first_pieces(encoding, spans).tolist())
+            cut += bool(encoding.overflowing)
     return replace(
         encoded,
-        pieces=Ragged.of([encoding.ids for encoding in found]),
-        types=np.array([item for encoding in found for item in encoding.type_ids], np.int64),
+        pieces=Ragged.of(pieces),
+        types=np.array(types, np.int64),
         slots=Ragged.of([KINDS[task.kind].slots(row) for row in places]),
         words=Ragged.of(places),
-        cut=sum(bool(encoding.overflowing) for encoding in found),
+        cut=cut,
         pad=pad,
     )
 

@@ -117,7 +117,7 @@ def finetune(
     if not folder.is_whole(overwrite):
         with folder.locked():
             if not folder.is_whole(overwrite):  # by a process that held the lock before
-                positions = min(_positions(encoder), *(teacher.positions for teacher in teachers), 1 << 30)
+                positions = min([_positions(encoder), *(teacher.positions for teacher in teachers)])
                 if is_taught_alone:
                     data, own = taught_data(data.task, own, task_tokenizer(encoder)), []
                 data = dataclasses.replace(data, train=shortened(data.train, positions))

@@ -73,7 +73,14 @@ def _read(
     found = teacher.open()
     found.model.to(Accelerator().device)
     own = encode_again(
-        examples, encoded, task, found.tokenizer, teacher.positions, pad=found.pad, side=found.side
+        examples,
+        encoded,
+        task,
+        found.tokenizer,
+        teacher.positions,
+        pad=found.pad,
+        side=found.side,
+        has_types=found.has_types,
     )
     if own.cut:
         console.print(

@@ -45,6 +45,8 @@ class OpenTeacher:
     """The id that fills rows up."""
     side: Literal["left", "right"]
     """Where it cuts a longer text."""
+    has_types: bool
+    """Whether it is told which of two texts a piece is of."""
     columns: int
     """Columns of its head."""
     width: int

@@ -90,7 +90,7 @@ def _finetuned(folder: Path, named: Named) -> TaskTeacher:
         model, _ = load_task_model(folder)
         tokenizer, columns = task_tokenizer(str(folder)), len(config.id2label or ())
         return OpenTeacher(
-            model, tokenizer, special_pieces(tokenizer).pad, "right", columns, config.hidden_size
+            model, tokenizer, special_pieces(tokenizer).pad, "right", True, columns, config.hidden_size
         )
 
     return TaskTeacher(
@@ -116,8 +116,6 @@ def _checkpoint(found: ClassifierCheckpoint, named: Named) -> TaskTeacher:
             "label for each text"
         )
     problem = found.config.problem_type
-    if found.reads == "text" and len(columns) == 1 and not found.is_regression:
-        raise ModelError(f"the teacher {name} has one class, {columns[0]!r}, so it tells nothing apart")
     if problem == "regression" and len(columns) > 1:
         raise ModelError(
             f"the teacher {name} gives a text {len(columns)} scores, and lilliput has no kind of task for "
@@ -133,11 +131,8 @@ def _checkpoint(found: ClassifierCheckpoint, named: Named) -> TaskTeacher:
     digest = digest_folder(folder) if folder.is_dir() else f"{name}@{found.config._commit_hash}"
 
     def opened() -> OpenTeacher:
-        tokenizer = found.tokenizer()
-        width = found.config.hidden_size
-        return OpenTeacher(
-            found.load(), tokenizer.tokenizer, tokenizer.pad, tokenizer.side, len(columns), width
-        )
+        own, width = found.tokenizer(), found.config.hidden_size
+        return OpenTeacher(found.load(), own.tokenizer, own.pad, own.side, own.has_types, len(columns), width)
 
     return TaskTeacher(
         name,

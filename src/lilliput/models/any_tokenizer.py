@@ -34,8 +34,10 @@ class AnyTokenizer:
     """Without truncation and padding; puts special pieces around texts."""
     pad: int
     """The id that fills rows up."""
-    side: Literal["left", "right"] = "right"
+    side: Literal["left", "right"]
     """Where a long text is cut."""
+    has_types: bool
+    """Whether the model is told which of two texts a piece is of, as transformers tells it."""
 
 
 def load_any_tokenizer(name: str, config: PreTrainedConfig) -> AnyTokenizer:
@@ -74,7 +76,7 @@ def load_any_tokenizer(name: str, config: PreTrainedConfig) -> AnyTokenizer:
             f"the tokenizer in {folder} ({type(found).__name__}) has no fast form, which says where in a "
             "text each piece stands; take a checkpoint with a tokenizer.json"
         )
-    tokenizer = Tokenizer.from_str(found.backend_tokenizer.to_str())
+    tokenizer: Tokenizer = found.backend_tokenizer
     tokenizer.no_truncation()
     tokenizer.no_padding()
     highest = max(tokenizer.get_vocab().values(), default=-1)
@@ -85,7 +87,8 @@ def load_any_tokenizer(name: str, config: PreTrainedConfig) -> AnyTokenizer:
         )
     pads = (found.pad_token_id, config.pad_token_id, 0)
     pad = next(pad for pad in pads if isinstance(pad, int) and 0 <= pad < config.vocab_size)
-    return AnyTokenizer(tokenizer, pad, "left" if found.truncation_side == "left" else "right")
+    side: Literal["left", "right"] = "left" if found.truncation_side == "left" else "right"
+    return AnyTokenizer(tokenizer, pad, side, "token_type_ids" in found.model_input_names)
 
 
 def check_file(path: Path) -> None:
