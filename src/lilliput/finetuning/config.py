@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from lilliput.common.settings import Within, assign, build, check_bounds
+from lilliput.config import MOST_MINUTES
 from lilliput.models.quantization import QuantizationScheme, find_scheme
 
 
@@ -36,6 +37,8 @@ class FinetuningConfig:
 
     epochs: Annotated[float, Within(0.0, 1e6, (0.0,))] = 5.0
     """Passes over all examples at most; training ends before where the dev metric no longer rises."""
+    minutes: Annotated[float | None, Within(0.0, MOST_MINUTES, (0.0,))] = None
+    """Minutes of a seed's training at most, evaluations included; without it `epochs` alone decides."""
     rows: Annotated[int, Within(1, 100_000)] = 32
     """Examples per step."""
     rate: Annotated[float | None, Within(0.0, 10.0, (0.0,))] = None

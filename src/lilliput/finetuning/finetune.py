@@ -63,8 +63,8 @@ def finetune(
 ) -> FinetuneResult:
     """Fine-tunes an encoder for a task, once for each seed, and keeps the best in `run`/finetuned/TASK.
 
-    What is finished from the same inputs is not done again; an interrupted call goes on after the last
-    finished seed. The folder is a plain transformers checkpoint.
+    What is finished from the same inputs is not done again; an interrupted call goes on where it was. The
+    folder is a plain transformers checkpoint.
 
     Args:
         model: A run with a finished student, or folder or hub name of a BERT encoder. The run's corpus gives
@@ -207,7 +207,8 @@ def _seed_result(job: Job, folder: StageDir, rate: float, seed: int) -> SeedResu
     place = folder.path / "seeds" / str(seed)
     record = place / _FITTED
     if not _is_whole(place):
-        model, found = train_seed(job, f"Fine-tuning {job.task.name}, seed {seed}", rate, seed)
+        title, kept = f"Fine-tuning {job.task.name}, seed {seed}", folder.path / "checkpoints" / str(seed)
+        model, found = train_seed(job, title, rate, seed, kept=kept)
         with _saving(place), replacing(place) as new:
             save_task_model(model, job.tokenizer, job.task, new)
             write_json(new / _FITTED, dataclasses.asdict(found))

@@ -1,16 +1,15 @@
 """One model learns one task: the loop, its predictions, and the best state by the dev metric."""
 
 import contextlib
-import copy
 import dataclasses
+import itertools
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.utils import parametrize
 
 from lilliput.common.progress import Bar
@@ -20,6 +19,7 @@ from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
 from lilliput.finetuning.loss import TaskLoss
 from lilliput.finetuning.model import TaskModel, task_kernels, task_scores
 from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
+from lilliput.finetuning.state import Keeper, State
 from lilliput.finetuning.used_pieces import used_pieces
 from lilliput.models.any_classifier import AnyClassifier
 from lilliput.models.blocks import classifier_of
@@ -118,6 +118,7 @@ def fit(
     seed: int,
     progress: Bar,
     seconds: float = math.inf,
+    kept: Path | None = None,
 ) -> SeedResult:
     """Trains a model on examples and leaves it in its best state.
 
@@ -133,18 +134,19 @@ def fit(
         seed: Seeds the order of the examples, dropout, and the map to the teacher's width.
         progress: Told the share of the steps that is done.
         seconds: Time after which training ends at the latest; the rate has then fallen to 0.
+        kept: Folder of checkpoints, from which an interrupted call goes on; without one nothing is kept.
 
     Raises:
         TrainingError: If the loss is not finite.
         Interrupted: If SIGTERM or SIGINT came.
+        StorageError: If a checkpoint is damaged or cannot be written.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # the map to the teacher's width begins at random
         learner = TaskLoss(model, train, dev.task, config)
     steps = max(1, round(config.epochs * len(train.encoded) / config.rows))
     marks = {round((index + 1) * steps / config.evaluations) for index in range(config.evaluations)} | {steps}
-    started, history = time.monotonic(), list[float]()
-    best: tuple[float, dict[str, float], dict[str, Tensor], float] = (-math.inf, {}, {}, 1.0)
+    best = dict[str, float]()
     with contextlib.ExitStack() as held:
         used = held.enter_context(used_pieces(model, (train.encoded, dev.encoded)))
         read, read_dev = used.encoded[0], dataclasses.replace(dev, encoded=used.encoded[1])
@@ -152,32 +154,49 @@ def fit(
         held.enter_context(quantization_aware(model, config.plan))
         held.enter_context(torch.random.fork_rng())
         asked = held.enter_context(signals())
-        torch.manual_seed(seed)
-        for step, batch in zip(range(1, steps + 1), _endless(read, config.rows, seed), strict=False):
-            done = max(step / (steps + 1), (time.monotonic() - started) / seconds)
-            now = learning_rate(rate, done, config.warm_up)
+        state = State(learner, 2 * config.evaluations + 1)
+        keeper = Keeper(kept, state, optimizer)
+        for batch in itertools.islice(_endless(read, config.rows, seed), keeper.step, steps):
+            keeper.step += 1
+            step, before = keeper.step, _share(keeper, steps, seconds)
+            now = learning_rate(rate, before, config.warm_up)
             for group in optimizer.param_groups:
                 group["lr"] = now
+            torch.manual_seed(_seed_of(seed, step))
             loss = _step(learner, optimizer, batch, config.clip, step)
-            used.decay *= 1 - now * config.weight_decay
-            is_late = done >= 1
-            if step in marks or is_late:
+            state.decay[0] *= 1 - now * config.weight_decay
+            share = _share(keeper, steps, seconds)
+            is_late = share >= 1
+            by_time = seconds < math.inf and share * config.evaluations > len(state.scores()) + 1
+            if step in marks or by_time or is_late:
                 scores = examine(model, read_dev)
-                history.append(scores[dev.task.metric])
-                if history[-1] > best[0]:
-                    best = history[-1], scores, copy.deepcopy(model.state_dict()), used.decay
+                if state.take(scores[dev.task.metric]):
+                    best = scores
+            history = state.scores()
+            keeper.save(at_once=bool(asked))
             if asked:
                 raise Interrupted(
-                    f"{asked[0]} stopped fine-tuning; finished parts are kept, run it again to go on"
+                    f"{asked[0]} stopped fine-tuning; what was learnt is kept, run it again to go on"
                 )
             so_far = f" · {dev.task.metric} {max(history):.1%}" if history else ""
-            progress.update(step / steps, f"loss {loss:.3f}{so_far}")
+            progress.update(min(share, 1.0), f"loss {loss:.3f}{so_far}")
             if is_late or _rests(history, config.patience):
                 break
-        model.load_state_dict(best[2])
-        used.decay = best[3]
+        model.load_state_dict(state.best.state_dict())
+        best = best or examine(model, read_dev)  # the best state is of before an interruption
+        used.decay = float(state.decay[1])
     model.train(False)
-    return SeedResult(best[1], tuple(history), step, time.monotonic() - started)
+    return SeedResult(best, tuple(history), keeper.step, keeper.seconds)
+
+
+def _share(keeper: Keeper, steps: int, seconds: float) -> float:
+    """Returns the share of steps or of time that is over."""
+    return max(keeper.step / (steps + 1), keeper.seconds / seconds)
+
+
+def _seed_of(seed: int, step: int) -> int:
+    """Returns the seed of a step, which so is the same after an interruption."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
 
 def _rests(history: list[float], patience: int) -> bool:

@@ -39,6 +39,8 @@ def inputs_of(
     """Returns what determines the result: settings, and digests of what is read."""
     examples = dataclasses.replace(data, origin="", warnings=())  # wherever they were read
     settings = dataclasses.asdict(config)
+    if config.minutes is None:
+        del settings["minutes"]  # so that what earlier versions finished stays finished
     digests = [teacher.digest for teacher in teachers]
     settings["distillation"]["substitutions"] = 0  # a setting of version 0.1, whose models so stay finished
     return {

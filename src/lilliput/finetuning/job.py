@@ -148,7 +148,7 @@ def _shares(counts: Counter[str]) -> str:
 
 
 def train_seed(
-    job: Job, title: str, rate: float, seed: int, seconds: float = math.inf
+    job: Job, title: str, rate: float, seed: int, seconds: float = math.inf, kept: Path | None = None
 ) -> tuple[TaskModel, SeedResult]:
     """Returns a model that has learnt the task from one seed, and how that went.
 
@@ -157,12 +157,23 @@ def train_seed(
         title: What the progress bar says.
         rate: Peak learning rate.
         seed: Seeds the head's first weights and all that `fit` draws.
-        seconds: Time that it takes at most.
+        seconds: Time that it takes at most; `FinetuningConfig.minutes` may be less.
+        kept: Folder of checkpoints, from which an interrupted call goes on.
     """
+    if job.config.minutes is not None:
+        seconds = min(seconds, 60 * job.config.minutes)
     model = load_encoder(job.encoder, job.task, job.config.dropout, seed).to(Accelerator().device)
     with bar(title, 1.0, counted=False) as progress:
         result = fit(
-            model, job.train, job.dev, job.config, rate=rate, seed=seed, progress=progress, seconds=seconds
+            model,
+            job.train,
+            job.dev,
+            job.config,
+            rate=rate,
+            seed=seed,
+            progress=progress,
+            seconds=seconds,
+            kept=kept,
         )
     return model, result
 
