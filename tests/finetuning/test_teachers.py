@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.testing import assert_allclose
 import lilliput
 from any_checkpoints import SENTENCES, TYPES, load_twin, said_by_twin, save_any
 from conftest import World
+from lilliput import cli
 from lilliput.cli.options import names_of
 from lilliput.common.progress import console
 from lilliput.common.ragged import Ragged
@@ -26,6 +28,7 @@ from lilliput.finetuning.columns import in_notation, matched, summed, tag_column
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, encode
 from lilliput.finetuning.finetune import finetune
+from lilliput.finetuning.results import read_results
 from lilliput.finetuning.sets import Floats
 from lilliput.finetuning.taught import held_out, is_taught
 from lilliput.finetuning.teachers import find_teacher, find_teachers
@@ -119,7 +122,10 @@ def test_names_are_matched_exactly_or_but_for_capitals_which_is_said() -> None:
     assert matched(["b", "a"], ["a", "b"], {}, "T", "classes") == [1, 0]
     assert matched(["a", "A"], ["A", "a"], {}, "T", "classes") == [1, 0]
     with console.capture() as told:
-        assert matched(["NEGATIVE", " so  so"], ["negative", "So so"], {}, "T", "classes") == [0, 1]
+        assert matched(["NEGATIVE", " so  so"], ["negative", "So so"], {}, "T", "classes", tell=True) == [
+            0,
+            1,
+        ]
     assert "T: classes taken for each other: 'NEGATIVE' for 'negative', ' so  so' for 'So so'" in told.get()
 
 
@@ -527,3 +533,53 @@ def test_the_python_way_in(world: World, roberta: Path, pile: Path, tmp_path: Pa
     )  # fmt: skip
     assert found.task.classes == ("bad", "good")
     assert load_twin(tmp_path / "finetuned/roberta-films")[0].config.id2label == {0: "bad", 1: "good"}
+
+
+def test_the_code_of_the_how_to_works(
+    world: World, roberta: Path, pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs/how-to/teachers.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
+    shutil.copytree(world.headless, tmp_path / "runs/x/student")
+    shutil.copytree(roberta, tmp_path / "my-classifier")
+    shutil.copy(pile, tmp_path / "pile.txt")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(compile(code, "teachers.md", "exec"), found)
+    assert found["found"].teacher == "my-classifier"
+
+
+def test_the_command_line_takes_several_teachers_and_names(
+    world: World, roberta: Path, pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = save_any(tmp_path / "other", "modernbert", ("Bad", "Good"), seed=2)
+    options = f"--teacher {roberta} --teacher {other} --teacher-labels LABEL_0=bad LABEL_1=good"
+    command = f"lilliput finetune {world.headless} --out {tmp_path} --task mine {options} --unlabelled {pile}"
+    monkeypatch.setattr("sys.argv", [*command.split(), "--set", "epochs=0.5"])
+    cli.main()
+    found = read_results(tmp_path / "finetuned/mine")
+    assert found.teacher == f"{roberta}, {other}"
+    assert found.task.classes == ("bad", "good")
+
+
+def test_a_teacher_on_the_hub_is_read_as_what_was_downloaded(
+    roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = tmp_path / "models--my--classifier/snapshots/0123abcd"
+    asked = list[str]()
+
+    def download(name: str, *, allow_patterns: list[str]) -> str:
+        assert name == "my/classifier"
+        asked.extend(allow_patterns)
+        revision.mkdir(parents=True, exist_ok=True)
+        for path in roberta.iterdir():
+            if any(path.match(pattern) for pattern in allow_patterns):
+                shutil.copy(path, revision)
+        return str(revision)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    teacher = find_teacher("my/classifier", "films")
+    assert teacher.digest == "my/classifier@0123abcd"
+    opened = teacher.open()
+    assert opened.columns == 2
+    assert not any(pattern.endswith((".bin", ".py", ".pt")) for pattern in asked)

@@ -33,11 +33,13 @@ def option(names: Mapping[str, str]) -> str:
     return " ".join(["--teacher-labels", *(f"{theirs}={ours}" for theirs, ours in names.items())])
 
 
-def matched(theirs: Sequence[str], ours: Sequence[str], named: Named, teacher: str, what: str) -> list[int]:
+def matched(
+    theirs: Sequence[str], ours: Sequence[str], named: Named, teacher: str, what: str, *, tell: bool = False
+) -> list[int]:
     """Returns for each name of a teacher the index of the task's name that it stands for; -1 for none.
 
     Names belong together where the user says so, where they are equal or, if that is unambiguous, where they
-    are equal but for capitals and white space; this is said.
+    are equal but for capitals and white space.
 
     Args:
         theirs: The teacher's names.
@@ -45,6 +47,7 @@ def matched(theirs: Sequence[str], ours: Sequence[str], named: Named, teacher: s
         named: What the user says.
         teacher: The teacher, for messages.
         what: What the names are of, such as "classes".
+        tell: Whether to say which names are not quite equal.
 
     Raises:
         ModelError: If a name on either side has none on the other.
@@ -70,7 +73,7 @@ def matched(theirs: Sequence[str], ours: Sequence[str], named: Named, teacher: s
             f"the task has {_listed(ours)}; say which belong together ({example}; one that the task lacks is "
             "left out by NAME=), or take a teacher of this task"
         )
-    if folded:
+    if folded and tell:
         pairs = ", ".join(f"{name!r} for {other!r}" for name, other in folded.items())
         console.print(
             f"{teacher}: {what} taken for each other: {pairs}", highlight=False, markup=False, soft_wrap=True
@@ -147,7 +150,9 @@ def own_tags(tags: Sequence[str], named: Named) -> list[str]:
     return found
 
 
-def tag_columns(tags: Sequence[str], task: Task, named: Named, teacher: str) -> tuple[list[int], list[str]]:
+def tag_columns(
+    tags: Sequence[str], task: Task, named: Named, teacher: str, *, tell: bool = False
+) -> tuple[list[int], list[str]]:
     """Returns for each tag of a teacher the index of the task's tag (-1: none), and its tags as named.
 
     Raises ModelError where the names of spans do not match.
@@ -156,7 +161,7 @@ def tag_columns(tags: Sequence[str], task: Task, named: Named, teacher: str) -> 
     theirs, ours = Notation.of(turned), Notation.of(task.tags)
     names = [name for name in dict.fromkeys(ours.parts(tag)[1] for tag in task.tags) if name != "O"]
     spans = tag_names(tags, named)
-    of_span = dict(zip(spans, matched(spans, names, {}, teacher, "tags"), strict=True))
+    of_span = dict(zip(spans, matched(spans, names, {}, teacher, "tags", tell=tell), strict=True))
     index_of = {tag: index for index, tag in enumerate(task.tags)}
     columns = []
     for tag in turned:

@@ -91,7 +91,7 @@ class TaskTeacher:
                 f"the teacher {self.name} is a model for {has}, and the task '{task.name}' is one of "
                 f"{wanted}; take a teacher of the same kind"
             )
-        self._columns(task)
+        self._columns(task, tell=True)
 
     def _require_same(self, mine: Task, task: Task) -> None:
         for what in ("kind", "pairs", "classes", "tags"):
@@ -103,11 +103,15 @@ class TaskTeacher:
                     f"{theirs!r}) than '{task.name}' ({what} {ours!r}); give one fine-tuned on the same data"
                 )
 
-    def _columns(self, task: Task) -> tuple[list[int], list[str], list[int]]:
+    def _columns(self, task: Task, *, tell: bool = False) -> tuple[list[int], list[str], list[int]]:
         """Returns the task's columns of its tags, its tags as the user names them, and those of classes."""
-        columns, turned = tag_columns(self.tags, task, self.named, self.name) if task.tags else ([], [])
+        columns, turned = (
+            tag_columns(self.tags, task, self.named, self.name, tell=tell) if task.tags else ([], [])
+        )
         classes = (
-            matched(self.classes, task.classes, self.named, self.name, "classes") if task.classes else []
+            matched(self.classes, task.classes, self.named, self.name, "classes", tell=tell)
+            if task.classes
+            else []
         )
         return columns, turned, classes
 
