@@ -153,7 +153,7 @@ class InputGrid:
     def with_pairs(
         self, rows: NDArray[np.float32], bias: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Returns a layer before GELU [R, C], [R] with rows for the pairs: all first ones, then all second."""
+        """Returns a layer before GELU [R, C], [R] with rows for all pairs: first ones, then second ones."""
         large, middles = list(self.large), np.array(self.middles, np.float32)
         first, offsets = rows[large], bias[large] - middles
         return np.concatenate([rows, first, -first]), np.concatenate([bias, offsets, -offsets])
