@@ -104,7 +104,7 @@ class _Encoder:
         if only_first:
             first: Value | Rounded = asking
             if isinstance(read, Rounded):
-                first = dataclasses.replace(read, integers=self._first(read.integers), floats=asking)
+                first = dataclasses.replace(read, integers=self._first(read.integers))
             query = self.linear(f"{name}.query", first, block.query)
             both = self.linear(f"{name}.key_value", read, block.key, block.value)
             key, value = self.graph.split_op("Split", both, outputs=2, axis=-1, num_outputs=2)
@@ -116,7 +116,9 @@ class _Encoder:
         context = op("Attention", query, key, value, mask, q_num_heads=heads, kv_num_heads=heads)
         attended = op("Add", self._reading(f"{name}.out", context, block.output), asking)
         states = self._norm(f"{name}.attention.norm", attended, block.attention_norm)
-        inner = op("Gelu", self._reading(f"{name}.in", states, block.inner))
+        before_gelu = self._rounded(f"{name}.in", states)
+        matrix = self._grids.get(f"{name}.down", InputGrid(1, 0)).with_pairs(*_matrix(block.inner))
+        inner = op("Gelu", self._product(f"{name}.in", before_gelu, *matrix))
         summed = op("Add", self._reading(f"{name}.down", inner, block.outer), states)
         return self._norm(f"{name}.norm", summed, block.norm)
 
@@ -130,8 +132,18 @@ class _Encoder:
 
     def linear(self, name: str, x: Value | Rounded, *layers: nn.Linear, grid: Grid | None = None) -> Value:
         """Adds the product of `x` with one or several linear layers side by side."""
-        rows = _array(*(layer.weight for layer in layers))
-        bias = _array(*(layer.bias for layer in layers))
+        return self._product(name, x, *_matrix(*layers), grid=grid)
+
+    def _product(
+        self,
+        name: str,
+        x: Value | Rounded,
+        rows: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        grid: Grid | None = None,
+    ) -> Value:
+        """Adds the product of `x` with the transpose of a matrix, plus a vector."""
         if isinstance(x, Rounded):
             return self.graph.integer_product(name, x, rows, bias)
         weight = self.graph.transposed(name, rows, grid or self._scheme.linear)
@@ -157,6 +169,11 @@ class _Encoder:
 
     def _vector(self, name: str, *parameters: Tensor) -> Value:
         return self.graph.constant(name, _array(*parameters))
+
+
+def _matrix(*layers: nn.Linear) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns the rows and the bias of one or several linear layers side by side."""
+    return _array(*(layer.weight for layer in layers)), _array(*(layer.bias for layer in layers))
 
 
 def _array(*parameters: Tensor) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
-from lilliput.models.quantization import Grid, InputGrid, dequantize, packed, quantize
+from lilliput.models.quantization import Grid, InputGrid, packed, quantize
 
 OPSET = 23
 """The first opset with `Attention`; onnxruntime has it since 1.23."""
@@ -41,8 +41,6 @@ class Rounded:
     """The step, a float32."""
     zero: Value
     """The integer that stands for 0."""
-    floats: Value
-    """The numbers before they were rounded."""
     grid: InputGrid
     """How they were."""
 
@@ -119,34 +117,32 @@ class Graph:
         zero = self.constant(f"{name}.zero", np.array(grid.zero, np.uint8))
         # onnxruntime 1.23 has its own, but not yet that of this opset.
         integers = self.op("QuantizeLinear", value, scale, zero, domain=OWN)
-        return Rounded(integers, scale, zero, value, grid)
+        return Rounded(integers, scale, zero, grid)
 
     def integer_product(
         self, name: str, x: Rounded, rows: NDArray[np.float32], bias: NDArray[np.float32]
     ) -> Value:
         """Returns the product of integers with the transpose of a matrix of eight bits, plus a vector.
 
-        Integers are summed exactly; the sums are multiplied with both scales in float32. What columns that
-        are kept have beyond the grid is multiplied in float32.
+        Integers are summed exactly; the sums are multiplied with both scales in float32. `x` has further
+        columns for large neurons (`InputGrid.with_pairs`), the matrix and the vector have not.
         """
-        quantized, kept = quantize(rows, Grid(8, 0)), list(x.grid.kept)
-        weight = self.constant(name, quantized.values[:, 0].T)
-        scale = self._stored(f"{name}.scale", quantized.scales[:, 0].T)
-        # Beyond the grid: max(x, most) - most, the second part of it in the bias.
-        added = bias - x.grid.most * dequantize(quantized)[:, kept].sum(1)
+        quantized = quantize(rows, Grid(8, 0))
+        values, scales = quantized.values[:, 0], quantized.scales[:, 0]
+        first = values[:, list(x.grid.large)]
+        second = -np.maximum(first, -127)  # the opposite of -128 is no int8
+        # The second columns are at the end of the grid where the neuron itself is not.
+        bias = bias - x.grid.most * (second * scales.astype(np.float32)).sum(1)
         no_zero = ""  # of weights
-        product = self.op(
+        return self.op(
             "MatMulIntegerToFloat",
-            *(x.integers, weight, x.scale, scale, x.zero, no_zero),
-            self.constant(f"{name}.bias", added.astype(np.float32)),
+            x.integers,
+            self.constant(name, np.concatenate([values, first, second], 1).T),
+            x.scale,
+            self._stored(f"{name}.scale", scales.T),
+            *(x.zero, no_zero, self.constant(f"{name}.bias", bias.astype(np.float32))),
             domain=OWN,
         )
-        if not kept:
-            return product
-        large = self.op("Gather", x.floats, self.whole(*kept), axis=-1)
-        large = self.op("Max", large, self.constant(f"{name}.most", np.array(x.grid.most, np.float32)))
-        part = self.op("Mul", self._float(self.op("Gather", weight, self.whole(*kept), axis=0)), scale)
-        return self.op("Add", product, self.op("MatMul", large, part))
 
     def rows(self, name: str, value: NDArray[np.float32], grid: Grid, numbers: Value) -> Value:
         """Returns some rows of a matrix in float32, stored on a grid.

@@ -73,18 +73,18 @@ class _Products(torch.autograd.Function):
             scores.view(len(together), heads, *scores.shape[1:]).add_(mask)
         weights = scores.softmax(-1)
         kept = factors(weights, dropout) if dropout else None
-        context = torch.bmm(weights if kept is None else weights * kept, value)
-        ctx.save_for_backward(query, key, value, weights, kept)
+        used = weights if kept is None else weights * kept
+        context = torch.bmm(used, value)
+        ctx.save_for_backward(query, key, value, weights, kept, used)
         ctx.heads, ctx.scale = heads, scale
         return _together(context.view(len(together), heads, *context.shape[1:]))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        query, key, value, weights, kept = ctx.saved_tensors
+        query, key, value, weights, kept, used = ctx.saved_tensors
         batch, length, _ = gradient.shape
         of_context = gradient.view(batch, length, ctx.heads, -1).transpose(1, 2).reshape(query.shape)
         of_weights = torch.bmm(of_context, value.mT)
-        used = weights if kept is None else weights * kept
         of_value = torch.bmm(used.mT, of_context)
         if kept is not None:
             of_weights *= kept

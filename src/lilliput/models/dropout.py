@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 _LEVELS = 256
+_INTEGERS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,19 @@ def drop(x: Tensor, share: float) -> Tensor:
 def factors(x: Tensor, share: float) -> Tensor:
     """Returns what dropout multiplies `x` with, in its shape and precision, from torch's generator.
 
+    All is done on integers as wide as the numbers of `x`: comparisons that give truth values, and casts from
+    these, take ten times as long.
+
     >>> found = factors(torch.ones(40_000), 0.1)
     >>> [round(value, 3) for value in found.unique().tolist()], round(float(found.mean()), 1)
     ([0.0, 1.113], 1.0)
     """
     kept = max(1, round((1 - share) * _LEVELS))
-    draws = torch.empty(math.ceil(x.numel() / 8), dtype=torch.int64, device=x.device)
-    eighths = draws.random_(-(2**63), None).view(torch.uint8)[: x.numel()].view(x.shape)
-    return (eighths < kept).to(x.dtype).mul_(_LEVELS / kept)
+    size, kind = x.element_size(), _INTEGERS[x.dtype]
+    count = math.ceil(x.numel() / size)
+    draws = torch.empty(math.ceil(count * size / 8), dtype=torch.int64, device=x.device)
+    bytes_of = draws.random_(-(2**63), None).view(kind)[:count]
+    found = torch.stack([bytes_of >> 8 * place for place in range(size)])  # each byte is the lowest once
+    factor = int(torch.tensor(_LEVELS / kept, dtype=x.dtype).view(kind))
+    found.bitwise_and_(_LEVELS - 1).lt_(kept).mul_(factor)
+    return found.view(x.dtype).flatten()[: x.numel()].view(x.shape)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
@@ -68,15 +69,15 @@ def input_grids(model: PreTrainedModel, read: Callable[[], object]) -> dict[str,
 
     with _reading(model, look):
         read()
-    grids = {name: _grid_around(torch.stack(found)) for name, found in seen.items()}
+    grids = {name: _grid_around(torch.stack(found), name.endswith(".down")) for name, found in seen.items()}
     return {name: grid for name, grid in grids.items() if grid is not None}
 
 
-def _grid_around(seen: Tensor) -> InputGrid | None:
+def _grid_around(seen: Tensor, after_gelu: bool) -> InputGrid | None:
     """Returns the grid for texts, a row each: least and most of each column, and the mean square."""
     least, most, squares = (*seen[:, :-1].chunk(2, dim=1), seen[:, -1])
     ends = least.amin(0).float().numpy(), most.amax(0).float().numpy()
-    return InputGrid.around(*ends, math.sqrt(float(squares.mean())))
+    return InputGrid.around(*ends, math.sqrt(float(squares.mean())), after_gelu=after_gelu)
 
 
 @contextlib.contextmanager
@@ -96,10 +97,15 @@ def _rounded_inputs(model: PreTrainedModel, grids: Mapping[str, InputGrid]) -> I
         grid = grids.get(name)
         if grid is None:
             return given
-        integers = (torch.round(given / grid.scale) + grid.zero).clamp(0, 255)
-        found = (integers - grid.zero) * grid.scale
-        for column in grid.kept:
-            found[..., column] += (given[..., column] - grid.most).clamp(min=0)
+
+        def on_grid(values: Tensor) -> Tensor:
+            integers = (torch.round(values / grid.scale) + grid.zero).clamp(0, 255)
+            return (integers - grid.zero) * grid.scale
+
+        found = on_grid(given)
+        for neuron, middle in zip(grid.large, grid.middles, strict=True):
+            beyond = given[..., neuron] - middle  # GELU(u) is u so far out
+            found[..., neuron] += on_grid(F.gelu(beyond)) - on_grid(F.gelu(-beyond)) + grid.most
         return found
 
     with _reading(model, rounded):

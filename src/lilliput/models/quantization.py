@@ -25,8 +25,10 @@ Bits = Literal[4, 8, 16, 32]
 
 _COARSEST = 0.05
 """The largest share of what a linear layer reads that rounding may move it by, both as root mean squares."""
-_MOST_KEPT = 3
-"""The most columns of which what is larger than a grid is kept."""
+_MOST_PAIRS = 8
+"""The most pairs of columns that large inner neurons get (`InputGrid.large`)."""
+_LINEAR = 3.0
+"""From where on GELU(u) is u, to a third of a step of the grid that ends here."""
 NARROWEST = 48
 """The least width at which products of integers are faster; at 24 they took as long as those of floats."""
 
@@ -125,36 +127,65 @@ class InputGrid:
     """The step; a float32."""
     zero: int
     """The integer that stands for 0."""
-    kept: tuple[int, ...] = ()
-    """Columns of which what is larger than the grid is kept, in float32; in all others it is cut off."""
+    large: tuple[int, ...] = ()
+    """Inner neurons that go on beyond the grid, each as often as it gets a pair of further columns; all else
+    is cut off there."""
 
     @property
     def most(self) -> float:
         """The largest of the values; a float32."""
         return float(np.float32(255 - self.zero) * np.float32(self.scale))
 
+    @property
+    def middles(self) -> list[float]:
+        """Where each pair of `large` is zero.
+
+        GELU(v) - GELU(-v) is v, and rounding cuts both off at `most`. So the columns GELU(u - c) and
+        GELU(c - u) of a neuron GELU(u) differ by u - c from c - most to c + most, and by a constant outside.
+        Pairs with the middles c = 2 most, 4 most, ... go on where the neuron's own column ends.
+
+        >>> InputGrid(0.02, 5, (7, 9, 9)).middles
+        [10.0, 10.0, 20.0]
+        """
+        earlier = [self.large[:index].count(neuron) for index, neuron in enumerate(self.large)]
+        return [2 * self.most * (1 + pairs) for pairs in earlier]
+
+    def with_pairs(
+        self, rows: NDArray[np.float32], bias: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Returns a layer before GELU [R, C], [R] with rows for all pairs: first ones, then second ones."""
+        large, middles = list(self.large), np.array(self.middles, np.float32)
+        first, offsets = rows[large], bias[large] - middles
+        return np.concatenate([rows, first, -first]), np.concatenate([bias, offsets, -offsets])
+
     @classmethod
-    def around(cls, least: NDArray[np.float32], most: NDArray[np.float32], size: float) -> "InputGrid | None":
+    def around(
+        cls, least: NDArray[np.float32], most: NDArray[np.float32], size: float, *, after_gelu: bool = False
+    ) -> "InputGrid | None":
         """Returns the finest grid that holds what was seen, or None if that is too coarse.
 
         In a trained student one or two inner neurons of each of the first layers reach five times what all
-        others do. They are kept, as otherwise their layers alone make four fifths of the noise in scores.
+        others do. They get further columns, as otherwise their layers alone make four fifths of the noise in
+        scores.
 
         Args:
             least: The smallest value of each column.
             most: The largest value of each column.
             size: The root mean square of all values.
+            after_gelu: Whether columns are inner neurons.
 
-        >>> InputGrid.around(np.float32([-1, 0, 0]), np.float32([1, 8, 1.04]), size=0.2)
-        InputGrid(scale=0.007999999448657036, zero=125, kept=(1,))
+        >>> InputGrid.around(np.float32([-1, 0, 0]), np.float32([3, 20, 4.1]), size=0.2, after_gelu=True)
+        InputGrid(scale=0.019999999552965164, zero=50, large=(1, 1))
         """
-        order = np.argsort(-most, kind="stable")
+        order = np.argsort(-most, kind="stable").tolist()
         low = min(float(least.min()), 0.0)
-        for count in range(min(_MOST_KEPT, len(most) - 1) + 1):
-            high = max(float(most[order[count]]), 0.0)
+        for count in range((min(_MOST_PAIRS, len(most) - 1) if after_gelu else 0) + 1):
+            high = max(float(most[order[count]]), _LINEAR if count else 0.0)
             scale = float(np.float32(max((high - low) / 255, SMALLEST_SCALE)))
             if scale / math.sqrt(12) <= _COARSEST * size:
-                return cls(scale, round(-low / scale), tuple(sorted(map(int, order[:count]))))
+                pairs = [math.ceil((most[neuron] - high) / (2 * high)) for neuron in order[:count]]
+                large = [neuron for neuron, often in zip(order, pairs, strict=False) for _ in range(often)]
+                return cls(scale, round(-low / scale), tuple(large)) if len(large) <= _MOST_PAIRS else None
         return None
 
 
