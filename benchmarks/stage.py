@@ -49,7 +49,7 @@ class BenchmarkStage:
             if self.shape not in SHAPES:
                 raise ConfigError(f"no shape is called '{self.shape}'; {nearest(self.shape, SHAPES)}")
             teacher = config_of(SHAPES[self.shape])
-        check_student(self.recipe, EncoderShape.of_config(teacher))
+        check_student(self.recipe.student, EncoderShape.of_config(teacher))
         lexicon = data.lexicon
         teacher.vocab_size = lexicon.teacher_size
         return teacher, student_config(self.recipe.student, lexicon.student_size, lexicon.student_special)

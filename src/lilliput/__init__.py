@@ -11,7 +11,8 @@ Functions take strings, paths or objects: the thing, the run, then keywords. Eve
 is a function of the same name here.
 
 `compression` is the main job: `preparation`, then one stage of training after the other, as a recipe says
-(`recipes`, `config`), with everything in one folder (`run`). The rooms, each importing only from those above:
+(`recipes`, `config`), with everything in one folder (`run`). `distillation` makes a bundle of a fine-tuned
+classifier and a pile of texts. The rooms, each importing only from those above:
 
 - `common`: files, locks, settings, progress, tables.
 - `inference`: answers texts with a bundle, on numpy, tokenizers and onnxruntime alone; all else needs the
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from lilliput.comparison.runs import compare as compare
     from lilliput.compression import compress as compress
     from lilliput.config import Recipe as Recipe
+    from lilliput.distillation import DistillConfig as DistillConfig, distill as distill
     from lilliput.errors import LilliputError as LilliputError
     from lilliput.export.bundling import bundle as bundle
     from lilliput.finetuning.config import FinetuningConfig as FinetuningConfig
@@ -64,6 +66,7 @@ _HOMES = {
     "comparison.runs": ("compare",),
     "compression": ("compress",),
     "config": ("Recipe",),
+    "distillation": ("DistillConfig", "distill"),
     "errors": ("LilliputError",),
     "export.bundling": ("bundle",),
     "finetuning.config": ("FinetuningConfig",),

@@ -161,7 +161,7 @@ def prepare(
             "objectives.student_masked_lm, or train its stages one by one with `lilliput train`"
         )
     tokenizer = load_tokenizer(teacher)
-    check_student(recipe, EncoderShape.of_config(load_config(teacher)))
+    check_student(recipe.student, EncoderShape.of_config(load_config(teacher)))
     check_ours(run)
     _check_held_out(run, bool(held_out), overwrite)
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}

@@ -15,6 +15,7 @@ from lilliput.cli.making import (
     build_corpus,
     build_lexicon,
     compress,
+    distill,
     recipes,
     train,
     vocabulary,
@@ -28,6 +29,7 @@ from lilliput.errors import extra_named
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "compress": compress,
+    "distill": distill,
     "build-corpus": build_corpus,
     "build-lexicon": build_lexicon,
     "vocabulary": vocabulary,

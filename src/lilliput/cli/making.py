@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from lilliput.cli.options import Corpus, Settings, Teacher, recipe_of, show
+from lilliput.cli.options import Corpus, Names, Settings, Teacher, names_of, pairs_of, recipe_of, show
 from lilliput.errors import ConfigError
 from lilliput.run import RunDir
 
@@ -184,6 +184,56 @@ def compress(
     )
     show(render(summary).with_rows(compared(summary)))
     show(f"the student is in {run.student}; load it with transformers' AutoModelForMaskedLM")
+
+
+def distill(
+    classifier: Annotated[tuple[str, ...], tyro.conf.Positional],
+    texts: Corpus,
+    out: Path,
+    minutes: float = 15.0,
+    corpus: Corpus = (),
+    task: str | None = None,
+    teacher_labels: Names = (),
+    text_column: str = "text",
+    set_: Settings = (),
+    overwrite: bool = False,
+) -> None:
+    """Make a bundle of 2 MB that answers as a fine-tuned classifier does, in OUT/bundle.
+
+    Vocabulary, student, learning from the classifier's answers to the texts, bundle and scores: all of it.
+    After an interruption, run the same command again to go on.
+
+    Args:
+        classifier: Folder or hub name of a fine-tuned BERT with a head for texts or words. Of several the
+            answers are averaged.
+        texts: Texts such as those that will be asked, without labels: files with one to a line, .jsonl, .csv,
+            .parquet (also compressed), folders, globs, or hub data sets.
+        out: The run's folder.
+        minutes: Minutes of all of it, about.
+        corpus: More text to learn the vocabulary from; of use where there are few texts.
+        task: Labelled examples of the same task, where there are some: a known task's name, or local files by
+            the beginning of their names, as for `finetune`.
+        teacher_labels: Names of the classifier's labels and of those that they stand for, where they differ.
+        text_column: Which column of tables and data sets holds the text.
+        set_: Settings to change, such as student.width=96, lexicon.size=3000 or finetuning.quantization=int4.
+        overwrite: Replace results that were made from other inputs.
+    """
+    from lilliput.distillation import DistillConfig, distill as run_all, render
+
+    found = run_all(
+        classifier,
+        texts,
+        out,
+        minutes=minutes,
+        corpus=corpus,
+        task=task,
+        teacher_labels=names_of(teacher_labels),
+        config=DistillConfig().replace(pairs_of(set_)),
+        text_column=text_column,
+        overwrite=overwrite,
+    )
+    show(render(found))
+    show(f"try it: echo 'a text' | lilliput run {found.folder}")
 
 
 def recipes(name: Annotated[str, tyro.conf.Positional] = "") -> None:

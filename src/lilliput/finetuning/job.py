@@ -24,7 +24,7 @@ from lilliput.finetuning.teacher import TaskTeacher
 from lilliput.models.pretrained import load_config, longest_input
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.metrics import first_tags
-from lilliput.tasks.task import Examples, Task, TaskData
+from lilliput.tasks.task import Examples, Labels, Task, TaskData
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,38 @@ def _said(
     return together(every, is_choice=bool(task.classes or task.tags)), first
 
 
+def answered(
+    teachers: Sequence[TaskTeacher],
+    examples: Examples,
+    task: Task,
+    tokenizer: Tokenizer,
+    positions: int,
+    targets: Path,
+) -> Examples:
+    """Returns examples with what teachers say as their labels.
+
+    Args:
+        teachers: What teaches the task.
+        examples: Their own labels do not matter.
+        task: The task.
+        tokenizer: The student's.
+        positions: Pieces of the student's longest input.
+        targets: Folder of what teachers said.
+    """
+    encoded = encode(examples, task, tokenizer, positions)
+    scores, _ = _said(teachers, examples, encoded, task, targets, states=False)
+    return dataclasses.replace(examples, labels=_answers(encoded, task, scores))
+
+
+def _answers(encoded: Encoded, task: Task, scores: Floats) -> Labels:
+    """Returns what scores [K, C] say, tags by given words."""
+    said = KINDS[task.kind].labels(task, scores, encoded.slots.offsets)
+    return first_tags(said, encoded.given.rows()) if task.tags else said
+
+
 def _labelled(examples: Examples, encoded: Encoded, task: Task, scores: Floats) -> Examples:
     """Returns examples with what teachers say as labels; raises InputError where it is always the same."""
-    said = KINDS[task.kind].labels(task, scores, encoded.slots.offsets)
-    labels = first_tags(said, encoded.given.rows()) if task.tags else said
+    labels = _answers(encoded, task, scores)
     if len({*labels.values, *(tag for row in labels.tags for tag in row)}) < 2:
         raise InputError(
             f"teachers say the same of all {len(examples):,} texts that were held out, so there is nothing "

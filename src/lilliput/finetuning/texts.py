@@ -11,7 +11,7 @@ from lilliput.finetuning.unlabelled.own import read_texts
 from lilliput.finetuning.unlabelled.recombination import recombined
 from lilliput.finetuning.unlabelled.sentences import near_sentences
 from lilliput.run import RunDir
-from lilliput.tasks.task import Examples, TaskData
+from lilliput.tasks.task import Examples, Task, TaskData
 from lilliput.text.corpus import Corpus
 from lilliput.text.sources import Source, describe
 
@@ -65,7 +65,7 @@ def _parts(
             Corpus.open(run.corpus), labelled.texts + labelled.pairs, config.near, _SEED
         )
     if similar:
-        yield _as_examples(similar, data)
+        yield as_examples(similar, data.task)
     if config.recombined and not (task.pairs or task.tags):
         raise ConfigError(
             f"the task '{task.name}' has neither pairs nor tags to recombine; leave distillation.recombined "
@@ -77,8 +77,8 @@ def _parts(
         yield recombined(labelled, config.recombined, _SEED)
 
 
-def _as_examples(texts: Sequence[str], data: TaskData) -> Examples:
+def as_examples(texts: Sequence[str], task: Task) -> Examples:
     """Returns texts as examples of a task: alone, as pairs of equal texts, or as their words."""
-    if data.task.pairs:
+    if task.pairs:
         return Examples(tuple(texts), tuple(texts))
-    return Examples(tuple(tuple(text.split()) for text in texts) if data.task.tags else tuple(texts))
+    return Examples(tuple(tuple(text.split()) for text in texts) if task.tags else tuple(texts))

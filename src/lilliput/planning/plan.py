@@ -85,7 +85,7 @@ def plan(
         else texts_of("corpus", corpus)
     )
     shape = SHAPES[teacher] if teacher in SHAPES else EncoderShape.of_config(load_config(teacher))
-    check_student(recipe, shape)
+    check_student(recipe.student, shape)
     with scratch_folder("lilliput-plan") as folder:
         run = RunDir(folder)
         whole, preparation, notes = _prepared_sample(teacher, text, recipe, text_column, run)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lilliput.common.folders import MANIFEST, content, read_manifest
 from lilliput.common.stage_dir import StageDir
-from lilliput.config import Recipe, StageConfig
+from lilliput.config import Recipe, StageConfig, StudentConfig
 from lilliput.errors import ConfigError, StorageError
 from lilliput.models.pretrained import checkpoint_digest, load_config
 from lilliput.models.shape import EncoderShape
@@ -65,7 +65,7 @@ class Data:
 
 def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) -> dict[str, Any]:
     """Returns what determines a stage's result: settings, and digests of what it reads."""
-    check_student(recipe, EncoderShape.of_config(load_config(teacher)))
+    check_student(recipe.student, EncoderShape.of_config(load_config(teacher)))
     lexicons = {"lexicon": run.lexicon, "held_out": run.held_out("lexicon")}
     earlier = {name: earlier_model(run, recipe, stage, name) for name in ("teacher", "student")}
     inputs: dict[str, Any] = {
@@ -103,9 +103,8 @@ def stage_budget(recipe: Recipe, stage: StageConfig) -> dict[str, float]:
     return {unit: amount * stage.share for unit, amount in budgets.items() if amount is not None}
 
 
-def check_student(recipe: Recipe, teacher: EncoderShape) -> None:
-    """Raises ConfigError when the recipe's student is larger than the teacher along any axis."""
-    ours = recipe.student
+def check_student(ours: StudentConfig, teacher: EncoderShape) -> None:
+    """Raises ConfigError when a student is larger than the teacher along any axis."""
     for name, mine, limit in (
         ("width", ours.width, teacher.width),
         ("layers", ours.layers, teacher.layers),

@@ -4,18 +4,21 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lilliput.config import Recipe, StageConfig
+from lilliput.config import BatchConfig, Recipe, StageConfig, StudentConfig
 from lilliput.errors import ConfigError, ModelError
 from lilliput.models.masked_lm import MaskedLM
-from lilliput.models.pretrained import load_masked_lm
+from lilliput.models.pretrained import load_config, load_masked_lm
+from lilliput.models.shape import EncoderShape
 from lilliput.models.student import load_student, random_student, student_config
 from lilliput.models.teacher import AffineTable, Teacher, build_teacher
 from lilliput.models.warm_start import warm_start
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.pieces.teacher_tokenizer import spell
 from lilliput.run import RunDir
+from lilliput.text.corpus import Corpus
 from lilliput.training.batches import BatchSource
-from lilliput.training.data import earlier_model
+from lilliput.training.data import check_student, earlier_model
+from lilliput.training.rows import cut_rows
 from lilliput.training.step import DualModel
 
 _SAMPLE_ROWS = 128
@@ -73,6 +76,18 @@ def _first_teacher(
     earlier = earlier_model(run, recipe, stage, "teacher")
     if earlier is not None:
         return Teacher.load(earlier)
+    model, has_head = _original(teacher, lexicon)
+    if not has_head and not recipe.stages[0].objectives.trains_teacher:
+        raise ConfigError(
+            f"the teacher '{teacher}' has no masked-LM head and the first stage of recipe '{recipe.name}' "
+            "does not train it; begin with a stage that has objectives.teacher_masked_lm"
+        )
+    second_table, width = recipe.start.second_table, recipe.student.width
+    return build_teacher(model, _second_pieces(lexicon), second_table, width, recipe.seed)
+
+
+def _original(teacher: str, lexicon: Lexicon) -> tuple[PreTrainedModel, bool]:
+    """Loads a teacher that nothing has trained yet, and says whether it came with its masked-LM head."""
     model, has_head = load_masked_lm(teacher)
     if lexicon.teacher_size > model.config.vocab_size:
         raise ModelError(
@@ -80,13 +95,34 @@ def _first_teacher(
             f"{model.config.vocab_size}; give a checkpoint whose tokenizer and model belong together"
         )
     model.resize_token_embeddings(lexicon.teacher_size)  # takes off rows that pad a table and are no pieces
-    if not has_head and not recipe.stages[0].objectives.trains_teacher:
-        raise ConfigError(
-            f"the teacher '{teacher}' has no masked-LM head and the first stage of recipe '{recipe.name}' "
-            "does not train it; begin with a stage that has objectives.teacher_masked_lm"
-        )
-    pieces = spell(lexicon.student_tokenizer().get_vocab(), lexicon.teacher_tokenizer())
-    return build_teacher(model, pieces, recipe.start.second_table, recipe.student.width, recipe.seed)
+    return model, has_head
+
+
+def _second_pieces(lexicon: Lexicon) -> list[list[int]]:
+    """Returns each of the student's pieces as the teacher's."""
+    return spell(lexicon.student_tokenizer().get_vocab(), lexicon.teacher_tokenizer())
+
+
+def started_student(run: RunDir, encoder: str, shape: StudentConfig) -> PreTrainedModel:
+    """Returns a student as the warm start makes it of an encoder, without any training.
+
+    Args:
+        run: Has the corpus, a sample of which is measured on, and its lexicon.
+        encoder: Folder or hub name of a BERT, whatever head it has.
+        shape: The student's.
+
+    Raises:
+        ConfigError: If the student is larger than the encoder, or the corpus is too short.
+    """
+    check_student(shape, EncoderShape.of_config(load_config(encoder)))
+    lexicon, corpus = Lexicon.open(run.lexicon), Corpus.open(run.corpus, whole=True)
+    rows, _ = cut_rows(corpus, lexicon, shape.positions, hold_out=False)
+    reading = BatchConfig(length=shape.positions)
+    source = BatchSource(rows, lexicon, reading, (0,), teacher=False, student=True)
+    model, _ = _original(encoder, lexicon)
+    teacher = build_teacher(model, _second_pieces(lexicon), "pieces", shape.width, seed=0)
+    config = student_config(shape, lexicon.student_size, lexicon.student_special)
+    return warm_start(teacher, config, _sample(source), mask=lexicon.student_special.mask)
 
 
 def _first_student(

@@ -1,0 +1,332 @@
+"""From a fine-tuned classifier and a pile of texts to a bundle that answers as the classifier does.
+
+The pile gives the vocabulary, the classifier's own encoder the student's first weights, and its answers to
+the pile all the rest; labels are used where there are some.
+"""
+
+import dataclasses
+import hashlib
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers.utils.hub import cached_file
+
+from lilliput.common.arguments import PathLike, Texts, path_of, texts_of, wrong_type
+from lilliput.common.files import write_json, writing
+from lilliput.common.folders import content
+from lilliput.common.progress import console
+from lilliput.common.settings import assign, build, check_bounds
+from lilliput.common.sheet import Sheet
+from lilliput.common.stage_dir import StageDir
+from lilliput.comparison.differences import write_differences
+from lilliput.config import MOST_MINUTES, LexiconConfig, StudentConfig
+from lilliput.errors import ModelError, bounded
+from lilliput.export.bundling import BundleResult, bundle, scores_of
+from lilliput.finetuning.config import FinetuningConfig
+from lilliput.finetuning.encoded import encode, task_tokenizer
+from lilliput.finetuning.finetune import finetune
+from lilliput.finetuning.job import answered
+from lilliput.finetuning.results import FinetuneResult, read_predictions
+from lilliput.finetuning.targets import teacher_targets
+from lilliput.finetuning.teacher import TaskTeacher
+from lilliput.finetuning.teachers import find_teacher, find_teachers
+from lilliput.finetuning.texts import as_examples
+from lilliput.finetuning.unlabelled.own import read_texts
+from lilliput.inference.bundle import load
+from lilliput.models.pretrained import load_config
+from lilliput.pieces.teacher_tokenizer import load_tokenizer, save_tokenizer
+from lilliput.preparation import build_corpus, build_lexicon
+from lilliput.run import RunDir
+from lilliput.tasks.loading import task_of
+from lilliput.tasks.metrics import agreement_metric, is_agreement, of_all
+from lilliput.tasks.task import Task, TaskData
+from lilliput.text.sources import describe, find_sources
+from lilliput.training.first_models import started_student
+
+_TEXTS_AT_MOST = 1_000_000
+_MOST_READING = 0.4
+"""Of the time the part in which teachers read."""
+_LEAST_TRAINING = 0.2
+"""Of the time the part that is left for training, whatever the rest takes."""
+_PACED = 32, 256
+"""Texts that the teacher reads so that its pace is known: to begin with, and to be timed."""
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """The student's vocabulary and shape, and how it learns."""
+
+    lexicon: LexiconConfig = field(default_factory=LexiconConfig)
+    """Its vocabulary."""
+    student: StudentConfig = field(default_factory=lambda: StudentConfig(heads=6))
+    """Its shape."""
+    finetuning: FinetuningConfig = field(
+        default_factory=lambda: FinetuningConfig(epochs=40.0, evaluations=10, patience=10)
+    )
+    """How it learns of its teachers; `minutes` follows from those of the whole."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+    def replace(self, settings: dict[str, str]) -> "DistillConfig":
+        """Returns a copy with settings replaced, as `--set` gives them: `{"student.width": "96"}`."""
+        values = dataclasses.asdict(self)
+        for key, text in settings.items():
+            assign(values, key, text)
+        changed: DistillConfig = build(DistillConfig, values, "")
+        return changed
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What came of a distillation."""
+
+    folder: Path
+    """The bundle's folder."""
+    bundle: BundleResult
+    """Its files, and its scores: on the labels, or without labels its agreement with the teachers."""
+    model: FinetuneResult
+    """What the student learnt, before it was bundled."""
+    agreement: dict[str, float]
+    """How often the bundle answers as its teachers do, and where they differ."""
+    teacher_bytes: int
+    """Size of the first teacher's weights on disk; 0 for one of the hub."""
+    seconds: float
+    """Time this call took."""
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.1%}" for name, value in of_all(self.agreement).items())
+        return f"<Distillation in {self.folder}: {self.bundle.total:,} bytes, {scores}>"
+
+
+def distill(
+    classifier: Texts,
+    texts: Texts,
+    run: PathLike,
+    *,
+    minutes: float = 15.0,
+    corpus: Texts = (),
+    task: PathLike | TaskData | None = None,
+    teacher_labels: Mapping[str, str] | None = None,
+    config: DistillConfig | None = None,
+    text_column: str = "text",
+    overwrite: bool = False,
+) -> Distillation:
+    """Makes a bundle that answers as a classifier does, in `run`/bundle.
+
+    What is finished from the same inputs is not done again; an interrupted call goes on where it was.
+
+    Args:
+        classifier: Folder or hub name of a fine-tuned BERT with a head for texts or words. Of several the
+            answers are averaged; the first one's encoder gives the student's first weights.
+        texts: Texts such as those that will be asked, without labels: files with one to a line, tables, data
+            sets. At most a million are read.
+        run: The run's folder.
+        minutes: Minutes of all of it, about. Where reading all texts would take more than 40 % of them, some
+            are drawn; training has the rest.
+        corpus: More text to learn the vocabulary from.
+        task: Labelled examples of the same task, where there are some.
+        teacher_labels: For names of the classifier's labels those of the task, where they differ.
+        config: Vocabulary, shape, and how to train.
+        text_column: Which column of tables and data sets holds the text.
+        overwrite: Whether what was made from other inputs is made anew.
+
+    Raises:
+        ModelError: If the classifier cannot be used.
+        InputError: If there are too few texts.
+        StorageError: If `run` holds something else or cannot be written.
+    """
+    started, place = time.monotonic(), RunDir(path_of("run", run))
+    minutes = bounded("--minutes", minutes, 0.0, MOST_MINUTES, 0.0)
+    config = DistillConfig() if config is None else config
+    if not isinstance(config, DistillConfig):
+        raise wrong_type("config", "a DistillConfig", config)
+    names, more = texts_of("classifier", classifier), texts_of("corpus", corpus)
+    data = None if task is None else task_of(task)
+    teacher = find_teacher(names[0], None if data is None else data.task.name, teacher_labels)
+    _require_start(teacher)
+    pile = _pile(place, texts_of("texts", texts), text_column, overwrite)
+    build_corpus([str(pile), *more], teacher.name, place, text_column=text_column, overwrite=overwrite)
+    lexicon = build_lexicon(place, teacher.name, config.lexicon, overwrite=overwrite)
+    console.print(lexicon.report.describe(config.student.width), highlight=False)
+    learnt = teacher.taught_task(None) if data is None else data.task
+    start = _start(place, teacher, learnt, config.student, pile, overwrite)
+    chosen, left = _within(minutes, start, pile, len(names))
+    tuned = finetune(
+        start.path / "student",
+        data,
+        place,
+        dataclasses.replace(config.finetuning, minutes=left),
+        teacher=names,
+        teacher_labels=teacher_labels,
+        unlabelled=str(chosen),
+        overwrite=overwrite,
+    )
+    out = place.path / "bundle"
+    made = bundle(place, out, task=tuned.task.name)
+    agreed = made.scores if data is None else _agreement(out, place, data, names, teacher_labels)
+    if data is None:
+        _write_differences(place, tuned.task, teacher.name)
+    result = Distillation(out, made, tuned, agreed, _weight_bytes(teacher.name), time.monotonic() - started)
+    write_json(place.path / "distillation.json", _record(result))
+    return result
+
+
+def _require_start(teacher: TaskTeacher) -> None:
+    """Raises ModelError where a student cannot begin with the weights of a teacher's encoder."""
+    try:
+        load_config(teacher.name)
+        load_tokenizer(teacher.name)
+    except ModelError as error:
+        raise ModelError(
+            f"a student cannot begin with the weights of {teacher.name}: {error}. It can teach one that "
+            "begins elsewhere: make that of any BERT with `lilliput compress`, then lilliput finetune RUN "
+            f"--teacher {teacher.name} --unlabelled TEXTS"
+        ) from error
+
+
+def _pile(run: RunDir, texts: Sequence[str], column: str, overwrite: bool) -> Path:
+    """Writes the different texts of the sources, one to a line, and returns the file."""
+    sources = find_sources(texts)
+    read = [describe(source) for source in sources]
+    stage = StageDir(run.path / "texts", {"texts": read, "text_column": column})
+    path = stage.path / "all.txt"
+    if not stage.is_whole(overwrite):
+        with stage.locked():
+            if not stage.is_whole(overwrite):  # by a process that held the lock before
+                stage.begin()
+                found = read_texts(sources, column, limit=_TEXTS_AT_MOST)
+                _write(path, found)
+                stage.finish({"texts": len(found)})
+    return path
+
+
+def _write(path: Path, texts: Sequence[str]) -> None:
+    with writing(path) as file:
+        file.writelines(text.encode(errors="replace") + b"\n" for text in texts)
+
+
+def _read(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def _start(
+    run: RunDir, teacher: TaskTeacher, task: Task, shape: StudentConfig, pile: Path, overwrite: bool
+) -> StageDir:
+    """Makes the student that begins to learn, unless it is there; records the time and the teacher's pace."""
+    made_from = {
+        "teacher": teacher.digest,
+        "lexicon": content(run.lexicon, ""),
+        "student": dataclasses.asdict(shape),
+    }
+    stage = StageDir(run.training("start"), made_from)
+    if stage.is_whole(overwrite):
+        return stage
+    with stage.locked():
+        if not stage.is_whole(overwrite):  # by a process that held the lock before
+            stage.begin()
+            started, folder = time.monotonic(), stage.path / "student"
+            console.print(f"The student begins with the weights of {teacher.name}", highlight=False)
+            model = started_student(run, teacher.name, shape)
+            model.save_pretrained(folder)
+            tokenizer = task_tokenizer(str(run.lexicon / "tokenizer"))
+            save_tokenizer(tokenizer, folder, longest=shape.positions)
+            pace = _pace(teacher, task, folder, _read(pile))
+            stage.finish({"seconds": time.monotonic() - started, "texts_per_second": pace})
+    return stage
+
+
+def _pace(teacher: TaskTeacher, task: Task, encoder: Path, texts: Sequence[str]) -> float:
+    """Returns how many texts a second a teacher reads."""
+    seconds = []
+    for count in _PACED:
+        examples = as_examples(texts[:count], task)
+        encoded = encode(examples, task, task_tokenizer(str(encoder)), teacher.positions)
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.monotonic()
+            teacher_targets(teacher, examples, encoded, task, Path(folder), states=True)
+            seconds.append(time.monotonic() - started)
+    first, last = (min(count, len(texts)) for count in _PACED)
+    return (last - first or last) / max(seconds[1] - (seconds[0] if last > first else 0), 1e-3)
+
+
+def _within(minutes: float, start: StageDir, pile: Path, teachers: int) -> tuple[Path, float]:
+    """Returns the file of the texts that teachers read, and the minutes left for training."""
+    told, texts = start.results(), _read(pile)
+    pace = told["texts_per_second"] / teachers
+    most = int(_MOST_READING * 60 * minutes * pace)
+    reading, chosen = min(len(texts), most) / pace / 60, pile
+    if len(texts) > most:
+        console.print(
+            f"Teachers read some {pace:,.0f} texts a second, so in this time they read {most:,} of "
+            f"{len(texts):,}, drawn at random; with more minutes they read more",
+            highlight=False,
+            soft_wrap=True,
+        )
+        chosen = pile.with_name("read.txt")
+        drawn = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())[:most]
+        _write(chosen, drawn)
+    left = minutes - told["seconds"] / 60 - reading
+    return chosen, max(left, _LEAST_TRAINING * minutes)
+
+
+def _agreement(
+    bundle_folder: Path,
+    run: RunDir,
+    data: TaskData,
+    names: Sequence[str],
+    named: Mapping[str, str] | None,
+) -> dict[str, float]:
+    """Returns how often a bundle answers the dev examples as the teachers do."""
+    opened, teachers = load(bundle_folder), find_teachers(names, data, named or {})
+    tokenizer = task_tokenizer(str(bundle_folder))
+    examples = answered(teachers, data.dev, data.task, tokenizer, opened.config.positions, run.targets)
+    task = dataclasses.replace(data.task, metric=agreement_metric(data.task.metric))
+    return scores_of(opened, task, examples)
+
+
+def _write_differences(run: RunDir, task: Task, teacher: str) -> None:
+    """Writes the held-out texts on which student and teacher differ."""
+    lines = read_predictions(run.finetuned(task.name), task)
+    theirs = [{**line, "predicted": line["gold"]} for line in lines]
+    write_differences(run.path / "differences.md", task, ("student", lines), (Path(teacher).name, theirs))
+
+
+def _weight_bytes(name: str) -> int:
+    """Returns the bytes of a checkpoint's weights."""
+    folder = Path(str(cached_file(name, "config.json"))).parent
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def _record(result: Distillation) -> dict[str, Any]:
+    """Returns what is kept of a result, as JSON values."""
+    return {
+        "task": dataclasses.asdict(result.model.task),
+        "bundle_bytes": result.bundle.total,
+        "teacher_bytes": result.teacher_bytes,
+        "scores": result.bundle.scores,
+        "agreement": result.agreement,
+        "examples": result.model.examples,
+        "seconds": result.seconds,
+    }
+
+
+def render(result: Distillation) -> Sheet:
+    """Returns the result as a table."""
+    made, tuned = result.bundle, result.model
+    rows = [
+        ("bundle, bytes", f"{made.total:,}"),
+        ("teacher's weights, bytes", f"{result.teacher_bytes:,}"),
+        ("  smaller", f"{result.teacher_bytes / made.total:.1f}x"),
+        ("texts learnt from", f"{tuned.examples['train'] + tuned.examples['unlabelled']:,}"),
+        ("texts held out", f"{tuned.examples['dev']:,}"),
+        *((f"{name}, as the teacher", f"{value:.1%}") for name, value in of_all(result.agreement).items()),
+    ]
+    if not is_agreement(tuned.task):
+        rows += [(f"{name}, by labels", f"{value:.1%}") for name, value in of_all(made.scores).items()]
+    rows.append(("minutes, this call", f"{result.seconds / 60:.1f}"))
+    return Sheet(("", "student"), rows, title=f"{tuned.task.name}: scores are of the bundle's own file")
