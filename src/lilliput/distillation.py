@@ -47,7 +47,8 @@ from lilliput.tasks.task import Task, TaskData
 from lilliput.text.sources import describe, find_sources
 from lilliput.training.first_models import started_student
 
-_TEXTS_AT_MOST = 1_000_000
+_TEXTS, _TEXTS_AT_MOST = "texts.txt", 1_000_000
+"""The file of a pile, one text to a line, and how many it holds at most."""
 _MOST_READING = 0.4
 """Of the time the part in which teachers read."""
 _LEAST_TRAINING = 0.2
@@ -150,12 +151,14 @@ def distill(
     teacher = find_teacher(names[0], None if data is None else data.task.name, teacher_labels)
     _require_start(teacher)
     pile = _pile(place, texts_of("texts", texts), text_column, overwrite)
-    build_corpus([str(pile), *more], teacher.name, place, text_column=text_column, overwrite=overwrite)
+    build_corpus(
+        [str(pile.path / _TEXTS), *more], teacher.name, place, text_column=text_column, overwrite=overwrite
+    )
     lexicon = build_lexicon(place, teacher.name, config.lexicon, overwrite=overwrite)
     console.print(lexicon.report.describe(config.student.width), highlight=False)
     learnt = teacher.taught_task(None) if data is None else data.task
     start = _start(place, teacher, learnt, config.student, pile, overwrite)
-    chosen, left = _within(minutes, start, pile, len(names))
+    chosen, left = _within(minutes, start, pile, len(names), overwrite)
     tuned = finetune(
         start.path / "student",
         data,
@@ -189,33 +192,32 @@ def _require_start(teacher: TaskTeacher) -> None:
         ) from error
 
 
-def _pile(run: RunDir, texts: Sequence[str], column: str, overwrite: bool) -> Path:
-    """Writes the different texts of the sources, one to a line, and returns the file."""
+def _pile(run: RunDir, texts: Sequence[str], column: str, overwrite: bool) -> StageDir:
+    """Writes the different texts of the sources, one to a line, unless they are there."""
     sources = find_sources(texts)
     read = [describe(source) for source in sources]
     stage = StageDir(run.path / "texts", {"texts": read, "text_column": column})
-    path = stage.path / "all.txt"
     if not stage.is_whole(overwrite):
         with stage.locked():
             if not stage.is_whole(overwrite):  # by a process that held the lock before
                 stage.begin()
                 found = read_texts(sources, column, limit=_TEXTS_AT_MOST)
-                _write(path, found)
+                _write(stage.path / _TEXTS, found)
                 stage.finish({"texts": len(found)})
-    return path
+    return stage
 
 
 def _write(path: Path, texts: Sequence[str]) -> None:
     with writing(path) as file:
-        file.writelines(text.encode(errors="replace") + b"\n" for text in texts)
+        file.writelines(text.encode() + b"\n" for text in texts)
 
 
-def _read(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
+def _read(pile: StageDir) -> list[str]:
+    return (pile.path / _TEXTS).read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def _start(
-    run: RunDir, teacher: TaskTeacher, task: Task, shape: StudentConfig, pile: Path, overwrite: bool
+    run: RunDir, teacher: TaskTeacher, task: Task, shape: StudentConfig, pile: StageDir, overwrite: bool
 ) -> StageDir:
     """Makes the student that begins to learn, unless it is there; records the time and the teacher's pace."""
     made_from = {
@@ -254,24 +256,35 @@ def _pace(teacher: TaskTeacher, task: Task, encoder: Path, texts: Sequence[str])
     return (last - first or last) / max(seconds[1] - (seconds[0] if last > first else 0), 1e-3)
 
 
-def _within(minutes: float, start: StageDir, pile: Path, teachers: int) -> tuple[Path, float]:
+def _within(
+    minutes: float, start: StageDir, pile: StageDir, teachers: int, overwrite: bool
+) -> tuple[Path, float]:
     """Returns the file of the texts that teachers read, and the minutes left for training."""
-    told, texts = start.results(), _read(pile)
+    told, count = start.results(), pile.results()["texts"]
     pace = told["texts_per_second"] / teachers
     most = int(_MOST_READING * 60 * minutes * pace)
-    reading, chosen = min(len(texts), most) / pace / 60, pile
-    if len(texts) > most:
-        console.print(
-            f"Teachers read some {pace:,.0f} texts a second, so in this time they read {most:,} of "
-            f"{len(texts):,}, drawn at random; with more minutes they read more",
-            highlight=False,
-            soft_wrap=True,
-        )
-        chosen = pile.with_name("read.txt")
-        drawn = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())[:most]
-        _write(chosen, drawn)
-    left = minutes - told["seconds"] / 60 - reading
-    return chosen, max(left, _LEAST_TRAINING * minutes)
+    if count <= most:
+        return pile.path / _TEXTS, _left(minutes, told["seconds"] + count / pace)
+    console.print(
+        f"Teachers read some {pace:,.0f} texts a second, so in this time they read {most:,} of {count:,}, "
+        "drawn at random; with more minutes they read more",
+        highlight=False,
+        soft_wrap=True,
+    )
+    drawn = StageDir(pile.path.with_name("drawn"), {"texts": content(pile.path, _TEXTS), "most": most})
+    if not drawn.is_whole(overwrite):
+        with drawn.locked():
+            if not drawn.is_whole(overwrite):  # by a process that held the lock before
+                drawn.begin()
+                order = sorted(_read(pile), key=lambda text: hashlib.sha256(text.encode()).digest())
+                _write(drawn.path / _TEXTS, order[:most])
+                drawn.finish({"texts": most})
+    return drawn.path / _TEXTS, _left(minutes, told["seconds"] + most / pace)
+
+
+def _left(minutes: float, seconds: float) -> float:
+    """Returns the minutes for training, where the rest takes some seconds."""
+    return max(minutes - seconds / 60, _LEAST_TRAINING * minutes)
 
 
 def _agreement(
