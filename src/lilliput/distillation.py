@@ -16,8 +16,7 @@ from typing import Any
 from transformers.utils.hub import cached_file
 
 from lilliput.common.arguments import PathLike, Texts, path_of, texts_of, wrong_type
-from lilliput.common.files import write_json, writing
-from lilliput.common.folders import content
+from lilliput.common.files import digest_value, write_json, writing
 from lilliput.common.progress import console
 from lilliput.common.settings import assign, build, check_bounds
 from lilliput.common.sheet import Sheet
@@ -222,7 +221,7 @@ def _start(
     """Makes the student that begins to learn, unless it is there; records the time and the teacher's pace."""
     made_from = {
         "teacher": teacher.digest,
-        "lexicon": content(run.lexicon, ""),
+        "lexicon": digest_value(StageDir(run.lexicon, {}).files()),
         "student": dataclasses.asdict(shape),
     }
     stage = StageDir(run.training("start"), made_from)
@@ -271,7 +270,7 @@ def _within(
         highlight=False,
         soft_wrap=True,
     )
-    drawn = StageDir(pile.path.with_name("drawn"), {"texts": content(pile.path, _TEXTS), "most": most})
+    drawn = StageDir(pile.path.with_name("drawn"), {"texts": digest_value(pile.files()), "most": most})
     if not drawn.is_whole(overwrite):
         with drawn.locked():
             if not drawn.is_whole(overwrite):  # by a process that held the lock before
