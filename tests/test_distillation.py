@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tokenizers import Tokenizer
-from transformers import BertForSequenceClassification, BertForTokenClassification
 
 import lilliput
-from conftest import World, small_text, stir, teacher_config
+from classifiers import classifier
+from conftest import World, small_text
 from lilliput import cli, distillation
 from lilliput.config import LexiconConfig, StudentConfig
 from lilliput.distillation import Distillation, DistillConfig, distill, render
 from lilliput.errors import ModelError, StorageError
 from lilliput.finetuning.config import FinetuningConfig
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.tasks.task import Examples, Labels, Task, TaskData
 
 SMALL = DistillConfig(
@@ -25,32 +22,6 @@ SMALL = DistillConfig(
     StudentConfig(layers=2, width=16, heads=2, feed_forward=32, positions=32),
     FinetuningConfig(epochs=4, rows=16, evaluations=4, patience=9, rate=5e-3),
 )
-NAMES = {"text": ("bad", "good"), "words": ("O", "B-X", "I-X")}
-
-
-def classifier(world: World, folder: Path, reads: str = "text") -> str:
-    """Saves a classifier whose answers hang on the words alone, with no file of lilliput's."""
-    kind = BertForSequenceClassification if reads == "text" else BertForTokenClassification
-    config = teacher_config(load_tokenizer(world.teacher).get_vocab_size())
-    config.id2label, config.label2id = dict(enumerate(NAMES[reads])), None
-    config.num_hidden_layers = 2
-    torch.manual_seed(0)
-    model = kind(config)
-    stir(model, 3)
-    if isinstance(model, BertForSequenceClassification):
-        _even(model.eval(), load_tokenizer(world.teacher))
-    model.save_pretrained(folder)
-    (folder / "tokenizer.json").write_bytes((Path(world.teacher) / "tokenizer.json").read_bytes())
-    return str(folder)
-
-
-def _even(model: BertForSequenceClassification, tokenizer: Tokenizer) -> None:
-    """Shifts a model's scores so that it gives half of the texts either answer."""
-    texts = small_text(6, 20, odd=False).splitlines()
-    found = [tokenizer.encode(text[:60]).ids for text in texts if text]
-    with torch.no_grad():
-        scores = torch.cat([model(torch.tensor([ids[:40]])).logits for ids in found])
-        model.classifier.bias[1] -= (scores[:, 1] - scores[:, 0]).median()
 
 
 @pytest.fixture(scope="module")

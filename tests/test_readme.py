@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import World
+from classifiers import classifier
+from conftest import World, small_text
 from lilliput import cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -20,6 +21,18 @@ SHRUNKEN = {
     "build-lexicon": ["--recipe", "tiny"],
     "train": ["--recipe", "tiny"],
     "finetune": ["--set", "epochs=1"],
+    "distill": [
+        f"--set={setting}"
+        for setting in (
+            "lexicon.size=300",
+            "student.layers=1",
+            "student.width=16",
+            "student.heads=2",
+            "student.feed_forward=32",
+            "student.positions=32",
+            "finetuning.epochs=1",
+        )
+    ],
 }
 """What is added so that a command takes seconds."""
 
@@ -33,8 +46,8 @@ def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
 
 def test_the_readme_has_commands() -> None:
     assert {command.split()[1] for command in COMMANDS} == {
-        "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "finetune", "evaluate", "bundle",
-        "recipes"
+        "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "finetune", "distill", "evaluate",
+        "bundle",        "recipes"
     }  # fmt: skip
 
 
@@ -47,7 +60,12 @@ def test_every_command_and_the_code_of_the_readme(
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("\n".join(["text,label", *rows]) + "\n")
+    lines = small_text(5, 40, odd=True).replace(". ", ".\n").split("\n")
+    (tmp_path / "pile.txt").write_text("\n".join(filter(None, lines)) + "\n")
     real = {
+        "my-org/my-classifier": classifier(world, tmp_path / "classifier"),
+        "CLASSIFIER": str(tmp_path / "classifier"),
+        "--texts TEXT": f"--texts {tmp_path / 'pile.txt'} --minutes 1",
         "TEACHER": world.teacher,
         "bert-base-uncased": world.teacher,
         "wikimedia/wikipedia:20231101.en": str(world.text),

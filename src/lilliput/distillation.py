@@ -37,7 +37,8 @@ from lilliput.finetuning.texts import as_examples
 from lilliput.finetuning.unlabelled.own import read_texts
 from lilliput.inference.bundle import load
 from lilliput.models.pretrained import load_config
-from lilliput.pieces.teacher_tokenizer import load_tokenizer, save_tokenizer
+from lilliput.models.student import save_student
+from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.preparation import build_corpus, build_lexicon
 from lilliput.run import RunDir
 from lilliput.tasks.loading import task_of
@@ -233,9 +234,7 @@ def _start(
             started, folder = time.monotonic(), stage.path / "student"
             console.print(f"The student begins with the weights of {teacher.name}", highlight=False)
             model = started_student(run, teacher.name, shape)
-            model.save_pretrained(folder)
-            tokenizer = task_tokenizer(str(run.lexicon / "tokenizer"))
-            save_tokenizer(tokenizer, folder, longest=shape.positions)
+            save_student(model, task_tokenizer(str(run.lexicon / "tokenizer")), folder)
             pace = _pace(teacher, task, folder, _read(pile))
             stage.finish({"seconds": time.monotonic() - started, "texts_per_second": pace})
     return stage
