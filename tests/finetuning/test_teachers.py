@@ -330,6 +330,19 @@ def test_a_teacher_of_any_architecture_that_was_interrupted_reads_only_the_rest(
     assert_allclose(parts, whole, atol=1e-5)
 
 
+@pytest.mark.parametrize(("times", "is_told"), [(1.0, False), (30.0, True)])
+def test_scores_of_another_range_than_the_labels_are_told(
+    world: World, tmp_path: Path, times: float, is_told: bool
+) -> None:
+    teacher = save_any(tmp_path / "teacher", "electra", ("LABEL_0",))
+    said = tuple(times * float(said_by_twin(teacher, text)[0][0]) for text in SENTENCES)
+    every = Examples(tuple(SENTENCES), labels=Labels(said))
+    likes = TaskData(Task("likes", "regression", metric="pearson"), every, every)
+    with console.capture() as told:
+        finetune(world.headless, likes, tmp_path / "run", BRIEF, teacher=teacher)
+    assert ("both are learnt as they are" in told.get()) == is_told
+
+
 # Without labels
 
 
