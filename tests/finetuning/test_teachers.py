@@ -401,6 +401,23 @@ def test_without_labels_scores_are_those_of_the_teacher(world: World, pile: Path
     assert set(found.mean) == {"agreement_pearson", "agreement_spearman"}
 
 
+def test_a_model_that_lilliput_fine_tuned_teaches_without_labels_too(
+    world: World, data: TaskData, pile: Path, tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path / "run")
+    other = dataclasses.replace(data, task=dataclasses.replace(data.task, name="other"))
+    finetune(world.teacher, data, run, BRIEF)
+    for name in (None, "mine", "films"):
+        teacher = find_teacher(str(run.path), name, taught=True)
+        assert teacher.name == str(run.finetuned("films"))
+        task = teacher.taught_task(name)
+        assert (task.classes, task.metric) == (data.task.classes, "agreement")
+    finetune(world.teacher, other, run, BRIEF)
+    assert find_teacher(str(run.path), "films", taught=True).name == str(run.finetuned("films"))
+    with pytest.raises(ConfigError, match=r"holds models of several tasks \((films, other|other, films)\)"):
+        finetune(world.headless, None, tmp_path, BRIEF, teacher=run, unlabelled=pile)
+
+
 def test_texts_that_repeat_stay_on_one_side(pile: Path) -> None:
     texts = pile.read_text().splitlines()
     train, dev = held_out(texts)
