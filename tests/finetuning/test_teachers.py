@@ -330,6 +330,19 @@ def test_a_teacher_of_any_architecture_that_was_interrupted_reads_only_the_rest(
     assert_allclose(parts, whole, atol=1e-5)
 
 
+@pytest.mark.parametrize(("times", "is_told"), [(1.0, False), (30.0, True)])
+def test_scores_of_another_range_than_the_labels_are_told(
+    world: World, tmp_path: Path, times: float, is_told: bool
+) -> None:
+    teacher = save_any(tmp_path / "teacher", "electra", ("LABEL_0",))
+    said = tuple(times * float(said_by_twin(teacher, text)[0][0]) for text in SENTENCES)
+    every = Examples(tuple(SENTENCES), labels=Labels(said))
+    likes = TaskData(Task("likes", "regression", metric="pearson"), every, every)
+    with console.capture() as told:
+        finetune(world.headless, likes, tmp_path / "run", BRIEF, teacher=teacher)
+    assert ("both are learnt as they are" in told.get()) == is_told
+
+
 # Without labels
 
 
@@ -386,6 +399,23 @@ def test_without_labels_scores_are_those_of_the_teacher(world: World, pile: Path
     found = finetune(world.headless, "mine", tmp_path / "run", BRIEF, teacher=teacher, unlabelled=pile)
     assert found.task.kind == "regression"
     assert set(found.mean) == {"agreement_pearson", "agreement_spearman"}
+
+
+def test_a_model_that_lilliput_fine_tuned_teaches_without_labels_too(
+    world: World, data: TaskData, pile: Path, tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path / "run")
+    other = dataclasses.replace(data, task=dataclasses.replace(data.task, name="other"))
+    finetune(world.teacher, data, run, BRIEF)
+    for name in (None, "mine", "films"):
+        teacher = find_teacher(str(run.path), name, taught=True)
+        assert teacher.name == str(run.finetuned("films"))
+        task = teacher.taught_task(name)
+        assert (task.classes, task.metric) == (data.task.classes, "agreement")
+    finetune(world.teacher, other, run, BRIEF)
+    assert find_teacher(str(run.path), "films", taught=True).name == str(run.finetuned("films"))
+    with pytest.raises(ConfigError, match=r"holds models of several tasks \((films, other|other, films)\)"):
+        finetune(world.headless, None, tmp_path, BRIEF, teacher=run, unlabelled=pile)
 
 
 def test_texts_that_repeat_stay_on_one_side(pile: Path) -> None:

@@ -144,7 +144,7 @@ def _lesson(
         task = text_of("task", task, "a task's name, what its files are called, or a TaskData")
     if not isinstance(task, TaskData) and is_taught(task, teacher=names, unlabelled=unlabelled):
         _require_teachable(config)
-        first = find_teacher(names[0], None, named)
+        first = find_teacher(names[0], task, named, taught=True)
         data = unread(first.taught_task(task))
     elif task is None:
         raise ConfigError("no task was named; name one, or give a teacher and unlabelled texts")

@@ -91,6 +91,8 @@ def prepare(
     if teachers:
         wanted = bool(config.distillation.hidden or config.distillation.relations)
         soft, states = _said(teachers, examples, encoded, task, targets, states=wanted)
+        if not (task.classes or task.tags) and data.train.labels.values:
+            _tell_scales(data.train.labels, soft)
     train = TrainSet(encoded, np.concatenate([labels, missing]), soft, states)
     read = encode(data.dev, task, tokenizer, positions)
     if data.dev.labels is None:
@@ -216,6 +218,23 @@ def _announce(job: Job) -> None:
             f"{longer:,} examples ({of_train:,} to learn from, {of_dev:,} to be scored on) are longer than "
             f"the encoder's {job.positions} positions; what is behind was cut off",
             highlight=False,
+        )
+
+
+def _tell_scales(labels: Labels, soft: Floats) -> None:
+    """Says where the scores of teachers have another range than the labels: both are learnt as they are."""
+    known, said = np.array(labels.values), soft[: len(labels.values), 0]
+    if (
+        abs(np.nanmean(said) - known.mean()) > known.std()
+        or not 0.5 < np.nanstd(said) / (known.std() or 1) < 2
+    ):
+        console.print(
+            f"Teachers give scores from {np.nanmin(said):.3g} to {np.nanmax(said):.3g}, and the labels of "
+            f"these texts go from {known.min():.3g} to {known.max():.3g}; both are learnt as they are, so "
+            "bring the labels to the teachers' range, or leave the labels out",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
 
 

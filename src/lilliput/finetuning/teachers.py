@@ -18,7 +18,9 @@ from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.task import TaskData
 
 
-def find_teacher(name: str, task: str | None, named: Mapping[str, str] | None = None) -> TaskTeacher:
+def find_teacher(
+    name: str, task: str | None, named: Mapping[str, str] | None = None, *, taught: bool = False
+) -> TaskTeacher:
     """Returns what a name stands for as a teacher.
 
     That is a folder that lilliput fine-tuned, a run that holds one for the task, or else a checkpoint of
@@ -26,16 +28,17 @@ def find_teacher(name: str, task: str | None, named: Mapping[str, str] | None = 
 
     Args:
         name: Folder or hub name.
-        task: The name of the task; None where the teacher says what the task is.
+        task: The name of the task, where it has one.
         named: For names of its columns or spans those that the task has.
+        taught: Whether the teacher says what the task is; of a run its only model then is one, too.
 
     Raises:
         StorageError: If there is none.
         ModelError: If it cannot teach a task.
     """
     run = RunDir(Path(name))
-    folder = run.finetuned(task) if task is not None else Path(name)
-    if task is None and run.finetuned_models():
+    folder = Path(name) if task is None else run.finetuned(task)
+    if taught and (task is None or not folder.is_dir()) and run.finetuned_models():
         folder = _only(run)
     folder = folder if folder.is_dir() else Path(name)
     if any((folder / file).is_file() for file in ("task.json", MANIFEST)):
@@ -160,8 +163,8 @@ def find_teachers(names: Sequence[str], data: TaskData, named: Mapping[str, str]
         ConfigError: If none has a name that `named` gives another.
     """
     task = data.task
-    of_run = None if data.dev.labels is None else task.name
-    found = tuple(find_teacher(name, of_run, named) for name in names)
+    taught = data.dev.labels is None
+    found = tuple(find_teacher(name, task.name, named, taught=taught) for name in names)
     if found:
         require_used(named, {teacher.name: teacher.names for teacher in found})
     for teacher in found:

@@ -27,7 +27,7 @@ _CONFIG, _TOKENIZER_CONFIG, _ADAPTER = "config.json", "tokenizer_config.json", "
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
 _KEPT = {"id2label", "label2id", "problem_type", "chunk_size_feed_forward"}
 """What is kept of the settings that every config has; the others say how transformers is to run."""
-_HOW_TO_RUN = ("implementation", "kernel", "compile", "dtype")
+_HOW_TO_RUN = ("implementation", "kernels", "kernel_config", "compile", "dtype")
 """Parts of the names of further settings that say how transformers is to run, not what a model computes."""
 _ANY_RULES = RULES | {"type_vocab_size": whole(0, 1_000)}  # a DeBERTa tells no texts apart
 _MOST_LAYERS, _LARGEST = 1_000, 1 << 31
