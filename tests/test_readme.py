@@ -65,7 +65,7 @@ def test_every_command_and_the_code_of_the_readme(
     real = {
         "my-org/my-classifier": classifier(world, tmp_path / "classifier"),
         "CLASSIFIER": str(tmp_path / "classifier"),
-        "--texts TEXT": f"--texts {tmp_path / 'pile.txt'} --minutes 1",
+        "--texts TEXT --out RUN": "--texts pile.txt --minutes 15 --out runs/mine",
         "TEACHER": world.teacher,
         "bert-base-uncased": world.teacher,
         "wikimedia/wikipedia:20231101.en": str(world.text),
