@@ -7,6 +7,7 @@ from typing import Any
 from lilliput.common.files import writing
 from lilliput.finetuning.results import is_same
 from lilliput.tasks.kinds import KINDS
+from lilliput.tasks.metrics import is_agreement
 from lilliput.tasks.task import Task, spelled
 
 Lines = Sequence[dict[str, Any]]
@@ -30,7 +31,8 @@ def write_differences(path: Path, task: Task, model: tuple[str, Lines], teacher:
     parts = [f"# {task.name}: {len(pairs):,} examples where {name} and {teacher_name} differ\n"]
     for mine, theirs in pairs:
         texts = [mine["text"], *([mine["pair"]] if "pair" in mine else [])]
-        said = (("true", mine, "gold"), (teacher_name, theirs, "predicted"), (name, mine, "predicted"))
+        true = () if is_agreement(task) else (("true", mine, "gold"),)  # else the teacher's answer is
+        said = (*true, (teacher_name, theirs, "predicted"), (name, mine, "predicted"))
         parts.append(
             f"- {' | '.join(spelled(text) for text in texts)}\n"
             + "".join(f"  - {who}: {_shown(line, of)}\n" for who, line, of in said)

@@ -185,21 +185,25 @@ def _card(
     """Returns the card with what the run recorded, without scores."""
     source = run if results is None else _run_of(folder, results)
     summary: Mapping[str, Any] = read_summary(source.summary) if source.summary.exists() else {}
-    teacher, recipe = summary.get("teacher", _UNKNOWN), summary.get("recipe", {}).get("name", _UNKNOWN)
+    teachers = _teachers(results.teacher) if results is not None and results.teacher else _UNKNOWN
+    teacher = summary.get("teacher", teachers)
     model = load_masked_lm(str(folder))[0] if results is None else load_task_model(folder)[0]
     counts = {"model": parameter_count(model)}
     if summary:
         counts["teacher"] = summary["teacher_parameters"]
-    steps = [f"recipe {recipe}" if summary else _UNKNOWN]
+    steps = [f"recipe {summary['recipe']['name']}"] if summary else []
     if results is not None:
         taught = f", taught by {_teachers(results.teacher)}" if results.teacher else ""
         rounded = f", with weights rounded to {results.quantization}" if results.quantization else ""
         steps.append(f"fine-tuned for {results.task.name} at rate {results.rate:.2g}{taught}{rounded}")
+    taught_on = 0 if results is None else results.examples["unlabelled"]
+    read = [text for text in (_corpus(source, summary),) if text != _UNKNOWN]
+    read += [f"{taught_on:,} texts that teachers labelled"] if taught_on else []
     return Card(
         name=name,
         teacher=Path(teacher).name if Path(teacher).is_dir() else teacher,
-        corpus=_corpus(source, summary),
-        recipe="; ".join(steps),
+        corpus="; ".join(read) or _UNKNOWN,
+        recipe="; ".join(steps) or _UNKNOWN,
         parameters=counts,
         scores=(),
         limits=_LIMITS,
