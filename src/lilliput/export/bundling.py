@@ -196,7 +196,7 @@ def _card(
         taught = f", taught by {_teachers(results.teacher)}" if results.teacher else ""
         rounded = f", with weights rounded to {results.quantization}" if results.quantization else ""
         steps.append(f"fine-tuned for {results.task.name} at rate {results.rate:.2g}{taught}{rounded}")
-    taught_on = 0 if results is None else results.examples["unlabelled"]
+    taught_on = 0 if results is None else results.examples.get("unlabelled", 0)
     read = [text for text in (_corpus(source, summary),) if text != _UNKNOWN]
     read += [f"{taught_on:,} texts that teachers labelled"] if taught_on else []
     return Card(
