@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from lilliput.common.arguments import PathLike, path_of
 from lilliput.common.files import parse_json
 from lilliput.common.names import folder_name
-from lilliput.common.settings import Within, assign, build, check_bounds, require
+from lilliput.common.settings import Within, build, check_bounds, replaced, require
 from lilliput.errors import ConfigError, nearest
 from lilliput.objectives import ObjectiveWeights
 
@@ -245,7 +245,5 @@ class Recipe:
         `{"student.width": "96", "stages.dual.optimizer.name": "lamb"}`. Setting one kind of budget unsets the
         other.
         """
-        values = self.to_dict()
-        for key, text in settings.items():
-            assign(values, key, text)
-        return Recipe.from_dict(values)
+        changed: Recipe = replaced(self, settings)
+        return changed

@@ -18,7 +18,7 @@ from transformers.utils.hub import cached_file
 from lilliput.common.arguments import PathLike, Texts, path_of, texts_of, wrong_type
 from lilliput.common.files import digest_value, write_json, writing
 from lilliput.common.progress import console
-from lilliput.common.settings import assign, build, check_bounds
+from lilliput.common.settings import check_bounds, replaced
 from lilliput.common.sheet import Sheet
 from lilliput.common.stage_dir import StageDir
 from lilliput.comparison.differences import write_differences
@@ -75,10 +75,7 @@ class DistillConfig:
 
     def replace(self, settings: dict[str, str]) -> "DistillConfig":
         """Returns a copy with settings replaced, as `--set` gives them: `{"student.width": "96"}`."""
-        values = dataclasses.asdict(self)
-        for key, text in settings.items():
-            assign(values, key, text)
-        changed: DistillConfig = build(DistillConfig, values, "")
+        changed: DistillConfig = replaced(self, settings)
         return changed
 
 

@@ -7,7 +7,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from lilliput.errors import ConfigError, bounded, nearest, shown
@@ -74,6 +74,14 @@ def require(condition: bool, message: str) -> None:
     """Raises ConfigError with a message unless a condition holds."""
     if not condition:
         raise ConfigError(message)
+
+
+def replaced(config: Any, settings: Mapping[str, str]) -> Any:
+    """Returns a dataclass with some settings replaced, as `--set` gives them: `{"student.width": "96"}`."""
+    values = dataclasses.asdict(config)
+    for key, text in settings.items():
+        assign(values, key, text)
+    return build(type(config), values, "")
 
 
 def assign(values: dict[str, Any], key: str, text: str) -> None:

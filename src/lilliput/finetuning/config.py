@@ -1,10 +1,9 @@
 """The settings of fine-tuning as frozen dataclasses, changed by `--set` as those of a recipe are."""
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from lilliput.common.settings import Within, assign, build, check_bounds
+from lilliput.common.settings import Within, check_bounds, replaced
 from lilliput.config import MOST_MINUTES
 from lilliput.models.quantization import QuantizationScheme, find_scheme
 
@@ -75,8 +74,5 @@ class FinetuningConfig:
 
     def replace(self, settings: dict[str, str]) -> "FinetuningConfig":
         """Returns a copy with settings replaced, as `--set` gives them."""
-        values = dataclasses.asdict(self)
-        for key, text in settings.items():
-            assign(values, key, text)
-        changed: FinetuningConfig = build(FinetuningConfig, values, "")
+        changed: FinetuningConfig = replaced(self, settings)
         return changed
