@@ -31,6 +31,7 @@ from lilliput.finetuning.finetune import finetune
 from lilliput.finetuning.job import answered
 from lilliput.finetuning.results import FinetuneResult, read_predictions
 from lilliput.finetuning.targets import teacher_targets
+from lilliput.finetuning.taught import held_out
 from lilliput.finetuning.teacher import TaskTeacher
 from lilliput.finetuning.teachers import find_teacher, find_teachers
 from lilliput.finetuning.texts import as_examples
@@ -148,6 +149,8 @@ def distill(
     teacher = find_teacher(names[0], None if data is None else data.task.name, teacher_labels)
     _require_start(teacher)
     pile = _pile(place, texts_of("texts", texts), text_column, overwrite)
+    if data is None:
+        held_out(_read(pile))  # refuses too few before anything is made of them
     build_corpus(
         [str(pile.path / _TEXTS), *more], teacher.name, place, text_column=text_column, overwrite=overwrite
     )
