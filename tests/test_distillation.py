@@ -13,7 +13,7 @@ from conftest import World, small_text
 from lilliput import cli, distillation
 from lilliput.config import LexiconConfig, StudentConfig
 from lilliput.distillation import Distillation, DistillConfig, distill, render
-from lilliput.errors import ModelError, StorageError
+from lilliput.errors import ConfigError, ModelError, StorageError
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.tasks.task import Examples, Labels, Task, TaskData
 
@@ -113,6 +113,11 @@ def test_a_student_larger_than_its_teacher_is_refused(world: World, pile: Path, 
     large = dataclasses.replace(SMALL, student=StudentConfig(width=120, heads=6))
     with pytest.raises(lilliput.LilliputError, match="the student is larger than its teacher"):
         distill(teacher, str(pile), tmp_path / "run", config=large)
+
+
+def test_time_is_said_once() -> None:
+    with pytest.raises(ConfigError, match=r"finetuning\.minutes follows from --minutes"):
+        SMALL.replace({"finetuning.minutes": "3"})
 
 
 def test_a_teacher_that_gives_no_start_is_refused(pile: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from transformers.utils.hub import cached_file
 from lilliput.common.arguments import PathLike, Texts, path_of, texts_of, wrong_type
 from lilliput.common.files import digest_value, write_json, writing
 from lilliput.common.progress import console
-from lilliput.common.settings import check_bounds, replaced
+from lilliput.common.settings import replaced, require
 from lilliput.common.sheet import Sheet
 from lilliput.common.stage_dir import StageDir
 from lilliput.comparison.differences import write_differences
@@ -69,10 +69,10 @@ class DistillConfig:
     finetuning: FinetuningConfig = field(
         default_factory=lambda: FinetuningConfig(epochs=40.0, evaluations=10, patience=10)
     )
-    """How it learns of its teachers; `minutes` follows from those of the whole."""
+    """How it learns of its teachers; its `minutes` follow from those of the whole."""
 
     def __post_init__(self) -> None:
-        check_bounds(self)
+        require(self.finetuning.minutes is None, "finetuning.minutes follows from --minutes; leave it out")
 
     def replace(self, settings: dict[str, str]) -> "DistillConfig":
         """Returns a copy with settings replaced, as `--set` gives them: `{"student.width": "96"}`."""
@@ -91,9 +91,9 @@ class Distillation:
     model: FinetuneResult
     """What the student learnt, before it was bundled."""
     agreement: dict[str, float]
-    """How often the bundle answers as its teachers do, and where they differ."""
+    """How often the bundle answers as its teachers do."""
     teacher_bytes: int
-    """Size of the first teacher's weights on disk; 0 for one of the hub."""
+    """Size of the first teacher's weights on disk."""
     seconds: float
     """Time this call took."""
 
