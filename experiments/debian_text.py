@@ -6,8 +6,8 @@
 FOLDER holds the packages. OUT gets LANGUAGE.txt, documents parted by blank lines, and translations.jsonl: a
 line for each paragraph of at least 20 characters that has one in English, `{"language": ..., "english": ...,
 "text": ...}`, without the numbers of headings. Paragraphs that were left in English are dropped. Translations
-are those of the handbook, paragraph by paragraph of pages that have as many in both languages; these pages are
-in no LANGUAGE.txt. Licences: GPL 2 and CC BY-SA 3.0.
+are those of the handbook, paragraph by paragraph of pages that have as many in both languages; these pages
+are in no LANGUAGE.txt. Licences: GPL 2 and CC BY-SA 3.0.
 """
 
 import argparse
