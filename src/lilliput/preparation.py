@@ -151,9 +151,7 @@ def prepare(
     Refuses what cannot work first: a tokenizer or a teacher that is not supported, a student larger than the
     teacher. The arguments are those of `compress`.
     """
-    from lilliput.models.pretrained import load_config  # torch takes seconds; the functions above need none
-    from lilliput.models.shape import EncoderShape
-    from lilliput.training.data import check_student
+    from lilliput.training.data import check_teacher  # torch takes seconds; the functions above need none
 
     if not any(stage.objectives.trains_student for stage in recipe.stages):
         raise ConfigError(
@@ -161,7 +159,7 @@ def prepare(
             "objectives.student_masked_lm, or train its stages one by one with `lilliput train`"
         )
     tokenizer = load_tokenizer(teacher)
-    check_student(recipe.student, EncoderShape.of_config(load_config(teacher)))
+    check_teacher(recipe, teacher)
     check_ours(run)
     _check_held_out(run, bool(held_out), overwrite)
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}

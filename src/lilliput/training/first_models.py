@@ -6,9 +6,8 @@ from transformers import PreTrainedModel
 
 from lilliput.config import BatchConfig, Recipe, StageConfig, StudentConfig
 from lilliput.errors import ConfigError, ModelError
+from lilliput.models.any_masked_lm import open_masked_lm, outline
 from lilliput.models.masked_lm import MaskedLM
-from lilliput.models.pretrained import load_config, load_masked_lm
-from lilliput.models.shape import EncoderShape
 from lilliput.models.student import load_student, random_student, student_config
 from lilliput.models.teacher import AffineTable, Teacher, build_teacher
 from lilliput.models.warm_start import warm_start
@@ -88,7 +87,7 @@ def _first_teacher(
 
 def _original(teacher: str, lexicon: Lexicon) -> tuple[PreTrainedModel, bool]:
     """Loads a teacher that nothing has trained yet, and says whether it came with its masked-LM head."""
-    model, has_head = load_masked_lm(teacher)
+    model, has_head = open_masked_lm(teacher)
     if lexicon.teacher_size > model.config.vocab_size:
         raise ModelError(
             f"the teacher's tokenizer has {lexicon.teacher_size} pieces but its model embeds "
@@ -108,13 +107,21 @@ def started_student(run: RunDir, encoder: str, shape: StudentConfig) -> PreTrain
 
     Args:
         run: Has the corpus, a sample of which is measured on, and its lexicon.
-        encoder: Folder or hub name of a BERT, whatever head it has.
+        encoder: Folder or hub name of a BERT, or of an encoder like it (`models.blocks`), whatever head it
+            has.
         shape: The student's.
 
     Raises:
         ConfigError: If the student is larger than the encoder, or the corpus is too short.
+        ModelError: If the encoder is none that a student can start from.
     """
-    check_student(shape, EncoderShape.of_config(load_config(encoder)))
+    found = outline(encoder)
+    check_student(shape, found.shape)
+    if not found.has_blocks:
+        raise ModelError(
+            f"a student cannot start from the matrices of '{encoder}', a '{found.kind}', of which lilliput "
+            "does not know which does what"
+        )
     lexicon, corpus = Lexicon.open(run.lexicon), Corpus.open(run.corpus, whole=True)
     rows, _ = cut_rows(corpus, lexicon, shape.positions, hold_out=False)
     reading = BatchConfig(length=shape.positions)
