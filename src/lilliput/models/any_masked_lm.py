@@ -67,7 +67,8 @@ def open_masked_lm(name: str) -> tuple[PreTrainedModel, bool]:
     sketched = _sketched(name)
     _outline(sketched, name)
     model, missing = load_weights_into(name, sketched, within=sketched.base_model)
-    missing -= set(model._tied_weights_keys or ())
+    if MaskedLM(model).is_tied:
+        missing -= set(model._tied_weights_keys or ())
     inside = {key for key in missing if key.startswith(f"{model.base_model_prefix}.")}
     if inside:
         raise ModelError(f"'{name}' lacks {len(inside)} weights, e.g. {min(inside)}; fetch it again")

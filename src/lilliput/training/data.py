@@ -115,22 +115,19 @@ def check_teacher(recipe: Recipe, teacher: str) -> EncoderShape:
     check_student(recipe.student, found.shape)
     if found.has_blocks:
         return found.shape
-    compared = [
-        f"stages.{stage.name}.objectives.{one.name}=0"
+    settings = [
+        f"--set stages.{stage.name}.objectives.{one.name}=0"
         for stage in recipe.stages
         for one in stage.objectives.active
         if one.compares_variables
     ]
-    if compared:
-        raise ConfigError(
-            f"recipe '{recipe.name}' compares the student's matrices with the teacher's, and of a "
-            f"'{found.kind}' lilliput does not know which matrix does what; add "
-            f"{' '.join(f'--set {each}' for each in compared)}, or take recipe lilliput"
-        )
     if recipe.start.student == "teacher":
+        settings.insert(0, "--set start.student=random")
+    if settings:
         raise ConfigError(
-            f"a student cannot start from the matrices of a '{found.kind}', of which lilliput does not know "
-            "which does what; add --set start.student=random, and the teacher teaches by its predictions"
+            f"recipe '{recipe.name}' needs the teacher's matrices, and of a '{found.kind}' lilliput does not "
+            f"know which matrix does what; add {' '.join(settings)}, and give a stage "
+            "objectives.soft_labels, so that the teacher teaches by its predictions"
         )
     return found.shape
 
