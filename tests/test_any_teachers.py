@@ -45,23 +45,29 @@ def test_from_text_to_student(world: World, tmp_path: Path, kind: str) -> None:
     assert AutoModelForMaskedLM.from_pretrained(out / "student").config.model_type == "bert"
 
 
-PREDICTIONS = {"start.student": "random", "stages.dual.objectives.projection_down": "0"}
+APART = {"stages.dual.objectives.projection_down": "0"}
 
 
-def test_predictions_of_any_encoder_teach(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", ["teacher", "random"])
+def test_an_encoder_unlike_a_bert_teaches(
+    world: World, tmp_path: Path, start: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     teacher = str(written(world, tmp_path, "modernbert"))
-    recipe, out = recipes.tiny().replace(PREDICTIONS), tmp_path / "run"
+    recipe, out = recipes.tiny().replace(APART | {"start.student": start}), tmp_path / "run"
     made = compress(teacher, [str(world.text)], out, recipe, workers=1)
     for model in ("teacher", "student"):
         assert made.stages["dual"]["after"][f"{model}/loss"] < made.stages["dual"]["before"][f"{model}/loss"]
     assert evaluate(out).keys() == {"teacher", "student"}
+    assert ("starts from what it computes" in " ".join(capsys.readouterr().err.split())) == (
+        start == "teacher"
+    )
 
 
 def test_what_needs_its_matrices_is_refused_before_text_is_read(world: World, tmp_path: Path) -> None:
     teacher = str(written(world, tmp_path, "modernbert"))
     with pytest.raises(ConfigError, match=r"of a 'modernbert' lilliput does not know") as refused:
         compress(teacher, [str(world.text)], tmp_path / "run", recipes.tiny(), workers=1)
-    for setting, value in PREDICTIONS.items():
+    for setting, value in APART.items():
         assert f"--set {setting}={value}" in str(refused.value)
     assert not (tmp_path / "run" / "corpus").exists()
 
@@ -69,7 +75,7 @@ def test_what_needs_its_matrices_is_refused_before_text_is_read(world: World, tm
 @pytest.mark.parametrize("kind", ["roberta", "modernbert"])
 def test_a_student_is_not_larger(world: World, tmp_path: Path, kind: str) -> None:
     teacher = str(written(world, tmp_path, kind))
-    recipe = recipes.tiny().replace(PREDICTIONS | {"student.positions": "41"})
+    recipe = recipes.tiny().replace(APART | {"student.positions": "41"})
     with pytest.raises(ConfigError, match=r"student.positions is 41, the teacher has 40"):
         check_teacher(recipe, teacher)
 

@@ -35,6 +35,34 @@ def modules_states(
     return states
 
 
+def modules_traces(
+    model: PreTrainedModel, embedded: Tensor, *, attention: bool = False
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Returns the states of embedded pieces [B, L, E] before, between and behind the layers [B, L, D].
+
+    Args:
+        model: Reads them without padding.
+        embedded: The pieces.
+        attention: Whether the weights of attention [B, H, L, L] are returned too, layer by layer; of a model
+            that gives none they are none anyway.
+    """
+    usual = model.config._attn_implementation
+    if attention:  # others than the plain way do not keep weights
+        model.set_attn_implementation("eager")
+    try:
+        there = torch.ones(embedded.shape[:2], dtype=torch.long, device=embedded.device)
+        found = model.base_model(
+            inputs_embeds=embedded,
+            attention_mask=there,
+            output_hidden_states=not attention,
+            output_attentions=attention,
+        )
+    finally:
+        model.set_attn_implementation(usual)
+    weights = (found.attentions or ()) if attention else ()
+    return found.hidden_states or (), tuple(each for each in weights if each is not None)
+
+
 def modules_transform(model: PreTrainedModel, states: Tensor) -> Tensor:
     """Returns what the head multiplies with the table [N, E], from states [N, D]."""
     with _head_alone(model):

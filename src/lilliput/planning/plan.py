@@ -88,7 +88,7 @@ def plan(
         shape = SHAPES[teacher]
         check_student(recipe.student, shape)
     else:
-        shape = check_teacher(recipe, teacher)
+        shape = check_teacher(recipe, teacher).shape
     with scratch_folder("lilliput-plan") as folder:
         run = RunDir(folder)
         whole, preparation, notes = _prepared_sample(teacher, text, recipe, text_column, run)

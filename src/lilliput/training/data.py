@@ -9,7 +9,7 @@ from lilliput.common.folders import MANIFEST, content, read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe, StageConfig, StudentConfig
 from lilliput.errors import ConfigError, StorageError
-from lilliput.models.any_masked_lm import outline
+from lilliput.models.any_masked_lm import Outline, outline
 from lilliput.models.pretrained import checkpoint_digest
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.lexicon import Lexicon
@@ -104,8 +104,8 @@ def stage_budget(recipe: Recipe, stage: StageConfig) -> dict[str, float]:
     return {unit: amount * stage.share for unit, amount in budgets.items() if amount is not None}
 
 
-def check_teacher(recipe: Recipe, teacher: str) -> EncoderShape:
-    """Returns the sizes of a recipe's teacher, by its folder or hub name.
+def check_teacher(recipe: Recipe, teacher: str) -> Outline:
+    """Returns what is known of a recipe's teacher, by its folder or hub name.
 
     Raises:
         ModelError: If it is no encoder with a masked-LM head that lilliput opens.
@@ -113,23 +113,19 @@ def check_teacher(recipe: Recipe, teacher: str) -> EncoderShape:
     """
     found = outline(teacher)
     check_student(recipe.student, found.shape)
-    if found.has_blocks:
-        return found.shape
-    settings = [
+    compared = [
         f"--set stages.{stage.name}.objectives.{one.name}=0"
         for stage in recipe.stages
         for one in stage.objectives.active
         if one.compares_variables
     ]
-    if recipe.start.student == "teacher":
-        settings.insert(0, "--set start.student=random")
-    if settings:
+    if compared and not found.has_blocks:
         raise ConfigError(
-            f"recipe '{recipe.name}' needs the teacher's matrices, and of a '{found.kind}' lilliput does not "
-            f"know which matrix does what; add {' '.join(settings)}, and give a stage "
-            "objectives.soft_labels, so that the teacher teaches by its predictions"
+            f"recipe '{recipe.name}' compares the student's matrices with the teacher's, and of a "
+            f"'{found.kind}' lilliput does not know which matrix does what; add {' '.join(compared)}, or "
+            "take recipe lilliput"
         )
-    return found.shape
+    return found
 
 
 def check_student(ours: StudentConfig, teacher: EncoderShape) -> None:
