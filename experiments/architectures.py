@@ -3,7 +3,10 @@
 The masked LM of a finished run is written anew under the names of the other architectures. A RoBERTa counts
 positions from 2 and has one row of types; a DistilBERT has no types, so that row 0 goes into the positions.
 
-    python experiments/architectures.py RUN --rows 256
+Then starts are compared before and after some steps of masked LM, the student alone: `warm` from the
+teacher's matrices, `fitted` from what it computes, as if its matrices were not known, and `random`.
+
+    python experiments/architectures.py RUN --rows 256 --steps 120
 """
 
 import argparse
@@ -11,21 +14,27 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
-from transformers import CONFIG_MAPPING, BertConfig
+from transformers import CONFIG_MAPPING, BertConfig, PreTrainedModel
 
-from lilliput.config import BatchConfig, StudentConfig
-from lilliput.models.student import student_config
+from lilliput.config import BatchConfig, ObjectiveWeights, OptimizerConfig, StudentConfig
+from lilliput.models.fitted_start import fitted_start
+from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import Teacher
 from lilliput.models.warm_start import warm_start
 from lilliput.run import RunDir
 from lilliput.training.batches import BatchSource
 from lilliput.training.data import Data
-from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
+from lilliput.training.evaluation import Quality, evaluate_masked_lm, evaluation_source
 from lilliput.training.first_models import _sample
+from lilliput.training.step import DualModel, Stepper
+
+Start = Callable[[Teacher], PreTrainedModel]
 
 _FIRST = 2
 """The row of a RoBERTa's first position."""
@@ -91,38 +100,80 @@ def renamed(bert: Path, kind: str, folder: Path) -> Path:
     return folder
 
 
-def main() -> None:
-    """Prints the quality of each teacher and of the student that starts from it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--rows", type=int, default=256)
-    given = parser.parse_args()
-    run = RunDir(given.run)
-    shape = StudentConfig(layers=6, width=120, heads=12, feed_forward=480, positions=128)
-    length = shape.positions
-    data = Data.open(run, length, length)
-    sample = _sample(
-        BatchSource(data.train, data.lexicon, BatchConfig(length=length), (0,), teacher=False, student=True)
+def said(of: str, quality: Quality, seconds: float) -> None:
+    """Prints a quality."""
+    print(
+        f"{of}: {quality.accuracy:.4%} of {quality.pieces:,} right, {quality.bits_per_character:.5f} bits "
+        f"per character ({seconds:.1f} s)",
+        flush=True,
     )
-    special = data.lexicon.student_special
-    config = student_config(shape, data.lexicon.student_size, special)
-    source = evaluation_source(data.held_out, data.lexicon, length)
-    bert = run.trained_teacher()
-    assert bert is not None, "the run has trained no teacher"
+
+
+def compare_names(bert: Path, source: BatchSource, rows: int, start: Start) -> None:
+    """Prints the quality of the same teacher under three names, and of the students that start from it."""
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("bert", "roberta", "distilbert"):
             path = bert if kind == "bert" else renamed(bert, kind, Path(folder) / kind)
             teacher = Teacher.load(path)
             started = time.monotonic()
-            student = warm_start(teacher, config, sample, mask=special.mask)
+            student = start(teacher)
             seconds = time.monotonic() - started
-            found = dict(evaluate_masked_lm(source, teacher=teacher, student=student, rows=given.rows))
+            found = dict(evaluate_masked_lm(source, teacher=teacher, student=student, rows=rows))
             for name, quality in found.items():
-                print(
-                    f"{kind} {name}: {quality.accuracy:.4%} of {quality.pieces:,} right, "
-                    f"{quality.bits_per_character:.5f} bits per character ({seconds:.1f} s)",
-                    flush=True,
-                )
+                said(f"{kind} {name}", quality, seconds)
+
+
+def compare_starts(
+    starts: Mapping[str, Callable[[], PreTrainedModel]],
+    source: BatchSource,
+    rows: int,
+    text: BatchSource,
+    steps: int,
+) -> None:
+    """Prints the quality of students before and after some steps of masked LM."""
+    for name, start in starts.items():
+        started = time.monotonic()
+        student = start()
+        stepper = Stepper(
+            DualModel(None, student, ObjectiveWeights(student_masked_lm=1.0)),
+            OptimizerConfig("muon", student_rate=3e-3),
+            Accelerator(cpu=True),
+        )
+        for step in range(steps + 1):
+            if step in (0, steps // 2, steps):
+                (found,) = dict(evaluate_masked_lm(source, student=student, rows=rows)).values()
+                said(f"{name} after {step} steps", found, time.monotonic() - started)
+            if step < steps:
+                stepper.step([text.batch(step)], step, step / steps)
+
+
+def main() -> None:
+    """Prints what the two comparisons come to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=120)
+    given = parser.parse_args()
+    run = RunDir(given.run)
+    shape = StudentConfig(layers=6, width=120, heads=12, feed_forward=480, positions=128)
+    length = shape.positions
+    data = Data.open(run, length, length)
+    text = BatchSource(
+        data.train, data.lexicon, BatchConfig(length=length), (0,), teacher=False, student=True
+    )
+    sample, special = _sample(text), data.lexicon.student_special
+    config = student_config(shape, data.lexicon.student_size, special)
+    source = evaluation_source(data.held_out, data.lexicon, length)
+    bert = run.trained_teacher()
+    assert bert is not None, "the run has trained no teacher"
+    compare_names(bert, source, given.rows, lambda one: warm_start(one, config, sample, mask=special.mask))
+    teacher = Teacher.load(bert)
+    starts = {
+        "fitted": lambda: fitted_start(teacher, config, sample, mask=special.mask),
+        "random": lambda: random_student(config, seed=0),
+        "warm": lambda: warm_start(teacher, config, sample, mask=special.mask),
+    }
+    compare_starts(starts, source, given.rows, text, given.steps)
 
 
 if __name__ == "__main__":
