@@ -9,9 +9,11 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     CONFIG_MAPPING,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -93,27 +95,11 @@ def save_any(
     made, names = trained(tokenizer or TYPES[model_type])
     size = max(made.get_vocab().values()) + 1
     pad = made.token_to_id(names["pad"])
-    padded = {"roberta": pad, "xlm-roberta": pad, "camembert": pad, "mpnet": 1}  # where positions begin
-    table = positions + padded.get(model_type, -1) + 1
-    sizes: dict[str, Any] = {
-        "vocab_size": size, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
-        "intermediate_size": 32, "max_position_embeddings": table, "pad_token_id": pad,
-    }  # fmt: skip
-    if model_type == "distilbert":
-        sizes = {
-            "vocab_size": size, "dim": 24, "n_layers": 2, "n_heads": 3, "hidden_dim": 32,
-            "max_position_embeddings": table, "pad_token_id": pad,
-        }  # fmt: skip
-    if model_type in ("electra", "albert"):
-        sizes["embedding_size"] = 16
-    if model_type == "deberta-v2":
-        sizes |= {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "type_vocab_size": 0}
-        sizes |= {"position_buckets": 16, "norm_rel_ebd": "layer_norm", "share_att_key": True}
-    if model_type == "modernbert":
-        sizes |= {"cls_token_id": 0, "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2}
-        sizes |= {"local_attention": 8, "global_attn_every_n_layers": 2}
-    built = CONFIG_MAPPING[model_type](
-        **sizes,
+    built = small_config(
+        model_type,
+        size,
+        pad,
+        positions,
         id2label=dict(enumerate(labels)),
         label2id={label: i for i, label in enumerate(labels)},
         **config,
@@ -134,6 +120,42 @@ def save_any(
         **{f"{role}_token": name for role, name in names.items()},
     )
     fast.save_pretrained(folder)
+    return folder
+
+
+def small_config(model_type: str, size: int, pad: int, positions: int, **config: Any) -> PreTrainedConfig:
+    """The config of a model of two layers that reads so many positions, of `size` pieces."""
+    padded = {"roberta": pad, "xlm-roberta": pad, "camembert": pad, "mpnet": 1}  # where positions begin
+    table = positions + padded.get(model_type, -1) + 1
+    sizes: dict[str, Any] = {
+        "vocab_size": size, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
+        "intermediate_size": 32, "max_position_embeddings": table, "pad_token_id": pad,
+    }  # fmt: skip
+    if model_type == "distilbert":
+        sizes = {
+            "vocab_size": size, "dim": 24, "n_layers": 2, "n_heads": 3, "hidden_dim": 32,
+            "max_position_embeddings": table, "pad_token_id": pad,
+        }  # fmt: skip
+    if model_type in ("electra", "albert"):
+        sizes["embedding_size"] = 16
+    if model_type == "deberta-v2":
+        sizes |= {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "type_vocab_size": 0}
+        sizes |= {"position_buckets": 16, "norm_rel_ebd": "layer_norm", "share_att_key": True}
+    if model_type == "modernbert":
+        sizes |= {"cls_token_id": 0, "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2}
+        sizes |= {"local_attention": 8, "global_attn_every_n_layers": 2}
+    if model_type == "eurobert":
+        sizes |= {"num_key_value_heads": 3, "tie_word_embeddings": False}
+    return CONFIG_MAPPING[model_type](**sizes | config)
+
+
+def save_masked_lm(folder: Path, model_type: str, tokenizer: Tokenizer, seed: int = 0, **config: Any) -> Path:
+    """Writes a small random masked LM with a tokenizer of some other's making."""
+    pad, size = tokenizer.token_to_id("[PAD]"), max(tokenizer.get_vocab().values()) + 1
+    model = AutoModelForMaskedLM.from_config(small_config(model_type, size, pad, 40, **config))
+    stir(model, seed)
+    model.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
     return folder
 
 

@@ -1,6 +1,7 @@
 """Fine-tuned BERTs as transformers saves them, with no file of lilliput's."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -22,13 +23,13 @@ def classifier(world: World, folder: Path, reads: str = "text") -> str:
     model = kind(config)
     stir(model, 3)
     if isinstance(model, BertForSequenceClassification):
-        _even(model.eval(), load_tokenizer(world.teacher))
+        even(model.eval(), load_tokenizer(world.teacher))
     model.save_pretrained(folder)
     (folder / "tokenizer.json").write_bytes((Path(world.teacher) / "tokenizer.json").read_bytes())
     return str(folder)
 
 
-def _even(model: BertForSequenceClassification, tokenizer: Tokenizer) -> None:
+def even(model: Any, tokenizer: Tokenizer) -> None:
     """Shifts a model's scores so that it gives half of the texts either answer."""
     texts = small_text(6, 20, odd=False).splitlines()
     found = [tokenizer.encode(text[:60]).ids for text in texts if text]

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoModelForSequenceClassification
 
 import lilliput
-from classifiers import classifier
+from any_checkpoints import save_any
+from classifiers import classifier, even
 from conftest import World, small_text
 from lilliput import cli, distillation
 from lilliput.config import LexiconConfig, StudentConfig
 from lilliput.distillation import Distillation, DistillConfig, distill, render
 from lilliput.errors import ConfigError, ModelError, StorageError
 from lilliput.finetuning.config import FinetuningConfig
+from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.tasks.task import Examples, Labels, Task, TaskData
 
 SMALL = DistillConfig(
@@ -143,3 +146,12 @@ def test_the_command_does_all_of_it(
     monkeypatch.setattr("sys.argv", ["lilliput", *arguments, "--set", "finetuning.epochs=1"])
     cli.run_command()
     assert "lilliput run" in capsys.readouterr().out
+
+
+def test_a_distilbert_is_distilled(pile: Path, tmp_path: Path) -> None:
+    teacher = save_any(tmp_path / "teacher", "distilbert", ("bad", "good"))
+    model = AutoModelForSequenceClassification.from_pretrained(teacher).eval()
+    even(model, load_tokenizer(str(teacher)))
+    model.save_pretrained(teacher)
+    found = distill(str(teacher), str(pile), tmp_path / "run", minutes=1, config=SMALL)
+    assert 0 < found.agreement["agreement"] <= 1

@@ -19,7 +19,7 @@ from lilliput.common.progress import console
 from lilliput.common.sheet import Sheet, size
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe
-from lilliput.models.pretrained import load_masked_lm
+from lilliput.models.any_masked_lm import open_masked_lm
 from lilliput.models.student import load_student, parameter_count
 from lilliput.preparation import is_prepared, prepare
 from lilliput.recipes import find_recipe
@@ -191,7 +191,7 @@ def _finish(
     """Puts the student in its place, and writes and returns the fields of the summary."""
     files = place_student(run, recipe)
     checkpoint = Path(str(cached_file(teacher, "config.json"))).parent
-    model, _ = load_masked_lm(teacher)
+    model, _ = open_masked_lm(teacher)
     summary = Summary(
         recipe=recipe.to_dict(),
         teacher=teacher,

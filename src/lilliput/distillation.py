@@ -37,7 +37,7 @@ from lilliput.finetuning.teachers import find_teacher, find_teachers
 from lilliput.finetuning.texts import as_examples
 from lilliput.finetuning.unlabelled.own import read_texts
 from lilliput.inference.bundle import load
-from lilliput.models.pretrained import load_config
+from lilliput.models.any_masked_lm import outline
 from lilliput.models.student import save_student
 from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.preparation import build_corpus, build_lexicon
@@ -182,7 +182,7 @@ def distill(
 def _require_start(teacher: TaskTeacher) -> None:
     """Raises ModelError where a student cannot begin with the weights of a teacher's encoder."""
     try:
-        load_config(teacher.name)
+        outline(teacher.name)
         load_tokenizer(teacher.name)
     except ModelError as error:
         raise ModelError(

@@ -12,6 +12,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from lilliput.common.arguments import PathLike, Texts, path_of, renamed, text_of, texts_of, wrong_type
+from lilliput.common.progress import console
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import LexiconConfig, Recipe
 from lilliput.errors import ConfigError, StorageError
@@ -151,9 +152,7 @@ def prepare(
     Refuses what cannot work first: a tokenizer or a teacher that is not supported, a student larger than the
     teacher. The arguments are those of `compress`.
     """
-    from lilliput.models.pretrained import load_config  # torch takes seconds; the functions above need none
-    from lilliput.models.shape import EncoderShape
-    from lilliput.training.data import check_student
+    from lilliput.training.data import check_teacher  # torch takes seconds; the functions above need none
 
     if not any(stage.objectives.trains_student for stage in recipe.stages):
         raise ConfigError(
@@ -161,7 +160,13 @@ def prepare(
             "objectives.student_masked_lm, or train its stages one by one with `lilliput train`"
         )
     tokenizer = load_tokenizer(teacher)
-    check_student(recipe.student, EncoderShape.of_config(load_config(teacher)))
+    found = check_teacher(recipe, teacher)
+    if recipe.start.student == "teacher" and not found.has_blocks:
+        console.print(
+            f"Of a '{found.kind}' lilliput does not know which matrix does what, so the student starts from "
+            "what it computes: that is better than a random start, and less than the start from a BERT",
+            highlight=False,
+        )
     check_ours(run)
     _check_held_out(run, bool(held_out), overwrite)
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}

@@ -278,8 +278,8 @@ def test_impossible_values_are_named(copy: Path, key: str, value: Any) -> None:
         ({"architectures": "BertModel"}, "expected is null or a list of names"),
         ({"problem_type": "x"}, "expected is null or one of regression"),
         ({"model_type": None}, "does not say of which kind the model is"),
-        ({"model_type": ["bert"]}, "with which lilliput cannot teach"),
-        ({"position_embedding_type": "relative_key"}, "with which lilliput cannot teach"),
+        ({"model_type": ["bert"]}, "only a plain BERT is read here"),
+        ({"position_embedding_type": "relative_key"}, "only a plain BERT is read here"),
     ],
 )
 def test_a_config_that_is_not_that_of_the_weights_is_refused(

@@ -87,6 +87,7 @@ class _Encoder:
         """Adds pieces, positions and types [B, L, D], and normalises the sum."""
         op, found, grid = self.graph.op, self._embeddings, self._scheme.table
         positions = self.graph.matrix("positions", _array(found.positions.weight), grid)
+        assert found.types is not None, "what is exported is a BERT"
         types = self.graph.matrix("types", _array(found.types.weight), self._scheme.exact)
         if table is None:
             pieces = self.graph.rows("pieces", _array(found.pieces.weight), grid, "input_ids")

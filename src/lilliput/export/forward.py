@@ -30,6 +30,7 @@ class Forward(nn.Module):
         embeddings = embeddings_of(source.model)
         self.pieces = _table(embeddings.pieces)
         self.positions = _table(embeddings.positions)
+        assert embeddings.types is not None, "what is exported is a BERT"
         self.types = _table(embeddings.types)
         self.norm = embeddings.norm
         self.layers = nn.ModuleList(_Layer(block) for block in blocks_of(source.model))

@@ -148,10 +148,32 @@ def load_any(name: str, sketched: PreTrainedModel) -> PreTrainedModel:
     Raises:
         ModelError: If weights cannot be read, some are missing, or they are not those of the config.
     """
+    model, missing = load_weights_into(name, sketched, within=sketched)
+    if missing:
+        raise ModelError(
+            f"'{name}' lacks {len(missing)} weights of a {type(sketched).__name__}, e.g. {min(missing)}; "
+            "fetch it again, or fine-tune it first"
+        )
+    return model
+
+
+def load_weights_into(
+    name: str, sketched: PreTrainedModel, within: nn.Module
+) -> tuple[PreTrainedModel, set[str]]:
+    """Loads the weights of a model in float32, and says which the checkpoint lacks; those are new ones.
+
+    Args:
+        name: Folder or hub name.
+        sketched: The model without weights (`sketch`).
+        within: The part of it whose weights the files must hold at least.
+
+    Raises:
+        ModelError: If weights cannot be read, or they are not those of the config.
+    """
     kind, config = type(sketched), sketched.config
     require_safetensors(name)
     stored = stored_weights(name)
-    needed = sum(parameter.numel() for parameter in sketched.parameters())
+    needed = sum(parameter.numel() for parameter in within.parameters())
     there = sum(functools.reduce(int.__mul__, weight.shape, 1) for weight in stored.values())
     if needed > there:
         raise ModelError(
@@ -172,12 +194,8 @@ def load_any(name: str, sketched: PreTrainedModel) -> PreTrainedModel:
         raise ModelError(f"the weights of '{name}' cannot be loaded ({first_line(error)})") from error
     model: PreTrainedModel
     model, info = loaded
-    if missing := set(info["missing_keys"]):
-        raise ModelError(
-            f"'{name}' lacks {len(missing)} weights of a {kind.__name__}, e.g. {min(missing)}; fetch it "
-            "again, or fine-tune it first"
-        )
-    return model
+    model.config.name_or_path = name
+    return model, set(info["missing_keys"])
 
 
 def require_safetensors(name: str) -> None:

@@ -131,8 +131,8 @@ def bert_config(found: Mapping[str, Any], path: Path, supported: str) -> BertCon
     absolute = found.get("position_embedding_type") in (None, "absolute")
     if kind != "bert" or not absolute or any(found.get(key) not in (None, False) for key in NO_ENCODER):
         raise ModelError(
-            f"{path} is of a '{reprlib.repr(kind).strip(chr(39))}' model, with which lilliput cannot "
-            f"teach; {supported}"
+            f"{path} is of a '{reprlib.repr(kind).strip(chr(39))}' model, and only a plain "
+            f"BERT is read here, as every student is one (other encoders teach one); {supported}"
         )
     for key, why in OTHERWISE.items():
         if found.get(key):

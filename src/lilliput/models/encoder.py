@@ -8,6 +8,8 @@ modules of transformers.
 Shape letters: B batch, L length, D width, N positions, V vocabulary.
 """
 
+import dataclasses
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,11 +51,10 @@ def embed(
         dropout: What is left out.
     """
     parts = embeddings_of(model)
-    places = parts.positions.weight[: embedded.shape[1]]
-    if types is None:
-        places = places + parts.types.weight[0]
-    else:
-        places = places + F.embedding(types, parts.types.weight)
+    places = parts.positions.weight[parts.first : parts.first + embedded.shape[1]]
+    if parts.types is not None:
+        rows = parts.types.weight
+        places = places + (rows[0] if types is None else F.embedding(types, rows))
     x = cast_layer_norm(embedded + places.to(embedded.dtype), parts.norm, kernels)
     return drop(x, dropout.states)
 
@@ -81,8 +82,10 @@ def encode(
         dropout: What is left out.
     """
     x = embed(model, embedded, types, kernels, dropout)
-    mask = mask_of(padding, x, kernels)
     *blocks, last = blocks_of(model)
+    if last.relative is not None:  # what it adds learns, which torch's own attention alone allows
+        kernels = dataclasses.replace(kernels, attention="fused")
+    mask = mask_of(padding, x, kernels)
     for block in blocks:
         _, x = attend(block, x, mask, kernels, dropout=dropout)
         _, x = feed_forward(block, x, kernels, dropout)
@@ -109,10 +112,13 @@ def attend(
         block: The parameters.
         x: The stream [B, L, D].
         mask: What `attention.mask_of` returned.
-        kernels: How to compute.
+        kernels: How to compute; with torch's own attention where the block adds to scores by distance.
         at: The pieces that go on, as indices into B * L [N]; None for all.
         dropout: What is left out.
     """
+    if block.relative is not None:
+        relative = block.relative(x[:1]).to(x.dtype)
+        mask = relative if mask is None else relative + mask
     parts = (block.query, block.key, block.value)
     weight = torch.cat([part.weight.to(x.dtype) for part in parts])
     bias = torch.cat([part.bias.to(x.dtype) for part in parts])

@@ -72,7 +72,7 @@ def checkpoint_digest(name: str) -> str:
     """Returns what identifies a checkpoint: the digest of a folder's files, or a hub name and revision."""
     if Path(name).is_dir():
         return digest_folder(Path(name))
-    return f"{name}@{load_config(name)._commit_hash}"
+    return f"{name}@{hub_revision(checkpoint_folder(name, _CONFIG, _TOKENIZER_CONFIG))}"
 
 
 def longest_input(config: PreTrainedConfig) -> int:

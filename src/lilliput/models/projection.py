@@ -41,8 +41,8 @@ def matching_layers(student_layers: int, teacher_layers: int) -> list[int]:
 def shared_variables(teacher: Teacher, student: PreTrainedModel) -> list[SharedVariable]:
     """Returns all variables that both models have, in the order of the student's.
 
-    Among them the embeddings of the student's vocabulary; of the positions, those that the student has; of
-    the layers, those of `matching_layers`.
+    Among them the embeddings of the student's vocabulary; of the positions, and of the types of texts, those
+    that both have; of the layers, those of `matching_layers`. What a model lacks is not shared.
     """
     embeddings, head, blocks = embeddings_of(student), head_of(student), blocks_of(student)
     theirs, their_blocks = embeddings_of(teacher.model), blocks_of(teacher.model)
@@ -50,16 +50,29 @@ def shared_variables(teacher: Teacher, student: PreTrainedModel) -> list[SharedV
     parts: list[Embeddings | Block | Head] = [embeddings, head, *blocks]
     others: list[Embeddings | Block | Head] = [theirs, head_of(teacher.model)]
     others += [their_blocks[layer] for layer in layers]
-    counterparts: dict[Tensor, Tensor] = {}
+    counterparts: dict[Tensor, tuple[Tensor, Tensor]] = {}
     for part, other in zip(parts, others, strict=True):
-        counterparts |= zip(parameters_of(part), parameters_of(other), strict=True)
-    positions = embeddings.positions.weight
+        found = dict(parameters_of(other))
+        counterparts |= {own: (found[role], own) for role, own in parameters_of(part) if role in found}
     counterparts |= {
-        embeddings.pieces.weight: teacher.second(),
-        positions: theirs.positions.weight[: len(positions)],
-        head.bias: teacher.second_bias,
+        embeddings.pieces.weight: (teacher.second(), embeddings.pieces.weight),
+        embeddings.positions.weight: _rows_of_both(theirs.positions, embeddings.positions, theirs.first),
+        head.bias: (teacher.second_bias, head.bias),
     }
-    return [SharedVariable(name, counterparts[own], own) for name, own in student.named_parameters()]
+    if embeddings.types is not None and theirs.types is not None:
+        counterparts[embeddings.types.weight] = _rows_of_both(theirs.types, embeddings.types)
+    return [
+        SharedVariable(name, *counterparts[own])
+        for name, own in student.named_parameters()
+        if own in counterparts
+    ]
+
+
+def _rows_of_both(teacher: nn.Embedding, student: nn.Embedding, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Returns the rows that two tables have; the teacher's begins at row `first`."""
+    theirs, ours = teacher.weight[first:], student.weight
+    rows = min(len(theirs), len(ours))
+    return theirs[:rows], (ours if rows == len(ours) else ours[:rows])
 
 
 class SharedProjections(nn.Module):

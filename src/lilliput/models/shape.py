@@ -49,14 +49,20 @@ class EncoderShape:
         return cls(**dataclasses.asdict(config), vocabulary=vocabulary)
 
     @classmethod
-    def of_config(cls, config: "PreTrainedConfig") -> "EncoderShape":
-        """Returns the shape of a checkpoint."""
+    def of_config(cls, config: "PreTrainedConfig", positions: int | None = None) -> "EncoderShape":
+        """Returns the shape of a checkpoint.
+
+        Args:
+            config: The checkpoint's.
+            positions: The longest input in pieces, where the config's is not it.
+        """
+        inner = getattr(config, "intermediate_size", None)
         return cls(
             layers=config.num_hidden_layers,
             width=config.hidden_size,
             heads=config.num_attention_heads,
-            feed_forward=config.intermediate_size,
-            positions=config.max_position_embeddings,
+            feed_forward=config.hidden_dim if inner is None else inner,  # as a DistilBERT has it
+            positions=config.max_position_embeddings if positions is None else positions,
             vocabulary=config.vocab_size,
         )
 

@@ -19,7 +19,7 @@ from lilliput.common.stage_dir import StageDir
 from lilliput.common.workers import give_back_memory, worker_count
 from lilliput.config import MOST_WORDS, Recipe
 from lilliput.errors import StorageError, bounded, first_line
-from lilliput.models.pretrained import load_config
+from lilliput.models.any_masked_lm import outline
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import Lexicon, LexiconReport
@@ -44,7 +44,7 @@ from lilliput.recipes import find_recipe
 from lilliput.run import RunDir
 from lilliput.text.corpus import FIRST_WORD, Corpus
 from lilliput.training.checkpoint import minutes_between
-from lilliput.training.data import check_student
+from lilliput.training.data import check_student, check_teacher
 
 _SAMPLE_BYTES = 8_000_000
 _TYPES_FACTOR, _TYPES_EXPONENT = 13.1, 0.6
@@ -64,8 +64,8 @@ def plan(
     """Returns what a run will take on this machine, which is measured for half a minute; nothing is kept.
 
     Args:
-        teacher: Folder or hub name of a BERT checkpoint, whose config and tokenizer are read; or a name of
-            `cost.SHAPES`, for which nothing is.
+        teacher: Folder or hub name of a checkpoint, whose config and tokenizer are read; or a name of
+            `cost.SHAPES`, for which nothing is. Measured is a BERT of its sizes.
         corpus: The text, of which a sample is read, or the number of its words, for which a text is made up.
         recipe: Name of a recipe, a .toml or .json file, or a Recipe.
         text_column: Which column of tables holds the text.
@@ -84,8 +84,11 @@ def plan(
         if isinstance(corpus, Real)
         else texts_of("corpus", corpus)
     )
-    shape = SHAPES[teacher] if teacher in SHAPES else EncoderShape.of_config(load_config(teacher))
-    check_student(recipe.student, shape)
+    if teacher in SHAPES:
+        shape = SHAPES[teacher]
+        check_student(recipe.student, shape)
+    else:
+        shape = check_teacher(recipe, teacher).shape
     with scratch_folder("lilliput-plan") as folder:
         run = RunDir(folder)
         whole, preparation, notes = _prepared_sample(teacher, text, recipe, text_column, run)
@@ -134,7 +137,7 @@ def expect(
         checkpoint_minutes: Minutes between checkpoints.
         measure: Whether to measure what was not measured; if not, None is returned.
     """
-    shape = EncoderShape.of_config(load_config(teacher))
+    shape = outline(teacher).shape
     lexicon = read_manifest(run.lexicon / MANIFEST)
     made_from = {
         "recipe": recipe.to_dict(),

@@ -9,7 +9,8 @@ from lilliput.common.folders import MANIFEST, content, read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe, StageConfig, StudentConfig
 from lilliput.errors import ConfigError, StorageError
-from lilliput.models.pretrained import checkpoint_digest, load_config
+from lilliput.models.any_masked_lm import Outline, outline
+from lilliput.models.pretrained import checkpoint_digest
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.run import TRAIN_AGAIN, RunDir
@@ -65,7 +66,7 @@ class Data:
 
 def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) -> dict[str, Any]:
     """Returns what determines a stage's result: settings, and digests of what it reads."""
-    check_student(recipe.student, EncoderShape.of_config(load_config(teacher)))
+    check_teacher(recipe, teacher)
     lexicons = {"lexicon": run.lexicon, "held_out": run.held_out("lexicon")}
     earlier = {name: earlier_model(run, recipe, stage, name) for name in ("teacher", "student")}
     inputs: dict[str, Any] = {
@@ -101,6 +102,30 @@ def stage_budget(recipe: Recipe, stage: StageConfig) -> dict[str, float]:
     """Returns the stage's own budget, in words or in minutes."""
     budgets = {"words": recipe.budget.words, "minutes": recipe.budget.minutes}
     return {unit: amount * stage.share for unit, amount in budgets.items() if amount is not None}
+
+
+def check_teacher(recipe: Recipe, teacher: str) -> Outline:
+    """Returns what is known of a recipe's teacher, by its folder or hub name.
+
+    Raises:
+        ModelError: If it is no encoder with a masked-LM head that lilliput opens.
+        ConfigError: If the student is larger, or the recipe needs matrices that are not known by their role.
+    """
+    found = outline(teacher)
+    check_student(recipe.student, found.shape)
+    compared = [
+        f"--set stages.{stage.name}.objectives.{one.name}=0"
+        for stage in recipe.stages
+        for one in stage.objectives.active
+        if one.compares_variables
+    ]
+    if compared and not found.has_blocks:
+        raise ConfigError(
+            f"recipe '{recipe.name}' compares the student's matrices with the teacher's, and of a "
+            f"'{found.kind}' lilliput does not know which matrix does what; add {' '.join(compared)}, or "
+            "take recipe lilliput"
+        )
+    return found
 
 
 def check_student(ours: StudentConfig, teacher: EncoderShape) -> None:

@@ -2,13 +2,14 @@
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from lilliput.config import BatchConfig, Recipe, StageConfig, StudentConfig
 from lilliput.errors import ConfigError, ModelError
+from lilliput.models.any_masked_lm import open_masked_lm, outline
+from lilliput.models.blocks import has_blocks
+from lilliput.models.fitted_start import fitted_start
 from lilliput.models.masked_lm import MaskedLM
-from lilliput.models.pretrained import load_config, load_masked_lm
-from lilliput.models.shape import EncoderShape
 from lilliput.models.student import load_student, random_student, student_config
 from lilliput.models.teacher import AffineTable, Teacher, build_teacher
 from lilliput.models.warm_start import warm_start
@@ -88,7 +89,7 @@ def _first_teacher(
 
 def _original(teacher: str, lexicon: Lexicon) -> tuple[PreTrainedModel, bool]:
     """Loads a teacher that nothing has trained yet, and says whether it came with its masked-LM head."""
-    model, has_head = load_masked_lm(teacher)
+    model, has_head = open_masked_lm(teacher)
     if lexicon.teacher_size > model.config.vocab_size:
         raise ModelError(
             f"the teacher's tokenizer has {lexicon.teacher_size} pieces but its model embeds "
@@ -108,13 +109,13 @@ def started_student(run: RunDir, encoder: str, shape: StudentConfig) -> PreTrain
 
     Args:
         run: Has the corpus, a sample of which is measured on, and its lexicon.
-        encoder: Folder or hub name of a BERT, whatever head it has.
+        encoder: Folder or hub name of an encoder, whatever head it has.
         shape: The student's.
 
     Raises:
         ConfigError: If the student is larger than the encoder, or the corpus is too short.
     """
-    check_student(shape, EncoderShape.of_config(load_config(encoder)))
+    check_student(shape, outline(encoder).shape)
     lexicon, corpus = Lexicon.open(run.lexicon), Corpus.open(run.corpus, whole=True)
     rows, _ = cut_rows(corpus, lexicon, shape.positions, hold_out=False)
     reading = BatchConfig(length=shape.positions)
@@ -122,7 +123,13 @@ def started_student(run: RunDir, encoder: str, shape: StudentConfig) -> PreTrain
     model, _ = _original(encoder, lexicon)
     teacher = build_teacher(model, _second_pieces(lexicon), "pieces", shape.width, seed=0)
     config = student_config(shape, lexicon.student_size, lexicon.student_special)
-    return warm_start(teacher, config, _sample(source), mask=lexicon.student_special.mask)
+    return _started(teacher, config, _sample(source), lexicon.student_special.mask)
+
+
+def _started(teacher: Teacher, config: PreTrainedConfig, sample: Tensor, mask: int) -> PreTrainedModel:
+    """Returns a student that starts from its teacher: from its matrices, or from what it computes alone."""
+    start = warm_start if has_blocks(teacher.config) else fitted_start
+    return start(teacher, config, sample, mask=mask)
 
 
 def _first_student(
@@ -132,7 +139,7 @@ def _first_student(
     config = student_config(recipe.student, lexicon.student_size, lexicon.student_special)
     if warm:
         assert teacher is not None
-        return warm_start(teacher, config, _sample(source), mask=lexicon.student_special.mask)
+        return _started(teacher, config, _sample(source), lexicon.student_special.mask)
     student = random_student(config, recipe.seed)
     if teacher is not None and isinstance(teacher.second, AffineTable):
         with torch.no_grad():

@@ -25,7 +25,8 @@ def fastest_kernels(models: DualModel, length: int, device: torch.device) -> Dua
     def of(model: PreTrainedModel | None, trained: bool) -> Kernels:
         if model is None:
             return PLAIN
-        return choose(EncoderShape.of_config(model.config), length, device, goes_backward=trained)
+        shape = EncoderShape.of_config(model.config, positions=length)
+        return choose(shape, length, device, goes_backward=trained)
 
     teacher = None if models.teacher is None else models.teacher.model
     return DualKernels(of(teacher, trains.trains_teacher), of(models.student, trains.trains_student))
