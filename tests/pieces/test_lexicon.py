@@ -23,7 +23,8 @@ from lilliput.errors import InputError, ModelError, StorageError
 from lilliput.pieces import wordpiece
 from lilliput.pieces.bert_tokenizer import SPECIAL, digest_tokenizer, save_tokenizer, speller, vocabulary_size
 from lilliput.pieces.corpus import build_corpus
-from lilliput.pieces.lexicon import Lexicon, build_lexicon, measure
+from lilliput.pieces.lexicon import Lexicon, build_lexicon
+from lilliput.pieces.report import measure
 from lilliput.pieces.segmentation import segment
 from lilliput.pieces.teacher_tokenizer import teachers
 from lilliput.pieces.wordpiece import learn_vocabulary
@@ -217,7 +218,12 @@ def test_figures_are_those_counted_by_hand() -> None:
     student = bert_tokenizer(["the", "c", "##a", "##t", "##s", "do", "##g", "cat"])
     words, counts = ["the", "cats", "dog", "x", "é"], np.array([4, 3, 2, 1, 10])
     report = measure(
-        counts, segment(words, speller(teacher)), teachers(teacher), segment(words, speller(student)), student
+        words,
+        counts,
+        segment(words, speller(teacher)),
+        teachers(teacher),
+        segment(words, speller(student)),
+        student,
     )
     assert (report.teacher_size, report.student_size, report.words, report.types) == (10, 13, 20, 5)
     assert report.teacher_fertility == (4 * 1 + 3 * 2 + 2 * 1 + 1 * 1 + 10 * 1) / 20

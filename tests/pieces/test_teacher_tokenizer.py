@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given, strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -15,6 +16,7 @@ from lilliput.pieces.family import TeacherTokenizer
 from lilliput.pieces.roles import NO_PIECE
 from lilliput.pieces.teacher_tokenizer import load_teacher_tokenizer, teachers
 from lilliput.pieces.tokenizer_file import SPECIAL
+from lilliput.text.shared_words import SharedRules, SharedSplitter
 from other_tokenizers import FAMILIES, ROLES, text, trained, write_tokenizer
 
 GROUPS = [
@@ -34,9 +36,9 @@ TEXTS = st.one_of(
     st.text(CHARACTERS, max_size=40),
     st.lists(
         st.sampled_from(
-            ["It's", "it's", "'sb", "(well-known)", "3.14", "1,000,000", "B2B", "…", "...", "e.g.", "a", "中文",
+            ["It's", "it's", "'sb", "(well-known)", "3.14", "1,000,000", "B2B", "…", "...", "e.g.", "a",
              "<s>", "</s>", "<mask>", "<pad>", "<unk>", "[MASK]", "x<mask>y", "<0x41>", ",", "don't", "café",
-             "= ̸", "👍"]
+             "= ̸", "👍", "中文"]
         ),
         max_size=12,
     ).map(" ".join),
@@ -79,6 +81,20 @@ def test_the_pieces_of_a_text_are_those_of_its_words(teacher: TeacherTokenizer) 
         assert row.split() == [part for part in row.split(" ") if part]  # single spaces alone
         if not any(name in row for name in names):
             assert found.values.tolist() in own_pieces(teacher.tokenizer, row)
+
+    check()
+
+
+def test_cuts_without_looking_are_those_that_are_found(teacher: TeacherTokenizer) -> None:
+    rules = teacher.rules()
+    assert isinstance(rules, SharedRules)
+    assert 0.3 < np.frombuffer(rules.apart, np.bool_).sum() / (94**2 - 62**2) < 1
+    quick, careful = rules.splitter(), SharedSplitter(rules.cutter, bytes(128 * 128))
+
+    @given(st.one_of(st.text(st.sampled_from(GROUPS[0] + " "), max_size=60), TEXTS))
+    def check(text: str) -> None:
+        first, second = (splitter.split_texts([text]) for splitter in (quick, careful))
+        assert [first[1][number] for number in first[0][0]] == [second[1][number] for number in second[0][0]]
 
     check()
 

@@ -1,7 +1,6 @@
 """A teacher's tokenizer that is no BERT's: its words are those that it shares with a BERT's."""
 
 import functools
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer, decoders
 
 from lilliput.common.files import digest_value, writing
 from lilliput.common.hub import read_settings
 from lilliput.common.ragged import Ragged
 from lilliput.errors import ModelError, first_line
+from lilliput.pieces.apart import apart
 from lilliput.pieces.bare import bare
 from lilliput.pieces.bert_tokenizer import (
     complete,
@@ -35,8 +34,6 @@ from lilliput.text.words import Rules, WordSplitter
 
 ROLES = "teacher_roles.json"
 """The file of a lexicon that has the piece of each role."""
-_LEFT, _RIGHT = (" ", " a", " 7", "."), ("", "b", "7", "s", ".", "re")
-"""What is tried around two characters between which texts are to be cut wherever they stand."""
 _PROBE = (
     "The quick (brown) fox's 3.14 jumped over 1,000 lazy dogs; it didn't stop... Straße café naïve "
     "Ελλάδα Москва 東京都 ひらがな 한국어 हिन्दी العربية 👍 a+b=c [x] <y> {z} e-mail@example.org"
@@ -142,53 +139,8 @@ class OtherTokenizer(TeacherTokenizer):
             f"{roles['sep']} ",
             f"{roles['cls']} ",
             packed(self._bare),
-            self._apart().tobytes(),
+            apart(self._bare, self.surfaces()).tobytes(),
         )
-
-    def _apart(self) -> npt.NDArray[np.bool_]:
-        """Returns between which two characters of ASCII a BERT cuts and no piece stands [128, 128].
-
-        No piece holds both in this order, the normaliser changes each by itself, and pieces on either side
-        are the same alone, with what may stand there.
-        """
-        apart = np.zeros((128, 128), np.bool_)
-        codes = np.frombuffer("\n".join(self.surfaces()).encode("utf-32-le"), np.uint32)
-        plain = codes[:-1], codes[1:]
-        is_ascii = (plain[0] < 128) & (plain[1] < 128)
-        held = np.zeros((128, 128), np.bool_)
-        held[plain[0][is_ascii], plain[1][is_ascii]] = True
-        normaliser = self._bare.normalizer
-        normal = [
-            chr(code) if normaliser is None else normaliser.normalize_str(chr(code)) for code in range(128)
-        ]
-        seen = [code for code in range(33, 127) if len(normal[code]) == 1 and normal[code].isascii()]
-        for first, second in itertools.product(seen, seen):
-            is_cut = not (chr(first).isalnum() and chr(second).isalnum()) and "'" not in chr(first) + chr(
-                second
-            )
-            apart[first, second] = is_cut and not held[ord(normal[first]), ord(normal[second])]
-        pairs = [(chr(first), chr(second)) for first, second in np.argwhere(apart).tolist()]
-        whole = [f"{left}{a}{b}{right}" for a, b in pairs for left in _LEFT for right in _RIGHT]
-        halves = [
-            half for a, b in pairs for left in _LEFT for right in _RIGHT for half in (left + a, b + right)
-        ]
-        found, parts = self.pieces(whole), self._pieces_of_many(halves)
-        lengths = parts.lengths.reshape(-1, 2).sum(1)
-        same = found.lengths == lengths
-        order = np.flatnonzero(same)
-        ours = found.take(order)
-        theirs = parts.take(np.stack([2 * order, 2 * order + 1], 1).reshape(-1))
-        if len(order):
-            same[order] = np.logical_and.reduceat(ours.values == theirs.values, ours.offsets[:-1])
-        good = same.reshape(len(pairs), -1).all(1)
-        for (a, b), is_good in zip(pairs, good.tolist(), strict=True):
-            apart[ord(a), ord(b)] = is_good
-        return apart
-
-    def _pieces_of_many(self, texts: Sequence[str]) -> Ragged:
-        """Returns the pieces of texts of which many come often."""
-        number = {text: index for index, text in enumerate(dict.fromkeys(texts))}
-        return self.pieces(list(number)).take(np.array([number[text] for text in texts]))
 
     def pieces(self, words: Sequence[str]) -> Ragged:
         """Returns the pieces of each word."""

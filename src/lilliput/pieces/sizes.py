@@ -20,7 +20,8 @@ from lilliput.common.stored import stored
 from lilliput.config import MOST_PIECES, MOST_WIDTH
 from lilliput.errors import ConfigError, bounded
 from lilliput.pieces.family import TeacherTokenizer
-from lilliput.pieces.lexicon import LexiconReport, learn_student, measure
+from lilliput.pieces.lexicon import learn_student
+from lilliput.pieces.report import LexiconReport, measure
 from lilliput.pieces.teacher_tokenizer import teachers
 from lilliput.text.corpus import FIRST_WORD, Corpus
 
@@ -156,7 +157,9 @@ def _learn_all(
     reports = []
     for size in sizes:
         student = learn_student(words, counts, size, teacher, cased=False)
-        report = measure(counts, teacher_table, teacher, teacher.student_pieces(words, student), student)
+        report = measure(
+            words, counts, teacher_table, teacher, teacher.student_pieces(words, student), student
+        )
         parameters, teacher_parameters = report.embedding_parameters(width)
         reports.append(
             VocabularyReport(

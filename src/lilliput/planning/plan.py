@@ -22,7 +22,8 @@ from lilliput.errors import StorageError, bounded, first_line
 from lilliput.models.pretrained import load_config
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.corpus import build_corpus
-from lilliput.pieces.lexicon import Lexicon, LexiconReport
+from lilliput.pieces.lexicon import Lexicon
+from lilliput.pieces.report import LexiconReport
 from lilliput.pieces.teacher_tokenizer import load_teacher_tokenizer, teachers
 from lilliput.planning.cost import SHAPES
 from lilliput.planning.estimate import Estimate, estimate_stage

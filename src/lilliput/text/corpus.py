@@ -20,7 +20,7 @@ import numpy.typing as npt
 from lilliput.common import progress
 from lilliput.common.arguments import PathLike, path_of
 from lilliput.common.files import writing
-from lilliput.common.folders import damage, read_manifest
+from lilliput.common.folders import MANIFEST, damage, read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import as_stored, intact, stored_array
 from lilliput.common.workers import Workers, worker_count
@@ -28,8 +28,9 @@ from lilliput.errors import InputError, StorageError
 from lilliput.text.cluster import Cluster, joined
 from lilliput.text.merging import merge, renumber
 from lilliput.text.parts import END, FIRST_WORD, START, require_seen, write_part, write_parts
+from lilliput.text.shared_words import TOKENIZER, splitter_of
 from lilliput.text.sources import Reader, Source, describe, find_sources, pinned
-from lilliput.text.words import Rules
+from lilliput.text.words import Rules, Splitter
 
 __all__ = ["END", "FIRST_WORD", "START", "Corpus", "write_corpus"]
 
@@ -104,6 +105,17 @@ class Corpus:
         """Returns the words by their id; those of END and START stand for no word."""
         with intact(self.path / "words.txt"):
             return (self.path / "words.txt").read_bytes().decode().split("\n")[:-1]
+
+    def splitter(self) -> Splitter:
+        """Returns what cuts other texts into words as this one was cut."""
+        made_from = read_manifest(self.path / MANIFEST)["made_from"]
+        with intact(self.path / MANIFEST):
+            return splitter_of(made_from["words"], self.path)
+
+    @property
+    def between(self) -> str:
+        """What stands between words in a text: a space, or nothing where words have their own."""
+        return "" if (self.path / TOKENIZER).exists() else " "
 
 
 def write_corpus(

@@ -14,6 +14,7 @@ import unicodedata
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -277,6 +278,13 @@ def _between(
             number += 1
         rows.append(row)
     return rows
+
+
+def splitter_of(described: dict[str, Any], folder: Path) -> Splitter:
+    """Returns what made the words of a corpus, from what its rules said and the files beside it."""
+    if "normalizer" in described:
+        return WordSplitter(json.dumps(described["normalizer"]))
+    return SharedSplitter(folder.joinpath(TOKENIZER).read_bytes(), bytes(128 * 128), described["marks"])
 
 
 def packed(tokenizer: Tokenizer) -> bytes:
