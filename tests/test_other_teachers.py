@@ -1,5 +1,6 @@
 """A whole run from teachers whose tokenizer is no BERT's: text to student, task and bundle."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,18 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForMaskedLM
 
 import lilliput
+from any_checkpoints import load_twin, said_by_twin, save_any
 from conftest import small_text, stir, teacher_config
 from labelled import CLASSES, examples_of
 from lilliput import recipes
 from lilliput.compression import Summary
-from lilliput.config import LexiconConfig
+from lilliput.config import LexiconConfig, StudentConfig
+from lilliput.distillation import DistillConfig
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.unlabelled.sentences import near_sentences
 from lilliput.pieces.lexicon import Lexicon
+from lilliput.pieces.scripts import hardly_read
+from lilliput.planning import probes
 from lilliput.run import RunDir
 from lilliput.tasks.task import TaskData
 from lilliput.text.corpus import END, Corpus
@@ -123,3 +128,45 @@ def test_sizes_are_compared(finished: tuple[str, RunDir, Summary], tmp_path: Pat
     small, large = lilliput.vocabulary(Corpus.open(run.corpus), teacher, [200, 300], tmp_path)
     assert small.student_fertility > large.student_fertility
     assert (small.student_size, small.teacher_size) == (200, Lexicon.open(run.lexicon).teacher_size)
+
+
+def test_a_script_that_the_student_can_hardly_write_is_named(finished: tuple[str, RunDir, Summary]) -> None:
+    words = [" the", " Москва", "мир", "...", " 東京"]
+    readable = np.array([True, False, True, False, False])
+    found = hardly_read(words, np.array([9000, 30, 70, 500, 2]), readable)
+    assert found == {"CYRILLIC": 0.7}  # of 東京 there is too little to speak of
+    report = replace(Lexicon.open(finished[1].lexicon).report, hardly_read=found)
+    assert "hardly read  CYRILLIC: 70.0% of its words without [UNK]; raise" in report.describe(16)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plan(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_STEPS_AT_LEAST", "PROBE_STEPS", "_READINGS_AT_LEAST", "_READINGS_AT_MOST"):
+        monkeypatch.setattr(probes, name, 1)
+    (tmp_path / "text.txt").write_text(small_text(1, 300, odd=True), encoding="utf-8")
+    teacher = made_teacher(tmp_path / "teacher", kind)
+    found = lilliput.plan(teacher, tmp_path / "text.txt", recipes.tiny())
+    assert found.text.words == pytest.approx(18_000, rel=0.1)
+    made_up = lilliput.plan(teacher, 1_000_000, recipes.tiny())
+    assert made_up.preparation_seconds > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_classifier_with_such_a_tokenizer_becomes_a_bundle(kind: str, tmp_path: Path) -> None:
+    teacher = save_any(tmp_path / "teacher", "bert", ("bad", "good"), tokenizer=kind)
+    sentences = small_text(5, 60, odd=True).replace("\n\n", " ").replace(". ", ".\n").splitlines()
+    (tmp_path / "pile.txt").write_text("\n".join(sentences), encoding="utf-8")
+    model, _ = load_twin(teacher)
+    margins = [float(np.diff(said_by_twin(teacher, sentence)[0])[0]) for sentence in sentences[:40]]
+    model.classifier.bias.data[1] -= np.median(margins)  # so that it says both
+    model.save_pretrained(teacher)
+    config = DistillConfig(
+        LexiconConfig(size=200),
+        StudentConfig(layers=2, width=16, heads=2, feed_forward=32, positions=32),
+        FinetuningConfig(epochs=1, rows=16, evaluations=1, rate=5e-3),
+    )
+    found = lilliput.distill(
+        str(teacher), str(tmp_path / "pile.txt"), tmp_path / "run", minutes=2, config=config
+    )
+    (answer,) = lilliput.load(found.folder).classify(["the boxes"])
+    assert answer.label in ("bad", "good")

@@ -255,3 +255,10 @@ def test_a_given_tokenizer_of_other_words_is_refused(tmp_path: Path) -> None:
     assert teacher.given(str(tmp_path / "same")).get_vocab() == vocabulary
     with pytest.raises(ModelError, match=r"other words than a BERT does \(handle_chinese_chars false\)"):
         teacher.given(str(tmp_path / "other"))
+
+
+def test_a_bert_without_capitals_has_no_cased_student() -> None:
+    lower, cased = (plain_tokenizer({"[UNK]": 0}, lowercase=each) for each in (True, False))
+    assert teachers(cased).base(cased=True) is cased
+    with pytest.raises(ModelError, match=r"lexicon\.cased is true, .* have no capitals"):
+        teachers(lower).base(cased=True)
