@@ -16,8 +16,8 @@ from lilliput.common.progress import bar
 from lilliput.common.sheet import Sheet
 from lilliput.common.workers import worker_count
 from lilliput.errors import bounded
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.pieces.corpus import build_corpus
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.text.sources import Reader, find_sources
 
 

@@ -19,7 +19,6 @@ from lilliput.models.shape import EncoderShape
 from lilliput.models.student import random_student
 from lilliput.models.teacher import build_teacher
 from lilliput.objectives import ObjectiveWeights, Operations
-from lilliput.pieces.teacher_tokenizer import spell
 from lilliput.planning.cost import BatchShape, step_operations
 from lilliput.training.batches import Batch, BatchSource
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
@@ -79,7 +78,7 @@ class LilliputStep:
         self._shapes = EncoderShape.of_config(teacher), EncoderShape.of_config(student)
         self._muon = stage.stage.optimizer.name == "muon"
         self._affine = recipe.start.second_table == "affine"
-        pieces = spell(data.lexicon.student_tokenizer().get_vocab(), data.lexicon.teacher_tokenizer())
+        pieces = data.lexicon.teacher_tokenizer().spell(data.lexicon.student_tokenizer())
         table, width, seed = recipe.start.second_table, recipe.student.width, recipe.seed
         models = DualModel(
             build_teacher(random_masked_lm(teacher), pieces, table, width, seed)

@@ -9,6 +9,7 @@ from lilliput.common.folders import not_ours
 from lilliput.config import LexiconConfig
 from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
+from lilliput.pieces.teacher_tokenizer import teachers
 from lilliput.planning.samples import made_up_text
 from lilliput.run import RunDir
 
@@ -22,7 +23,7 @@ def build_synthetic_corpus(teacher: Tokenizer, lexicon: LexiconConfig, out: Path
     """
     run = RunDir(out)
     text = out / "text.txt"
-    content = made_up_text(teacher, _WORDS).encode()
+    content = made_up_text(teachers(teacher), _WORDS).encode()
     if text.exists() and not run.corpus.exists() and text.read_bytes() != content:
         raise not_ours(out, [text.name])
     with writing(text) as file:

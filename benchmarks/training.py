@@ -31,7 +31,7 @@ from lilliput.common.progress import bar
 from lilliput.config import Recipe, StageConfig
 from lilliput.errors import bounded
 from lilliput.objectives import ObjectiveWeights
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.recipes import lilliput
 from lilliput.run import RunDir
 

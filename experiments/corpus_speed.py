@@ -37,9 +37,9 @@ from typing import Any
 from lilliput.common.files import write_json
 from lilliput.common.machine import describe_machine
 from lilliput.config import LexiconConfig
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
 
 Sample = dict[str, float]
 

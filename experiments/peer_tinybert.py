@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from transformers import BertConfig
 
 from lilliput.common.files import write_json
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 
 
 def tinybert_module(setting: Setting, name: str) -> ModuleType:

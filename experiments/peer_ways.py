@@ -24,9 +24,9 @@ from lilliput.config import BatchConfig, LexiconConfig, ObjectiveWeights, Optimi
 from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import build_teacher
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import Lexicon, build_lexicon
-from lilliput.pieces.teacher_tokenizer import load_tokenizer, spell
 from lilliput.run import RunDir
 from lilliput.training.batches import BatchSource
 from lilliput.training.data import Data
@@ -102,7 +102,7 @@ def lilliput_steps(way: str, setting: Setting, clock: Clock) -> tuple[float, flo
     source = BatchSource(data.train, lexicon, BatchConfig(rows=setting.rows, length=setting.length), (0,))
     theirs = ours = None
     if weights.uses_teacher:
-        second = spell(lexicon.student_tokenizer().get_vocab(), lexicon.teacher_tokenizer())
+        second = lexicon.teacher_tokenizer().spell(lexicon.student_tokenizer())
         theirs = build_teacher(load_masked_lm(str(setting.teacher))[0], second, "pieces", SHAPE.width, 0)
     if weights.trains_student:
         ours = random_student(student_config(SHAPE, lexicon.student_size, lexicon.student_special), 0)

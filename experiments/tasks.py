@@ -20,7 +20,7 @@ from lilliput.config import Recipe
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
 from lilliput.finetuning.finetune import finetune
 from lilliput.models.student import random_student, save_student, student_config
-from lilliput.pieces.teacher_tokenizer import load_tokenizer, save_tokenizer
+from lilliput.pieces.bert_tokenizer import load_tokenizer, save_tokenizer
 from lilliput.run import RunDir
 from lilliput.tasks.loading import load_task
 from lilliput.training.data import Data

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from transformers import BertForSequenceClassification, BertForTokenClassification
 
 from conftest import World, small_text, stir, teacher_config
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 
 NAMES = {"text": ("bad", "good"), "words": ("O", "B-X", "I-X")}
 

@@ -21,9 +21,9 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 from lilliput import recipes
 from lilliput.compression import Summary, compress
 from lilliput.config import BatchConfig, LexiconConfig, Recipe
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import Lexicon, build_lexicon
-from lilliput.pieces.teacher_tokenizer import load_tokenizer, spell
 from lilliput.run import RunDir
 from lilliput.text.corpus import Corpus
 from lilliput.training.batches import BatchSource
@@ -145,7 +145,7 @@ class World:
 
     def spelling(self) -> list[list[int]]:
         """Returns the teacher's pieces of each of the student's pieces."""
-        return spell(self.lexicon.student_tokenizer().get_vocab(), self.lexicon.teacher_tokenizer())
+        return self.lexicon.teacher_tokenizer().spell(self.lexicon.student_tokenizer())
 
     def source(self, config: BatchConfig, seed: int = 0) -> BatchSource:
         """Returns training batches of the rows to train on."""

@@ -25,7 +25,10 @@ def finished(world: World, run: Path, task: Task, said: Labels, mean: float) -> 
     folder = StageDir(RunDir(run).finetuned(task.name), {})
     folder.begin()
     save_task_model(
-        load_encoder(world.teacher, task, 0.1, 0), world.lexicon.teacher_tokenizer(), task, folder.path
+        load_encoder(world.teacher, task, 0.1, 0),
+        world.lexicon.teacher_tokenizer().tokenizer,
+        task,
+        folder.path,
     )
     named = KINDS[task.kind].named
     lines = (

@@ -17,7 +17,7 @@ from lilliput.compression import Summary
 from lilliput.config import LexiconConfig
 from lilliput.errors import ConfigError
 from lilliput.finetuning.config import FinetuningConfig
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
 

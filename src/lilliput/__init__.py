@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from lilliput.finetuning.config import FinetuningConfig as FinetuningConfig
     from lilliput.finetuning.finetune import finetune as finetune
     from lilliput.inference.bundle import Bundle as Bundle, load as load
+    from lilliput.pieces.bert_tokenizer import load_tokenizer as load_tokenizer
     from lilliput.pieces.lexicon import Lexicon as Lexicon
-    from lilliput.pieces.teacher_tokenizer import load_tokenizer as load_tokenizer
     from lilliput.planning.plan import plan as plan
     from lilliput.preparation import (
         build_corpus as build_corpus,
@@ -73,7 +73,7 @@ _HOMES = {
     "finetuning.finetune": ("finetune",),
     "inference.bundle": ("Bundle", "load"),
     "pieces.lexicon": ("Lexicon",),
-    "pieces.teacher_tokenizer": ("load_tokenizer",),
+    "pieces.bert_tokenizer": ("load_tokenizer",),
     "planning.plan": ("plan",),
     "preparation": ("build_corpus", "build_lexicon", "vocabulary"),
     "recipes": ("find_recipe",),

@@ -31,6 +31,9 @@ class LexiconConfig:
     """Pieces in the student's vocabulary, special pieces included."""
     tokenizer: str | None = None
     """A tokenizer folder or hub name to take instead of learning one; `size` is then ignored."""
+    cased: bool = False
+    """Whether the student tells capitals apart. Of a BERT's tokenizer it does as the teacher, whatever this
+    says."""
 
     def __post_init__(self) -> None:
         check_bounds(self, "lexicon.")

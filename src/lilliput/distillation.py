@@ -39,7 +39,7 @@ from lilliput.finetuning.unlabelled.own import read_texts
 from lilliput.inference.bundle import load
 from lilliput.models.any_masked_lm import outline
 from lilliput.models.student import save_student
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.pieces.teacher_tokenizer import load_teacher_tokenizer
 from lilliput.preparation import build_corpus, build_lexicon
 from lilliput.run import RunDir
 from lilliput.tasks.loading import task_of
@@ -183,7 +183,7 @@ def _require_start(teacher: TaskTeacher) -> None:
     """Raises ModelError where a student cannot begin with the weights of a teacher's encoder."""
     try:
         outline(teacher.name)
-        load_tokenizer(teacher.name)
+        load_teacher_tokenizer(teacher.name)
     except ModelError as error:
         raise ModelError(
             f"a student cannot begin with the weights of {teacher.name}: {error}. It can teach one that "

@@ -17,9 +17,10 @@ from lilliput.common.stage_dir import StageDir
 from lilliput.config import LexiconConfig, Recipe
 from lilliput.errors import ConfigError, StorageError
 from lilliput.pieces import corpus as corpora, lexicon as lexicons, sizes as all_sizes
+from lilliput.pieces.family import TeacherTokenizer
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.pieces.sizes import VocabularyReport
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.pieces.teacher_tokenizer import load_teacher_tokenizer, teachers
 from lilliput.run import RunDir, check_ours
 from lilliput.text.corpus import Corpus
 
@@ -159,7 +160,7 @@ def prepare(
             f"no stage of recipe '{recipe.name}' trains a student; give one of them "
             "objectives.student_masked_lm, or train its stages one by one with `lilliput train`"
         )
-    tokenizer = load_tokenizer(teacher)
+    tokenizer = load_teacher_tokenizer(teacher)
     found = check_teacher(recipe, teacher)
     if recipe.start.student == "teacher" and not found.has_blocks:
         console.print(
@@ -189,7 +190,7 @@ def is_prepared(
     text_column: str,
 ) -> bool:
     """Returns whether all that `prepare` makes is there, from the same inputs; writes nothing."""
-    tokenizer = load_tokenizer(teacher)
+    tokenizer = load_teacher_tokenizer(teacher)
     texts = [(corpus, run.corpus, run.lexicon, recipe.lexicon)]
     if held_out:
         texts.append((held_out, run.held_out("corpus"), run.held_out("lexicon"), _given(run)))
@@ -231,7 +232,7 @@ def _run_of(corpus: PathLike | Corpus) -> RunDir:
     return RunDir(path_of("corpus", corpus, "the path of a run, or a Corpus"))
 
 
-def _tokenizer(teacher: PathLike | Tokenizer) -> Tokenizer:
+def _tokenizer(teacher: PathLike | Tokenizer) -> TeacherTokenizer:
     if isinstance(teacher, Tokenizer):
-        return teacher
-    return load_tokenizer(text_of("teacher", teacher, "the folder or hub name of a teacher"))
+        return teachers(teacher)
+    return load_teacher_tokenizer(text_of("teacher", teacher, "the folder or hub name of a teacher"))

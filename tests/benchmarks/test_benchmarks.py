@@ -33,7 +33,7 @@ from conftest import World
 from lilliput import cli
 from lilliput.config import LexiconConfig, ObjectiveWeights
 from lilliput.errors import ConfigError, LilliputError, StorageError
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
 

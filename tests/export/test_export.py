@@ -47,7 +47,7 @@ from lilliput.models.quantization import (
     quantize,
 )
 from lilliput.models.student import random_student, save_student, student_config
-from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer, student_tokenizer
+from lilliput.pieces.bert_tokenizer import complete, load_tokenizer, student_tokenizer
 from lilliput.pieces.tokenizer_file import SpecialPieces
 from lilliput.recipes import paper48, paper192
 
@@ -267,7 +267,7 @@ def test_the_published_sizes_fit(
     names += [f"##piece{index}"[:8] + str(index) for index in range(shape.lexicon.size - len(names))]
     vocabulary = {name: index for index, name in enumerate(names)}
     assert len(vocabulary) == shape.lexicon.size == 4928
-    tokenizer = student_tokenizer(world.lexicon.teacher_tokenizer(), vocabulary)
+    tokenizer = student_tokenizer(world.lexicon.teacher_tokenizer().tokenizer, vocabulary)
     config = student_config(shape.student, len(vocabulary), SpecialPieces(0, 1, 2, 3, 4))
     save_student(random_student(config, seed=0), tokenizer, tmp_path / "student")
     found = export(tmp_path / "student", tmp_path / "bundle", sentences=SENTENCES[:2])

@@ -26,7 +26,7 @@ from lilliput.export.phones import ProgramBundle, export_program
 from lilliput.export.source import load_source
 from lilliput.finetuning.model import load_task_model, save_task_model
 from lilliput.models.quantization import find_scheme
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.run import RunDir
 from lilliput.tasks.task import Labels
 

@@ -16,7 +16,7 @@ from lilliput.finetuning.encoded import (
 )
 from lilliput.finetuning.words import shortened, text_labels, text_words
 from lilliput.inference.texts import CHARACTERS
-from lilliput.pieces.teacher_tokenizer import load_tokenizer, save_tokenizer
+from lilliput.pieces.bert_tokenizer import load_tokenizer, save_tokenizer
 from lilliput.tasks.metrics import first_tags
 from lilliput.tasks.task import Examples, Labels, Task
 

@@ -299,7 +299,7 @@ def test_another_corpus_gives_other_near_sentences(
 ) -> None:
     run, learn = lessons[0], functools.partial(lessons[1], data, near=5)
     learn()
-    tokenizer = world.lexicon.teacher_tokenizer()
+    tokenizer = world.lexicon.teacher_tokenizer().tokenizer
     build_corpus([str(world.other_text)], tokenizer, run.corpus, workers=1, overwrite=True)
     refused_then_made(learn, "near")
 
@@ -318,7 +318,7 @@ def test_another_task_teacher_says_other_things(
     model, _ = load_task_model(teacher)
     stir(model, 3)
     (teacher / "manifest.json").unlink()
-    save_task_model(model, world.lexicon.teacher_tokenizer(), data.task, teacher)
+    save_task_model(model, world.lexicon.teacher_tokenizer().tokenizer, data.task, teacher)
     config = dataclasses.replace(QUICK, epochs=1, distillation=DistillationConfig(hidden=0, relations=0))
     with pytest.raises(StorageError, match="was made from something else"):
         finetune(world.headless, data, lessons[0], config, teacher=str(tmp_path / "taught"))
@@ -528,7 +528,7 @@ def test_what_cannot_work_is_a_sentence(
 def test_a_teacher_of_another_task_is_a_sentence(world: World, data: TaskData, tmp_path: Path) -> None:
     other = dataclasses.replace(data.task, name="other", classes=("no", "yes"))
     model = load_encoder(world.teacher, other, 0.1, 0)
-    save_task_model(model, world.lexicon.teacher_tokenizer(), other, tmp_path / "teacher")
+    save_task_model(model, world.lexicon.teacher_tokenizer().tokenizer, other, tmp_path / "teacher")
     with pytest.raises(
         ModelError, match=r"was fine-tuned for another task \('other', classes \('no', 'yes'\)\)"
     ):
@@ -599,7 +599,7 @@ def test_a_teacher_teaches_every_word_whatever_the_order_of_its_columns(world: W
         model.classifier.weight.copy_(model.classifier.weight[order].clone())
         model.classifier.bias.copy_(model.classifier.bias[order].clone())
     model.config.id2label = dict(enumerate(labels_of(turned)))
-    save_task_model(model, world.lexicon.teacher_tokenizer(), turned, tmp_path / "turned")
+    save_task_model(model, world.lexicon.teacher_tokenizer().tokenizer, turned, tmp_path / "turned")
     config = dataclasses.replace(
         SHORT, distillation=DistillationConfig(weight=1.0, hidden=0.0, relations=0.0)
     )
@@ -633,11 +633,11 @@ def test_a_head_in_another_order_is_kept_by_name_and_said(
 def test_a_teacher_that_makes_other_words_of_a_text_teaches(
     world: World, data: TaskData, tmp_path: Path
 ) -> None:
-    tokenizer = json.loads(world.lexicon.teacher_tokenizer().to_str())
+    tokenizer = json.loads(world.lexicon.teacher_tokenizer().tokenizer.to_str())
     tokenizer["normalizer"]["handle_chinese_chars"] = False
     folder = tmp_path / "teacher"
     model = load_encoder(world.teacher, data.task, 0.1, 0)
-    save_task_model(model, world.lexicon.teacher_tokenizer(), data.task, folder)
+    save_task_model(model, world.lexicon.teacher_tokenizer().tokenizer, data.task, folder)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     texts = Examples(("the my 中文 boxes",))
     encoded = encode(texts, data.task, task_tokenizer(world.teacher), 16)

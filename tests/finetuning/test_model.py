@@ -59,7 +59,7 @@ def test_the_seed_decides_the_head(world: World) -> None:
 def test_a_saved_model_loads_with_transformers_alone(world: World, kind: str, tmp_path: Path) -> None:
     task = TASKS[kind]
     model = load_encoder(world.teacher, task, 0.1, 0).eval()
-    save_task_model(model, world.lexicon.teacher_tokenizer(), task, tmp_path)
+    save_task_model(model, world.lexicon.teacher_tokenizer().tokenizer, task, tmp_path)
     loads = AutoModelForTokenClassification if task.tags else AutoModelForSequenceClassification
     inputs = {"input_ids": torch.tensor([[3, 8, 9, 4]])}
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_a_saved_model_loads_with_transformers_alone(world: World, kind: str, tm
 
 def test_a_fine_tuned_model_is_an_encoder_for_another_task(world: World, tmp_path: Path) -> None:
     first = load_encoder(world.teacher, TASKS["classification"], 0.1, 0)
-    save_task_model(first, world.lexicon.teacher_tokenizer(), TASKS["classification"], tmp_path)
+    save_task_model(first, world.lexicon.teacher_tokenizer().tokenizer, TASKS["classification"], tmp_path)
     second = load_encoder(str(tmp_path), TASKS["joint"], 0.1, 0)
     assert torch.equal(
         first.bert.embeddings.word_embeddings.weight, second.bert.embeddings.word_embeddings.weight
@@ -87,7 +87,7 @@ def with_head(world: World, task: Task, folder: Path) -> tuple[TaskModel, str]:
     model = load_encoder(world.teacher, task, 0.1, 0)
     with torch.no_grad():
         model.classifier.bias.copy_(1 + torch.arange(model.classifier.out_features))
-    save_task_model(model, world.lexicon.teacher_tokenizer(), task, folder)
+    save_task_model(model, world.lexicon.teacher_tokenizer().tokenizer, task, folder)
     return model, str(folder)
 
 
@@ -190,7 +190,7 @@ def test_no_fine_tuned_model_is_a_sentence(world: World) -> None:
 def test_a_newer_format_is_a_sentence(world: World, tmp_path: Path) -> None:
     save_task_model(
         load_encoder(world.teacher, TASKS["joint"], 0.1, 0),
-        world.lexicon.teacher_tokenizer(),
+        world.lexicon.teacher_tokenizer().tokenizer,
         TASKS["joint"],
         tmp_path,
     )

@@ -16,8 +16,8 @@ from lilliput.finetuning.unlabelled.exchange import exchanged
 from lilliput.finetuning.unlabelled.own import read_texts
 from lilliput.finetuning.unlabelled.recombination import recombined
 from lilliput.finetuning.unlabelled.sentences import near_sentences
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.pieces.corpus import build_corpus
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.tasks.task import Examples, Labels, Task
 from lilliput.text.corpus import Corpus
 

@@ -57,7 +57,7 @@ def test_joint_ids_read_the_second_table(world: World) -> None:
 @torch.no_grad()
 def test_shared_pieces_are_copied_and_others_are_means(world: World) -> None:
     teacher, names = built(world), world.lexicon.student_tokenizer().get_vocab()
-    own = world.lexicon.teacher_tokenizer()
+    own = world.lexicon.teacher_tokenizer().tokenizer
     copies, means = 0, 0
     for piece, index in names.items():
         theirs = own.token_to_id(piece)

@@ -21,10 +21,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from lilliput.config import LexiconConfig
 from lilliput.errors import InputError, ModelError, StorageError
 from lilliput.pieces import wordpiece
+from lilliput.pieces.bert_tokenizer import SPECIAL, digest_tokenizer, save_tokenizer, speller, vocabulary_size
 from lilliput.pieces.corpus import build_corpus
-from lilliput.pieces.lexicon import Lexicon, build_lexicon, measure
+from lilliput.pieces.lexicon import Lexicon, build_lexicon
+from lilliput.pieces.report import measure
 from lilliput.pieces.segmentation import segment
-from lilliput.pieces.teacher_tokenizer import SPECIAL, digest_tokenizer, save_tokenizer, vocabulary_size
+from lilliput.pieces.teacher_tokenizer import teachers
 from lilliput.pieces.wordpiece import learn_vocabulary
 from lilliput.text.corpus import END, FIRST_WORD, START, Corpus
 
@@ -113,7 +115,7 @@ def test_learning_twice_gives_the_same_vocabulary(world: World) -> None:
         from pathlib import Path
         from tokenizers import Tokenizer
         from lilliput.text.corpus import Corpus
-        from lilliput.pieces.teacher_tokenizer import digest_tokenizer
+        from lilliput.pieces.bert_tokenizer import digest_tokenizer
         from lilliput.pieces.wordpiece import learn_vocabulary
         corpus = Corpus.open(Path(sys.argv[1]))
         words, counts = corpus.word_types()[2:], corpus.counts[2:]
@@ -177,33 +179,33 @@ def test_thinning_keeps_every_nth_word(counts: np.ndarray, at_most: int) -> None
 
 def test_segments_are_the_tokenizers_own(world: World) -> None:
     for text in stdlib_documents()[:40]:
-        table = segment(words_of(text, world.teacher), world.teacher)
+        table = segment(words_of(text, world.teacher), speller(world.teacher))
         assert table.values.tolist() == world.teacher.encode(text, add_special_tokens=False).ids
 
 
 def test_segmenting_does_not_normalise_again() -> None:
     tokenizer = bert_tokenizer(["A", "中", "a"])
-    table = segment(["A", "中"], tokenizer)
+    table = segment(["A", "中"], speller(tokenizer))
     assert [tokenizer.id_to_token(piece) for piece in table.values] == ["A", "中"]
 
 
 def test_segmenting_many_words_keeps_their_order() -> None:
     tokenizer = bert_tokenizer([*"0123456789", *(f"##{digit}" for digit in range(10))])
     words = [str(number) for number in range(60_500)]
-    table = segment(words, tokenizer)
+    table = segment(words, speller(tokenizer))
     assert table.lengths.tolist() == [len(word) for word in words]
     assert (table.values[table.offsets[:-1]] - 5).tolist() == [int(word[0]) for word in words]
 
 
 def test_segmenting_nothing_gives_an_empty_table(world: World) -> None:
-    assert segment([], world.teacher).offsets.tolist() == [0]
+    assert segment([], speller(world.teacher)).offsets.tolist() == [0]
 
 
 @given(st.text(max_size=40))
 def test_pieces_join_to_the_word(built: Lexicon, text: str) -> None:
     student = built.student_tokenizer()
     words = words_of(text, student)
-    table = segment(words, student)
+    table = segment(words, speller(student))
     names = {index: piece for piece, index in student.get_vocab().items()}
     for index, word in enumerate(words):
         first, *later = [names[piece] for piece in table[index]]
@@ -215,7 +217,14 @@ def test_figures_are_those_counted_by_hand() -> None:
     teacher = bert_tokenizer(["the", "cat", "##s", "dog", "x"])
     student = bert_tokenizer(["the", "c", "##a", "##t", "##s", "do", "##g", "cat"])
     words, counts = ["the", "cats", "dog", "x", "é"], np.array([4, 3, 2, 1, 10])
-    report = measure(counts, segment(words, teacher), teacher, segment(words, student), student)
+    report = measure(
+        words,
+        counts,
+        segment(words, speller(teacher)),
+        teachers(teacher),
+        segment(words, speller(student)),
+        student,
+    )
     assert (report.teacher_size, report.student_size, report.words, report.types) == (10, 13, 20, 5)
     assert report.teacher_fertility == (4 * 1 + 3 * 2 + 2 * 1 + 1 * 1 + 10 * 1) / 20
     assert report.student_fertility == (4 * 1 + 3 * 2 + 2 * 2 + 1 * 1 + 10 * 1) / 20
@@ -258,10 +267,10 @@ def test_lexicon_opened_is_the_lexicon_built(counted: dict[str, int]) -> None:
         config = LexiconConfig(tokenizer=saved(student, folder / "given"))
         lexicon = build_lexicon(corpus, teacher, config, folder / "lexicon")
         for table, tokenizer in ((lexicon.teacher, teacher), (lexicon.student, student)):
-            assert table.values[FIRST_WORD:].tolist() == segment(words, tokenizer).values.tolist()
-            assert table.lengths[FIRST_WORD:].tolist() == segment(words, tokenizer).lengths.tolist()
+            assert table.values[FIRST_WORD:].tolist() == segment(words, speller(tokenizer)).values.tolist()
+            assert table.lengths[FIRST_WORD:].tolist() == segment(words, speller(tokenizer)).lengths.tolist()
         assert lexicon.student_tokenizer().get_vocab() == student.get_vocab()
-        assert lexicon.teacher_tokenizer().get_vocab() == teacher.get_vocab()
+        assert lexicon.teacher_tokenizer().tokenizer.get_vocab() == teacher.get_vocab()
 
 
 def test_finished_lexicon_is_opened_and_another_refused(world: World, built: Lexicon) -> None:

@@ -1,326 +1,264 @@
-"""Tokenizers: loaded from either kind of file, refused with a reason, taken apart and saved."""
+"""Teachers whose tokenizer is no BERT's: words, their pieces, and refusals."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given, strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from lilliput.errors import ModelError
-from lilliput.pieces.teacher_tokenizer import (
-    digest_tokenizer,
-    given_tokenizer,
-    load_tokenizer,
-    save_tokenizer,
-    special_pieces,
-    spell,
-    student_tokenizer,
-    vocabulary_size,
-)
-from lilliput.pieces.tokenizer_file import SPECIAL, SpecialPieces
+from conftest import teacher_tokenizer
+from lilliput.errors import InputError, ModelError
+from lilliput.pieces.bert_tokenizer import plain_tokenizer, save_tokenizer, student_tokenizer
+from lilliput.pieces.family import TeacherTokenizer
+from lilliput.pieces.roles import NO_PIECE
+from lilliput.pieces.teacher_tokenizer import load_teacher_tokenizer, teachers
+from lilliput.pieces.tokenizer_file import SPECIAL
+from lilliput.text.shared_words import SharedRules, SharedSplitter
+from other_tokenizers import FAMILIES, ROLES, text, trained, write_tokenizer
 
-PIECES = [
-    "the",
-    "cat",
-    "##s",
-    "sat",
-    ",",
-    "a",
-    "b",
-    "c",
-    "##a",
-    "##b",
-    "##c",
-    "ab",
-    "##bc",
-    "\u2028x",
-    "é",
-    "中",
+GROUPS = [
+    "abcxyzABCXYZ0189.,;:!?'\"-_()[]{}<>@#$%^&*+=/\\|~`",
+    "stredlmv'’.,019",
+    "\u0301\u0323\u0338\u3099\u0345\u200d\ufe0f\u093f",  # marks and joiners
+    "\0\x01\x1f\x7f\x85\xad\u200b\ufeff\ufffd\ue000",  # control, format
+    " \t\n\r\xa0\u2003\u2028\u3000\u2581",  # spaces, and what stands for one
+    "éÀßŉİıΣςﬁÅ½²①…´¨\u1fef\u037e",
+    "中文豈ひらカが가한\u1100\u1161ｶﾞ",
+    "–—’“„·§€™🙂👩👧🏳🌈٣४",
 ]
-ORDER = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PIECES]
-VOCABULARY = {piece: index for index, piece in enumerate(ORDER)}
+CHARACTERS = st.one_of(
+    *(st.sampled_from(group) for group in GROUPS), st.characters(exclude_categories=["Cs"])
+)
+TEXTS = st.one_of(
+    st.text(CHARACTERS, max_size=40),
+    st.lists(
+        st.sampled_from(
+            ["It's", "it's", "'sb", "(well-known)", "3.14", "1,000,000", "B2B", "…", "...", "e.g.", "a",
+             "<s>", "</s>", "<mask>", "<pad>", "<unk>", "[MASK]", "x<mask>y", "<0x41>", ",", "don't", "café",
+             "= ̸", "👍", "中文"]
+        ),
+        max_size=12,
+    ).map(" ".join),
+)  # fmt: skip
 
 
-def bert_tokenizer(vocabulary: dict[str, int] = VOCABULARY, **normaliser: Any) -> Tokenizer:
-    plain = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    plain.normalizer = normalizers.BertNormalizer(**normaliser)
-    plain.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return student_tokenizer(plain, vocabulary)
+def split(teacher: TeacherTokenizer, text: str) -> list[str]:
+    rows, different = teacher.rules().splitter().split_texts([text])
+    return [different[number] for number in rows[0]]
 
 
-def old_checkpoint(folder: Path, text: bytes | None = None, config: str | None = None) -> str:
-    """Writes the files of a checkpoint from before tokenizer.json."""
-    folder.mkdir(exist_ok=True)
-    (folder / "vocab.txt").write_bytes(
-        "".join(f"{piece}\n" for piece in ORDER).encode() if text is None else text
-    )
-    if config is not None:
-        (folder / "tokenizer_config.json").write_text(config)
-    return str(folder)
+@pytest.fixture(scope="module", params=FAMILIES)
+def teacher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TeacherTokenizer:
+    folder = write_tokenizer(tmp_path_factory.mktemp(request.param), trained(request.param))
+    return load_teacher_tokenizer(str(folder))
 
 
-def new_checkpoint(folder: Path, tokenizer: Tokenizer) -> str:
-    save_tokenizer(tokenizer, folder)
-    return str(folder)
+def own_pieces(tokenizer: Tokenizer, row: str) -> list[list[int]]:
+    """What a tokenizer makes of a whole text, special pieces taken for text."""
+    made = Tokenizer.from_str(tokenizer.to_str())
+    made.encode_special_tokens = True
+    return [made.encode(each, add_special_tokens=False).ids for each in (row, row.removeprefix(" "))]
 
 
-# Loading
+def test_the_pieces_of_a_text_are_those_of_its_words(teacher: TeacherTokenizer) -> None:
+    splitter = teacher.rules().splitter()
+    special = {index for role, index in teacher.special._asdict().items() if role != "unk"}
+    names = set(ROLES.values())
+
+    @given(TEXTS)
+    @example("It's a\u200b b 'sb a'sb ,\u0301, \u0301 ́a =\u0338 can't.")
+    @example("(a) a)b 1.5 1.a x.y, ...a -- a--b ''s")
+    def check(text: str) -> None:
+        rows, different = splitter.split_texts([text])
+        words = [different[number] for number in rows[0]]
+        row = "".join(words)
+        found = teacher.pieces(words)
+        assert (found.lengths > 0).all()
+        assert not special & set(found.values.tolist())
+        assert row.split() == [part for part in row.split(" ") if part]  # single spaces alone
+        if not any(name in row for name in names):
+            assert found.values.tolist() in own_pieces(teacher.tokenizer, row)
+
+    check()
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Tokenizer]:
-    """The same tokenizer from tokenizer.json and from vocab.txt."""
-    folder = tmp_path_factory.mktemp("both")
-    return (
-        load_tokenizer(new_checkpoint(folder / "new", bert_tokenizer())),
-        load_tokenizer(old_checkpoint(folder / "old")),
-    )
+def test_cuts_without_looking_are_those_that_are_found(teacher: TeacherTokenizer) -> None:
+    rules = teacher.rules()
+    assert isinstance(rules, SharedRules)
+    assert 0.3 < np.frombuffer(rules.apart, np.bool_).sum() / (94**2 - 62**2) < 1
+    quick, careful = rules.splitter(), SharedSplitter(rules.cutter, bytes(128 * 128))
+
+    @given(st.one_of(st.text(st.sampled_from(GROUPS[0] + " "), max_size=60), TEXTS))
+    def check(text: str) -> None:
+        first, second = (splitter.split_texts([text]) for splitter in (quick, careful))
+        assert [first[1][number] for number in first[0][0]] == [second[1][number] for number in second[0][0]]
+
+    check()
 
 
-@given(st.text(st.sampled_from("abcs, Thecats[]MASK中é\u2028\n"), max_size=30))
-@example("The cats sat, [MASK] naïve 中é abc xyz [unused0]")
-@example("")
-def test_vocab_txt_reads_text_as_tokenizer_json_does(both: tuple[Tokenizer, Tokenizer], text: str) -> None:
-    new, old = (tokenizer.encode(text, "a pair") for tokenizer in both)
-    assert (old.ids, old.type_ids, old.tokens) == (new.ids, new.type_ids, new.tokens)
-    assert old.tokens[0] == "[CLS]"
-    assert old.tokens.count("[SEP]") >= 2
+def test_words_are_cut_where_a_bert_cuts(teacher: TeacherTokenizer) -> None:
+    student = plain_tokenizer({"[UNK]": 0})
+    splitter = teacher.rules().splitter()
+
+    @given(TEXTS)
+    def check(text: str) -> None:
+        text = text.replace("\u2581", " ").replace("\u1fef", "")
+        rows, different = splitter.split_texts([text])
+        words = [different[number] for number in rows[0]]
+
+        def berts(part: str) -> list[str]:
+            normal = student.normalizer.normalize_str(part)
+            return [word for word, _ in student.pre_tokenizer.pre_tokenize_str(normal)]
+
+        each = [berts(word) for word in words]
+        assert all(each)
+        assert [word for part in each for word in part] == berts("".join(words))
+        if text.isascii():
+            assert [word for part in each for word in part] == berts(text)
+
+    check()
 
 
-def test_vocab_txt_gives_the_tokenizer_of_tokenizer_json(both: tuple[Tokenizer, Tokenizer]) -> None:
-    new, old = both
-    assert old.get_vocab() == new.get_vocab() == VOCABULARY
-    assert special_pieces(old) == special_pieces(new) == SpecialPieces(pad=0, unk=2, cls=3, sep=4, mask=5)
-    assert old.encode("[MASK]").ids == [3, 5, 4]
-    assert old.decode(old.encode("the cats").ids) == "the cats"
+@pytest.mark.parametrize("kind", ["unigram", "bytes", "llama"])
+def test_most_words_are_a_berts(kind: str, tmp_path: Path) -> None:
+    teacher = load_teacher_tokenizer(str(write_tokenizer(tmp_path, trained(kind))))
+    berts = split(teachers(teacher_tokenizer(text())), text())
+    assert 0.9 < len(split(teacher, text())) / len(berts) <= 1
 
 
-def test_line_ends_of_windows_are_no_part_of_a_piece(tmp_path: Path) -> None:
-    text = "\r\n".join(ORDER).encode()
-    assert load_tokenizer(old_checkpoint(tmp_path, text)).get_vocab() == VOCABULARY
+def test_words_have_capitals_and_the_space_before(tmp_path: Path) -> None:
+    teacher = load_teacher_tokenizer(str(write_tokenizer(tmp_path, trained("bytes"))))
+    assert split(teacher, "The  cat,\nthe\u00a0Hat") == [" The", " cat", ",", " the", " Hat"]
+
+
+def test_a_text_is_cut_alike_in_one_go_and_after_others(teacher: TeacherTokenizer) -> None:
+    lines = text().splitlines()[:60]
+    splitter = teacher.rules().splitter()
+    rows, different = splitter.split_texts(lines)
+    again = [split(teacher, line) for line in lines[-5:]]
+    assert [[different[number] for number in rows[row]] for row in range(len(lines) - 5, len(lines))] == again
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_roles_are_those_of_the_files(kind: str, tmp_path: Path) -> None:
+    tokenizer = trained(kind)
+    found = load_teacher_tokenizer(str(write_tokenizer(tmp_path, tokenizer))).special
+    assert found._asdict() == {role: tokenizer.token_to_id(name) for role, name in ROLES.items()}
+
+
+def test_an_unknown_piece_may_be_missing(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, trained("bytes"), unk_token=None)
+    layout = json.loads((tmp_path / "tokenizer.json").read_text())
+    layout["added_tokens"] = [token for token in layout["added_tokens"] if token["content"] != "<unk>"]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(layout))
+    teacher = load_teacher_tokenizer(str(tmp_path))
+    assert teacher.special.unk == NO_PIECE
+    vocabulary = {piece: index for index, piece in enumerate(SPECIAL)}
+    spelt = teacher.spell(student_tokenizer(plain_tokenizer({"[UNK]": 0}), vocabulary))
+    assert spelt[vocabulary["[UNK]"]] == [teacher.special.mask]
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("kind", "piece", "surface"),
     [
-        ("{}", ["ete", "中", "x"]),
-        ('{"do_lower_case": true, "strip_accents": false}', ["été", "中", "x"]),
-        ('{"do_lower_case": false}', ["Été", "中", "x"]),
-        ('{"do_lower_case": false, "strip_accents": true}', ["Ete", "中", "x"]),
-        ('{"tokenize_chinese_chars": false}', ["ete", "中x"]),
+        ("unigram", "▁word", " word"), ("unigram", "word", "word"), ("bytes", "Ġword", " word"),
+        ("bytes", "Ã©", "é"), ("fallback", "▁a", " a"), ("wordpiece", "##x", "x"),
+        ("wordpiece", "word", " word"),
     ],
-)
-def test_settings_beside_vocab_txt_are_followed(tmp_path: Path, config: str, words: list[str]) -> None:
-    tokenizer = load_tokenizer(old_checkpoint(tmp_path, config=config))
-    normal = tokenizer.normalizer.normalize_str("Été 中x")
-    assert [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)] == words
+)  # fmt: skip
+def test_surfaces(kind: str, piece: str, surface: str, tmp_path: Path) -> None:
+    assert load_teacher_tokenizer(str(write_tokenizer(tmp_path, trained(kind)))).surface(piece) == surface
 
 
-def test_truncation_and_padding_of_the_file_are_left_out(tmp_path: Path) -> None:
-    tokenizer = bert_tokenizer()
-    tokenizer.enable_truncation(4)
-    tokenizer.enable_padding(length=12)
-    loaded = load_tokenizer(new_checkpoint(tmp_path, tokenizer))
-    assert len(loaded.encode("a b c a b c").ids) == 8
+def test_pieces_are_spelt_as_words_and_as_parts(teacher: TeacherTokenizer) -> None:
+    vocabulary = {piece: index for index, piece in enumerate([*SPECIAL, "the", "##ing", ","])}
+    student = student_tokenizer(plain_tokenizer({"[UNK]": 0}), vocabulary)
+    spelt = teacher.spell(student)
+    roles = [getattr(teacher.special, role) for role in ("pad", "unk", "cls", "sep", "mask")]
+    assert spelt[:5] == [[role] for role in roles]
+    expected = [teacher.pieces(words).values.tolist() for words in ([" the"], ["ing"], [" ,", ","])]
+    assert spelt[5:] == expected
 
 
 # Refusals
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (b"\xff\xfe", r"vocab\.txt cannot be used .*utf-8"),
-        (
-            b"",
-            r"vocab\.txt cannot be used .it lacks the special pieces \[PAD\], \[UNK\], \[CLS\], \[SEP\], "
-            r"\[MASK\]",
-        ),
-        (
-            b"[PAD]\n[UNK]\n[CLS]\n[SE",
-            r"vocab\.txt cannot be used .it lacks the special pieces \[SEP\], \[MASK\], .*cut short",
-        ),
-    ],
-)
-def test_a_damaged_vocab_txt_is_refused(tmp_path: Path, text: bytes, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        load_tokenizer(old_checkpoint(tmp_path, text))
+def refused(folder: Path, match: str) -> None:
+    with pytest.raises(ModelError, match=match):
+        load_teacher_tokenizer(str(folder))
 
 
-@pytest.mark.parametrize("config", ["{", "[]", "3", '{"do_lower_case": "yes"}', '{"strip_accents": 3}'])
-def test_damaged_settings_beside_vocab_txt_are_refused(tmp_path: Path, config: str) -> None:
-    with pytest.raises(ModelError, match=r"tokenizer_config\.json is damaged .*fetch it again"):
-        load_tokenizer(old_checkpoint(tmp_path, config=config))
+def test_a_folder_without_a_fast_tokenizer_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(b"\n")
+    refused(tmp_path, r"has no fast tokenizer .*save_pretrained")
 
 
-def test_a_damaged_tokenizer_json_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(ModelError, match=r"tokenizer\.json cannot be used .*supported are BERT tokenizers"):
-        load_tokenizer(str(tmp_path))
+def test_a_tokenizer_without_mask_is_refused(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.train_from_iterator(["a b"], trainers.BpeTrainer(special_tokens=["<s>", "</s>", "<pad>"]))
+    refused(write_tokenizer(tmp_path, tokenizer), "has no mask piece, without which masked words")
 
 
-def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no fast tokenizer \(neither tokenizer\.json nor vocab\.txt\)"):
-        load_tokenizer(str(tmp_path))
+def test_code_of_its_own_is_refused(tmp_path: Path) -> None:
+    refused(write_tokenizer(tmp_path, trained("bytes"), auto_map={"AutoTokenizer": "a.B"}), "'auto_map'")
 
 
-def test_what_the_hub_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str, **_: Any) -> str:
-        raise OSError(f"no {name}")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", missing)
-    with pytest.raises(ModelError, match=r"'bert/nowhere' is not a folder here, .*\(no bert/nowhere\)"):
-        load_tokenizer("bert/nowhere")
+def test_a_table_smaller_than_the_tokenizer_is_refused(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, trained("bytes"))
+    (tmp_path / "config.json").write_text('{"vocab_size": 800}')
+    refused(tmp_path, r"has ids up to 899, and by config.json the model has rows for 800 pieces")
 
 
-def test_a_vocabulary_on_the_hub_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = old_checkpoint(tmp_path)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: folder)
-    assert load_tokenizer("bert/somewhere").get_vocab() == VOCABULARY
-
-
-@pytest.mark.parametrize(
-    ("part", "value", "message"),
-    [
-        ("normalizer", normalizers.NFKC(), "its normalizer is 'NFKC', expected BertNormalizer"),
-        ("normalizer", None, "its normalizer is None, expected"),
-        ("pre_tokenizer", pre_tokenizers.ByteLevel(), "its pre_tokenizer is 'ByteLevel', expected"),
-        ("model", models.BPE(), "its model is 'BPE', expected WordPiece"),
-    ],
-)
-def test_other_kinds_are_refused(tmp_path: Path, part: str, value: Any, message: str) -> None:
-    tokenizer = bert_tokenizer()
-    setattr(tokenizer, part, value)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ModelError, match=message):
-        load_tokenizer(str(tmp_path))
-
-
-@pytest.mark.parametrize("missing", SPECIAL)
-def test_a_tokenizer_without_a_special_piece_is_refused(tmp_path: Path, missing: str) -> None:
-    vocabulary = {piece: index for index, piece in enumerate(piece for piece in ORDER if piece != missing)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = (
-        normalizers.BertNormalizer(),
-        pre_tokenizers.BertPreTokenizer(),
+def test_pieces_across_spaces_are_refused(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    trainer = trainers.BpeTrainer(vocab_size=60, special_tokens=list(ROLES.values()))
+    tokenizer.train_from_iterator(["of the cat of the cat of the cat"] * 9, trainer)
+    refused(
+        write_tokenizer(tmp_path, tokenizer), "other pieces of a word within a text than of the word alone"
     )
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ModelError, match=rf"lacks the special pieces \[{missing[1:-1]}\]"):
-        load_tokenizer(str(tmp_path))
-
-
-# A student's tokenizer
-
-
-def test_a_students_tokenizer_has_the_teachers_words_and_its_own_pieces() -> None:
-    vocabulary = {piece: index for index, piece in enumerate([*SPECIAL, "ca", "##t"])}
-    student = student_tokenizer(bert_tokenizer(strip_accents=False), vocabulary)
-    assert student.encode("CAT é [MASK]").tokens == ["[CLS]", "ca", "##t", "[UNK]", "[MASK]", "[SEP]"]
-    assert student.get_vocab() == vocabulary
-    assert vocabulary_size(student) == 7
-
-
-def test_a_size_counts_ids_that_no_piece_has() -> None:
-    assert vocabulary_size(bert_tokenizer({piece: 2 * index for index, piece in enumerate(SPECIAL)})) == 9
-
-
-def test_a_given_tokenizer_must_make_the_teachers_words(tmp_path: Path) -> None:
-    taken = given_tokenizer(new_checkpoint(tmp_path, bert_tokenizer(strip_accents=True)), bert_tokenizer())
-    assert taken.get_vocab() == VOCABULARY
-    with pytest.raises(ModelError, match="strip_accents True, the teacher's False"):
-        given_tokenizer(str(tmp_path), bert_tokenizer(strip_accents=False))
-
-
-def test_a_digest_is_that_of_what_a_tokenizer_does(tmp_path: Path) -> None:
-    loaded = load_tokenizer(new_checkpoint(tmp_path, bert_tokenizer()))
-    assert digest_tokenizer(loaded) == digest_tokenizer(bert_tokenizer())
-    others = [bert_tokenizer(lowercase=False), student_tokenizer(loaded, VOCABULARY | {"z": len(VOCABULARY)})]
-    assert len({digest_tokenizer(tokenizer) for tokenizer in [loaded, *others]}) == 3
-
-
-@pytest.mark.parametrize("longest", [None, 64])
-def test_a_saved_tokenizer_says_what_transformers_needs(tmp_path: Path, longest: int | None) -> None:
-    save_tokenizer(bert_tokenizer(), tmp_path, longest)
-    settings_ = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    assert settings_.get("model_max_length") == longest
-    assert {settings_[f"{name}_token"] for name in ("pad", "unk", "cls", "sep", "mask")} == set(SPECIAL)
-    assert load_tokenizer(str(tmp_path)).to_str() == bert_tokenizer().to_str()
-
-
-@pytest.mark.parametrize("model_type", [None, "bert"])
-def test_transformers_loads_the_students_tokenizer(tmp_path: Path, model_type: str | None) -> None:
-    from transformers import AutoTokenizer
-
-    save_tokenizer(bert_tokenizer(), tmp_path, longest=128)
-    if model_type:  # as beside a finished student
-        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
-    text, pair = "Some naïve text, [MASK] 中文", "pair"
-    wanted = bert_tokenizer().encode(text, pair)
-    assert dict(loaded(text, pair)) == {
-        "input_ids": wanted.ids,
-        "token_type_ids": wanted.type_ids,
-        "attention_mask": wanted.attention_mask,
-    }
-    names = (loaded.pad_token, loaded.unk_token, loaded.cls_token, loaded.sep_token, loaded.mask_token)
-    assert names == SPECIAL
-    assert loaded.is_fast
-    assert loaded.model_max_length == 128
-    assert len(loaded(text * 100, truncation=True)["input_ids"]) == 128
-
-
-# Spelling
 
 
 @pytest.mark.parametrize(
-    ("piece", "spelt"),
+    ("change", "match"),
     [
-        ("the", ["the"]),  # known: itself
-        ("##bc", ["##bc"]),
-        ("[MASK]", ["[MASK]"]),
-        ("abc", ["ab", "##c"]),  # the longest piece first
-        ("##ab", ["##a", "##b"]),
-        ("cats", ["cat", "##s"]),
-        ("cabc", ["c", "##a", "##bc"]),
-        ("xyz", ["[UNK]"]),
-        ("catx", ["[UNK]"]),  # one part that is not known makes all of it unknown
-        ("##the", ["[UNK]"]),  # within a word only pieces of its inside count
-        ("##", ["[UNK]"]),
+        ({"dropout": 0.1}, "cuts a text at random"),
+        ({"end_of_word_suffix": "</w>"}, "differ at the ends of words"),
     ],
 )
-def test_a_piece_is_spelt_by_the_longest_pieces(piece: str, spelt: list[str]) -> None:
-    (found,) = spell({piece: 0}, bert_tokenizer())
-    assert found == [VOCABULARY[name] for name in spelt]
+def test_what_cannot_be_cut_into_words_is_refused(change: dict[str, Any], match: str, tmp_path: Path) -> None:
+    layout = json.loads(trained("bytes").to_str())
+    layout["model"] |= change
+    write_tokenizer(tmp_path, trained("bytes"))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(layout))
+    refused(tmp_path, match)
 
 
-@given(st.text("abc", min_size=1, max_size=8))
-def test_a_word_is_spelt_as_wordpiece_cuts_it(word: str) -> None:
-    other = bert_tokenizer()
-    (found,) = spell({word: 0}, other)
-    assert found == other.encode(word, add_special_tokens=False).ids
+def test_a_text_with_an_added_piece_is_refused(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_str(trained("bytes").to_str())
+    tokenizer.add_tokens([AddedToken("<user>", special=False)])
+    teacher = load_teacher_tokenizer(str(write_tokenizer(tmp_path, tokenizer)))
+    with pytest.raises(InputError, match="holds '<user>', which the teacher's tokenizer takes whole"):
+        split(teacher, "a <user> b")
 
 
-@given(st.lists(st.text("abcx#", min_size=1, max_size=5), min_size=1, max_size=8, unique=True), st.randoms())
-def test_spellings_stand_in_the_order_of_ids(pieces: list[str], random: Any) -> None:
-    ids = list(range(len(pieces) + 3))
-    random.shuffle(ids)
-    vocabulary = dict(zip(pieces, ids, strict=False))
-    spelt = spell(vocabulary, bert_tokenizer())
-    assert len(spelt) == max(vocabulary.values()) + 1
-    unused = set(range(len(spelt))) - set(vocabulary.values())
-    assert all(spelt[index] == [VOCABULARY["[UNK]"]] for index in unused)
-    assert all(spelt[index] == spell({piece: 0}, bert_tokenizer())[0] for piece, index in vocabulary.items())
+def test_a_given_tokenizer_of_other_words_is_refused(tmp_path: Path) -> None:
+    teacher = load_teacher_tokenizer(str(write_tokenizer(tmp_path / "teacher", trained("bytes"))))
+    vocabulary = {piece: index for index, piece in enumerate([*SPECIAL, "a"])}
+    for name, options in (("same", {"lowercase": False}), ("other", {"handle_chinese_chars": False})):
+        given_one = student_tokenizer(plain_tokenizer({"[UNK]": 0}, **options), vocabulary)
+        save_tokenizer(given_one, tmp_path / name)
+    assert teacher.given(str(tmp_path / "same")).get_vocab() == vocabulary
+    with pytest.raises(ModelError, match=r"other words than a BERT does \(handle_chinese_chars false\)"):
+        teacher.given(str(tmp_path / "other"))
 
 
-def test_a_vocabulary_spells_itself() -> None:
-    assert spell(VOCABULARY, bert_tokenizer()) == [[index] for index in range(len(VOCABULARY))]
-
-
-def test_tokenizers_are_loaded_without_models() -> None:
-    imported = "import sys, lilliput.pieces.teacher_tokenizer"
-    script = f"{imported}; sys.exit(bool({{'torch', 'transformers'}} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+def test_a_bert_without_capitals_has_no_cased_student() -> None:
+    lower, cased = (plain_tokenizer({"[UNK]": 0}, lowercase=each) for each in (True, False))
+    assert teachers(cased).base(cased=True) is cased
+    with pytest.raises(ModelError, match=r"lexicon\.cased is true, .* have no capitals"):
+        teachers(lower).base(cased=True)

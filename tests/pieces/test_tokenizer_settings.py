@@ -14,10 +14,7 @@ from conftest import World
 from lilliput.config import LexiconConfig
 from lilliput.errors import InputError, LilliputError, ModelError
 from lilliput.finetuning.encoded import task_tokenizer
-from lilliput.pieces.corpus import build_corpus
-from lilliput.pieces.lexicon import build_lexicon
-from lilliput.pieces.segmentation import segment
-from lilliput.pieces.teacher_tokenizer import (
+from lilliput.pieces.bert_tokenizer import (
     SPECIAL,
     complete,
     given_tokenizer,
@@ -27,6 +24,9 @@ from lilliput.pieces.teacher_tokenizer import (
     student_tokenizer,
     vocabulary_size,
 )
+from lilliput.pieces.corpus import build_corpus
+from lilliput.pieces.lexicon import build_lexicon
+from lilliput.pieces.segmentation import segment
 from lilliput.pieces.tokenizer_file import build_tokenizer
 from lilliput.pieces.word_rules import whole_pieces
 
@@ -393,7 +393,7 @@ def test_a_corpus_with_a_piece_that_is_no_word_is_refused(
 
 def test_words_are_spelled_as_in_a_text(teacher: Tokenizer) -> None:
     words = ["covid", "covids", "the", "them", "rock"]
-    table = segment(words, teacher)
+    table = segment(words, speller(teacher))
     assert [table[place].tolist() for place in range(len(words))] == [
         teacher.encode(word, add_special_tokens=False).ids for word in words
     ]

@@ -33,6 +33,7 @@ from lilliput.models.kernels import PLAIN_BOTH, DualKernels, Kernels
 from lilliput.models.pretrained import load_config
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.lexicon import Lexicon
+from lilliput.pieces.teacher_tokenizer import teachers
 from lilliput.planning import expectation, plan as planning, probes, samples, scratch
 from lilliput.planning.estimate import StageEstimate, estimate_stage, render
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
@@ -139,8 +140,8 @@ def test_a_data_set_has_no_size(tmp_path: Path) -> None:
 def test_a_stand_in_cuts_words_like_english(tmp_path: Path) -> None:
     tokenizer = stand_in_tokenizer(30_522)
     assert tokenizer.get_vocab_size() == 30_522
-    made_up, run = made_up_sample(tokenizer, tmp_path), RunDir(tmp_path / "run")
-    corpus, preparation = measure_preparation(made_up, tokenizer, LexiconConfig(), run)
+    made_up, run = made_up_sample(teachers(tokenizer), tmp_path), RunDir(tmp_path / "run")
+    corpus, preparation = measure_preparation(made_up, teachers(tokenizer), LexiconConfig(), run)
     report = Lexicon.open(run.lexicon).report
     assert report.student_size == 4928
     assert 1.25 < report.student_fertility < 1.45

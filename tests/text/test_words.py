@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from lilliput.text import words
+from lilliput.text import stretches
 from lilliput.text.words import WordSplitter
 
 
@@ -77,7 +77,7 @@ def test_every_character_between_letters_is_split_as_the_tokenizer_does(options:
 def test_slices_change_nothing(text: str, size: int) -> None:
     splitter = WordSplitter(make_tokenizer().normalizer.__getstate__().decode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(words, "_SLICE_BYTES", size)
+        patch.setattr(stretches, "_SLICE_BYTES", size)
         assert split_words(splitter, text) == library_words(make_tokenizer(), text)
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from conftest import LENGTH, World, row_words
 from lilliput.config import BatchConfig, LexiconConfig
 from lilliput.errors import InputError
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.text.corpus import END, START
 from lilliput.training.batches import Batch, BatchSource, Reading
 from lilliput.training.rows import Rows, cut_rows
@@ -67,7 +67,7 @@ def expected_words(source: BatchSource, world: World, step: int) -> list[list[in
 def joint_names(world: World) -> list[str]:
     """Returns the pieces by their joint ids."""
     names = []
-    for tokenizer in (world.lexicon.teacher_tokenizer(), world.lexicon.student_tokenizer()):
+    for tokenizer in (world.lexicon.teacher_tokenizer().tokenizer, world.lexicon.student_tokenizer()):
         names += [tokenizer.id_to_token(index) for index in range(tokenizer.get_vocab_size())]
     return names
 

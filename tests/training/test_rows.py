@@ -8,9 +8,9 @@ import pytest
 from conftest import LENGTH, World, row_words
 from lilliput.config import LexiconConfig
 from lilliput.errors import InputError
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.lexicon import build_lexicon
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
 from lilliput.text.corpus import END
 from lilliput.training.rows import cut_rows
 

@@ -27,7 +27,7 @@ from lilliput.finetuning.model import labels_of, save_task_model
 from lilliput.inference.kinds import KINDS
 from lilliput.inference.lines import as_text
 from lilliput.models.student import save_student
-from lilliput.pieces.teacher_tokenizer import complete
+from lilliput.pieces.bert_tokenizer import complete
 from lilliput.tasks.task import Task
 
 WEB = Path(__file__).parent.parent.parent / "web"

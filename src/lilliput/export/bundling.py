@@ -31,7 +31,7 @@ from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.format import PROGRAM, files_of
 from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.student import parameter_count
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.run import FINETUNE_AGAIN, RunDir, read_summary
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.metrics import by_given_words, first_of, first_tags, is_agreement, of_all, score

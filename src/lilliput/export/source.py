@@ -13,7 +13,7 @@ from lilliput.errors import ConfigError, ModelError
 from lilliput.finetuning.model import load_task_model
 from lilliput.inference.kinds import KINDS, Kind
 from lilliput.models.pretrained import load_config, load_encoder, load_masked_lm, says_masked_lm
-from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer
+from lilliput.pieces.bert_tokenizer import complete, load_tokenizer
 from lilliput.tasks.task import Task
 
 _PLAIN = Task(name="", kind="classification")

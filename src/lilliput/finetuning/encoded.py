@@ -22,7 +22,7 @@ from torch import Tensor
 from lilliput.common.ragged import Ints, Ragged
 from lilliput.finetuning.words import all_words, encodings, shortened, text_labels, words_in
 from lilliput.models.shape import filled_up
-from lilliput.pieces.teacher_tokenizer import complete, load_tokenizer, special_pieces
+from lilliput.pieces.bert_tokenizer import complete, load_tokenizer, special_pieces
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.task import Examples, Labels, Task, Words
 

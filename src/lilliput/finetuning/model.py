@@ -38,7 +38,7 @@ from lilliput.models.classifier import (
 from lilliput.models.kernels import Kernels
 from lilliput.models.pretrained import load_config, load_weights, longest_input
 from lilliput.models.shape import EncoderShape
-from lilliput.pieces.teacher_tokenizer import save_tokenizer
+from lilliput.pieces.bert_tokenizer import save_tokenizer
 from lilliput.tasks.kinds import require_known
 from lilliput.tasks.task import Task
 

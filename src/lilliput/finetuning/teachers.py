@@ -13,7 +13,7 @@ from lilliput.finetuning.model import is_of_text, load_task, load_task_model
 from lilliput.finetuning.teacher import OpenTeacher, TaskTeacher
 from lilliput.models.any_classifier import ClassifierCheckpoint, find_classifier
 from lilliput.models.pretrained import load_config, longest_input
-from lilliput.pieces.teacher_tokenizer import special_pieces
+from lilliput.pieces.bert_tokenizer import special_pieces
 from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.task import TaskData
 

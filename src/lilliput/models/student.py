@@ -11,7 +11,7 @@ from lilliput.common.folders import settle
 from lilliput.config import StudentConfig
 from lilliput.errors import ModelError, StorageError
 from lilliput.models.pretrained import load_weights
-from lilliput.pieces.teacher_tokenizer import save_tokenizer
+from lilliput.pieces.bert_tokenizer import save_tokenizer
 from lilliput.pieces.tokenizer_file import SpecialPieces
 
 

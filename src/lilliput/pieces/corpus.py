@@ -5,13 +5,14 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from lilliput.pieces.word_rules import word_rules
+from lilliput.pieces.family import TeacherTokenizer
+from lilliput.pieces.teacher_tokenizer import teachers
 from lilliput.text.corpus import Corpus, is_written, write_corpus
 
 
 def build_corpus(
     sources: Sequence[str],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | TeacherTokenizer,
     out: Path,
     *,
     text_column: str = "text",
@@ -23,7 +24,7 @@ def build_corpus(
 
     Args:
         sources: Files, folders, patterns and data sets.
-        tokenizer: The teacher's, as `load_tokenizer` returns it; only its words matter, not its pieces.
+        tokenizer: The teacher's; of a BERT's only its words matter, not its pieces.
         out: The directory.
         text_column: The column of tables and data sets that holds the text.
         workers: Processes that split text; None stands for one per core.
@@ -32,7 +33,7 @@ def build_corpus(
     """
     return write_corpus(
         sources,
-        word_rules(tokenizer),
+        teachers(tokenizer).rules(),
         out,
         text_column=text_column,
         workers=workers,
@@ -41,6 +42,8 @@ def build_corpus(
     )
 
 
-def is_built(sources: Sequence[str], tokenizer: Tokenizer, out: Path, text_column: str) -> bool:
+def is_built(
+    sources: Sequence[str], tokenizer: Tokenizer | TeacherTokenizer, out: Path, text_column: str
+) -> bool:
     """Returns whether `out` holds the finished corpus of some sources; writes nothing."""
-    return is_written(sources, word_rules(tokenizer), out, text_column)
+    return is_written(sources, teachers(tokenizer).rules(), out, text_column)

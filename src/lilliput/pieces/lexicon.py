@@ -22,68 +22,21 @@ from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import stored_array
 from lilliput.config import LexiconConfig
 from lilliput.errors import StorageError
-from lilliput.pieces.segmentation import segment, unknown_words
-from lilliput.pieces.teacher_tokenizer import (
+from lilliput.pieces.bert_tokenizer import (
     digest_tokenizer,
-    given_tokenizer,
     save_tokenizer,
     special_pieces,
     vocabulary_size,
 )
+from lilliput.pieces.family import SAVED, TeacherTokenizer
+from lilliput.pieces.report import LexiconReport, measure
+from lilliput.pieces.segmentation import unknown_words
+from lilliput.pieces.teacher_tokenizer import saved_tokenizer, teachers
 from lilliput.pieces.tokenizer_file import SpecialPieces
 from lilliput.pieces.wordpiece import learn_vocabulary
 from lilliput.text.corpus import FIRST_WORD, Corpus
 
 _AGAIN = "remove the lexicon's folder and build it again"
-
-
-@dataclass(frozen=True)
-class LexiconReport:
-    """What a student's vocabulary means for a text; shares lie in [0, 1] and weigh words by their counts."""
-
-    teacher_size: int
-    """Pieces in the teacher's vocabulary."""
-    student_size: int
-    """Pieces in the student's vocabulary."""
-    words: int
-    """Running words measured."""
-    types: int
-    """Different words measured."""
-    teacher_fertility: float
-    """Teacher pieces per running word."""
-    student_fertility: float
-    """Student pieces per running word."""
-    overlap: float
-    """Share of the student's pieces that the teacher has too."""
-    teacher_coverage: float
-    """Share of the running words that the teacher reads without [UNK]."""
-    student_coverage: float
-    """Share of the running words that the student reads without [UNK]."""
-    alike: float
-    """Share of the running words that both cut into the same pieces, without [UNK]."""
-
-    def embedding_parameters(self, width: int) -> tuple[int, int]:
-        """Returns the parameters of a table of `width` over the student's and over the teacher's vocabulary.
-
-        A parameter takes 4 bytes as fp32, 1 byte as int8.
-        """
-        return self.student_size * width, self.teacher_size * width
-
-    def describe(self, width: int) -> str:
-        """Returns the report as a few lines of text, for a student of `width`."""
-        student, teacher = self.embedding_parameters(width)
-        return (
-            f"{self.words:,} words of {self.types:,} types\n"
-            f"vocabulary   {self.student_size:,} pieces, teacher {self.teacher_size:,}; "
-            f"{self.overlap:.1%} of the student's are the teacher's too\n"
-            f"fertility    {self.student_fertility:.3f} pieces per word, "
-            f"teacher {self.teacher_fertility:.3f}\n"
-            f"coverage     {self.student_coverage:.3%} of the words without [UNK], "
-            f"teacher {self.teacher_coverage:.3%}\n"
-            f"alike        {self.alike:.1%} of the words are cut into the same pieces\n"
-            f"embeddings   {student:,} parameters at width {width}, {teacher:,} with the teacher's pieces: "
-            f"saves {(teacher - student) * 4 / 1e6:.2f} MB fp32, {(teacher - student) / 1e6:.2f} MB int8"
-        )
 
 
 @dataclass(frozen=True)
@@ -130,9 +83,9 @@ class Lexicon:
         """Loads the student's tokenizer."""
         return _read_tokenizer(self.tokenizer_folder / "tokenizer.json")
 
-    def teacher_tokenizer(self) -> Tokenizer:
+    def teacher_tokenizer(self) -> TeacherTokenizer:
         """Loads the teacher's tokenizer."""
-        return _read_tokenizer(self.path / "teacher_tokenizer.json")
+        return saved_tokenizer(self.path, _AGAIN)
 
     @classmethod
     def open(cls, path: PathLike) -> "Lexicon":
@@ -152,7 +105,7 @@ class Lexicon:
             student=tables[1],
             characters=_map(path / "characters.npy", "int32", types),
             unknown=_map(path / "unknown.npy", "bool", types),
-            teacher_special=_special(path / "teacher_tokenizer.json", report.teacher_size),
+            teacher_special=_teacher_special(path, report.teacher_size),
             student_special=_special(path / "tokenizer" / "tokenizer.json", report.student_size),
             report=report,
         )
@@ -161,7 +114,12 @@ class Lexicon:
 
 
 def build_lexicon(
-    corpus: Corpus, teacher: Tokenizer, config: LexiconConfig, out: Path, *, overwrite: bool = False
+    corpus: Corpus,
+    teacher: Tokenizer | TeacherTokenizer,
+    config: LexiconConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
 ) -> Lexicon:
     """Returns the lexicon of `corpus`, learnt or taken, segmented, saved in `out` and opened from there.
 
@@ -179,55 +137,77 @@ def build_lexicon(
         ModelError: If the tokenizer to take cuts texts into other words than the teacher's.
         StorageError: If `out` was made from anything else or cannot be written.
     """
+    teacher = teachers(teacher)
     stage, given = _stage(corpus, teacher, config, out)
     if not stage.is_finished(overwrite):
         with stage.locked():
             if not stage.is_finished(overwrite):  # by a process that held the lock before
-                _build(stage, corpus, teacher, config.size, given)
+                _build(stage, corpus, teacher, config, given)
     return Lexicon.open(out)
 
 
-def is_built(corpus: Corpus, teacher: Tokenizer, config: LexiconConfig, out: Path) -> bool:
+def is_built(corpus: Corpus, teacher: Tokenizer | TeacherTokenizer, config: LexiconConfig, out: Path) -> bool:
     """Returns whether `out` holds the finished lexicon of a corpus; writes nothing."""
-    return _stage(corpus, teacher, config, out)[0].is_whole(overwrite=True)
+    return _stage(corpus, teachers(teacher), config, out)[0].is_whole(overwrite=True)
 
 
 def _stage(
-    corpus: Corpus, teacher: Tokenizer, config: LexiconConfig, out: Path
+    corpus: Corpus, teacher: TeacherTokenizer, config: LexiconConfig, out: Path
 ) -> tuple[StageDir, Tokenizer | None]:
     """Returns the folder of a lexicon with what determines it, and the tokenizer that is to be taken."""
-    given = None if config.tokenizer is None else given_tokenizer(config.tokenizer, teacher)
+    given = None if config.tokenizer is None else teacher.given(config.tokenizer)
     made_from = {
         "corpus": read_manifest(corpus.path / MANIFEST)["digest"],
-        "teacher": digest_tokenizer(teacher),
+        "teacher": teacher.digest(),
         # The place of a given tokenizer may change, its content may not.
         "vocabulary": config.size if given is None else digest_tokenizer(given),
     }
+    if given is None and config.cased:
+        made_from["cased"] = True
     return StageDir(out, made_from), given
 
 
-def _build(stage: StageDir, corpus: Corpus, teacher: Tokenizer, size: int, given: Tokenizer | None) -> None:
+def _build(
+    stage: StageDir,
+    corpus: Corpus,
+    teacher: TeacherTokenizer,
+    config: LexiconConfig,
+    given: Tokenizer | None,
+) -> None:
     """Writes a lexicon."""
     words, counts = corpus.word_types()[FIRST_WORD:], corpus.counts[FIRST_WORD:]
-    student = given or learn_vocabulary(words, counts, size, teacher)
+    student = given or learn_student(words, counts, config.size, teacher, config.cased)
     stage.begin()  # only now, so that a size that is refused takes nothing away and leaves nothing behind
     stage.finish(dataclasses.asdict(_write(stage.path, words, counts, teacher, student)))
 
 
+def learn_student(
+    words: Sequence[str], counts: npt.NDArray[np.int64], size: int, teacher: TeacherTokenizer, cased: bool
+) -> Tokenizer:
+    """Returns a student's tokenizer of `size` pieces, learnt from words of a teacher's and their counts."""
+    base = teacher.base(cased)
+    return learn_vocabulary(*teacher.student_words(words, counts, base), size, base)
+
+
 def _write(
-    out: Path, words: Sequence[str], counts: npt.NDArray[np.int64], teacher: Tokenizer, student: Tokenizer
+    out: Path,
+    words: Sequence[str],
+    counts: npt.NDArray[np.int64],
+    teacher: TeacherTokenizer,
+    student: Tokenizer,
 ) -> LexiconReport:
     """Writes every file of a lexicon but its manifest, and returns the results for that."""
-    tables = {"teacher": segment(words, teacher), "student": segment(words, student)}
-    unknown = unknown_words(tables["teacher"], teacher) | unknown_words(tables["student"], student)
+    specials = {"teacher": teacher.special, "student": special_pieces(student)}
+    tables = {"teacher": teacher.pieces(words), "student": teacher.student_pieces(words, student)}
+    unknown = np.logical_or(*(unknown_words(tables[name], specials[name].unk) for name in tables))
     characters = np.fromiter(map(len, words), np.int32, len(words))
     blank = np.zeros(FIRST_WORD)
     arrays: dict[str, npt.NDArray[Any]] = {
         "characters": np.concatenate([blank.astype(np.int32), characters]),
         "unknown": np.concatenate([blank.astype(np.bool_), unknown]),
     }
-    for name, tokenizer in (("teacher", teacher), ("student", student)):
-        special, table = special_pieces(tokenizer), tables[name]
+    for name, table in tables.items():
+        special = specials[name]
         arrays[f"{name}_offsets"] = np.concatenate([np.arange(FIRST_WORD), table.offsets + FIRST_WORD])
         arrays[f"{name}_pieces"] = np.concatenate(
             [np.array([special.sep, special.cls], np.int32), table.values]
@@ -236,41 +216,8 @@ def _write(
         with writing(out / f"{name}.npy") as file:
             np.save(file, array)
     save_tokenizer(student, out / "tokenizer")
-    with writing(out / "teacher_tokenizer.json") as file:
-        file.write(teacher.to_str().encode())
-    return measure(counts, tables["teacher"], teacher, tables["student"], student)
-
-
-def measure(
-    counts: npt.NDArray[np.int64],
-    teacher_table: Ragged,
-    teacher: Tokenizer,
-    student_table: Ragged,
-    student: Tokenizer,
-) -> LexiconReport:
-    """Returns what a vocabulary means for words of these `counts`, from their segmentations."""
-    teacher_ids, student_ids = teacher.get_vocab(), student.get_vocab()
-    translated = np.full(vocabulary_size(student), -1)
-    for piece, index in student_ids.items():
-        translated[index] = teacher_ids.get(piece, -1)
-    readable_teacher = ~unknown_words(teacher_table, teacher)
-    readable_student = ~unknown_words(student_table, student)
-    candidates = (teacher_table.lengths == student_table.lengths) & readable_teacher & readable_student
-    theirs, ours = (table.take(np.flatnonzero(candidates)) for table in (teacher_table, student_table))
-    same = np.logical_and.reduceat(theirs.values == translated[ours.values], ours.offsets[:-1])
-    total = counts.sum()
-    return LexiconReport(
-        teacher_size=vocabulary_size(teacher),
-        student_size=vocabulary_size(student),
-        words=int(total),
-        types=len(counts),
-        teacher_fertility=float(counts @ teacher_table.lengths / total),
-        student_fertility=float(counts @ student_table.lengths / total),
-        overlap=len(student_ids.keys() & teacher_ids.keys()) / len(student_ids),
-        teacher_coverage=float(counts[readable_teacher].sum() / total),
-        student_coverage=float(counts[readable_student].sum() / total),
-        alike=float(counts[candidates] @ same / total),
-    )
+    teacher.save(out)
+    return measure(words, counts, tables["teacher"], teacher, tables["student"], student)
 
 
 def _map(path: Path, kind: str, length: int) -> npt.NDArray[Any]:
@@ -285,11 +232,20 @@ def _read_tokenizer(path: Path) -> Tokenizer:
         raise StorageError(f"{path} is missing or damaged ({error}); {_AGAIN}") from error
 
 
+def _teacher_special(folder: Path, size: int) -> SpecialPieces:
+    """Returns the special pieces of the teacher of a lexicon, whose vocabulary must have `size` pieces."""
+    teacher = saved_tokenizer(folder, _AGAIN)
+    _check_size(folder / SAVED, teacher.size, size)
+    return teacher.special
+
+
 def _special(path: Path, size: int) -> SpecialPieces:
     """Returns the special pieces of a tokenizer of the lexicon, whose vocabulary must have `size` pieces."""
     tokenizer = _read_tokenizer(path)
-    if vocabulary_size(tokenizer) != size:
-        raise StorageError(
-            f"{path} has {vocabulary_size(tokenizer)} pieces where the lexicon needs {size}; {_AGAIN}"
-        )
+    _check_size(path, vocabulary_size(tokenizer), size)
     return special_pieces(tokenizer)
+
+
+def _check_size(path: Path, found: int, size: int) -> None:
+    if found != size:
+        raise StorageError(f"{path} has {found} pieces where the lexicon needs {size}; {_AGAIN}")

@@ -8,19 +8,18 @@ from tokenizers import Tokenizer
 
 from lilliput.common.progress import bar
 from lilliput.common.ragged import Ragged
-from lilliput.pieces.teacher_tokenizer import special_pieces, speller
 
 _WORDS_PER_LINE = 1_000
 _LINES_PER_BLOCK = 50
 
 
-def segment(words: Sequence[str], tokenizer: Tokenizer) -> Ragged:
-    """Returns the pieces of every word under `tokenizer`, which is asked for its pieces only.
+def segment(words: Sequence[str], reader: Tokenizer) -> Ragged:
+    """Returns the pieces of every word.
 
-    The normaliser is left out: words went through it in the corpus, and it need not leave its own result
-    alone (it puts spaces around a Chinese character each time).
+    Args:
+        words: In the form in which the corpus has them.
+        reader: A tokenizer that makes pieces of words in this form, such as `speller` and `bare` return.
     """
-    pieces_only = speller(tokenizer)
     lengths = np.zeros(len(words), np.int64)
     pieces = [np.zeros(0, np.int32)]
     per_block = _WORDS_PER_LINE * _LINES_PER_BLOCK
@@ -29,9 +28,7 @@ def segment(words: Sequence[str], tokenizer: Tokenizer) -> Ragged:
             starts = range(block, min(block + per_block, len(words)), _WORDS_PER_LINE)
             lines = [words[start : start + _WORDS_PER_LINE] for start in starts]
             # A line of words comes back as one Encoding: ten times fewer Python objects than a call per word.
-            for start, encoding in zip(
-                starts, pieces_only.encode_batch(lines, is_pretokenized=True), strict=True
-            ):
+            for start, encoding in zip(starts, reader.encode_batch(lines, is_pretokenized=True), strict=True):
                 pieces.append(np.array(encoding.ids, np.int32))
                 found = np.bincount(np.array(encoding.word_ids, np.int64))
                 lengths[start : start + len(found)] = found
@@ -39,6 +36,6 @@ def segment(words: Sequence[str], tokenizer: Tokenizer) -> Ragged:
     return Ragged(np.concatenate(pieces), np.concatenate([[0], np.cumsum(lengths)]))
 
 
-def unknown_words(table: Ragged, tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
-    """Returns which words hold [UNK], [words]."""
-    return np.logical_or.reduceat(table.values == special_pieces(tokenizer).unk, table.offsets[:-1])
+def unknown_words(table: Ragged, unknown: int) -> npt.NDArray[np.bool_]:
+    """Returns which words hold the piece for what is unknown, [words]."""
+    return np.logical_or.reduceat(table.values == unknown, table.offsets[:-1])

@@ -19,10 +19,10 @@ from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import stored
 from lilliput.config import MOST_PIECES, MOST_WIDTH
 from lilliput.errors import ConfigError, bounded
-from lilliput.pieces.lexicon import LexiconReport, measure
-from lilliput.pieces.segmentation import segment
-from lilliput.pieces.teacher_tokenizer import digest_tokenizer
-from lilliput.pieces.wordpiece import learn_vocabulary
+from lilliput.pieces.family import TeacherTokenizer
+from lilliput.pieces.lexicon import learn_student
+from lilliput.pieces.report import LexiconReport, measure
+from lilliput.pieces.teacher_tokenizer import teachers
 from lilliput.text.corpus import FIRST_WORD, Corpus
 
 
@@ -46,7 +46,7 @@ class VocabularyReport(LexiconReport):
 
 def vocabulary(
     corpus: Corpus,
-    teacher: Tokenizer,
+    teacher: Tokenizer | TeacherTokenizer,
     sizes: Sequence[int],
     out: Path,
     width: int = 120,
@@ -72,10 +72,9 @@ def vocabulary(
         raise ConfigError("no sizes of a vocabulary were given; give one or more, such as 1000")
     ordered = sorted({bounded("a vocabulary's size", size, 1, MOST_PIECES) for size in sizes})
     width = bounded("width", width, 1, MOST_WIDTH)
+    teacher = teachers(teacher)
     digest = read_manifest(corpus.path / MANIFEST)["digest"]
-    stage = StageDir(
-        out, {"corpus": digest, "teacher": digest_tokenizer(teacher), "sizes": ordered, "width": width}
-    )
+    stage = StageDir(out, {"corpus": digest, "teacher": teacher.digest(), "sizes": ordered, "width": width})
     if not stage.is_finished(overwrite):
         with stage.locked():
             if not stage.is_finished(overwrite):  # by a process that held the lock before
@@ -151,14 +150,16 @@ def plot(reports: Sequence[VocabularyReport], out: Path) -> None:
 
 
 def _learn_all(
-    corpus: Corpus, teacher: Tokenizer, sizes: Sequence[int], width: int
+    corpus: Corpus, teacher: TeacherTokenizer, sizes: Sequence[int], width: int
 ) -> tuple[VocabularyReport, ...]:
     words, counts = corpus.word_types()[FIRST_WORD:], corpus.counts[FIRST_WORD:]
-    teacher_table = segment(words, teacher)
+    teacher_table = teacher.pieces(words)
     reports = []
     for size in sizes:
-        student = learn_vocabulary(words, counts, size, teacher)
-        report = measure(counts, teacher_table, teacher, segment(words, student), student)
+        student = learn_student(words, counts, size, teacher, cased=False)
+        report = measure(
+            words, counts, teacher_table, teacher, teacher.student_pieces(words, student), student
+        )
         parameters, teacher_parameters = report.embedding_parameters(width)
         reports.append(
             VocabularyReport(

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from lilliput.common.progress import Bar, bar
 from lilliput.config import LEAST_PIECES, MOST_PIECES
 from lilliput.errors import InputError
-from lilliput.pieces.teacher_tokenizer import student_tokenizer
+from lilliput.pieces.bert_tokenizer import student_tokenizer
 from lilliput.pieces.tokenizer_file import SPECIAL, UNK
 from lilliput.pieces.word_rules import whole_pieces
 

@@ -22,8 +22,9 @@ from lilliput.errors import StorageError, bounded, first_line
 from lilliput.models.any_masked_lm import outline
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.corpus import build_corpus
-from lilliput.pieces.lexicon import Lexicon, LexiconReport
-from lilliput.pieces.teacher_tokenizer import load_tokenizer
+from lilliput.pieces.lexicon import Lexicon
+from lilliput.pieces.report import LexiconReport
+from lilliput.pieces.teacher_tokenizer import load_teacher_tokenizer, teachers
 from lilliput.planning.cost import SHAPES
 from lilliput.planning.estimate import Estimate, estimate_stage
 from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
@@ -102,7 +103,11 @@ def _prepared_sample(
 ) -> tuple[TextSize, Preparation, list[str]]:
     """Prepares a sample in `run`; returns the size of the whole text, how long that takes, and notes."""
     is_shape = teacher in SHAPES
-    tokenizer = stand_in_tokenizer(SHAPES[teacher].vocabulary) if is_shape else load_tokenizer(teacher)
+    tokenizer = (
+        teachers(stand_in_tokenizer(SHAPES[teacher].vocabulary))
+        if is_shape
+        else load_teacher_tokenizer(teacher)
+    )
     text, share, path = None, 1.0, run.path / "sample.jsonl"
     if isinstance(corpus, int):
         text = TextSize(corpus, round(_TYPES_FACTOR * corpus**_TYPES_EXPONENT))

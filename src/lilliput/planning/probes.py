@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -30,10 +29,11 @@ from lilliput.models.pretrained import config_of, random_masked_lm
 from lilliput.models.shape import EncoderShape
 from lilliput.models.student import random_student, student_config
 from lilliput.models.teacher import Teacher, build_teacher
+from lilliput.pieces.bert_tokenizer import save_tokenizer
 from lilliput.pieces.corpus import build_corpus
-from lilliput.pieces.lexicon import build_lexicon
-from lilliput.pieces.teacher_tokenizer import save_tokenizer
-from lilliput.pieces.wordpiece import WORDS_LEARNT_FROM, learn_vocabulary
+from lilliput.pieces.family import TeacherTokenizer
+from lilliput.pieces.lexicon import build_lexicon, learn_student
+from lilliput.pieces.wordpiece import WORDS_LEARNT_FROM
 from lilliput.planning.cost import BatchShape
 from lilliput.run import RunDir
 from lilliput.text.corpus import FIRST_WORD, Corpus
@@ -277,7 +277,7 @@ class Preparation:
 
 
 def measure_preparation(
-    text: Path, tokenizer: Tokenizer, config: LexiconConfig, run: RunDir
+    text: Path, tokenizer: TeacherTokenizer, config: LexiconConfig, run: RunDir
 ) -> tuple[Corpus, Preparation]:
     """Builds corpus and lexicon of a sample in `run`, and returns the corpus and how long that took.
 
@@ -292,12 +292,13 @@ def measure_preparation(
     moments.append(time.perf_counter())
     if config.tokenizer is None:
         words, counts = corpus.word_types()[FIRST_WORD:], corpus.counts[FIRST_WORD:]
-        save_tokenizer(learn_vocabulary(words, counts, config.size, tokenizer), run.path / "learnt")
+        learnt = learn_student(words, counts, config.size, tokenizer, config.cased)
+        save_tokenizer(learnt, run.path / "learnt")
         config = LexiconConfig(tokenizer=str(run.path / "learnt"))
     moments.append(time.perf_counter())
     build_lexicon(corpus, tokenizer, config, run.lexicon)
     moments.append(time.perf_counter())
-    corpus_seconds, learnt, lexicon = (end - begin for begin, end in itertools.pairwise(moments))
+    corpus_seconds, learning, lexicon = (end - begin for begin, end in itertools.pairwise(moments))
     return corpus, Preparation(
-        corpus_seconds / corpus.words, learnt / corpus.words, lexicon / len(corpus.counts)
+        corpus_seconds / corpus.words, learning / corpus.words, lexicon / len(corpus.counts)
     )

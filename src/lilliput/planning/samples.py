@@ -12,7 +12,8 @@ from tokenizers import Tokenizer
 
 from lilliput.common.files import writing
 from lilliput.errors import InputError
-from lilliput.pieces.teacher_tokenizer import plain_tokenizer
+from lilliput.pieces.bert_tokenizer import plain_tokenizer
+from lilliput.pieces.family import TeacherTokenizer
 from lilliput.pieces.tokenizer_file import CONTINUING, SPECIAL
 from lilliput.text.formats import documents_of
 from lilliput.text.sources import DataSet, find_sources
@@ -80,7 +81,7 @@ def _beginning(path: Path, column: str, size: int) -> tuple[list[bytes], float]:
     return documents, 1.0
 
 
-def made_up_sample(teacher: Tokenizer, folder: Path) -> Path:
+def made_up_sample(teacher: TeacherTokenizer, folder: Path) -> Path:
     """Writes a text of made-up sentences from a tokenizer's words into a folder, and returns its path."""
     path = folder / "made_up.txt"
     with writing(path) as file:
@@ -104,21 +105,15 @@ def stand_in_tokenizer(size: int) -> Tokenizer:
     return plain_tokenizer(ids)
 
 
-def made_up_text(teacher: Tokenizer, words: int) -> str:
+def made_up_text(teacher: TeacherTokenizer, words: int) -> str:
     """Returns documents of `words` words from the teacher's vocabulary, with frequencies by Zipf's law.
 
     Assumes that the vocabulary is sorted by frequency, as BERT's is.
     """
-    prefix = teacher.model.continuing_subword_prefix
-    vocabulary = teacher.get_vocab()
-    pieces = sorted(vocabulary, key=vocabulary.__getitem__)
-    wholes = np.array(
-        [piece for piece in pieces if piece.isascii() and piece.isalpha() and piece[1:]], dtype=object
-    )
-    endings = np.array(
-        [rest for piece in pieces if (rest := piece.removeprefix(prefix)) != piece and rest.isalpha()],
-        dtype=object,
-    )
+    spelt = teacher.surfaces()
+    first = [text[1:] for text in spelt if text.startswith(" ")]
+    wholes = np.array([word for word in first if word.isascii() and word.isalpha() and word[1:]], object)
+    endings = np.array([text for text in spelt if text.isalpha()], object)
     random = np.random.default_rng(0)
     weights = (np.arange(len(wholes)) + 2.7) ** -_POWER
     drawn = random.choice(wholes, words, p=weights / weights.sum())

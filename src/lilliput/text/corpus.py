@@ -8,7 +8,6 @@ goes on. The machines of a `cluster` read the text themselves, each its units of
 
 import functools
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ import numpy.typing as npt
 
 from lilliput.common import progress
 from lilliput.common.arguments import PathLike, path_of
-from lilliput.common.folders import damage, read_manifest
+from lilliput.common.files import writing
+from lilliput.common.folders import MANIFEST, damage, read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import as_stored, intact, stored_array
 from lilliput.common.workers import Workers, worker_count
@@ -28,8 +28,9 @@ from lilliput.errors import InputError, StorageError
 from lilliput.text.cluster import Cluster, joined
 from lilliput.text.merging import merge, renumber
 from lilliput.text.parts import END, FIRST_WORD, START, require_seen, write_part, write_parts
+from lilliput.text.shared_words import TOKENIZER, splitter_of
 from lilliput.text.sources import Reader, Source, describe, find_sources, pinned
-from lilliput.text.words import WordRules
+from lilliput.text.words import Rules, Splitter
 
 __all__ = ["END", "FIRST_WORD", "START", "Corpus", "write_corpus"]
 
@@ -105,10 +106,21 @@ class Corpus:
         with intact(self.path / "words.txt"):
             return (self.path / "words.txt").read_bytes().decode().split("\n")[:-1]
 
+    def splitter(self) -> Splitter:
+        """Returns what cuts other texts into words as this one was cut."""
+        made_from = read_manifest(self.path / MANIFEST)["made_from"]
+        with intact(self.path / MANIFEST):
+            return splitter_of(made_from["words"], self.path)
+
+    @property
+    def between(self) -> str:
+        """What stands between words in a text: a space, or nothing where words have their own."""
+        return "" if (self.path / TOKENIZER).exists() else " "
+
 
 def write_corpus(
     sources: Sequence[str],
-    rules: WordRules,
+    rules: Rules,
     out: Path,
     *,
     text_column: str = "text",
@@ -154,17 +166,16 @@ def write_corpus(
     return Corpus.open(out, whole=True)
 
 
-def is_written(sources: Sequence[str], rules: WordRules, out: Path, text_column: str) -> bool:
+def is_written(sources: Sequence[str], rules: Rules, out: Path, text_column: str) -> bool:
     """Returns whether `out` holds the finished corpus of some sources; writes nothing."""
     stage, _ = _stage(find_sources(sources), rules, out, text_column, Workers(1))
     return stage.is_whole(overwrite=True)
 
 
 def _stage(
-    sources: Sequence[Source], rules: WordRules, out: Path, text_column: str, workers: Workers | Cluster
+    sources: Sequence[Source], rules: Rules, out: Path, text_column: str, workers: Workers | Cluster
 ) -> tuple[StageDir, list[Source]]:
     """Returns the directory of a corpus with what determines it, and the sources as they are to be read."""
-    words = {"normalizer": json.loads(rules.normalizer), "pre_tokenizer": json.loads(rules.pre_tokenizer)}
     stage = StageDir(out, {})
     recorded = [path for path in (stage.manifest_path, stage.begun_path) if path.exists()]
     inputs: Any = ()
@@ -174,10 +185,12 @@ def _stage(
     found = [pinned(source, inputs) for source in sources]
     apart = isinstance(workers, Cluster)
     described = workers.in_order(describe, zip(found, strict=True)) if apart else map(describe, found)
-    return StageDir(out, {"inputs": list(described), "text_column": text_column, "words": words}), found
+    return StageDir(
+        out, {"inputs": list(described), "text_column": text_column, "words": rules.described()}
+    ), found
 
 
-def _build(stage: StageDir, rules: WordRules, reader: Reader, workers: Workers | Cluster) -> None:
+def _build(stage: StageDir, rules: Rules, reader: Reader, workers: Workers | Cluster) -> None:
     """Builds a corpus, or goes on with it."""
     if stage.other() is not None or not (stage.path / "parts" / "ranks.npy").exists():
         _count(stage, reader, rules, workers)
@@ -185,10 +198,10 @@ def _build(stage: StageDir, rules: WordRules, reader: Reader, workers: Workers |
     else:
         stage.begin()  # which removes what a kill left
     renumber(stage.path, workers)
-    _finish(stage)
+    _finish(stage, rules)
 
 
-def _count(stage: StageDir, reader: Reader, rules: WordRules, workers: Workers | Cluster) -> None:
+def _count(stage: StageDir, reader: Reader, rules: Rules, workers: Workers | Cluster) -> None:
     """Writes the parts that are missing; raises InputError when the sources hold no words."""
     blocks = reader.blocks()
     first = next(blocks, None)
@@ -211,9 +224,7 @@ def _count(stage: StageDir, reader: Reader, rules: WordRules, workers: Workers |
             shown.update(position, f"{words:,} words")
 
 
-def _counted_apart(
-    reader: Reader, rules: WordRules, folder: Path, cluster: Cluster
-) -> Iterator[tuple[int, int]]:
+def _counted_apart(reader: Reader, rules: Rules, folder: Path, cluster: Cluster) -> Iterator[tuple[int, int]]:
     """Yields words counted and bytes read up to there, as the machines of a cluster write the parts."""
     units = reader.split()
     position, names = 0, []
@@ -225,13 +236,17 @@ def _counted_apart(
     require_seen(folder, names)
 
 
-def _finish(stage: StageDir) -> None:
+def _finish(stage: StageDir, rules: Rules) -> None:
     counts = stored_array(stage.path / "counts.npy", "int64", (None,), mode=None)
     for partial in stage.path.rglob(".*.partial"):  # left by a kill
         partial.unlink()
+    for name, content in rules.files().items():
+        with writing(stage.path / name) as file:
+            file.write(content)
     names = [
         "words.txt",
         "counts.npy",
+        *rules.files(),
         *sorted(f"shards/{path.name}" for path in (stage.path / "shards").iterdir()),
     ]
     stage.finish(

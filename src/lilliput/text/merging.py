@@ -22,7 +22,7 @@ from lilliput.text.parts import (
     write_merged,
     write_shard,
 )
-from lilliput.text.words import to_arrow, to_numpy
+from lilliput.text.stretches import to_arrow, to_numpy
 
 _SHARDS_AT_MOST = 256
 """Each mapped shard keeps a file open, and a process may often open no more than 1,024."""

@@ -21,7 +21,8 @@ from lilliput.common.files import writing
 from lilliput.common.stored import intact, stored_array
 from lilliput.errors import StorageError
 from lilliput.text.sources import BREAK, Reader
-from lilliput.text.words import Cut, WordRules, WordSplitter, numbered, strings, to_arrow
+from lilliput.text.stretches import Cut, numbered, strings, to_arrow
+from lilliput.text.words import Rules, Splitter
 
 END = 0
 """The word id that ends every document in the stream."""
@@ -36,10 +37,13 @@ _TOGETHER = 16
 
 _Ids = npt.NDArray[np.uint32]
 
-_splitter = functools.cache(WordSplitter)
+
+@functools.cache
+def _splitter(rules: Rules) -> Splitter:
+    return rules.splitter()
 
 
-def write_parts(rules: WordRules, reader: Reader, folder: Path) -> tuple[int, list[str]]:
+def write_parts(rules: Rules, reader: Reader, folder: Path) -> tuple[int, list[str]]:
     """Writes the missing parts of a reader's blocks; returns their word count and the names of all parts."""
     words, names = 0, []
     for place, block in reader.blocks():
@@ -50,7 +54,7 @@ def write_parts(rules: WordRules, reader: Reader, folder: Path) -> tuple[int, li
     return words, names
 
 
-def write_part(rules: WordRules, block: bytes, path: Path) -> int:
+def write_part(rules: Rules, block: bytes, path: Path) -> int:
     """Writes the part of one block: its types, counts and own word ids; returns its word count."""
     ids, types = _indexed(rules, block)
     counts = np.bincount(ids, minlength=len(types))
@@ -58,9 +62,9 @@ def write_part(rules: WordRules, block: bytes, path: Path) -> int:
     return int(counts[FIRST_WORD:].sum())
 
 
-def _indexed(rules: WordRules, block: bytes) -> tuple[_Ids, Any]:
+def _indexed(rules: Rules, block: bytes) -> tuple[_Ids, Any]:
     """Returns a block's words as indices into its types, and the types; END and START come first."""
-    ids, types = _splitter(rules.normalizer).split(BREAK + block, [rules.end.encode(), rules.start.encode()])
+    ids, types = _splitter(rules).split(BREAK + block, [rules.end.encode(), rules.start.encode()])
     is_end = ids == END
     return ids[1:][~(is_end[1:] & is_end[:-1])], types
 

@@ -14,7 +14,6 @@ from lilliput.models.student import load_student, random_student, student_config
 from lilliput.models.teacher import AffineTable, Teacher, build_teacher
 from lilliput.models.warm_start import warm_start
 from lilliput.pieces.lexicon import Lexicon
-from lilliput.pieces.teacher_tokenizer import spell
 from lilliput.run import RunDir
 from lilliput.text.corpus import Corpus
 from lilliput.training.batches import BatchSource
@@ -101,7 +100,7 @@ def _original(teacher: str, lexicon: Lexicon) -> tuple[PreTrainedModel, bool]:
 
 def _second_pieces(lexicon: Lexicon) -> list[list[int]]:
     """Returns each of the student's pieces as the teacher's."""
-    return spell(lexicon.student_tokenizer().get_vocab(), lexicon.teacher_tokenizer())
+    return lexicon.teacher_tokenizer().spell(lexicon.student_tokenizer())
 
 
 def started_student(run: RunDir, encoder: str, shape: StudentConfig) -> PreTrainedModel:

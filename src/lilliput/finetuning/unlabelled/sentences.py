@@ -6,7 +6,6 @@ memory is bounded whatever the corpus.
 Shape letters: V word types, N words of a stretch, S sentences.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,13 +13,10 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from lilliput.common.folders import MANIFEST, read_manifest
 from lilliput.common.progress import bar
 from lilliput.common.ragged import rank_in_row
-from lilliput.common.stored import intact
 from lilliput.tasks.task import Words, spelled
 from lilliput.text.corpus import END, FIRST_WORD, START, Corpus
-from lilliput.text.words import WordSplitter
 
 _END_MARKS = (".", "!", "?")
 _STRETCH = 1 << 22
@@ -88,8 +84,9 @@ def near_sentences(corpus: Corpus, texts: Sequence[str | Words], count: int, see
     times as many was measured and gives sentences less near, as sentence vectors have it. Where texts are
     much longer than sentences, several sentences on end are taken for one.
 
-    The words of a sentence are joined by spaces. They went through the normaliser of the corpus's tokenizer,
-    cased or not, so that one and every student's made from it finds the same words in them again.
+    The words of a sentence are joined by spaces, where they do not have their own. They went through the
+    normaliser of the corpus's tokenizer, cased or not, so that one and every student's made from it finds the
+    same words in them again.
 
     Args:
         corpus: Where the sentences are.
@@ -119,7 +116,10 @@ def near_sentences(corpus: Corpus, texts: Sequence[str | Words], count: int, see
     spans = found.take(rng.permutation(min(count, len(found.key))))
     shards, names = corpus.shards, np.array(words, object)
     places = zip(spans.shard.tolist(), spans.start.tolist(), spans.length.tolist(), strict=True)
-    return tuple(" ".join(names[shards[shard][start : start + size]]) for shard, start, size in places)
+    return tuple(
+        corpus.between.join(names[shards[shard][start : start + size]]).strip(" ")
+        for shard, start, size in places
+    )
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,7 @@ class _Cutter:
     @classmethod
     def of(cls, corpus: Corpus, words: Sequence[str], lengths: _Ints, count: int) -> "_Cutter":
         """Returns what cuts a corpus, given the lengths of a task's texts and how many sentences it wants."""
+        words = [word.strip(" ") for word in words]  # some corpora have the space before a word
         is_number = np.fromiter((word[-1].isdigit() for word in words), np.bool_, len(words))
         is_first = np.fromiter((word[0].isalnum() for word in words), np.bool_, len(words))
         is_end = np.fromiter((word in _END_MARKS for word in words), np.bool_, len(words))
@@ -208,10 +209,7 @@ def _ids_of(corpus: Corpus, words: Sequence[str], texts: Sequence[str | Words]) 
     """
     import pyarrow.compute
 
-    made_from = read_manifest(corpus.path / MANIFEST)["made_from"]
-    with intact(corpus.path / MANIFEST):
-        splitter = WordSplitter(json.dumps(made_from["words"]["normalizer"]))
-    rows, types = splitter.split_texts(map(spelled, texts))
+    rows, types = corpus.splitter().split_texts(map(spelled, texts))
     known = pyarrow.array(words, pyarrow.large_string())
     found = pyarrow.compute.index_in(pyarrow.array(types, known.type), value_set=known)
     ids: _Ids = found.fill_null(START).to_numpy().astype(np.uint32)
