@@ -118,6 +118,11 @@ def test_a_student_larger_than_its_teacher_is_refused(world: World, pile: Path, 
         distill(teacher, str(pile), tmp_path / "run", config=large)
 
 
+def test_a_classifier_has_to_be_named(pile: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no classifier was named"):
+        distill((), str(pile), tmp_path / "run")
+
+
 def test_time_is_said_once() -> None:
     with pytest.raises(ConfigError, match=r"finetuning\.minutes follows from --minutes"):
         SMALL.replace({"finetuning.minutes": "3"})

@@ -23,7 +23,7 @@ from lilliput.common.sheet import Sheet
 from lilliput.common.stage_dir import StageDir
 from lilliput.comparison.differences import write_differences
 from lilliput.config import MOST_MINUTES, LexiconConfig, StudentConfig
-from lilliput.errors import ModelError, bounded
+from lilliput.errors import ConfigError, ModelError, bounded
 from lilliput.export.bundling import BundleResult, bundle, scores_of
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import encode, task_tokenizer
@@ -145,6 +145,8 @@ def distill(
     if not isinstance(config, DistillConfig):
         raise wrong_type("config", "a DistillConfig", config)
     names, more = texts_of("classifier", classifier), texts_of("corpus", corpus)
+    if not names:
+        raise ConfigError("no classifier was named; give the folder or hub name of one")
     data = None if task is None else task_of(task)
     teacher = find_teacher(names[0], None if data is None else data.task.name, teacher_labels)
     _require_start(teacher)

@@ -29,6 +29,7 @@ SURFACE = {
     "build-lexicon": "teacher out recipe set_ overwrite",
     "vocabulary": "teacher out sizes width overwrite",
     "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",
+    "distill": "classifier texts out minutes corpus task teacher_labels text_column set_ overwrite",
     "evaluate": "runs text text_column rows teacher out",
     "finetune": "model task train dev text pair label tags kind out teacher teacher_labels unlabelled seeds"
     " search_minutes set_ overwrite",
@@ -40,7 +41,7 @@ SURFACE = {
 }
 
 
-POSITIONAL = ("teacher", "model", "runs", "bundle", "name", "of")
+POSITIONAL = ("teacher", "classifier", "model", "runs", "bundle", "name", "of")
 
 
 @pytest.fixture
