@@ -132,6 +132,9 @@ def test_a_teacher_that_gives_no_start_is_refused(pile: Path, tmp_path: Path) ->
     from any_checkpoints import save_any
 
     folder = save_any(tmp_path / "teacher", "roberta", ("bad", "good"), positions=90)
+    layout = json.loads((folder / "tokenizer.json").read_text())
+    layout["model"]["dropout"] = 0.1
+    (folder / "tokenizer.json").write_text(json.dumps(layout))
     with pytest.raises(ModelError, match=r"cannot begin with the weights .* lilliput finetune RUN --teacher"):
         distill(str(folder), str(pile), tmp_path / "run", config=SMALL)
 

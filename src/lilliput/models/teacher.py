@@ -152,16 +152,19 @@ class Teacher(nn.Module):
                 else FreeTable(weight)
             )
             teacher = cls(model, second)
-            if teacher.load_state_dict(tensors, strict=False).unexpected_keys or (
-                teacher.second_output is not None and "second_output" not in tensors
-            ):
-                raise KeyError("it has not the tables of this teacher")
+            others = teacher.load_state_dict(tensors, strict=False).unexpected_keys
         except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
-            raise StorageError(
-                f"{folder / _SECOND_FILE} cannot be read ({first_line(error)}); train the teacher again: the "
-                "same command makes anew what is damaged"
-            ) from error
+            raise _unreadable(folder, first_line(error)) from error
+        if others or (teacher.second_output is not None and "second_output" not in tensors):
+            raise _unreadable(folder, "it has not the tables of this teacher")
         return teacher
+
+
+def _unreadable(folder: Path, why: str) -> StorageError:
+    return StorageError(
+        f"{folder / _SECOND_FILE} cannot be read ({why}); train the teacher again: the same command makes "
+        "anew what is damaged"
+    )
 
 
 def build_teacher(
