@@ -120,7 +120,7 @@ def distill(
     What is finished from the same inputs is not done again; an interrupted call goes on where it was.
 
     Args:
-        classifier: Folder or hub name of a fine-tuned BERT with a head for texts or words. Of several the
+        classifier: Folder or hub name of a fine-tuned encoder with a head for texts or words. Of several the
             answers are averaged; the first one's encoder gives the student's first weights.
         texts: Texts such as those that will be asked, without labels: files with one to a line, tables, data
             sets. At most a million are read.

@@ -204,7 +204,7 @@ def distill(
     After an interruption, run the same command again to go on.
 
     Args:
-        classifier: Folder or hub name of a fine-tuned BERT with a head for texts or words. Of several the
+        classifier: Folder or hub name of a fine-tuned encoder with a head for texts or words. Of several the
             answers are averaged.
         texts: Texts such as those that will be asked, without labels: files with one to a line, .jsonl, .csv,
             .parquet (also compressed), folders, globs, or hub data sets.
