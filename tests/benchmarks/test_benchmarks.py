@@ -34,6 +34,7 @@ from lilliput import cli
 from lilliput.config import LexiconConfig, ObjectiveWeights
 from lilliput.errors import ConfigError, LilliputError, StorageError
 from lilliput.pieces.bert_tokenizer import load_tokenizer
+from lilliput.pieces.teacher_tokenizer import teachers
 from lilliput.recipes import tiny
 from lilliput.run import RunDir
 
