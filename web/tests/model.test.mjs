@@ -39,7 +39,7 @@ function compare(answer, expected, text) {
   const classes = expected.probabilities ?? expected.classification?.probabilities;
   if ("value" in expected) near(answer.score, expected.value, text);
   if (classes) nearAll(named(answer.classes, "name"), classes, text);
-  if (expected.guesses) nearAll(named(answer.masks[0].guesses, "piece"), named(expected.guesses[0], "piece"), text);
+  if (expected.guesses) nearGuesses(named(answer.masks[0].guesses, "piece"), named(expected.guesses[0], "piece"), text);
   if (expected.words) {
     compareParts(answer.words, expected.words, "tag", text);
     compareParts(answer.slots, expected.slots, "name", text);
@@ -55,6 +55,13 @@ function compareParts(found, expected, key, text) {
 function nearAll(found, expected, what) {
   assert.deepEqual(Object.keys(found).sort(), Object.keys(expected).sort(), what);
   for (const key of Object.keys(expected)) near(found[key], expected[key], `${what} (${key})`);
+}
+
+/** Compares the likeliest pieces; one that is as likely as the last of them may stand in for it. */
+function nearGuesses(found, expected, what) {
+  assert.equal(Object.keys(found).length, Object.keys(expected).length, what);
+  const least = Math.min(...Object.values(found));
+  for (const [piece, probability] of Object.entries(expected)) near(found[piece] ?? least, probability, `${what} (${piece})`);
 }
 
 async function open(folder) {
