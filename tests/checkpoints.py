@@ -22,6 +22,14 @@ from lilliput.finetuning.model import labels_of, save_task_model
 from lilliput.models.student import save_student
 from lilliput.tasks.task import Task
 
+
+def drawn_pieces(rows: int, vocabulary: int, mask: int) -> torch.Tensor:
+    """Random pieces [rows, 16], a fifth of them masked."""
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.randint(5, vocabulary, (rows, 16), generator=generator)
+    return torch.where(torch.rand(drawn.shape, generator=generator) < 0.2, mask, drawn)
+
+
 POSITIONS = 24
 TAGS = ("O", "B-place", "I-place")
 TASKS = {

@@ -30,9 +30,22 @@ def classifier(world: World, folder: Path, reads: str = "text") -> str:
 
 
 def even(model: Any, tokenizer: Tokenizer) -> None:
-    """Shifts a model's scores so that it gives half of the texts either answer."""
+    """Lets a model give half of the texts either answer, and clearly."""
     texts = small_text(6, 20, odd=False).splitlines()
     found = [tokenizer.encode(text[:60]).ids for text in texts if text]
     with torch.no_grad():
         scores = torch.cat([model(torch.tensor([ids[:40]])).logits for ids in found])
-        model.classifier.bias[1] -= (scores[:, 1] - scores[:, 0]).median()
+    decide(model.classifier, scores[:, 1] - scores[:, 0])
+
+
+def decide(head: torch.nn.Linear, margins: torch.Tensor) -> None:
+    """Shifts and scales the output layer of two classes so that it says either to half of the texts, clearly.
+
+    Args:
+        head: The layer.
+        margins: By how much its second score was above the first, for some texts.
+    """
+    with torch.no_grad():
+        head.bias[1] -= margins.median()
+        for parameter in head.parameters():
+            parameter.mul_(3 / margins.std())

@@ -6,10 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-from transformers.utils.hub import cached_file
 
 from lilliput.common.arguments import PathLike, Texts, path_of, renamed, text_of, texts_of
 from lilliput.common.files import write_json
@@ -21,6 +18,7 @@ from lilliput.common.stage_dir import StageDir
 from lilliput.config import Recipe
 from lilliput.models.any_masked_lm import open_masked_lm
 from lilliput.models.student import load_student, parameter_count
+from lilliput.models.weights import weight_bytes
 from lilliput.preparation import is_prepared, prepare
 from lilliput.recipes import find_recipe
 from lilliput.run import RunDir, has_student, place_student, summary_there
@@ -190,7 +188,6 @@ def _finish(
 ) -> dict[str, Any]:
     """Puts the student in its place, and writes and returns the fields of the summary."""
     files = place_student(run, recipe)
-    checkpoint = Path(str(cached_file(teacher, "config.json"))).parent
     model, _ = open_masked_lm(teacher)
     summary = Summary(
         recipe=recipe.to_dict(),
@@ -199,7 +196,7 @@ def _finish(
         student_bytes=(run.student / "model.safetensors").stat().st_size,
         folder_bytes=sum(file.stat().st_size for file in run.student.iterdir()),
         teacher_parameters=parameter_count(model),
-        teacher_bytes=sum(file.stat().st_size for file in checkpoint.glob("*.safetensors")),
+        teacher_bytes=weight_bytes(teacher),
         stages=stages,
         words=sum(results["words"] for results in stages.values()),
         training_seconds=sum(results["seconds"] for results in stages.values()),

@@ -5,7 +5,6 @@ the pile all the rest; labels are used where there are some.
 """
 
 import dataclasses
-import hashlib
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers.utils.hub import cached_file
-
-from lilliput.common.arguments import PathLike, Texts, path_of, texts_of, wrong_type
-from lilliput.common.files import digest_value, write_json, writing
+from lilliput.common.arguments import PathLike, Texts, path_of, texts_of as sources_of, wrong_type
+from lilliput.common.files import digest_value, write_json
 from lilliput.common.progress import console
 from lilliput.common.settings import replaced, require
 from lilliput.common.sheet import Sheet
@@ -35,21 +32,19 @@ from lilliput.finetuning.taught import held_out
 from lilliput.finetuning.teacher import TaskTeacher
 from lilliput.finetuning.teachers import find_teacher, find_teachers
 from lilliput.finetuning.texts import as_examples
-from lilliput.finetuning.unlabelled.own import read_texts
+from lilliput.finetuning.unlabelled.pile import TEXTS, draw, gather, texts_of
 from lilliput.inference.bundle import load
 from lilliput.models.any_masked_lm import outline
 from lilliput.models.student import save_student
+from lilliput.models.weights import weight_bytes
 from lilliput.pieces.teacher_tokenizer import load_teacher_tokenizer
 from lilliput.preparation import build_corpus, build_lexicon
 from lilliput.run import RunDir
 from lilliput.tasks.loading import task_of
 from lilliput.tasks.metrics import agreement_metric, is_agreement, of_all
 from lilliput.tasks.task import Task, TaskData
-from lilliput.text.sources import describe, find_sources
 from lilliput.training.first_models import started_student
 
-_TEXTS, _TEXTS_AT_MOST = "texts.txt", 1_000_000
-"""The file of a pile, one text to a line, and how many it holds at most."""
 _MOST_READING = 0.4
 """Of the time the part in which teachers read."""
 _LEAST_TRAINING = 0.2
@@ -144,17 +139,17 @@ def distill(
     config = DistillConfig() if config is None else config
     if not isinstance(config, DistillConfig):
         raise wrong_type("config", "a DistillConfig", config)
-    names, more = texts_of("classifier", classifier), texts_of("corpus", corpus)
+    names, more = sources_of("classifier", classifier), sources_of("corpus", corpus)
     if not names:
         raise ConfigError("no classifier was named; give the folder or hub name of one")
     data = None if task is None else task_of(task)
     teacher = find_teacher(names[0], None if data is None else data.task.name, teacher_labels)
     _require_start(teacher)
-    pile = _pile(place, texts_of("texts", texts), text_column, overwrite)
+    pile = gather(place.path / "texts", sources_of("texts", texts), text_column, overwrite=overwrite)
     if data is None:
-        held_out(_read(pile))  # refuses too few before anything is made of them
+        held_out(texts_of(pile))  # refuses too few before anything is made of them
     build_corpus(
-        [str(pile.path / _TEXTS), *more], teacher.name, place, text_column=text_column, overwrite=overwrite
+        [str(pile.path / TEXTS), *more], teacher.name, place, text_column=text_column, overwrite=overwrite
     )
     lexicon = build_lexicon(place, teacher.name, config.lexicon, overwrite=overwrite)
     console.print(lexicon.report.describe(config.student.width), highlight=False)
@@ -176,7 +171,7 @@ def distill(
     agreed = made.scores if data is None else _agreement(out, place, data, names, teacher_labels)
     if data is None:
         _write_differences(place, tuned.task, teacher.name)
-    result = Distillation(out, made, tuned, agreed, _weight_bytes(teacher.name), time.monotonic() - started)
+    result = Distillation(out, made, tuned, agreed, weight_bytes(teacher.name), time.monotonic() - started)
     write_json(place.path / "distillation.json", _record(result))
     return result
 
@@ -194,30 +189,6 @@ def _require_start(teacher: TaskTeacher) -> None:
         ) from error
 
 
-def _pile(run: RunDir, texts: Sequence[str], column: str, overwrite: bool) -> StageDir:
-    """Writes the different texts of the sources, one to a line, unless they are there."""
-    sources = find_sources(texts)
-    read = [describe(source) for source in sources]
-    stage = StageDir(run.path / "texts", {"texts": read, "text_column": column})
-    if not stage.is_whole(overwrite):
-        with stage.locked():
-            if not stage.is_whole(overwrite):  # by a process that held the lock before
-                stage.begin()
-                found = read_texts(sources, column, limit=_TEXTS_AT_MOST)
-                _write(stage.path / _TEXTS, found)
-                stage.finish({"texts": len(found)})
-    return stage
-
-
-def _write(path: Path, texts: Sequence[str]) -> None:
-    with writing(path) as file:
-        file.writelines(text.encode() + b"\n" for text in texts)
-
-
-def _read(pile: StageDir) -> list[str]:
-    return (pile.path / _TEXTS).read_text(encoding="utf-8").split("\n")[:-1]
-
-
 def _start(
     run: RunDir, teacher: TaskTeacher, task: Task, shape: StudentConfig, pile: StageDir, overwrite: bool
 ) -> StageDir:
@@ -228,18 +199,16 @@ def _start(
         "student": dataclasses.asdict(shape),
     }
     stage = StageDir(run.training("start"), made_from)
-    if stage.is_whole(overwrite):
-        return stage
-    with stage.locked():
-        if not stage.is_whole(overwrite):  # by a process that held the lock before
-            stage.begin()
-            started, folder = time.monotonic(), stage.path / "student"
-            console.print(f"The student begins with the weights of {teacher.name}", highlight=False)
-            model = started_student(run, teacher.name, shape)
-            save_student(model, task_tokenizer(str(run.lexicon / "tokenizer")), folder)
-            pace = _pace(teacher, task, folder, _read(pile))
-            stage.finish({"seconds": time.monotonic() - started, "texts_per_second": pace})
-    return stage
+
+    def build() -> dict[str, float]:
+        started, folder = time.monotonic(), stage.path / "student"
+        console.print(f"The student begins with the weights of {teacher.name}", highlight=False)
+        model = started_student(run, teacher.name, shape)
+        save_student(model, task_tokenizer(str(run.lexicon / "tokenizer")), folder)
+        pace = _pace(teacher, task, folder, texts_of(pile))
+        return {"seconds": time.monotonic() - started, "texts_per_second": pace}
+
+    return stage.make(build, overwrite)
 
 
 def _pace(teacher: TaskTeacher, task: Task, encoder: Path, texts: Sequence[str]) -> float:
@@ -264,22 +233,15 @@ def _within(
     pace = told["texts_per_second"] / teachers
     most = int(_MOST_READING * 60 * minutes * pace)
     if count <= most:
-        return pile.path / _TEXTS, _left(minutes, told["seconds"] + count / pace)
+        return pile.path / TEXTS, _left(minutes, told["seconds"] + count / pace)
     console.print(
         f"Teachers read some {pace:,.0f} texts a second, so in this time they read {most:,} of {count:,}, "
         "drawn at random; with more minutes they read more",
         highlight=False,
         soft_wrap=True,
     )
-    drawn = StageDir(pile.path.with_name("drawn"), {"texts": digest_value(pile.files()), "most": most})
-    if not drawn.is_whole(overwrite):
-        with drawn.locked():
-            if not drawn.is_whole(overwrite):  # by a process that held the lock before
-                drawn.begin()
-                order = sorted(_read(pile), key=lambda text: hashlib.sha256(text.encode()).digest())
-                _write(drawn.path / _TEXTS, order[:most])
-                drawn.finish({"texts": most})
-    return drawn.path / _TEXTS, _left(minutes, told["seconds"] + most / pace)
+    drawn = draw(pile, pile.path.with_name("drawn"), most, overwrite=overwrite)
+    return drawn.path / TEXTS, _left(minutes, told["seconds"] + most / pace)
 
 
 def _left(minutes: float, seconds: float) -> float:
@@ -307,12 +269,6 @@ def _write_differences(run: RunDir, task: Task, teacher: str) -> None:
     lines = read_predictions(run.finetuned(task.name), task)
     theirs = [{**line, "predicted": line["gold"]} for line in lines]
     write_differences(run.path / "differences.md", task, ("student", lines), (Path(teacher).name, theirs))
-
-
-def _weight_bytes(name: str) -> int:
-    """Returns the bytes of a checkpoint's weights."""
-    folder = Path(str(cached_file(name, "config.json"))).parent
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def _record(result: Distillation) -> dict[str, Any]:

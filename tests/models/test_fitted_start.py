@@ -6,6 +6,7 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM, BertConfig
 
 from any_checkpoints import small_config
+from checkpoints import drawn_pieces
 from conftest import stir
 from lilliput.models.fitted_start import fitted_start
 from lilliput.models.masked_lm import MaskedLM
@@ -35,9 +36,7 @@ def shape(**sizes: int) -> BertConfig:
 
 @pytest.fixture(scope="module")
 def pieces() -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    drawn = torch.randint(5, SECOND, (96, 16), generator=generator)
-    return torch.where(torch.rand(drawn.shape, generator=generator) < 0.2, MASK, drawn)
+    return drawn_pieces(96, SECOND, MASK)
 
 
 @torch.no_grad()

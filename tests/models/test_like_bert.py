@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 
 from any_checkpoints import small_config
+from checkpoints import drawn_pieces
 from conftest import stir
 from lilliput.models.any_masked_lm import open_masked_lm
 from lilliput.models.masked_lm import MaskedLM
@@ -45,9 +46,7 @@ def shape(width: int = 24, layers: int = 2) -> BertConfig:
 
 @pytest.fixture(scope="module")
 def pieces() -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    drawn = torch.randint(5, SECOND, (64, 16), generator=generator)
-    return torch.where(torch.rand(drawn.shape, generator=generator) < 0.2, MASK, drawn)
+    return drawn_pieces(64, SECOND, MASK)
 
 
 @torch.no_grad()

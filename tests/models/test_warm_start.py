@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
+from checkpoints import drawn_pieces
 from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.student import random_student
 from lilliput.models.teacher import Teacher, build_teacher
@@ -44,9 +45,7 @@ def teacher() -> Teacher:
 
 @pytest.fixture(scope="module")
 def pieces() -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    drawn = torch.randint(5, SECOND, (64, 16), generator=generator)
-    return torch.where(torch.rand(drawn.shape, generator=generator) < 0.2, MASK, drawn)
+    return drawn_pieces(64, SECOND, MASK)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,15 @@ class StageDir:
     def is_whole(self, overwrite: bool = False) -> bool:
         """Whether the directory is finished, made from the same inputs, and has its files unchanged."""
         return self.is_finished(overwrite) and self.damage() is None
+
+    def make(self, build: Callable[[], Mapping[str, Any]], overwrite: bool = False) -> "StageDir":
+        """Lets `build` write the directory and return its results, unless it is there; returns itself."""
+        if not self.is_whole(overwrite):
+            with self.locked():
+                if not self.is_whole(overwrite):  # by a process that held the lock before
+                    self.begin()
+                    self.finish(build())
+        return self
 
     def files(self) -> Files | None:
         """Returns the record of a finished stage's files; None if an older version wrote it."""

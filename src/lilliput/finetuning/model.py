@@ -31,6 +31,7 @@ from lilliput.models.classifier import (
     Classifier,
     class_scores,
     classifier_class,
+    columns_of,
     dropout_of,
     head_class_of,
     load_classifier,
@@ -98,7 +99,7 @@ def _head(config: PreTrainedConfig, task: Task) -> CheckpointHead | None:
     kind = head_class_of(config)
     if kind is None:
         return None
-    ours, theirs = labels_of(task), _names(config)
+    ours, theirs = labels_of(task), columns_of(config)
     is_same = kind == _model_class(task).__name__
     return CheckpointHead(kind, theirs, HEADS[task.kind].kept(ours, theirs) if is_same else {}, ours)
 
@@ -143,12 +144,6 @@ def _put_head(model: TaskModel, name: str, head: CheckpointHead | None) -> None:
             new.weight[column] = old.weight[theirs]
             new.bias[column] = old.bias[theirs]
         ours.load_state_dict(new.state_dict())
-
-
-def _names(config: Any) -> tuple[str, ...]:
-    """Returns the names of the columns of a checkpoint's head."""
-    names: dict[int, str] = config.id2label
-    return tuple(str(names.get(column)) for column in range(len(names)))
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -235,7 +230,7 @@ def load_task_model(folder: Path) -> tuple[TaskModel, Task]:
         raise StorageError(
             f"no fine-tuned model could be loaded from {folder} ({error}); fine-tune again"
         ) from error
-    if (names := _names(model.config)) != labels_of(task):
+    if (names := columns_of(model.config)) != labels_of(task):
         raise StorageError(
             f"config.json of {folder} names the columns of its head {_listed(names)}, {_TASK_FILE} names "
             f"them {_listed(labels_of(task))}; one of them was changed: put it back, or fine-tune again"

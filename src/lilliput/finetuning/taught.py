@@ -18,8 +18,6 @@ from lilliput.text.sources import Source
 
 _SHARE, _LEAST, _MOST = 0.1, 50, 1_000
 """Of all texts those held out, at least and at most so many."""
-_AT_MOST = 1_000_000
-"""Texts that are read."""
 
 
 def is_taught(task: str | None, *, teacher: Sequence[str], unlabelled: Sequence[str]) -> bool:
@@ -53,7 +51,7 @@ def taught_data(task: Task, sources: Sequence[Source], tokenizer: Tokenizer) -> 
     Raises:
         InputError: If there are too few texts.
     """
-    train, dev = held_out(read_texts(sources, limit=_AT_MOST))
+    train, dev = held_out(read_texts(sources))
     if not task.tags:
         return TaskData(task, Examples(train, labels=Labels()), Examples(dev))
     rows = [_as_words(texts, tokenizer) for texts in (train, dev)]

@@ -16,8 +16,6 @@ from lilliput.text.corpus import Corpus
 from lilliput.text.sources import Source, describe
 
 _SEED = 20210427
-_OWN_AT_MOST = 1_000_000
-"""Texts of the user's own that are read."""
 
 
 def texts_from(config: DistillationConfig, run: RunDir, own: Sequence[Source]) -> dict[str, Any]:
@@ -59,7 +57,7 @@ def _parts(
     data: TaskData, config: DistillationConfig, run: RunDir, own: Sequence[str | Source]
 ) -> Iterator[Examples]:
     task, labelled = data.task, data.train
-    similar: tuple[str, ...] = read_texts(own, limit=_OWN_AT_MOST) if own else ()
+    similar: tuple[str, ...] = read_texts(own) if own else ()
     if config.near:
         similar += near_sentences(
             Corpus.open(run.corpus), labelled.texts + labelled.pairs, config.near, _SEED

@@ -24,13 +24,12 @@ from lilliput.errors import ModelError
 from lilliput.models.any_encoder import (
     any_config,
     any_positions,
-    any_settings,
     load_any,
     require_safetensors,
     sketch,
 )
 from lilliput.models.any_tokenizer import AnyTokenizer, load_any_tokenizer
-from lilliput.models.classifier import Classifier, classifier_class, load_classifier
+from lilliput.models.classifier import Classifier, classifier_class, columns_of, load_classifier
 from lilliput.models.pretrained import load_config, longest_input
 
 Reads = Literal["text", "words"]
@@ -104,8 +103,7 @@ class ClassifierCheckpoint:
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns of its head."""
-        names: Any = self.config.id2label
-        return tuple(str(names.get(column)) for column in range(len(names)))
+        return columns_of(self.config)
 
     @property
     def is_regression(self) -> bool:
@@ -137,11 +135,10 @@ def find_classifier(name: str) -> ClassifierCheckpoint:
         ModelError: If there is none, it is no encoder, it has no head for texts or words, it needs code of
             its own, or its weights are pickled.
     """
-    is_bert = any_settings(name).get("model_type") == "bert"
     config = any_config(name)
     reads, kind = _head(name, config)
     require_safetensors(name)
-    if is_bert:
+    if config.model_type == "bert":
         plain = load_config(name)
         return ClassifierCheckpoint(name, plain, reads, None, longest_input(plain))
     sketched = sketch(kind, config)

@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from lilliput.common.hub import checkpoint_folder, hub_revision, read_settings
 from lilliput.errors import ModelError, first_line
 from lilliput.models.bert_config import NO_ENCODER, OTHERWISE, RULES, whole
-from lilliput.models.pretrained import UNREADABLE, longest_by_tokenizer
+from lilliput.models.pretrained import UNREADABLE, built, longest_by_tokenizer
 from lilliput.models.weights import INDEX, WEIGHTS, read_weights, stored_weights
 
 _CONFIG, _TOKENIZER_CONFIG, _ADAPTER = "config.json", "tokenizer_config.json", "adapter_config.json"
@@ -181,21 +181,9 @@ def load_weights_into(
         )
     weights = read_weights(stored, name)
     try:
-        # Without a name transformers reads no file. Attention is named, as a config could name code to fetch.
-        loaded: Any = kind.from_pretrained(
-            None,
-            config=config,
-            state_dict=weights,
-            dtype=torch.float32,
-            attn_implementation="sdpa" if kind._supports_sdpa else "eager",
-            output_loading_info=True,
-        )
+        return built(kind, name, config, weights)
     except UNREADABLE as error:
         raise ModelError(f"the weights of '{name}' cannot be loaded ({first_line(error)})") from error
-    model: PreTrainedModel
-    model, info = loaded
-    model.config.name_or_path = name
-    return model, set(info["missing_keys"])
 
 
 def require_safetensors(name: str) -> None:

@@ -3,7 +3,7 @@
 Shape letters: B batch, L length, D width, K places where something is predicted, C columns of the head.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,12 @@ def classifier_class(reads: Literal["text", "words"]) -> type[Classifier]:
 def head_class_of(config: PreTrainedConfig) -> str | None:
     """Returns the name of the class that a checkpoint with a head says it is of; None without a head."""
     return next((name for name in config.architectures or () if name in _WITH_HEAD), None)
+
+
+def columns_of(config: PreTrainedConfig) -> tuple[str, ...]:
+    """Returns the names of the columns of a checkpoint's head."""
+    names: Any = config.id2label
+    return tuple(str(names.get(column)) for column in range(len(names)))
 
 
 def load_classifier(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -105,6 +105,29 @@ def _stored(config: BertConfig, name: str) -> dict[str, Stored]:
     return stored
 
 
+def built(
+    kind: type[_Model], name: str, config: PreTrainedConfig, weights: dict[str, Tensor], **options: Any
+) -> tuple[_Model, set[str]]:
+    """Builds a model in float32 of a config and of weights that lilliput read, and says which are missing.
+
+    Raises one of UNREADABLE if transformers cannot.
+    """
+    loaded: Any = kind.from_pretrained(
+        None,  # without a name transformers reads no file
+        config=config,
+        state_dict=weights,
+        dtype=torch.float32,
+        # Named, as a config could name code to fetch.
+        attn_implementation="sdpa" if kind._supports_sdpa else "eager",
+        output_loading_info=True,
+        **options,
+    )
+    model: _Model
+    model, info = loaded
+    model.config.name_or_path = name
+    return model, set(info["missing_keys"])
+
+
 def load_weights(
     kind: type[_Model],
     name: str,
@@ -128,23 +151,10 @@ def load_weights(
     config = config or load_config(name)
     weights = read_weights(_stored(config, name), name)
     try:
-        # Without a name transformers reads no file. Attention is named, as a config could name code to fetch.
-        loaded: Any = kind.from_pretrained(
-            None,
-            config=config,
-            state_dict=weights,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-            **options,
-        )
+        model, missing = built(kind, name, config, weights, **options)
     except UNREADABLE as error:
         reason = first_line(error)
         raise ModelError(f"the weights of '{name}' cannot be loaded ({reason}); {SUPPORTED}") from error
-    model: _Model
-    model, info = loaded
-    model.config.name_or_path = name
-    missing = set(info["missing_keys"])
     if needed := {key for key in missing if not key.startswith(head)}:
         raise ModelError(f"'{name}' lacks {len(needed)} weights, e.g. {min(needed)}; {SUPPORTED}")
     return model, missing

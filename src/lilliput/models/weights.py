@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import BertConfig
+from transformers.utils.hub import cached_file
 
 from lilliput.common.hub import checkpoint_folder, read_settings
 from lilliput.errors import ModelError, first_line
@@ -68,6 +69,12 @@ def stored_weights(name: str) -> dict[str, Stored]:
         return stored
     except OSError as error:
         raise ModelError(f"{folder} cannot be read: {error.strerror or error}") from error
+
+
+def weight_bytes(name: str) -> int:
+    """Returns the bytes of the files of a checkpoint's weights."""
+    folder = Path(str(cached_file(name, "config.json"))).parent
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def plain_name(key: str) -> str:

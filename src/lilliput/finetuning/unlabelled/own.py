@@ -10,11 +10,13 @@ from lilliput.errors import InputError
 from lilliput.text.sources import Reader, Source, find_sources
 from lilliput.text.unpacking import TABLES, kind_of, words_in
 
+_MOST = 1_000_000
+"""Texts that are read, unless fewer are asked for."""
 _SENTENCE_END = re.compile(r"(?<=[.!?]) +")
 
 
 def read_texts(
-    sources: Sequence[str | Source], text_column: str = "text", *, limit: int, longest: int = 128
+    sources: Sequence[str | Source], text_column: str = "text", *, limit: int = _MOST, longest: int = 128
 ) -> tuple[str, ...]:
     """Returns the different texts of some sources, in their order, the first `limit` of them.
 
