@@ -22,9 +22,9 @@ from torch import Tensor
 from lilliput.common.ragged import Ints, Ragged, ranges
 from lilliput.config import BatchConfig
 from lilliput.errors import InputError
-from lilliput.models.shape import filled_up
 from lilliput.pieces.lexicon import Lexicon
-from lilliput.text.corpus import END, FIRST_WORD, START
+from lilliput.text.corpus import FIRST_WORD
+from lilliput.training.layout import Layout, Words, plain
 from lilliput.training.rows import Rows
 
 
@@ -112,8 +112,7 @@ class BatchSource:
         if not len(rows):
             raise InputError("the text holds no row to read; give more text")
         self.rows, self.config, self._seed = rows, config, seed
-        # The same memory as plain arrays: what is taken out of a memmap becomes a memmap, which takes longer.
-        self._streams = [np.asarray(shard) for shard in rows.shards]
+        self._streams = plain(rows.shards)
         self._characters = np.asarray(lexicon.characters)
         self._maskable = ~np.asarray(lexicon.unknown)
         self._maskable[:FIRST_WORD] = False
@@ -125,20 +124,21 @@ class BatchSource:
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
         """Returns part `part` of batch `step`, its rows spread evenly over `parts`, one each or more."""
         start, end = (self.config.rows * edge // parts for edge in (part, part + 1))
-        words = self._words(step * self.config.rows + start, end - start)
-        teacher = student = _NOTHING
-        in_student = np.zeros(len(words.ids), np.bool_)
+        drawn = self._words(step * self.config.rows + start, end - start)
+        ids = drawn.words.ids
+        teacher = student = NOTHING
+        in_student = np.zeros(len(ids), np.bool_)
         if self._teacher is not None:
-            in_student = self._uniform(words.identity + 1) < self.config.mixing
-            teacher = self._teacher.read(words, in_student, self.config.length)
+            in_student = self._uniform(drawn.identity + 1) < self.config.mixing
+            teacher = self._teacher.read(drawn, in_student, self.config.length)
         if self._student is not None:
-            student = self._student.read(words, np.zeros_like(in_student), self.config.length)
+            student = self._student.read(drawn, np.zeros_like(in_student), self.config.length)
         return Batch(
             teacher=teacher,
             student=student,
             aligned=torch.from_numpy(in_student[student.words.numpy()]),
-            words=int((words.ids >= FIRST_WORD).sum()),
-            masked_characters=int(self._characters[words.ids[words.masked]].sum()),
+            words=int((ids >= FIRST_WORD).sum()),
+            masked_characters=int(self._characters[ids[drawn.masked]].sum()),
         )
 
     def __iter__(self) -> Iterator[Batch]:
@@ -162,23 +162,13 @@ class BatchSource:
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) * np.float64(2.0**-53)
 
-    def _words(self, first: int, count: int) -> "_Words":
+    def _words(self, first: int, count: int) -> "_Masked":
         """Returns the words of rows `first` to `first + count`, and which of them are masked."""
-        rows = self._shuffled(first, count)
-        start, end = self.rows.start[rows], self.rows.end[rows]
-        spans = zip(self.rows.shard[rows].tolist(), start.tolist(), end.tolist(), strict=True)
-        lengths = end - start + 2
-        # Rows of 2 words and 1 are START a b END START c END: lengths 4 3, so they begin at 0 4, end at 3 6.
-        last = np.cumsum(lengths) - 1
-        begin = last + 1 - lengths
-        ids = np.empty(last[-1] + 1, np.int64)
-        ids[begin], ids[last] = START, END
-        # Of all that is done here the one loop over rows: they lie in files that are mapped one by one.
-        for place, (shard, a, b) in zip(last.tolist(), spans, strict=True):
-            ids[place - (b - a) : place] = self._streams[shard][a:b]
-        identity = ranges(np.arange(first, first + count) << 16, lengths, begin) << 8
-        masked = self._maskable[ids] & (self._uniform(identity) < self.config.masked)
-        return _Words(ids, identity, begin, last, np.flatnonzero(masked))
+        words = Words.of_rows(self._streams, self.rows, self._shuffled(first, count))
+        lengths = words.last + 1 - words.first
+        identity = ranges(np.arange(first, first + count) << 16, lengths, words.first) << 8
+        masked = self._maskable[words.ids] & (self._uniform(identity) < self.config.masked)
+        return _Masked(words, identity, np.flatnonzero(masked))
 
     def _shuffled(self, first: int, count: int) -> Ints:
         """Returns rows `first` to `first + count` of an endless sequence of shuffled passes over all rows."""
@@ -190,24 +180,19 @@ class BatchSource:
         return np.concatenate(found)
 
 
-_MULTIPLE = 8
-"""Of a row's pieces: products of a shape that is new are compiled first (`shape.filled_up`)."""
 _NONE = torch.empty(0, dtype=torch.int64)
-_NOTHING = Reading(pieces=_NONE.view(0, 0), padding=None, positions=_NONE, targets=_NONE, words=_NONE)
+NOTHING = Reading(pieces=_NONE.view(0, 0), padding=None, positions=_NONE, targets=_NONE, words=_NONE)
+"""The reading of a model that does not read."""
 
 
 @dataclass(frozen=True)
-class _Words:
-    """The words of a batch's rows one after the other, each row from its START to its END."""
+class _Masked:
+    """The words of a batch, some of them masked."""
 
-    ids: Ints
-    """Word ids [W]."""
+    words: Words
+    """All of them."""
     identity: Ints
     """What the random draws of each word depend on: 2^24 numbers for a row, 2^8 of them for a word [W]."""
-    first: Ints
-    """Where each row's START is [B]."""
-    last: Ints
-    """Where each row's END is [B]."""
     masked: Ints
     """Where words are masked, ascending [M]."""
 
@@ -223,33 +208,18 @@ class _Table:
     pad: int
     """[PAD]."""
 
-    def read(self, words: _Words, in_second: npt.NDArray[np.bool_], most: int) -> Reading:
-        """Returns words in the first segmentation or, where `in_second` [W] says so, in the second.
-
-        Rows are filled up to a multiple of `_MULTIPLE` pieces, but not beyond `most`.
-        """
-        starts, lengths = self.pieces.spans(words.ids + in_second * (len(self.pieces) // 2))
-        counts = np.add.reduceat(lengths, words.first)
-        longest = int(counts.max())
-        length = max(longest, min(filled_up(longest, _MULTIPLE), most))
-        # To lay out whole rows by one gather, the last word of each, [SEP], is made as long as the row's
-        # padding; the pieces after [SEP] in the table that it then reads are overwritten. For two rows
-        #   [CLS] brot ##ent [SEP]   of lengths 1 2 1   and   [CLS] a [SEP]   of lengths 1 1 1
-        # the lengths become 1 2 1 1 1 2, and the words begin at 0 1 3 4 5 6 of the flat [2, 4] pieces.
-        lengths[words.last] += length - counts
-        places = np.cumsum(lengths) - lengths
-        flat = self.pieces.values.take(ranges(starts, lengths, places), mode="clip").astype(np.int64)
-        pieces = flat.reshape(-1, length)
-        is_padding = np.arange(length) >= counts[:, None]
-        pieces[is_padding] = self.pad
-        lengths = lengths[words.masked]
-        word = np.repeat(words.masked, lengths)
-        positions = ranges(places[words.masked], lengths)
+    def read(self, batch: _Masked, in_second: npt.NDArray[np.bool_], most: int) -> Reading:
+        """Returns words in the first segmentation or, where `in_second` [W] says so, in the second."""
+        rows = batch.words.ids + in_second * (len(self.pieces) // 2)
+        layout = Layout.of(self.pieces, rows, batch.words, self.pad, most)
+        flat, lengths = layout.pieces.reshape(-1), layout.lengths[batch.masked]
+        word = np.repeat(batch.masked, lengths)
+        positions = ranges(layout.places[batch.masked], lengths)
         targets = flat[positions]
         flat[positions] = self.masks.take(in_second[word])
         return Reading(
-            pieces=torch.from_numpy(pieces),
-            padding=torch.from_numpy(is_padding) if counts.min() < length else None,
+            pieces=torch.from_numpy(layout.pieces),
+            padding=layout.padding,
             positions=torch.from_numpy(positions),
             targets=torch.from_numpy(targets),
             words=torch.from_numpy(word),
