@@ -217,6 +217,11 @@ def stage_line(name: str, results: dict[str, Any]) -> str:
         for model in ("teacher", "student")
         if {f"{model}/accuracy", f"{model}/bits_per_character"} <= results["after"].keys()
     ]
+    if "student/similarity" in results["after"]:
+        qualities.append(
+            f"cosine of vectors to the teacher's {_change(results, 'student/cosine', '.3f')}, correlation of "
+            f"texts' similarities to its own {_change(results, 'student/similarity', '.3f')}"
+        )
     return (
         f"{name}: {results['words']:,} words in {results['seconds'] / 60:.1f} minutes; {'; '.join(qualities)}"
     )
@@ -242,7 +247,11 @@ def render(summary: Summary) -> Sheet:
     for name, key, form in (
         ("bits per character", "bits_per_character", "{:.3f}"),
         ("masked pieces right", "accuracy", "{:.1%}"),
+        ("cosine to the teacher's vectors", "cosine", "{:.3f}"),
+        ("correlation of similarities", "similarity", "{:.3f}"),
     ):
+        if all(_extreme(summary, f"student/{key}", when) is None for when in ("before", "after")):
+            continue
         for when in ("before", "after"):
             values = [_extreme(summary, f"{model}/{key}", when) for model in ("student", "teacher")]
             shown = ["-" if value is None else form.format(value) for value in values]

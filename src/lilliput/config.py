@@ -105,6 +105,22 @@ class BatchConfig:
 
 
 @dataclass(frozen=True)
+class SentencesConfig:
+    """The texts of stages that learn vectors: which are cut from the corpus, and what the teacher reads."""
+
+    count: Annotated[int, Within(2, 1_000_000_000)] = 400_000
+    """Texts at most. Three fifths are single sentences, the others neighbours, fragments, and paragraphs."""
+    share: Annotated[float, Within(0.0, 1.0, (0.0, 1.0))] = 0.35
+    """Share of a budget of minutes in which the teacher reads at most; training has the rest."""
+    prompt: str | None = None
+    """What the teacher reads before each text: the name of one of its prompts, or else the text itself. The
+    student needs none. Without it the teacher's default prompt, where it has one."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "sentences.")
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """How gradients become steps."""
 
@@ -184,6 +200,8 @@ class Recipe:
     """The student's shape."""
     start: StartConfig = field(default_factory=StartConfig)
     """First weights."""
+    sentences: SentencesConfig = field(default_factory=SentencesConfig)
+    """The texts of stages that learn vectors."""
     seed: Annotated[int, Within(0, 2**63 - 1)] = 0
     """Seed of everything random."""
 

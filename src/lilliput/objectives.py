@@ -59,6 +59,9 @@ class Objective(ABC):
     """The models that it changes."""
     reads: ClassVar[Models] = frozenset()
     """The models whose scores and states it needs; where there are none it is computed once per step."""
+    reads_sentences: ClassVar[bool] = False
+    """Whether it is of whole texts that a teacher has read before (`training.sentences`), not of masked
+    words."""
     compares_variables: ClassVar[bool] = False
     """Whether it needs the variables that both models have."""
     module_name: ClassVar[str] = ""
@@ -205,12 +208,84 @@ class ProjectionUp(_Projection):
     upward = True
 
 
+class _OfSentences(Objective):
+    """An objective of texts that the teacher has read before; only the student reads them in training."""
+
+    trains = _STUDENT
+    reads = _STUDENT
+    reads_sentences = True
+
+    def count(self, batch: "Batch") -> int:
+        """Returns the number of texts."""
+        assert batch.taught is not None
+        return batch.taught.rows
+
+
+class Vectors(_OfSentences):
+    """Distance of texts' vectors."""
+
+    name = "vectors"
+    meaning = "Squared distance between a text's vector and the teacher's, both of length 1."
+    module_name = "dense"
+
+    def sum(self, outputs: "Outputs") -> "Tensor":
+        """Returns the squared distance over all texts (Vujanic and Rueckstiess 2025: LEAF)."""
+        return outputs.vector_distance()
+
+    def module(self, models: "DualModel") -> "nn.Module":
+        """Returns the linear map from pooled states to the teacher's vectors."""
+        return models.map_to_vectors()
+
+    def fit(self, module: Any, models: "DualModel") -> None:
+        """Sets the map by least squares."""
+        models.fit_map(module, "vectors")
+
+
+class WordStates(_OfSentences):
+    """Distance of words' states."""
+
+    name = "word_states"
+    meaning = "Mean squared distance between words' last states, mapped, and the teacher's leading ones."
+    module_name = "state_map"
+
+    def sum(self, outputs: "Outputs") -> "Tensor":
+        """Returns the distance over all words (Xie et al. 2022, SimTDE: states and vector together)."""
+        return outputs.state_distance()
+
+    def count(self, batch: "Batch") -> int:
+        """Returns the number of words."""
+        assert batch.taught is not None
+        return batch.taught.words
+
+    def module(self, models: "DualModel") -> "nn.Module":
+        """Returns the linear map from the student's states to the teacher's leading directions."""
+        return models.map_to_states()
+
+    def fit(self, module: Any, models: "DualModel") -> None:
+        """Sets the map by least squares."""
+        models.fit_map(module, "states")
+
+
+class Similarities(_OfSentences):
+    """Divergence of the texts' similarities."""
+
+    name = "similarities"
+    meaning = "Divergence of each text's similarities to the others of its batch from the teacher's."
+
+    def sum(self, outputs: "Outputs") -> "Tensor":
+        """Returns the divergence over all texts."""
+        return outputs.similarity_divergence()
+
+
 OBJECTIVES: tuple[Objective, ...] = (
     TeacherMaskedLM(),
     StudentMaskedLM(),
     ProjectionDown(),
     ProjectionUp(),
     SoftLabels(),
+    Vectors(),
+    WordStates(),
+    Similarities(),
 )
 """All objectives, in the order in which recipes are written."""
 
@@ -232,6 +307,17 @@ class _Weights:
     def __post_init__(self) -> None:
         check_bounds(self, "objectives.")
         require(bool(self.active), "every objective of a stage has weight 0; give at least one a weight")
+        names = {one.name for one in self.active}
+        whole = ", ".join(sorted(one.name for one in self.active if one.reads_sentences))
+        masked = ", ".join(sorted(one.name for one in self.active if not one.reads_sentences))
+        require(
+            not (masked and whole),
+            f"{masked} is of masked words, and {whole} of whole texts; give each a stage of its own",
+        )
+        require(
+            not whole or Vectors.name in names,
+            f"{whole} needs objectives.{Vectors.name}, by which a text has a vector; give that a weight too",
+        )
 
     @property
     def active(self) -> tuple[Objective, ...]:
@@ -247,6 +333,11 @@ class _Weights:
     def trains_student(self) -> bool:
         """Whether an objective changes the student."""
         return any("student" in one.trains for one in self.active)
+
+    @property
+    def reads_sentences(self) -> bool:
+        """Whether objectives are of whole texts that the teacher has read before."""
+        return any(one.reads_sentences for one in self.active)
 
     @property
     def reads_teacher(self) -> bool:

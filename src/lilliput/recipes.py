@@ -55,6 +55,30 @@ def lilliput() -> Recipe:
     )
 
 
+def sentence() -> Recipe:
+    """A sentence encoder whose vectors are those of its teacher, for a processor and an hour.
+
+    lilliput compress all-MiniLM-L6-v2 --corpus TEXT --recipe sentence --out runs/s
+
+    The teacher reads texts once; the student starts from its weights and learns its vectors and the states of
+    words. There is no masked LM: it takes away what the start knows of similarity.
+    """
+    return Recipe(
+        name="sentence",
+        budget=Budget(minutes=56),
+        student=StudentConfig(heads=6),
+        stages=(
+            StageConfig(
+                "student",
+                1.0,
+                ObjectiveWeights(vectors=1.0, word_states=0.5, similarities=0.1),
+                BatchConfig(rows=256),
+                OptimizerConfig("muon", student_rate=3e-3),
+            ),
+        ),
+    )
+
+
 def paper48() -> Recipe:
     """Zhao et al. 2019, width 48: dual training with projection down, everything from the paper.
 
@@ -152,7 +176,8 @@ def _paper(width: int, positions: int) -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    recipe.__name__: recipe for recipe in (lilliput, paper48, paper96, paper192, mixed_vocabulary, tiny)
+    recipe.__name__: recipe
+    for recipe in (lilliput, sentence, paper48, paper96, paper192, mixed_vocabulary, tiny)
 }
 """All recipes by name."""
 

@@ -40,8 +40,14 @@ _STUDENT_FILES = (
     "model.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
+    "2_Dense/config.json",
+    "2_Dense/model.safetensors",
 )
-"""What a student's folder holds."""
+"""What a student's folder holds; the last six that of a sentence encoder."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,10 @@ class RunDir(os.PathLike[str]):
     def lexicon(self) -> Path:
         """The directory of the student's vocabulary and all segmentations."""
         return self.path / "lexicon"
+
+    def sentences(self, part: str) -> Path:
+        """The directory of what a teacher said of texts: of those to "train" on, or of those "held_out"."""
+        return self.path / "sentences" / part
 
     @property
     def vocabulary(self) -> Path:

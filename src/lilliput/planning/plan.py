@@ -18,7 +18,7 @@ from lilliput.common.sheet import size
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.workers import give_back_memory, worker_count
 from lilliput.config import MOST_WORDS, Recipe
-from lilliput.errors import StorageError, bounded, first_line
+from lilliput.errors import ConfigError, StorageError, bounded, first_line
 from lilliput.models.any_masked_lm import outline
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.corpus import build_corpus
@@ -174,6 +174,8 @@ def estimate_training(
         text: How large the whole text is.
         checkpoint_minutes: Minutes between checkpoints.
     """
+    if texts := [stage.name for stage in recipe.stages if stage.objectives.reads_sentences]:
+        raise ConfigError(f"stage '{texts[0]}' learns vectors, and what that takes is not estimated")
     give_back_memory()  # so that what is counted as there stays there
     machine = _machine()
     lexicon, affine = Lexicon.open(run.lexicon), recipe.start.second_table == "affine"

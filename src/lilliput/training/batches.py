@@ -55,6 +55,30 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Taught:
+    """What the teacher said of a batch's texts, where it has read them before."""
+
+    vectors: Tensor
+    """Vectors of the texts, of length 1 [B, E]."""
+    states: Tensor
+    """States of their words along the leading directions, in their deviations [N, K]."""
+
+    @property
+    def rows(self) -> int:
+        """The number of texts."""
+        return self.vectors.shape[0]
+
+    @property
+    def words(self) -> int:
+        """The number of words."""
+        return self.states.shape[0]
+
+    def to(self, device: torch.device) -> "Taught":
+        """Returns the same on another device."""
+        return Taught(_moved(self.vectors, device), _moved(self.states, device))
+
+
+@dataclass(frozen=True)
 class Batch:
     """One step's words as teacher and student read them."""
 
@@ -70,6 +94,9 @@ class Batch:
     """Running words read, specials not counted."""
     masked_characters: int
     """Characters of the masked words."""
+    taught: Taught | None = None
+    """What the teacher said of the texts; nothing is masked then, and the student's `positions` are those of
+    the words' first pieces."""
 
     def to(self, device: torch.device) -> "Batch":
         """Returns the batch on another device."""
@@ -78,6 +105,7 @@ class Batch:
             teacher=self.teacher.to(device),
             student=self.student.to(device),
             aligned=_moved(self.aligned, device),
+            taught=None if self.taught is None else self.taught.to(device),
         )
 
 

@@ -81,6 +81,8 @@ def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) 
             if path is not None
         },
     }
+    if stage.objectives.reads_sentences:
+        inputs["sentences"] = dataclasses.asdict(recipe.sentences)
     if stage.objectives.uses_teacher:
         inputs["second_table"] = recipe.start.second_table
     if stage.objectives.trains_student:

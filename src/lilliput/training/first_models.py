@@ -1,5 +1,7 @@
 """The models a training stage begins with: from the stages before it, from a checkpoint, or first weights."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -16,7 +18,7 @@ from lilliput.models.warm_start import warm_start
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.run import RunDir
 from lilliput.text.corpus import Corpus
-from lilliput.training.batches import BatchSource
+from lilliput.training.batches import Batch, BatchSource
 from lilliput.training.data import check_student, earlier_model
 from lilliput.training.rows import cut_rows
 from lilliput.training.step import DualModel
@@ -35,6 +37,7 @@ def first_models(
     lexicon: Lexicon,
     source: BatchSource,
     fit: bool,
+    texts: Sequence[Batch] = (),
 ) -> DualModel:
     """Returns the models a stage begins with.
 
@@ -46,6 +49,7 @@ def first_models(
         lexicon: The run's lexicon.
         source: The stage's batches, of which a warm start takes a sample.
         fit: Whether to compute first weights; not needed where a checkpoint will replace them.
+        texts: Some batches of the texts that the teacher has read, for a stage that learns of these.
     """
     weights = stage.objectives
     earlier_student = earlier_model(run, recipe, stage, "student")
@@ -63,7 +67,7 @@ def first_models(
         student = _first_student(
             recipe, with_tables, lexicon, source, warm=fit and recipe.start.student == "teacher"
         )
-    models = DualModel(with_tables if weights.uses_teacher else None, student, weights)
+    models = DualModel(with_tables if weights.uses_teacher else None, student, weights, texts)
     if fit and recipe.start.student == "teacher":
         models.fit_modules()
     return models
@@ -77,7 +81,8 @@ def _first_teacher(
     if earlier is not None:
         return Teacher.load(earlier)
     model, has_head = _original(teacher, lexicon)
-    if not has_head and not recipe.stages[0].objectives.trains_teacher:
+    first = recipe.stages[0].objectives
+    if not (has_head or first.trains_teacher or first.reads_sentences):
         raise ConfigError(
             f"the teacher '{teacher}' has no masked-LM head and the first stage of recipe '{recipe.name}' "
             "does not train it; begin with a stage that has objectives.teacher_masked_lm"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from torch import nn
 
 from lilliput.common.arguments import PathLike, path_of, text_of
 from lilliput.common.metrics_log import MetricsLog
@@ -23,6 +24,7 @@ from lilliput.common.stored import intact, require_fields
 from lilliput.common.workers import give_back_memory, keep_freed_memory
 from lilliput.config import Recipe, StageConfig
 from lilliput.errors import Interrupted, StorageError
+from lilliput.models.sentence_modules import Dense, SentenceModules, write_modules
 from lilliput.models.student import save_student
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.recipes import find_recipe
@@ -41,6 +43,9 @@ from lilliput.training.first_models import first_models
 from lilliput.training.kernels import fastest_kernels, stage_kernels
 from lilliput.training.prefetch import prefetched
 from lilliput.training.processes import accelerator, launch, parts_each, signals
+from lilliput.training.sentences.likeness import evaluate_texts
+from lilliput.training.sentences.source import SentenceSource
+from lilliput.training.sentences.taught import reading_seconds, taught_texts
 from lilliput.training.step import DualModel, Stepper
 from lilliput.training.tensorboard import event_writer
 
@@ -48,6 +53,11 @@ PROBES = 10
 """Times the student is evaluated on few rows while a stage runs."""
 PROBE_ROWS, ROWS = 128, 512
 """Held-out rows of such an evaluation, and of those at the beginning and the end."""
+
+_SAMPLE_BATCHES = 8
+"""Batches of texts to which maps from the student's states are fitted."""
+_LEAST_TRAINING = 0.1
+"""Share of a stage's minutes that is left for training, however long the teacher read."""
 
 Values = dict[str, Any]
 
@@ -128,11 +138,20 @@ def _train(
     with processes.together():
         data = Data.open(run, config.batch.length, recipe.student.positions, whole=processes.is_main)
         seed = (recipe.seed, recipe.stages.index(config))
-        source = data.source(config, seed)
+        masked = data.source(config, seed)
         anew = folder.other() is not None or folder.manifest_path.exists()  # begin removes it
         fit = processes.is_main and (anew or not checkpoints(saved))
-        models = first_models(run, recipe, config, teacher, data.lexicon, source, fit)
-    held_out = evaluation_source(data.held_out, data.held_out_lexicon, recipe.student.positions)
+    budget, sample = stage_budget(recipe, config), list[Batch]()
+    source: BatchSource | SentenceSource = masked
+    held_out: BatchSource | SentenceSource = evaluation_source(
+        data.held_out, data.held_out_lexicon, recipe.student.positions
+    )
+    if config.objectives.reads_sentences:
+        source, held_out = _sentences(run, recipe, config, teacher, data)
+        budget = _without_reading(budget, run, config)
+        sample = [source.batch(step) for step in range(_SAMPLE_BATCHES)]
+    with processes.together():
+        models = first_models(run, recipe, config, teacher, data.lexicon, masked, fit, sample)
     # Only now, so that a refusal of the inputs leaves nothing behind and takes nothing away.
     processes.on_main(folder.begin)
     place = accelerator()
@@ -145,9 +164,31 @@ def _train(
     processes.require_same(dataclasses.asdict(progress), "let all machines share the run's folder")
     own = range(processes.index * parts, (processes.index + 1) * parts)
     with prefetched(source.stream(progress.step, own, processes.count * parts)) as batches:
-        loop = _Loop(folder.path, saved, config, stage_budget(recipe, config), batches, held_out, stepper)
+        loop = _Loop(folder.path, saved, config, budget, batches, held_out, stepper)
         progress = loop.run(progress, checkpoint_minutes * 60)
     return processes.on_main(lambda: _finish(folder, data.lexicon, models, loop.results(progress)))
+
+
+def _sentences(
+    run: RunDir, recipe: Recipe, config: StageConfig, teacher: str, data: Data
+) -> tuple[SentenceSource, SentenceSource]:
+    """Returns the batches of texts to train on, and of those held out."""
+    lexicons = {"train": data.lexicon, "held_out": data.held_out_lexicon}
+    parts = {"train": (data.train, data.lexicon), "held_out": (data.held_out, data.held_out_lexicon)}
+    found = taught_texts(run, recipe, teacher, parts, launch())
+    seed = (recipe.seed, recipe.stages.index(config))
+    train, held_out = (
+        SentenceSource(found[part], lexicons[part], config.batch, seed) for part in ("train", "held_out")
+    )
+    return train, held_out
+
+
+def _without_reading(budget: Mapping[str, float], run: RunDir, config: StageConfig) -> dict[str, float]:
+    """Returns a stage's budget without its share of the minutes in which the teacher read texts."""
+    if "minutes" not in budget:
+        return dict(budget)
+    read = reading_seconds(run) / 60 * config.share
+    return {"minutes": max(budget["minutes"] - read, budget["minutes"] * _LEAST_TRAINING)}
 
 
 def _reported(folder: StageDir) -> Values:
@@ -165,12 +206,25 @@ def _finish(folder: StageDir, lexicon: Lexicon, models: DualModel, results: Valu
             models.teacher.save(folder.path / "teacher")
         if models.student is not None:
             save_student(models.student, lexicon.student_tokenizer(), folder.path / "student")
+            if models.weights.vectors:
+                _save_modules(models, folder.path / "student")
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"the models cannot be saved in {folder.path}: {error}; the state before is kept"
         ) from error
     finished: Values = folder.finish(results)["results"]
     return finished
+
+
+def _save_modules(models: DualModel, folder: Path) -> None:
+    """Writes what makes vectors of a student's states, as sentence-transformers reads it."""
+    assert models.student is not None
+    dense = models.get_submodule("dense")
+    assert isinstance(dense, nn.Linear)
+    layer = Dense(dense.weight.detach().cpu(), dense.bias.detach().cpu())
+    config = models.student.config
+    modules = SentenceModules(dense=(layer,), longest=config.max_position_embeddings)
+    write_modules(modules, folder, config.hidden_size)
 
 
 class _Loop:
@@ -183,7 +237,7 @@ class _Loop:
         config: StageConfig,
         budget: Mapping[str, float],
         batches: Iterator[list[Batch]],
-        held_out: BatchSource,
+        held_out: BatchSource | SentenceSource,
         stepper: Stepper,
     ) -> None:
         self._folder, self._saved, self._config, self._budget = folder, saved, config, budget
@@ -272,6 +326,10 @@ class _Loop:
     def _evaluate(self, name: str, rows: int) -> Values:
         """Evaluates what is trained; the teacher, which costs most, only at the beginning and the end."""
         models = self._stepper.models
+        if isinstance(self._held_out, SentenceSource):
+            likeness = evaluate_texts(self._held_out, models, self._stepper.kernels.student, rows)
+            keep_freed_memory()
+            return {f"{name}/student/{key}": value for key, value in dataclasses.asdict(likeness).items()}
         found = dict(
             evaluate_masked_lm(
                 self._held_out,

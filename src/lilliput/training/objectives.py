@@ -59,6 +59,32 @@ def hidden_states(student: Tensor, teacher: Tensor) -> tuple[Tensor, int]:
     return (student - teacher.detach()).square().mean(-1).sum(), student.shape[0]
 
 
+def vectors(student: Tensor, teacher: Tensor) -> tuple[Tensor, int]:
+    """Returns the summed squared distance of vectors of length 1 [B, E] to the teacher's [B, E], and B.
+
+    Twice what their cosine lacks to 1 (LEAF, arXiv 2509.12539).
+    """
+    return (student - teacher.detach()).square().sum(), student.shape[0]
+
+
+def similarities(student: Tensor, teacher: Tensor, temperature: float = 0.05) -> tuple[Tensor, int]:
+    """Returns the summed divergence of each text's similarities to the other texts, and B.
+
+    A text's cosines to all others of the batch, divided by the temperature, are a distribution over these.
+
+    Args:
+        student: Vectors of length 1 [B, E].
+        teacher: The teacher's vectors of the same texts [B, E]; no gradient flows there.
+        temperature: Divides both.
+    """
+    itself = torch.eye(len(student), dtype=torch.bool, device=student.device)
+    ours, theirs = (
+        (found @ found.mT / temperature).masked_fill(itself, -1e4).log_softmax(-1)
+        for found in (student, teacher.detach())
+    )
+    return F.kl_div(ours, theirs, reduction="sum", log_target=True), student.shape[0]
+
+
 def relations(student: Tensor, teacher: Tensor, there: Tensor, heads: int) -> tuple[Tensor, float]:
     """Returns the summed divergence between the words' relations in two models, and how many there are.
 

@@ -11,21 +11,32 @@ import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.profiler import record_function
 from transformers import PreTrainedModel
 
 from lilliput.config import OptimizerConfig
-from lilliput.models.kernels import PLAIN_BOTH, DualKernels, Kernels
+from lilliput.models.fits import least_squares
+from lilliput.models.kernels import PLAIN, PLAIN_BOTH, DualKernels, Kernels
 from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.projection import SharedProjections, shared_variables
+from lilliput.models.sentence_modules import pooled
 from lilliput.models.teacher import Teacher
 from lilliput.objectives import ObjectiveWeights
-from lilliput.training.batches import Batch
-from lilliput.training.objectives import masked_lm, shared_projection, soft_labels
+from lilliput.training.batches import Batch, Taught
+from lilliput.training.objectives import (
+    hidden_states,
+    masked_lm,
+    shared_projection,
+    similarities,
+    soft_labels,
+    vectors,
+)
 from lilliput.training.optimizers import (
     build_optimizer,
     clip_gradients,
@@ -62,6 +73,16 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class TextStates:
+    """What the student makes of whole texts."""
+
+    pooled: Tensor
+    """The mean of the last states of a text's pieces, for each text [B, S], in float32."""
+    words: Tensor
+    """The last state of each word's first piece [N, S], in float32."""
+
+
+@dataclass(frozen=True)
 class Outputs:
     """What objectives are computed from."""
 
@@ -72,6 +93,8 @@ class Outputs:
     predictions: Mapping[str, Predictions]
     """Those of "student"; of "teacher" over the same vocabulary, at the words that it reads in it; and, where
     it is trained, of "teacher_own" over its own vocabulary, at the other words."""
+    texts: TextStates | None = None
+    """The student's states of whole texts, where the teacher has read them before."""
 
     @functools.cached_property
     def variables(self) -> tuple[list[Tensor], list[Tensor]]:
@@ -81,6 +104,31 @@ class Outputs:
     def module(self, name: str) -> nn.Module:
         """Returns a module that an objective added to the models."""
         return self.models.get_submodule(name)
+
+    @functools.cached_property
+    def text_vectors(self) -> Tensor:
+        """The student's vectors of the texts, of length 1 [B, E]."""
+        assert self.texts is not None
+        return F.normalize(self.module("dense")(self.texts.pooled), dim=-1)
+
+    @property
+    def taught(self) -> Taught:
+        """What the teacher said of the texts."""
+        assert self.batch.taught is not None
+        return self.batch.taught
+
+    def vector_distance(self) -> Tensor:
+        """Returns the summed squared distance of the texts' vectors."""
+        return vectors(self.text_vectors, self.taught.vectors)[0]
+
+    def similarity_divergence(self) -> Tensor:
+        """Returns the summed divergence of the texts' similarities."""
+        return similarities(self.text_vectors, self.taught.vectors)[0]
+
+    def state_distance(self) -> Tensor:
+        """Returns the summed mean squared distance of the words' states."""
+        assert self.texts is not None
+        return hidden_states(self.module("state_map")(self.texts.words), self.taught.states)[0]
 
     def distance(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         """Returns the summed squared distance of the two tensors of each pair."""
@@ -95,12 +143,21 @@ class DualModel(nn.Module):
     Attributes:
         teacher: The teacher, where an objective needs it; frozen where none trains it.
         student: The student, where an objective trains it.
+
+    Args:
+        sample: Some batches of texts that the teacher has read, where objectives are of these; what they add
+            is as wide as the teacher's answers, and fitted to them.
     """
 
     def __init__(
-        self, teacher: Teacher | None, student: PreTrainedModel | None, weights: ObjectiveWeights
+        self,
+        teacher: Teacher | None,
+        student: PreTrainedModel | None,
+        weights: ObjectiveWeights,
+        sample: Sequence[Batch] = (),
     ) -> None:
         super().__init__()
+        self._sample = sample
         self.teacher, self.student, self.weights = teacher, student, weights
         if teacher is not None:
             teacher.requires_grad_(weights.trains_teacher)
@@ -120,6 +177,34 @@ class DualModel(nn.Module):
         """Returns matrices that map variables to the size of others."""
         return SharedProjections(sources, targets)
 
+    def map_to_vectors(self) -> nn.Linear:
+        """Returns a map from the student's states to what a teacher said of texts."""
+        return self._map("vectors")
+
+    def map_to_states(self) -> nn.Linear:
+        """Returns a map from the student's states to what a teacher said of words."""
+        return self._map("states")
+
+    def _map(self, what: Literal["vectors", "states"]) -> nn.Linear:
+        assert self.student is not None
+        targets = getattr(self._sample[0].taught, what)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return nn.Linear(self.student.config.hidden_size, targets.shape[1])
+
+    @torch.no_grad()
+    def fit_map(self, module: nn.Linear, what: Literal["vectors", "states"]) -> None:
+        """Sets a map by least squares over the sample."""
+        inputs, targets = list[Tensor](), list[Tensor]()
+        for batch in self._sample:
+            found = self.read_texts(batch, PLAIN)
+            assert batch.taught is not None
+            inputs.append(found.pooled if what == "vectors" else found.words)
+            targets.append(getattr(batch.taught, what))
+        matrix, offset = least_squares(torch.cat(inputs), torch.cat(targets))
+        module.weight.copy_(matrix)
+        module.bias.copy_(offset)
+
     def fit_modules(self) -> None:
         """Sets the objectives' modules to match the models as they are."""
         for one in self.weights.active:
@@ -138,9 +223,12 @@ class DualModel(nn.Module):
         if self.weights.reads_teacher:
             with torch.set_grad_enabled(self.weights.trains_teacher and torch.is_grad_enabled()):
                 predictions |= self._read_teacher(batch, kernels.teacher)
-        if self.weights.reads_student:
+        texts = None
+        if self.weights.reads_sentences:
+            texts = self.read_texts(batch, kernels.student)
+        elif self.weights.reads_student:
             predictions["student"] = self._read_student(batch, kernels.student)
-        outputs = Outputs(self, batch, predictions)
+        outputs = Outputs(self, batch, predictions, texts)
         sums = {one.name: one.sum(outputs) for one in self.weights.active if one.reads}
         once = [one for one in self.weights.active if not one.reads]
         if is_last and once:
@@ -173,6 +261,15 @@ class DualModel(nn.Module):
         with record_function("student_forward"):
             states = student.read(reading.pieces, reading.padding, kernels, reading.positions)
         return Predictions(states, student.scores(states, kernels), reading.targets)
+
+    def read_texts(self, batch: Batch, kernels: Kernels) -> TextStates:
+        """Returns what the student makes of texts."""
+        reading = batch.student
+        assert self.student is not None
+        with record_function("student_forward"):
+            states = MaskedLM(self.student).read(reading.pieces, reading.padding, kernels)
+        words = states.flatten(0, 1).index_select(0, reading.positions).float()
+        return TextStates(pooled(states, reading.padding, "mean"), words)
 
     def counts(self, batches: Sequence[Batch]) -> dict[str, int]:
         """Returns of how many terms each objective's sum over `batches` consists."""

@@ -1,0 +1,102 @@
+"""The texts of a run, cut from its corpus and read by the teacher: to train on, and held out."""
+
+import math
+from typing import Any
+
+from lilliput.common.folders import MANIFEST, read_manifest
+from lilliput.common.progress import console
+from lilliput.common.stage_dir import StageDir
+from lilliput.config import Recipe
+from lilliput.errors import ConfigError
+from lilliput.models.any_masked_lm import outline
+from lilliput.models.pretrained import checkpoint_digest
+from lilliput.models.sentence_modules import SentenceModules, read_modules
+from lilliput.pieces.lexicon import Lexicon
+from lilliput.run import RunDir
+from lilliput.text.corpus import Corpus
+from lilliput.training.processes import Processes
+from lilliput.training.rows import Rows
+from lilliput.training.sentences.cut import cut_texts, sentence_ends
+from lilliput.training.sentences.reading import TaughtTexts, read_texts
+
+_HELD_OUT = 1_000
+"""Texts held out."""
+_CUT = 1
+"""Raised when the same corpus is cut into other texts."""
+
+
+def taught_texts(
+    run: RunDir, recipe: Recipe, teacher: str, parts: dict[str, tuple[Rows, Lexicon]], processes: Processes
+) -> dict[str, TaughtTexts]:
+    """Returns the texts of each part, after the teacher has read them.
+
+    Args:
+        run: Has the corpus, and takes what the teacher says.
+        recipe: Says how many texts, and what the teacher reads before each.
+        teacher: Folder or hub name.
+        parts: Rows and segmentations of "train" and "held_out".
+        processes: Of them the main one lets the teacher read.
+
+    Raises:
+        ConfigError: If the teacher has no such prompt, or reads less than the student.
+        ModelError: If the teacher cannot be used.
+        InputError: If there are too few texts.
+    """
+    modules = read_modules(teacher)
+    _require_positions(recipe, teacher, modules)
+    prompt = _prompt(recipe, modules)
+    if not modules.is_stated:
+        console.print(
+            f"{teacher} does not say how it makes a vector of a text; the mean of its last states is taken",
+            highlight=False,
+            soft_wrap=True,
+        )
+    found = {}
+    for part, (rows, lexicon) in parts.items():
+        is_held_out = part == "held_out"
+        corpus = run.held_out("corpus") if is_held_out and run.held_out("corpus").exists() else run.corpus
+        count = min(_HELD_OUT, recipe.sentences.count) if is_held_out else recipe.sentences.count
+        ends = sentence_ends(Corpus.open(corpus))
+        texts = cut_texts(rows, ends, count, (recipe.seed, int(is_held_out)))
+        seconds = (
+            math.inf if is_held_out else 60 * (recipe.budget.minutes or math.inf) * recipe.sentences.share
+        )
+        made_from: dict[str, Any] = {
+            "teacher": checkpoint_digest(teacher),
+            "lexicon": read_manifest(lexicon.path / MANIFEST)["digest"],
+            "prompt": prompt,
+            "count": count,
+            "positions": recipe.student.positions,
+            "seed": recipe.seed,
+            "seconds": None if seconds == math.inf else seconds,
+            "cut": _CUT,
+        }
+        stage = StageDir(run.sentences(part), made_from)
+        with processes.together():
+            if processes.is_main:
+                read_texts(stage, texts, lexicon, teacher, prompt, seconds)
+        found[part] = TaughtTexts.open(stage, texts)
+    return found
+
+
+def reading_seconds(run: RunDir) -> float:
+    """Returns the seconds in which the teacher read the texts to train on."""
+    return float(StageDir(run.sentences("train"), {}).results()["seconds"])
+
+
+def _prompt(recipe: Recipe, modules: SentenceModules) -> str:
+    """Returns what the teacher reads before each text."""
+    asked = recipe.sentences.prompt
+    return asked if asked is not None and asked not in modules.prompts else modules.prompt(asked)
+
+
+def _require_positions(recipe: Recipe, teacher: str, modules: SentenceModules) -> None:
+    """Raises ConfigError where the teacher would read less of a text than the student."""
+    most = outline(teacher).shape.positions
+    longest = min(most, modules.longest or most)
+    if longest < recipe.student.positions:
+        raise ConfigError(
+            f"the teacher reads {longest} pieces of a text at most and the student "
+            f"{recipe.student.positions}; add --set student.positions={longest} and --set "
+            f"stages.NAME.batch.length={longest}"
+        )
