@@ -34,7 +34,7 @@ from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.sentence_modules import SentenceModules, read_modules
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.lexicon import Lexicon
-from lilliput.text.corpus import FIRST_WORD, START
+from lilliput.text.corpus import START
 from lilliput.training.layout import Layout, plain
 from lilliput.training.processes import signals
 from lilliput.training.rows import Rows
@@ -231,6 +231,12 @@ class _Reader:
                 self.device
             )
             yield batch, vectors.cpu(), found.flatten(0, 1).index_select(0, first).float().cpu()
+
+    def _words(self, chosen: Ints) -> Words:
+        """Returns the words of texts, each text with the prompt in its START."""
+        words = Words.of_rows(self.streams, self.rows, chosen)
+        words.ids[words.first] = len(self.segmentation) - 1
+        return words
 
     def read(self, chosen: Ints, folder: Path) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int8]]:
         """Returns the vectors of texts [N, E], and the states of their words by the basis in a folder."""
