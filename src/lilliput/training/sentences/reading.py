@@ -35,7 +35,7 @@ from lilliput.models.sentence_modules import SentenceModules, read_modules
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.text.corpus import START
-from lilliput.training.layout import Layout, plain
+from lilliput.training.layout import Layout, Words, plain
 from lilliput.training.processes import signals
 from lilliput.training.rows import Rows
 
@@ -227,9 +227,9 @@ class _Reader:
             padding = None if layout.padding is None else layout.padding.to(self.device)
             found = self.model.read(torch.from_numpy(layout.pieces).to(self.device), padding, self.kernels)
             vectors = torch.nn.functional.normalize(self.modules.vectors(found, padding), dim=-1)
-            first = torch.from_numpy(layout.places[(words.ids >= FIRST_WORD) & (words.ids < self._start)]).to(
-                self.device
-            )
+            is_word = np.ones(len(words.ids), np.bool_)
+            is_word[words.first] = is_word[words.last] = False
+            first = torch.from_numpy(layout.places[is_word]).to(self.device)
             yield batch, vectors.cpu(), found.flatten(0, 1).index_select(0, first).float().cpu()
 
     def _words(self, chosen: Ints) -> Words:
