@@ -527,7 +527,8 @@ def test_recipes_of_the_paper_differ_in_nothing_but_their_size(shrunken: Shrink)
     """So that below one of them stands for all."""
     papers = [shrunken(name).to_dict() | {"name": "paper"} for name in ("paper48", "paper96", "paper192")]
     assert papers[0] == papers[1] == papers[2]
-    assert RECIPES.keys() == {"lilliput", "paper48", "paper96", "paper192", "mixed_vocabulary", "tiny"}
+    known = {"lilliput", "sentence", "paper48", "paper96", "paper192", "mixed_vocabulary", "tiny"}
+    assert RECIPES.keys() == known
 
 
 @pytest.mark.slow
@@ -538,6 +539,7 @@ def test_recipes_of_the_paper_differ_in_nothing_but_their_size(shrunken: Shrink)
         ("lilliput", "headless"),
         ("paper96", "headless"),
         ("mixed_vocabulary", "teacher"),
+        ("sentence", "teacher"),
     ],
 )
 def test_every_recipe_runs_shrunken(

@@ -16,7 +16,15 @@ every_recipe = pytest.mark.parametrize("name", RECIPES)
 
 
 def test_recipes_are_those_that_the_documentation_names() -> None:
-    assert list(RECIPES) == ["lilliput", "paper48", "paper96", "paper192", "mixed_vocabulary", "tiny"]
+    assert list(RECIPES) == [
+        "lilliput",
+        "sentence",
+        "paper48",
+        "paper96",
+        "paper192",
+        "mixed_vocabulary",
+        "tiny",
+    ]
 
 
 @every_recipe

@@ -150,8 +150,8 @@ def compress(
         corpus: Text files, .jsonl, .csv, .parquet (also compressed), folders, globs, or hub data sets such as
             wikimedia/wikipedia:20231101.en.
         out: The run's folder.
-        recipe: Name of a recipe (lilliput, paper48, paper96, paper192, mixed_vocabulary, tiny), or a .toml or
-            .json file.
+        recipe: Name of a recipe (lilliput, sentence, paper48, paper96, paper192, mixed_vocabulary, tiny), or
+            a .toml or .json file.
         set_: Settings to change, such as student.width=96 or stages.student.optimizer.student_rate=0.001.
         minutes: Minutes of training, all stages together.
         words: Words of training, all stages together.
