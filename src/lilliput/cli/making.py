@@ -183,7 +183,10 @@ def compress(
         before_training=expected,
     )
     show(render(summary).with_rows(compared(summary)))
-    show(f"the student is in {run.student}; load it with transformers' AutoModelForMaskedLM")
+    gives_vectors = chosen.stages[-1].objectives.reads_sentences
+    masked, vectors = "transformers' AutoModelForMaskedLM", "sentence-transformers' SentenceTransformer"
+    opener = vectors if gives_vectors else masked
+    show(f"the student is in {run.student}; load it with {opener}")
 
 
 def distill(
