@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -15,13 +16,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, BertForMaskedLM, BertModel
 
+from any_checkpoints import save_masked_lm
 from conftest import World, stir
 from lilliput.common.hub import checkpoint_folder, hub_revision, read_settings
 from lilliput.errors import LilliputError, ModelError, StorageError
 from lilliput.export.export import export
+from lilliput.models import weights
+from lilliput.models.any_masked_lm import open_masked_lm
 from lilliput.models.pretrained import load_config, load_masked_lm, load_weights, longest_input
 from lilliput.models.student import load_student
 from lilliput.models.teacher import build_teacher
+from lilliput.pieces.bert_tokenizer import load_tokenizer
 
 odd_values = st.recursive(
     st.none()
@@ -71,6 +76,32 @@ def sharded(folder: Path) -> dict[str, Any]:
 def equal(first: torch.nn.Module, second: torch.nn.Module) -> bool:
     ours, theirs = first.state_dict(), second.state_dict()
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+class _Memory:
+    """A machine with hardly any memory left."""
+
+    available = 50_000
+
+
+def test_weights_larger_than_memory_are_refused_before_they_are_read(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr(psutil, "virtual_memory", _Memory)
+    monkeypatch.setattr(weights, "_is_finite", read)  # of each that was read
+    other = save_masked_lm(tmp_path / "other", "distilbert", load_tokenizer(world.teacher))
+    said = refused(Path(world.teacher))
+    model = BertForMaskedLM.from_pretrained(world.teacher)
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    table = 4 * model.get_input_embeddings().weight.numel()
+    assert f"take {4 * numbers:,} bytes in float32" in said
+    assert f"bert.embeddings.word_embeddings.weight alone {table:,})" in said
+    assert "and 50,000 bytes of memory are free" in said
+    with pytest.raises(ModelError, match="50,000 bytes of memory are free"):
+        open_masked_lm(str(other))
 
 
 # What may be in a checkpoint is loaded as transformers loads it

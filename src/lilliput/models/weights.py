@@ -6,10 +6,11 @@ compared with the config by their headers, before a model of that size is built 
 
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -24,6 +25,8 @@ _MOST_BYTES_OF_HEADER = 1 << 24
 """A BERT-large's header has 50,000 bytes."""
 _MOST_FILES = 1_000
 _FLOATS = ("F64", "F32", "F16", "BF16")
+_BYTES_IN_MEMORY = 4
+"""Of a number; models are float32 whatever their files are."""
 
 
 class Stored(NamedTuple):
@@ -208,10 +211,12 @@ def read_weights(stored: Mapping[str, Stored], name: str) -> dict[str, Tensor]:
 
     What is stored as whole numbers or the like is left out, as no weight of a BERT is.
 
-    Raises ModelError when one cannot be read, or holds something that is not a number.
+    Raises ModelError when they do not fit into memory, or one cannot be read or is not a number.
     """
+    floats = [weight for weight in stored.values() if weight.dtype in _FLOATS]
+    _check_memory(floats, name)
     files: dict[Path, list[Stored]] = {}
-    for weight in (weight for weight in stored.values() if weight.dtype in _FLOATS):
+    for weight in floats:
         files.setdefault(weight.path, []).append(weight)
     weights: dict[str, Tensor] = {}
     try:
@@ -227,6 +232,19 @@ def read_weights(stored: Mapping[str, Stored], name: str) -> dict[str, Tensor]:
                 "earlier checkpoint of its training, or fetch it again"
             )
     return weights
+
+
+def _check_memory(weights: Sequence[Stored], name: str) -> None:
+    """Raises ModelError where weights would take more memory than there is, before any is read."""
+    bytes_of = {weight.key: _BYTES_IN_MEMORY * math.prod(weight.shape) for weight in weights}
+    needed, free = sum(bytes_of.values()), psutil.virtual_memory().available
+    if needed > free:
+        largest = max(bytes_of, key=bytes_of.__getitem__)
+        raise ModelError(
+            f"the weights of '{name}' take {needed:,} bytes in float32 ({largest} alone "
+            f"{bytes_of[largest]:,}), and {free:,} bytes of memory are free; "
+            "end other programs, take a machine with more memory, or a smaller teacher"
+        )
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -17,9 +17,6 @@ from lilliput.training.sentences.reading import CHUNK, STEP, TaughtTexts
 
 Vectors = npt.NDArray[np.float16]
 
-_MIXED = 0.2
-"""How far lengths are shifted at random before texts are sorted by them, so that batches differ each pass."""
-
 
 class SentenceSource:
     """Makes the batches of a stage; a batch has texts of one chunk, of about the same length."""
@@ -38,6 +35,7 @@ class SentenceSource:
         self.texts, self.config, self._seed = texts, config, seed
         self._streams, self._pad = plain(texts.rows.shards), lexicon.student_special.pad
         self._pieces = Ragged(np.asarray(lexicon.student.values), np.asarray(lexicon.student.offsets))
+        self._pieces_of_words = self._pieces.lengths
         self._lengths = texts.rows.end - texts.rows.start
         chunks = range(-(-len(texts) // CHUNK))
         self._batches = np.cumsum([0, *(max(1, texts.texts(chunk) // config.rows) for chunk in chunks)])
@@ -74,9 +72,11 @@ class SentenceSource:
     def _sorted(self, turn: int, chunk: int) -> Ints:
         """Returns the texts of a chunk, batch after batch, without those that fill none."""
         generator = np.random.default_rng([turn, chunk, *self._seed])
-        lengths = self._lengths[chunk * CHUNK : (chunk + 1) * CHUNK]
-        shifted = lengths * (1 + _MIXED * generator.random(len(lengths)))
-        order = np.argsort(shifted, kind="stable")
+        words = Words.of_rows(
+            self._streams, self.texts.rows, np.arange(self.texts.texts(chunk)) + chunk * CHUNK
+        )
+        pieces = np.add.reduceat(self._pieces_of_words[words.ids], words.first)
+        order = np.argsort(pieces + generator.random(len(pieces)), kind="stable")  # like ones in random order
         count = len(order) // self.config.rows
         if not count:
             return order
