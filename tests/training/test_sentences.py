@@ -30,6 +30,7 @@ from lilliput.training.sentences import reading, source
 from lilliput.training.sentences.cut import cut_texts, sentence_ends
 from lilliput.training.sentences.reading import STEP, TaughtTexts, read_texts
 from lilliput.training.sentences.source import SentenceSource
+from lilliput.training.step import Stepper
 from tests.conftest import World, row_words
 
 Shrink = Callable[..., Recipe]
@@ -233,6 +234,27 @@ def test_a_student_learns_vectors_that_sentence_transformers_gives(
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     above = np.triu_indices(12, 1)
     assert spearmanr((found @ found.T)[above], (wanted @ wanted.T)[above]).statistic > 0.3
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(
+    world: World, sentence_run: RunDir, tmp_path: Path, shrunken: Shrink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Stepper.step
+
+    def step(self: Stepper, batches: Any, number: int, done: float) -> Any:
+        if number == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return usual(self, batches, number, done)
+
+    recipe = shrunken("sentence", SETTINGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "step", step)
+        with pytest.raises(Interrupted, match="stopped stage 'student' after step 5"):
+            compress(world.headless, str(world.text), tmp_path / "run", recipe, workers=1)
+    compress(world.headless, str(world.text), tmp_path / "run", recipe, workers=1)
+    for name in ("model.safetensors", "2_Dense/model.safetensors"):
+        ours, whole = (at / "student" / name for at in (tmp_path / "run", sentence_run.path))
+        assert ours.read_bytes() == whole.read_bytes()
 
 
 def test_a_finished_run_is_not_made_again_without_the_texts(
