@@ -1,6 +1,6 @@
 """Sentence encoders side by side: pairs with scores, and retrieval; teacher, static vectors, and BM25 too.
 
-    python experiments/sentences.py TEACHER BUNDLE... --tasks tasks --corpus wikipedia.parquet --out found.json
+    python experiments/sentences.py TEACHER BUNDLE... --tasks TASKS --corpus FILE --out FOUND.json
 
 BUNDLE is a bundle of a sentence encoder. Reported are
 
