@@ -1,6 +1,7 @@
 """Texts that a teacher reads once, the batches made of them, and the vectors that a student learns."""
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -16,10 +17,11 @@ from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 from torch.nn import functional as F
 
-from lilliput import compress
+from lilliput import compress, evaluate, finetune
 from lilliput.common.stage_dir import StageDir
 from lilliput.config import BatchConfig, Recipe
 from lilliput.errors import ConfigError, InputError, Interrupted
+from lilliput.finetuning.config import FinetuningConfig
 from lilliput.models.sentence_modules import Dense, SentenceModules, write_modules
 from lilliput.objectives import ObjectiveWeights
 from lilliput.run import RunDir
@@ -262,6 +264,20 @@ def test_a_finished_run_is_not_made_again_without_the_texts(
 ) -> None:
     compress(world.headless, str(world.text), sentence_run, shrunken("sentence", SETTINGS), workers=1)
     assert "is finished, from the same inputs" in capsys.readouterr().err
+
+
+def test_masked_lm_is_not_evaluated_where_none_was_learnt(sentence_run: RunDir) -> None:
+    with pytest.raises(ConfigError, match=r"gives vectors of texts .* --pairs FILE"):
+        evaluate(sentence_run)
+
+
+def test_a_sentence_student_learns_a_task(sentence_run: RunDir, tmp_path: Path) -> None:
+    lines = [json.dumps({"text": text, "label": label}) for text, label in (("ab cd", "x"), ("ef gh", "y"))]
+    for part in ("train", "dev"):
+        (tmp_path / f"mine_{part}.jsonl").write_text("\n".join(lines * 4))
+    config = FinetuningConfig(epochs=1.0, evaluations=1)
+    found = finetune(sentence_run.student, str(tmp_path / "mine"), tmp_path / "run", config)
+    assert 0 <= found.mean["accuracy"] <= 1
 
 
 def test_a_teacher_that_reads_less_than_the_student_is_refused(

@@ -19,9 +19,10 @@ from lilliput.common.files import digest_value, write_json
 from lilliput.common.folders import clear_removed
 from lilliput.common.locks import beside, locked
 from lilliput.config import BatchConfig, LexiconConfig
-from lilliput.errors import bounded
+from lilliput.errors import ConfigError, bounded
 from lilliput.models.kernels import PLAIN_BOTH, DualKernels
 from lilliput.models.masked_lm import MaskedLM
+from lilliput.models.sentence_modules import has_modules
 from lilliput.models.student import load_student
 from lilliput.models.teacher import Teacher
 from lilliput.pieces.corpus import build_corpus
@@ -151,9 +152,15 @@ def evaluate(
 
     Raises:
         StorageError: If the run has no finished student.
+        ConfigError: If its student gives vectors and has learnt no masked LM.
     """
     place, rows = RunDir(path_of("run", run)), bounded("--rows", rows, 1, _MOST_ROWS)
     place.require_student()
+    if has_modules(place.student):
+        raise ConfigError(
+            f"the student in {place.student} gives vectors of texts and has learnt no masked LM; evaluate it "
+            "with --pairs FILE or --retrieval FOLDER"
+        )
     student = load_student(place.student)
     length = student.config.max_position_embeddings
     if sources := texts_of("text", text):
