@@ -36,7 +36,7 @@ SURFACE = {
     "plan": "teacher corpus recipe set_ minutes words text_column workers checkpoint_minutes",
     "benchmark": "of",
     "bundle": "model out task quantization kind executorch licence",
-    "run": "bundle top json_",
+    "run": "bundle top json_ npy",
     "recipes": "name",
 }
 
