@@ -17,6 +17,7 @@ from lilliput.cli.tasks import evaluate as evaluate_command
 from lilliput.comparison.embeddings import evaluate_vectors, open_encoder, read_collection, retrieval
 from lilliput.errors import InputError, StorageError
 from lilliput.models.sentence_modules import Dense, SentenceModules, write_modules
+from lilliput.tasks.loading import load_pairs
 
 PAIRS = [("a child ran", "the child was in the grass", 4.0), ("why not", "of with my every", 0.5),
          ("a child", "a child", 5.0), ("under the grass", "a wet child", 1.5)]  # fmt: skip
@@ -59,7 +60,7 @@ def test_our_forward_gives_the_vectors_of_sentence_transformers(encoder: Path) -
 
 def test_pairs_are_judged_as_scipy_judges_their_cosines(encoder: Path, table: Path, tmp_path: Path) -> None:
     lilliput.bundle(encoder, tmp_path / "bundle", quantization="float32")
-    found = evaluate_vectors([tmp_path / "bundle", encoder], pairs=table)
+    found = evaluate_vectors([tmp_path / "bundle", encoder], pairs=load_pairs(table)[0])
     theirs = SentenceTransformer(str(encoder), device="cpu")
     one, other = (theirs.encode([pair[side] for pair in PAIRS]) for side in (0, 1))
     cosines, gold = (one * other).sum(1), [score for _, _, score in PAIRS]
@@ -95,6 +96,9 @@ def test_the_command_shows_a_row_for_each_model(
     folder = write(tmp_path / "beir", "q\t1\t1\n")
     evaluate_command((encoder,), pairs=table, retrieval=folder)
     shown = capsys.readouterr().out
+    assert "4 pairs of" in shown
+    assert "label from 'score'" in shown
+    assert "1 queries, 4 documents" in shown
     for name in ("spearman", "pearson", "ndcg@10", "recall@10"):
         assert name in shown
 
@@ -113,7 +117,9 @@ def test_a_damaged_collection_is_named(tmp_path: Path, change: Any, sentence: st
         read_collection(write(tmp_path, **change))
 
 
-def test_files_that_are_not_there_are_named(tmp_path: Path, table: Path, encoder: Path) -> None:
+def test_files_that_are_not_there_are_named(tmp_path: Path, table: Path) -> None:
+    with pytest.raises(InputError, match="has no column 'none'"):
+        load_pairs(table, "none")
     with pytest.raises(StorageError, match=r"corpus\.jsonl cannot be read"):
         read_collection(tmp_path / "none")
     write(tmp_path, "q\t1\t1\n", name="train")
@@ -122,7 +128,7 @@ def test_files_that_are_not_there_are_named(tmp_path: Path, table: Path, encoder
         read_collection(tmp_path)
     (tmp_path / "one.csv").write_text("sentence1,score\na,1\n")
     with pytest.raises(InputError, match="no columns known to hold two texts and a score"):
-        evaluate_vectors([encoder], pairs=tmp_path / "one.csv")
+        load_pairs(tmp_path / "one.csv")
 
 
 def test_vectors_of_two_spaces_are_not_compared(tmp_path: Path) -> None:

@@ -26,8 +26,7 @@ from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.sentence_modules import has_modules, read_modules
 from lilliput.run import RunDir
 from lilliput.tasks.formulas import correlations
-from lilliput.tasks.loading import load_pairs
-from lilliput.tasks.task import spelled
+from lilliput.tasks.task import Examples, spelled
 
 _TOP = 10
 """Documents that a search shows, which are judged."""
@@ -91,17 +90,16 @@ class _Encoder:
         return np.stack(found)
 
 
-def likeness(encode: Encode, path: Path) -> dict[str, float]:
+def likeness(encode: Encode, examples: Examples) -> dict[str, float]:
     """Returns how well cosines order pairs of texts with scores: `spearman` and `pearson`, times 100.
 
     Args:
         encode: Makes vectors.
-        path: A table with two texts and a score in each row.
+        examples: Two texts and a score each.
 
     Raises:
-        InputError: If the table cannot be read, or a text has no vector.
+        InputError: If a text has no vector.
     """
-    examples = load_pairs(path)
     assert examples.labels is not None
     one, other = (
         unit(encode(texts)) for texts in ([spelled(text) for text in examples.texts], list(examples.pairs))
@@ -192,21 +190,20 @@ def _texts(path: Path) -> dict[str, str]:
 
 
 def evaluate_vectors(
-    models: Sequence[Path], *, pairs: Path | None = None, collection: Path | None = None
+    models: Sequence[Path], *, pairs: Examples | None = None, collection: Collection | None = None
 ) -> dict[str, dict[str, float]]:
     """Returns the metrics of the vectors of each model, by its name.
 
     Args:
         models: Bundles, runs with a student that encodes sentences, or folders or hub names of encoders.
-        pairs: A table with two texts and a score in each row.
-        collection: A folder with BEIR's files.
+        pairs: Two texts and a score each.
+        collection: What is searched, and for what.
     """
-    read = None if collection is None else read_collection(collection)
     found: dict[str, dict[str, float]] = {}
     for model in models:
         encode = open_encoder(model)
         scores = {} if pairs is None else likeness(encode, pairs)
-        found[str(model)] = scores if read is None else scores | retrieval(encode, encode, read)
+        found[str(model)] = scores | ({} if collection is None else retrieval(encode, encode, collection))
     return found
 
 
