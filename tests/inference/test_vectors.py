@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from onnx import helper, numpy_helper
 
 import lilliput
 from bundles import WIDTH, make_bundle
 from lilliput.errors import BundleError, ConfigError, InputError
 from lilliput.inference.bundle import Bundle
-from lilliput.inference.space import axes
+from lilliput.inference.space import Space, axes
 from lilliput.inference.vectors import cosines, stored, unit
 
 TEXTS = ["good film", "the film is bad", "miles davis in new york"]
@@ -132,3 +133,16 @@ def test_alike_is_the_cosine(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_said(one: Any, other: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         cosines(one, other)
+
+
+def test_a_map_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
+    def space(weight: Any, width: int) -> Space:
+        arrays = {"vectors": np.asarray(weight, np.float32), "vectors.bias": np.ones(width, np.float32)}
+        tensors = [numpy_helper.from_array(value, name) for name, value in arrays.items()]
+        graph = helper.make_graph([], "map", [], [], tensors)
+        return Space(tmp_path, helper.make_model(graph).SerializeToString(), width)
+
+    assert space(np.eye(3), 3).turned(np.ones((2, 3)), 2).shape == (2, 2)
+    for weight, width in ((np.full((2, 3), np.nan), 3), (np.ones(3), 3), (np.ones((2, 4)), 3)):
+        with pytest.raises(BundleError, match=r"map to vectors of the shape .* cannot be used"):
+            space(weight, width).turned(np.ones((1, width)), 1)
