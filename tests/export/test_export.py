@@ -297,10 +297,10 @@ def test_a_report_says_how_close_the_file_is(checkpoint: Any, tmp_path: Path) ->
 def test_a_wrong_graph_is_refused_before_anything_is_written(
     checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(model: PreTrainedModel, *settings: Any) -> ModelProto:
+    def wrong(model: PreTrainedModel, *settings: Any, **more: Any) -> ModelProto:
         other = copy.deepcopy(model)
         classifier_of(other).bias.data[1] += 0.01
-        return encoder_model(other, *settings)
+        return encoder_model(other, *settings, **more)
 
     monkeypatch.setattr("lilliput.export.export.encoder_model", wrong)
     with pytest.raises(

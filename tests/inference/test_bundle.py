@@ -145,7 +145,7 @@ def test_a_bundle_in_the_making_is_not_finished(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"format": 3}', "has format 3, this version of lilliput reads formats up to 2; update"),
+        ('{"format": 4}', "has format 4, this version of lilliput reads formats up to 3; update"),
         ('{"kind": "fill"}', "does not say in which format"),
         ("[1]", "does not say in which format"),
         ("{", "is damaged"),

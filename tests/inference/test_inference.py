@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import lilliput
-from bundles import PIECES, POSITIONS, TAGS, Tiny, make_bundle, shares
+from bundles import PIECES, POSITIONS, TAGS, WIDTH, Tiny, make_bundle, shares
 from lilliput.errors import BundleError, ConfigError, InputError
 from lilliput.inference.answers import Classification, Slot, Tagging, Word
 from lilliput.inference.bundle import Bundle
@@ -71,9 +71,14 @@ def test_a_score_is_what_the_model_gives_out(make: Make) -> None:
 
 def test_a_vector_is_the_mean_of_the_states(make: Make) -> None:
     bundle, tiny = make("encode")
-    for text, answer in zip(TEXTS, bundle.encode(TEXTS), strict=True):
-        assert answer.vector.dtype == np.float32
-        assert answer.vector.tolist() == pytest.approx(tiny.states(text).mean(axis=0).tolist(), abs=1e-6)
+    found = bundle.encode(TEXTS)
+    expected = np.stack([tiny.states(text).mean(axis=0) for text in TEXTS])
+    assert (found.dtype, found.shape) == (np.float32, (len(TEXTS), WIDTH))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose([answer.vector for answer in bundle.stream(TEXTS)], found)  # type: ignore[union-attr]
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(bundle.encode(TEXTS, normalize=True), expected / lengths, atol=1e-6)
+    assert bundle.encode([]).shape == (0, WIDTH)
 
 
 def test_guesses_are_the_most_probable_pieces_of_each_mask(make: Make) -> None:

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from hypothesis import given, strategies as st
 
-from bundles import CLASSES, PIECES, Tiny, make_bundle, sign
+from bundles import CLASSES, PIECES, WIDTH, Tiny, make_bundle, sign
 from lilliput.__main__ import run_options
 from lilliput.errors import BundleError, InputError
 from lilliput.inference.answers import Classification, Encoding, Filling, Guess, Score, Slot, Tagging, Word
@@ -110,6 +110,28 @@ def test_scores_that_are_no_numbers_are_an_error_of_their_line(run: Run, tmp_pat
     assert good == again
     with pytest.raises(BundleError, match=re.escape(f"text 2 {NO_NUMBER}")):
         list(load(made.folder).stream(given.decode().splitlines()))
+
+
+def test_vectors_are_one_array_with_a_row_for_each_line(run: Run, tmp_path: Path) -> None:
+    made, out = make_bundle(tmp_path / "b", "encode"), tmp_path / "vectors.npy"
+    texts = ["good film", "", *["the film is bad"] * 1200]  # several windows
+    code, lines, errors = run(made.folder, "\n".join(texts).encode(), "--npy", str(out))
+    found = np.load(out, allow_pickle=False)
+    assert (code, lines, found.shape, found.dtype) == (1, [], (1202, WIDTH), np.float32)
+    assert errors == ["lilliput: line 2 is empty; leave it out"]
+    assert np.isnan(found[1]).all()
+    np.testing.assert_allclose(
+        found[[0, 2, -1]], load(made.folder).encode([texts[0], *texts[-2:]]), atol=1e-6
+    )
+    assert run(made.folder, b"", "--npy", str(out)) == (0, [], [])
+    assert np.load(out).shape == (0, WIDTH)
+
+
+def test_what_makes_no_vectors_writes_no_array(run: Run, tiny: Tiny, tmp_path: Path) -> None:
+    code, lines, errors = run(tiny.folder, b"good film\n", "--npy", str(tmp_path / "v.npy"))
+    assert (code, lines) == (1, [])
+    assert "has no encode()" in errors[0]
+    assert not (tmp_path / "v.npy").exists()
 
 
 @pytest.mark.parametrize(

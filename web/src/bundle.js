@@ -15,7 +15,7 @@ export const NEEDED = ["model.onnx", "tokenizer.json", "config.json"];
 export const LARGEST = { "manifest.json": 2 ** 20, "config.json": 2 ** 22, "tokenizer.json": 2 ** 26, "README.md": 2 ** 26 };
 const LARGEST_OTHER = 2 ** 29;
 
-const FORMATS = [1, 2]; // the same as in src/lilliput/inference/format.py
+const FORMATS = [1, 2, 3]; // the same as in src/lilliput/inference/format.py
 const KINDS = ["classification", "regression", "tagging", "joint", "fill", "encode"];
 const MOST_FILES = 100;
 const MOST_NAMES = 100_000; // classes, and tags
@@ -146,6 +146,8 @@ const SETTINGS = {
   quantization: [isText, "text"],
   lilliput: [isText, "text"],
   task: [(value) => value === undefined || value === null || isText(value), "text or null"],
+  normalize: [(value) => value === undefined || typeof value === "boolean", "true or false"],
+  prompt: [(value) => value === undefined || isText(value), "text"],
   pairs: [(value) => value === undefined || typeof value === "boolean", "true or false"],
 };
 

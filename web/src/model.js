@@ -147,13 +147,15 @@ class Model {
   }
 
   async #compare(text, second) {
-    const inputs = [text, second].map((one) => this.#input(one, null));
+    const prompt = this.config.prompt ?? "";
+    const inputs = [text, second].map((one) => this.#input(prompt + one, null));
     const vectors = [];
     for (const input of inputs) {
       const { rows, width } = await this.#run(input);
       const mean = new Float64Array(width); // of all pieces: a text alone has no padding to leave out
       for (const row of rows) row.forEach((value, index) => (mean[index] += value / rows.length));
-      vectors.push(mean);
+      const length = this.config.normalize ? Math.hypot(...mean) || 1 : 1;
+      vectors.push(mean.map((value) => value / length));
     }
     const pieces = inputs[0].ids.length + inputs[1].ids.length;
     return { pieces, cut: inputs.some((input) => input.cut), similarity: finite(cosine(...vectors)), vectors };

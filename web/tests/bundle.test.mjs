@@ -53,8 +53,8 @@ const FILES = {
   ],
   "with a manifest that is no JSON": [(files) => files.set("manifest.json", new Blob(["{"])), /manifest\.json is not JSON/],
   "with a manifest of a newer format": [
-    (files) => files.set("manifest.json", new Blob(['{"format": 3}'])),
-    /manifest\.json has format 3.*newer lilliput/,
+    (files) => files.set("manifest.json", new Blob(['{"format": 4}'])),
+    /manifest\.json has format 4.*newer lilliput/,
   ],
   "with a manifest without digests": [
     (files) => files.set("manifest.json", new Blob(['{"format": 1, "files": {"model.onnx": {"bytes": 1}}}'])),
@@ -82,7 +82,7 @@ const entry = (change) => ({ added_tokens: (added) => [...added, { ...added[0], 
 const settings = (change) => ({ model: (model) => ({ ...model, ...change }) });
 
 const CONTENTS = {
-  "of a newer format": [{ "config.json": setting({ format: 3 }) }, /config\.json has format 3/],
+  "of a newer format": [{ "config.json": setting({ format: 4 }) }, /config\.json has format 4/],
   "of an unknown kind": [{ "config.json": setting({ kind: "translation" }) }, /the kind "translation"/],
   "without tags": [{ "config.json": setting({ tags: [] }) }, /does not list the tags/],
   "with a tag twice": [{ "config.json": setting({ tags: ["O", "O"] }) }, /does not list the tags/],

@@ -13,6 +13,7 @@ def run(
     bundle: Annotated[Path, tyro.conf.Positional],
     top: int | None = None,
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    npy: Path | None = None,
 ) -> None:
     """Answer texts with a bundle: one text per line of standard input, one answer per line of output.
 
@@ -23,10 +24,12 @@ def run(
         bundle: The bundle's folder.
         top: Number of classes, or of pieces for each [MASK]; by default the best class, or 5 pieces.
         json_: Write each answer as a JSON object with all details.
+        npy: Write the vectors of a bundle that encodes texts to this file, which numpy.load reads, instead of
+            lines; the vector of a line that cannot be answered is NaN.
     """
     from lilliput.inference.lines import run as answer
 
-    sys.exit(answer(bundle, top, json_))
+    sys.exit(answer(bundle, top, json_, npy))
 
 
 def bundle(

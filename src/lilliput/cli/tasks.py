@@ -98,22 +98,34 @@ def evaluate(
     rows: int = 1024,
     teacher: Path | None = None,
     out: Path | None = None,
+    pairs: Path | None = None,
+    label: str | None = None,
+    retrieval: Path | None = None,
 ) -> None:
-    """Evaluate runs: students and teachers on masked words, fine-tuned models side by side.
+    """Evaluate runs: students and teachers on masked words, fine-tuned models side by side; or vectors.
 
     Results on masked words are in RUN/evaluation.json. OUT has the comparison of fine-tuned models: table,
-    figures, confusions, and the examples on which model and teacher differ.
+    figures, confusions, and the examples on which model and teacher differ. With --pairs or --retrieval
+    the vectors of texts are evaluated, also those of bundles and of other sentence encoders.
 
     Args:
-        runs: Runs with a finished student, with fine-tuned models, or with both.
+        runs: Runs with a finished student, with fine-tuned models, or with both. For vectors also bundles,
+            and folders or hub names of sentence encoders.
         text: Text to evaluate on; by default each run's held-out text.
         text_column: Which column of tables and data sets holds the text.
         rows: At most this many rows of text are read.
         teacher: The run with the teacher's fine-tuned models; other models are compared with it.
         out: Folder for the comparison of fine-tuned models; by default FIRST_RUN/comparison.
+        pairs: A table of two texts and a score: how well cosines follow the scores.
+        label: Column of the scores in PAIRS.
+        retrieval: A folder of BEIR's files (corpus.jsonl, queries.jsonl, qrels/test.tsv): how well documents
+            are found.
     """
     if not runs:
         raise ConfigError("no run was named; give the folders of one or more: lilliput evaluate runs/x")
+    if pairs is not None or retrieval is not None:
+        _evaluate_vectors(runs, pairs, label, retrieval)
+        return
     with_student = [run for run in runs if RunDir(run).student.is_dir()]
     with_tasks = [run for run in runs if RunDir(run).finetuned_models()]
     if unknown := [run for run in runs if run not in (*with_student, *with_tasks)]:
@@ -139,3 +151,20 @@ def evaluate(
         place = with_tasks[0] / "comparison" if out is None else out
         show(render(compare(with_tasks, place, teacher=teacher)))
         show(f"table, figures and differences in {place}")
+
+
+def _evaluate_vectors(
+    models: tuple[Path, ...], pairs: Path | None, label: str | None, retrieval: Path | None
+) -> None:
+    """Shows how good the vectors of models are, and on what."""
+    from lilliput.comparison.embeddings import evaluate_vectors, read_collection, render
+    from lilliput.tasks.loading import load_pairs
+
+    examples, collection = None, None
+    if pairs is not None:
+        examples, origin = load_pairs(pairs, label)
+        show(f"{len(examples):,} pairs of {origin}")
+    if retrieval is not None:
+        collection = read_collection(retrieval)
+        show(f"{len(collection.queries):,} queries, {len(collection.documents):,} documents of {retrieval}")
+    show(render(evaluate_vectors(models, pairs=examples, collection=collection)))

@@ -71,7 +71,7 @@ def _vectors(candidate: Candidate, examples: Examples, threads: int) -> _Array:
     """Returns a vector for each first text, and then for each second."""
     texts = [*map(spelled, examples.texts), *examples.pairs]
     if candidate.form == "bundle":
-        return np.stack([answer.vector for answer in load(candidate.path, threads).encode(texts)])
+        return load(candidate.path, threads).encode(texts)
     return np.stack(open_model(candidate.path, threads)(texts))
 
 

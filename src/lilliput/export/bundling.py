@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from transformers import PreTrainedModel
+
 from lilliput.common.arguments import PathLike, path_of
 from lilliput.common.files import digest_folder
 from lilliput.common.folders import MANIFEST, not_ours, read_manifest, replacing, strangers
@@ -18,6 +20,7 @@ from lilliput.export.card import Card, CardScore, finish
 from lilliput.export.export import ExportResult, export
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
+from lilliput.export.source import load_source
 from lilliput.finetuning.model import load_task_model
 from lilliput.finetuning.results import (
     PREDICTIONS,
@@ -30,6 +33,7 @@ from lilliput.finetuning.words import TextWord, text_labels, text_words
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.format import PROGRAM, files_of
 from lilliput.models.pretrained import load_masked_lm
+from lilliput.models.sentence_modules import has_modules
 from lilliput.models.student import parameter_count
 from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.run import FINETUNE_AGAIN, RunDir, read_summary
@@ -187,8 +191,7 @@ def _card(
     summary: Mapping[str, Any] = read_summary(source.summary) if source.summary.exists() else {}
     teachers = _teachers(results.teacher) if results is not None and results.teacher else _UNKNOWN
     teacher = summary.get("teacher", teachers)
-    model = load_masked_lm(str(folder))[0] if results is None else load_task_model(folder)[0]
-    counts = {"model": parameter_count(model)}
+    counts = {"model": parameter_count(_model(folder, results))}
     if summary:
         counts["teacher"] = summary["teacher_parameters"]
     steps = [f"recipe {summary['recipe']['name']}"] if summary else []
@@ -210,6 +213,13 @@ def _card(
         licence=licence,
         executorch=executorch,
     )
+
+
+def _model(folder: Path, results: FinetuneResult | None) -> PreTrainedModel:
+    """Returns the model of a checkpoint; of a sentence encoder the encoder with its map to vectors."""
+    if results is not None:
+        return load_task_model(folder)[0]
+    return load_source(folder, "encode").model if has_modules(folder) else load_masked_lm(str(folder))[0]
 
 
 def _run_of(folder: Path, results: FinetuneResult) -> RunDir:

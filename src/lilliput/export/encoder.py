@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lilliput.export.graph import Graph, Rounded, Value
+from lilliput.inference.format import VECTORS
 from lilliput.models.blocks import Block, blocks_of, classifier_of, embeddings_of, head_of, pooler_of
 from lilliput.models.quantization import Grid, InputGrid, QuantizationScheme
 
@@ -22,7 +23,13 @@ INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
 def encoder_model(
-    model: PreTrainedModel, head: str, scheme: QuantizationScheme, grids: Mapping[str, InputGrid]
+    model: PreTrainedModel,
+    head: str,
+    scheme: QuantizationScheme,
+    grids: Mapping[str, InputGrid],
+    *,
+    dense: nn.Linear | None = None,
+    reads_first: bool = False,
 ) -> ModelProto:
     """Returns the ONNX model: piece ids, mask and types [B, L] -> scores or states, in float32.
 
@@ -33,6 +40,10 @@ def encoder_model(
         scheme: How weights are stored.
         grids: To what each product of the layers rounds what it reads (`fake_quantization.input_grids`),
             if weights have eight bits; a product without a grid is computed in float32.
+        dense: A linear map of the states, where there is no head. As it is linear, the mean of its outputs is
+            its output for the mean.
+        reads_first: Whether the first state stands at every piece, where there is no head; then its mean is
+            the first state too.
     """
     assert not grids or scheme.weights == 8
     made = _Encoder(model, scheme, grids)
@@ -41,17 +52,21 @@ def encoder_model(
     states = made.embeddings(table)
     blocks = blocks_of(model)
     last = len(blocks) - 1
-    of_text = head == "text"
+    of_text = head == "text" or reads_first
     for layer, block in enumerate(blocks):
         # Of the last layer, a score of the whole text needs only what becomes of [CLS].
         states = made.layer(block, f"{layer}", states, only_first=of_text and layer == last)
     graph, where = made.graph, ["batch", "length"]
     if head == "states":
-        return graph.model(INPUTS, graph.name(states, "states"), [*where, made.width], version("lilliput"))
+        if dense is not None:
+            states = made.linear(VECTORS, states, dense, grid=scheme.scores)
+        states = made.everywhere(states) if reads_first else states
+        width = made.width if dense is None else dense.out_features
+        return graph.model(INPUTS, graph.name(states, "states"), [*where, width], version("lilliput"))
     if table is not None:
         output, size = made.head(states, table), len(head_of(model).bias)
     else:
-        if of_text:
+        if head == "text":
             first = graph.op("Squeeze", states, graph.whole(1))
             states, where = graph.op("Tanh", made.linear("pooler", first, pooler_of(model))), ["batch"]
         classifier = classifier_of(model)
@@ -73,8 +88,8 @@ class _Encoder:
         self._length = self.graph.op("Shape", "input_ids", start=1, end=2)
         visible = self.graph.op("Cast", "attention_mask", to=9)  # to bool
         self._mask_of_one = self.graph.op("Unsqueeze", visible, self.graph.whole(1, 2))  # [B, 1, 1, L]
-        one, batch = self.graph.whole(1), self.graph.op("Shape", "input_ids", start=0, end=1)
-        square = self.graph.op("Concat", batch, one, self._length, self._length, axis=0)
+        one, self._batch = self.graph.whole(1), self.graph.op("Shape", "input_ids", start=0, end=1)
+        square = self.graph.op("Concat", self._batch, one, self._length, self._length, axis=0)
         self._mask = self.graph.op(
             "Expand", self._mask_of_one, square
         )  # onnxruntime wants a row for each query
@@ -122,6 +137,11 @@ class _Encoder:
         inner = op("Gelu", self._product(f"{name}.in", before_gelu, *matrix))
         summed = op("Add", self._reading(f"{name}.down", inner, block.outer), states)
         return self._norm(f"{name}.norm", summed, block.norm)
+
+    def everywhere(self, states: Value) -> Value:
+        """Adds the state of the first piece [B, 1, D] at the place of every piece [B, L, D]."""
+        shape = self.graph.op("Concat", self._batch, self._length, self.graph.whole(1), axis=0)
+        return self.graph.op("Expand", states, shape)
 
     def head(self, states: Value, table: Value) -> Value:
         """Adds the masked-LM head [B, L, V]; its product is with the one stored table of pieces."""

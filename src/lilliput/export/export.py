@@ -17,7 +17,6 @@ from lilliput.export.graph import OPSET
 from lilliput.export.parity import SENTENCES, Parity, compare, grids_of
 from lilliput.export.source import Source, load_source
 from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, is_config
-from lilliput.models.pretrained import longest_input
 from lilliput.models.quantization import find_scheme
 
 
@@ -51,7 +50,8 @@ def export(
         out: Folder to write to; files of an earlier export are replaced.
         quantization: How weights are stored: the name of one of `quantization.SCHEMES`.
         kind: What to export other than the task of a fine-tuned model: `fill` or `encode`. None means its
-            task or, where it has none, `fill` where there is a masked-LM head and else `encode`.
+            task or, where it has none, `encode` for a sentence encoder, `fill` where there is a masked-LM
+            head and else `encode`.
         sentences: What torch and the file are compared on.
         tuned_for: The quantization that the model was fine-tuned with, if it was with one.
 
@@ -70,7 +70,14 @@ def export(
     source = load_source(folder, kind)
     # The texts behind the grids are always the same, so that what is compared changes no file.
     grids = grids_of(source, scheme, SENTENCES)
-    model = encoder_model(source.model, source.answers.head, scheme, grids)
+    model = encoder_model(
+        source.model,
+        source.answers.head,
+        scheme,
+        grids,
+        dense=source.dense,
+        reads_first=source.reads_first,
+    )
     content = model.SerializeToString(deterministic=True)
     parity = compare(content, source, scheme, sentences, grids=grids, is_learnt=tuned_for == quantization)
     with writing(out / MODEL) as file:
@@ -90,10 +97,10 @@ def _compact(tokenizer: Tokenizer) -> bytes:
 
 def _config(source: Source, quantization: str, products: str) -> BundleConfig:
     """Returns what whoever runs the bundle must know of it."""
-    task = source.labels
+    task, sentences = source.labels, source.sentences
     return BundleConfig(
         kind=source.kind,
-        positions=longest_input(source.config),
+        positions=source.positions,
         opset=OPSET,
         quantization=quantization,
         products=products,
@@ -102,4 +109,6 @@ def _config(source: Source, quantization: str, products: str) -> BundleConfig:
         pairs=task.pairs,
         classes=task.classes,
         tags=task.tags,
+        normalize=sentences is not None and sentences.normalize,
+        prompt="" if sentences is None else sentences.prompt(),
     )

@@ -43,6 +43,9 @@ class Forward(nn.Module):
             if self.head == "text":
                 self.pooled = _linear(pooler_of(source.model))
             self.scores = _linear(classifier_of(source.model))
+        elif source.dense is not None:
+            self.scores = _linear(source.dense)
+        self.reads_first, self.has_scores = source.reads_first, hasattr(self, "scores")
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         """Returns scores [1, columns] or [1, L, columns], or states [1, L, D]."""
@@ -54,8 +57,10 @@ class Forward(nn.Module):
             x = self.scores(self.transform_norm(F.gelu(self.transform(x))))
         elif self.head == "text":
             return cast(Tensor, self.scores(torch.tanh(self.pooled(x[:1]))))
-        elif self.head != "states":
+        elif self.has_scores:
             x = self.scores(x)
+        if self.reads_first:
+            x = x[:1].expand(x.shape[0], -1)
         return cast(Tensor, x[None])
 
     def grids(self, scheme: QuantizationScheme) -> dict[nn.Linear | nn.Embedding, Grid]:
@@ -66,7 +71,7 @@ class Forward(nn.Module):
             self.types: scheme.exact,
         }
         found |= {module: scheme.linear for module in self.modules() if isinstance(module, nn.Linear)}
-        if self.head not in ("mask", "states"):
+        if self.head != "mask" and self.has_scores:
             found[self.scores] = scheme.scores
         return found
 

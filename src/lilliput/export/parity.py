@@ -23,6 +23,7 @@ from lilliput.errors import ModelError
 from lilliput.export.source import Source
 from lilliput.inference.format import MODEL
 from lilliput.inference.session import open_session
+from lilliput.inference.vectors import unit
 from lilliput.models.blocks import embeddings_of
 from lilliput.models.fake_quantization import as_stored, input_grids
 from lilliput.models.pretrained import longest_input
@@ -46,6 +47,9 @@ share of the spread. Where it moves them further, inputs are not rounded."""
 _LARGEST_NOISE = {32: 1e-3, 16: 0.01, 8: 0.15, 4: 1.0}
 """The largest difference allowed to scores with the model's own weights, by the fewest bits of a scheme: the
 root mean squared difference as a share of the spread."""
+
+LEAST_COSINE = 0.98
+"""The mean cosine that vectors of texts must have with those of the model's own weights."""
 
 _LEAST_AGREEMENT = 0.95
 """The share of clear answers that must stay the same; the best score of a clear answer leads by more than the
@@ -84,6 +88,9 @@ class Parity:
     fine-tuned with these, as a share of the spread of the scores."""
     agreement: float | None
     """The share of answers with the same best class as with the model's own weights; None without classes."""
+    cosine: float | None = None
+    """The mean cosine of the vectors of texts with those of the model's own weights; None where a model is no
+    sentence encoder."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +227,7 @@ def _judged(
             f"most {_where(found, own)}; use more bits, or fine-tune with this quantization"
         )
     if not source.answers.chooses:
-        return Parity(difference, noise, None)
+        return Parity(difference, noise, None, None if source.sentences is None else _cosine(found, own))
     return Parity(difference, noise, _agreement(found, own, largest * spread))
 
 
@@ -276,6 +283,19 @@ def _where(found: _Answers, other: _Answers) -> str:
     text, place = found.places[row]
     values = f"{found.scores[row, column]:.4g} for {other.scores[row, column]:.4g}"
     return f"at piece {place} of '{text[:40]}', column {column} ({values})"
+
+
+def _cosine(found: _Answers, own: _Answers) -> float:
+    """Returns the mean cosine of the vectors of texts; raises ModelError if it is too small."""
+    starts = [row for row, (_, place) in enumerate(found.places) if place == 0]
+    vectors, wanted = (unit(np.add.reduceat(one.scores, starts)) for one in (found, own))
+    cosine = float((vectors * wanted).sum(1).mean())
+    if not cosine >= LEAST_COSINE:
+        raise ModelError(
+            f"quantization turns the vectors: their mean cosine with the model's own is {cosine:.3f}, where "
+            f"{LEAST_COSINE:g} is needed; use more bits"
+        )
+    return cosine
 
 
 def _agreement(found: _Answers, own: _Answers, lead: float) -> float:

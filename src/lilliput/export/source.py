@@ -6,13 +6,21 @@ from typing import Literal
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from lilliput.errors import ConfigError, ModelError
 from lilliput.finetuning.model import load_task_model
+from lilliput.inference.format import LONGEST_NAME, VECTORS
 from lilliput.inference.kinds import KINDS, Kind
-from lilliput.models.pretrained import load_config, load_encoder, load_masked_lm, says_masked_lm
+from lilliput.models.pretrained import (
+    load_config,
+    load_encoder,
+    load_masked_lm,
+    longest_input,
+    says_masked_lm,
+)
+from lilliput.models.sentence_modules import SentenceModules, has_modules, read_modules
 from lilliput.pieces.bert_tokenizer import complete, load_tokenizer
 from lilliput.tasks.task import Task
 
@@ -34,6 +42,21 @@ class Source:
     """What it answers."""
     task: Task | None
     """What it was fine-tuned for; None for a plain encoder or masked LM."""
+    sentences: SentenceModules | None = None
+    """How a sentence encoder makes a vector of states; None for all else."""
+    dense: nn.Linear | None = None
+    """Its map from states to vectors, which is a part of `model` too; None where it has none."""
+
+    @property
+    def positions(self) -> int:
+        """Pieces that are read of a text at most."""
+        longest = longest_input(self.config)
+        return min(longest, (self.sentences and self.sentences.longest) or longest)
+
+    @property
+    def reads_first(self) -> bool:
+        """Whether a text's vector is made of the state of its first piece alone."""
+        return self.sentences is not None and self.sentences.pooling == "cls"
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -52,10 +75,12 @@ class Source:
         return self.task or _PLAIN
 
     def scores(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Returns what torch answers: scores, or the last states of a plain encoder."""
+        """Returns what torch answers: scores, or states of which the mean is a text's vector."""
         with torch.inference_mode():
             answer: Tensor = self.model(**inputs)[0]
-        return answer
+            if self.reads_first:
+                answer = answer[:, :1].expand_as(answer)
+            return answer if self.dense is None else self.dense(answer)
 
 
 def load_source(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
@@ -64,7 +89,7 @@ def load_source(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     Args:
         folder: A fine-tuned model, a student or any encoder that lilliput reads.
         kind: What a checkpoint is exported for other than its task; None for its task or, where it has none,
-            `fill` where it has a masked-LM head and else `encode`.
+            `encode` for a sentence encoder, `fill` where it has a masked-LM head and else `encode`.
 
     Raises:
         ModelError: If there is no model that lilliput exports, or no masked-LM head for `fill`.
@@ -91,6 +116,8 @@ def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     config = load_config(str(folder))
     has_head = says_masked_lm(config)
     tokenizer = complete(load_tokenizer(str(folder)))
+    if kind != "fill" and has_modules(folder):
+        return _sentence_encoder(folder, tokenizer)
     if kind == "encode" or (kind is None and not has_head):
         return Source(folder, load_encoder(str(folder)), tokenizer, "encode", None)
     model, is_whole = load_masked_lm(str(folder))
@@ -99,3 +126,46 @@ def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     if not config.tie_word_embeddings:
         raise ModelError(f"{folder} has a masked-LM head with a table of its own, which cannot be exported")
     return Source(folder, model, tokenizer, "fill", None)
+
+
+def _sentence_encoder(folder: Path, tokenizer: Tokenizer) -> Source:
+    """Loads an encoder with its dense layers as one; raises ModelError where a bundle cannot have them."""
+    modules = read_modules(str(folder))
+    if modules.pooling == "max":
+        raise ModelError(
+            f"{folder} pools by the largest of the states, and a bundle by their mean or the first one; load "
+            "it with sentence-transformers"
+        )
+    if layers := [layer.activation for layer in modules.dense if layer.activation != "Identity"]:
+        raise ModelError(
+            f"{folder} has a dense layer with the activation '{layers[0]}', and a bundle's graph has linear "
+            "ones alone, which the mean of states passes through; load it with sentence-transformers"
+        )
+    if len(modules.prompt()) > LONGEST_NAME:
+        raise ModelError(
+            f"{folder} puts {len(modules.prompt()):,} characters before each text, and a bundle at most "
+            f"{LONGEST_NAME:,}; shorten its prompt '{modules.default_prompt}'"
+        )
+    model = load_encoder(str(folder))
+    dense = None
+    if modules.dense:
+        dense = _as_one(modules, model.config.hidden_size)
+        model.add_module(VECTORS, dense)  # so that it is counted and rounded with all others
+    return Source(folder, model, tokenizer, "encode", None, modules, dense)
+
+
+def _as_one(modules: SentenceModules, width: int) -> nn.Linear:
+    """Returns several dense layers as the one linear map that they are."""
+    weight, bias = torch.eye(width), torch.zeros(width)
+    for layer in modules.dense:
+        if layer.weight.shape[1] != len(weight):
+            raise ModelError(
+                f"a dense layer reads vectors of {layer.weight.shape[1]:,} numbers, and those before it have "
+                f"{len(weight):,}; fetch the encoder again"
+            )
+        weight, bias = layer.weight @ weight, layer.weight @ bias + layer.bias
+    dense = nn.Linear(width, len(weight))
+    with torch.no_grad():
+        dense.weight.copy_(weight)
+        dense.bias.copy_(bias)
+    return dense.requires_grad_(requires_grad=False)

@@ -97,7 +97,7 @@ class Encoding(NamedTuple):
     """The vector of a text."""
 
     vector: "npt.NDArray[np.float32]"
-    """The mean of the states of all pieces."""
+    """The mean of the states of all pieces [width], at length 1 where the bundle says so."""
     cut: bool
     """Whether the text was too long, so that only its beginning was read."""
 

@@ -8,23 +8,27 @@ of texts takes the memory of a few. Where a graph rounds to int8, it does so on 
 all texts, so an answer does not depend on the texts beside it.
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Encoding as Pieces, Tokenizer
 
 from lilliput.common.arguments import PathLike, path_of
 from lilliput.errors import BundleError, InputError, LilliputError, bounded, first_line
-from lilliput.inference.answers import Answer, Classification, Encoding, Filling, Score, Tagging
+from lilliput.inference.answers import Answer, Classification, Filling, Score, Tagging
 from lilliput.inference.format import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
 from lilliput.inference.graph_size import check_sizes
 from lilliput.inference.kinds import KINDS, Reading
 from lilliput.inference.onnx_file import read_graph
 from lilliput.inference.outputs import Floats
 from lilliput.inference.session import open_session
+from lilliput.inference.space import Space
 from lilliput.inference.texts import BATCH_PIECES, Text, batches, problem, shortened, windows
+from lilliput.inference.vectors import Precision, check_precision, cosines, stored, unit
 from lilliput.pieces.tokenizer_file import SpecialPieces, build_tokenizer
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
@@ -63,7 +67,8 @@ class Bundle:
         self._pad = SpecialPieces.of(self._tokenizer).pad
         self._kind = KINDS[files.config.kind]
         self._tokenizer.enable_truncation(files.config.positions)
-        self._check()
+        self._without_words = len(self._pieces([("", "") if files.config.pairs else files.config.prompt])[0])
+        self._space = Space(folder, files.model, self._check())
 
     def __repr__(self) -> str:
         config = self.config
@@ -89,9 +94,60 @@ class Bundle:
         """Returns for each [MASK] of each text the `top` most probable pieces."""
         return self._answers("fill", texts, top=top)
 
-    def encode(self, texts: Iterable[str]) -> list[Encoding]:
-        """Returns a vector for each text."""
-        return self._answers("encode", texts)
+    def encode(
+        self,
+        texts: Iterable[str],
+        *,
+        normalize: bool | None = None,
+        truncate_dim: int | None = None,
+        precision: Precision = "float32",
+    ) -> npt.NDArray[Any]:
+        """Returns a vector for each text [texts, width]; `stream` also says which texts were cut.
+
+        Args:
+            texts: The texts.
+            normalize: Whether vectors have length 1; None for what the model was made for: sentence encoders
+                that normalise do, other encoders' vectors are the mean of the states as it is.
+            truncate_dim: Numbers of a vector, as `truncate` makes them; None for all.
+            precision: `float32`; `int8`, in steps of 1/127 of a vector's largest number; or `binary`, the
+                signs, eight to a byte (uint8). All but float32 keep directions, not lengths.
+
+        Raises:
+            BundleError: If the bundle makes no vectors.
+            InputError: At a text that has none, with its number.
+            ConfigError: If there is no such precision, or vectors are shorter than `truncate_dim`.
+        """
+        check_precision(precision)
+        plain = copy.copy(self)
+        plain.config = self.config._replace(normalize=False)
+        normalize = self.config.normalize if normalize is None else normalize
+
+        def finished(vector: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+            kept = vector if truncate_dim is None else self._space.turned(vector, truncate_dim)
+            return stored(unit(kept) if normalize else kept, precision)
+
+        answers = plain._answers("encode", texts)
+        like = finished(np.zeros(self._space.width, np.float32))
+        return np.stack([finished(answer.vector) for answer in answers]) if answers else like[None][:0]
+
+    def truncate(self, vectors: npt.ArrayLike, dim: int) -> npt.NDArray[np.float32]:
+        """Returns the vectors [N, dim] of length 1 that stand for vectors [N, width] of this bundle's space.
+
+        A student's vectors lie in as many directions of its teacher's space as its states are wide. These
+        come first, the widest before the others. So vectors of the teacher are made comparable with
+        `encode(texts, truncate_dim=dim)`. Of an encoder without such a map the first numbers are taken.
+
+        Raises ConfigError where vectors are shorter, InputError where they are not of this bundle's width.
+        """
+        self._require("encode")
+        return unit(self._space.turned(vectors, dim))
+
+    def similarity(self, one: npt.ArrayLike, other: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Returns the cosine of each vector [N, width] of one array with each [M, width] of another [N, M].
+
+        Raises InputError where they are not of one width, bits, or have values that are NaN or infinite.
+        """
+        return cosines(one, other)
 
     def stream(self, texts: Iterable[Text], top: int = 5) -> Iterator[Answer]:
         """Yields the answer to each text, in order, as the bundle's kind has it; pairs come as tuples.
@@ -114,18 +170,21 @@ class Bundle:
         found: list[Answer | LilliputError] = [InputError(what) for what in problems]
         good = [index for index, what in enumerate(problems) if not what]
         read = [shortened(texts[index], self.config.positions) for index in good]
-        pieces = self._pieces(read)
-        empty = self._tokenizer.num_special_tokens_to_add(self.config.pairs)
+        pieces = self._pieces([self._before(text) for text in read])
         for batch in batches([len(item) for item in pieces]):
             output = self._run([pieces[place] for place in batch])
             for place, row in zip(batch, output, strict=True):
                 text = texts[good[place]]
                 cut = read[place] != text or bool(pieces[place].overflowing)
-                if len(pieces[place]) > empty:
+                if len(pieces[place]) > self._without_words:
                     found[good[place]] = self._read(row, pieces[place], text, cut, top)
                 else:
                     found[good[place]] = InputError("has no words, only characters without a meaning")
         return found
+
+    def _before(self, text: Text) -> Text:
+        """Returns a text with the prompt before it; no pairs have one."""
+        return self.config.prompt + text if isinstance(text, str) else text
 
     def _pieces(self, texts: Sequence[Text]) -> list[Pieces]:
         if len(texts) != 1:
@@ -137,17 +196,20 @@ class Bundle:
         self, method: str, texts: Iterable[str], pairs: Iterable[str] | None = None, top: int = 5
     ) -> list[Any]:
         """Returns the answers to all texts; raises BundleError where the bundle does not do that."""
-        if method not in self._kind.methods:
-            calls = " and ".join(f"{name}()" for name in self._kind.methods)
-            raise BundleError(
-                f"{self.folder} has no {method}(): it is a model of the kind {self.config.kind}, with {calls}"
-            )
+        self._require(method)
         if isinstance(texts, str) or isinstance(pairs, str):
             raise InputError(
                 f"{method}() takes a list of texts, found a single one; put it in brackets: [text]"
             )
         given = texts if pairs is None else _together(texts, pairs)
         return [self._kind.part(answer, method) for answer in self.stream(given, top)]
+
+    def _require(self, method: str) -> None:
+        if method not in self._kind.methods:
+            calls = " and ".join(f"{name}()" for name in self._kind.methods)
+            raise BundleError(
+                f"{self.folder} has no {method}(): it is a model of the kind {self.config.kind}, with {calls}"
+            )
 
     def _run(self, pieces: Sequence[Pieces]) -> Floats:
         """Returns the model's output for a batch."""
@@ -182,8 +244,11 @@ class Bundle:
         answer: Answer = self._kind.answer(row, self.config, Reading(text, pieces, cut, self._tokenizer, top))
         return answer
 
-    def _check(self) -> None:
-        """Raises BundleError where model, tokenizer and config do not belong together, by one short run."""
+    def _check(self) -> int:
+        """Returns how many numbers the graph gives a text or a piece, by one short run.
+
+        Raises BundleError where model, tokenizer and config do not belong together.
+        """
         found = [item.name for item in self._session.get_inputs()]
         if sorted(found) != sorted(INPUTS):
             raise BundleError(
@@ -201,6 +266,7 @@ class Bundle:
                 f"{(*expected, columns or 'width')} by config.json ({self.config.kind}) and {TOKENIZER}; "
                 "they are not of one bundle: fetch or export it again"
             )
+        return int(shape[-1])
 
 
 def _together(texts: Iterable[str], pairs: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 from lilliput.errors import BundleError
 from lilliput.inference.kinds import KINDS
 
-FORMATS = (1, 2)
+FORMATS = (1, 2, 3)
 """Formats that are read: raised whenever the files of a bundle change their meaning. In 2 integers are
-multiplied in the graph; one that multiplies floats alone is written as 1, which earlier versions read too."""
+multiplied in the graph, in 3 something is put before each text; one that does neither is written as 1, which
+earlier versions read too."""
 
 MODEL, PROGRAM, TOKENIZER, CONFIG, CARD, MANIFEST = (
     "model.onnx",
@@ -36,6 +37,8 @@ MODEL, PROGRAM, TOKENIZER, CONFIG, CARD, MANIFEST = (
     "README.md",
     "manifest.json",
 )
+VECTORS = "vectors"
+"""The name in the graph of the map from states to vectors; its scale and bias are called after it."""
 _REMEDY = "fetch or export the bundle again"
 MOST_BYTES = {MODEL: 1 << 31, PROGRAM: 1 << 31, TOKENIZER: 1 << 26, CONFIG: 1 << 22, MANIFEST: 1 << 20}
 """Bytes of each file that are read at most; a larger one is refused before that."""
@@ -70,11 +73,15 @@ class BundleConfig(NamedTuple):
     products: str = "float32"
     """In which numbers matrices are multiplied: float32, or int8 where what most linear layers read is
     rounded to eight bits too."""
+    normalize: bool = False
+    """Whether vectors have length 1."""
+    prompt: str = ""
+    """What is put before each text that becomes a vector."""
 
     @property
     def format(self) -> int:
         """The format of the bundle."""
-        return FORMATS[self.products != "float32"]
+        return 3 if self.prompt else FORMATS[self.products != "float32"]
 
     def write(self, folder: Path) -> None:
         """Writes config.json."""
@@ -220,8 +227,14 @@ def parse_config(path: Path, content: bytes) -> BundleConfig:
         "tags": (_names_for(kind.has_tags), f"what {name} needs: {_LIST}"),
         "lilliput": (_is_name, f"text of at most {LONGEST_NAME:,} characters"),
         "products": (lambda value: value in ("float32", "int8"), "float32 or int8"),
+        "normalize": (_is_flag(name != "encode"), "true or false, false where there are no vectors"),
+        "prompt": (
+            lambda value: _is_name(value) and (name == "encode" or not value),
+            f"text of at most {LONGEST_NAME:,} characters, empty where there are no vectors",
+        ),
     }
-    values.setdefault("products", "float32")  # format 1
+    for key in ("products", "normalize", "prompt"):  # which earlier versions did not write
+        values.setdefault(key, BundleConfig._field_defaults[key])
     for key, (fits, wanted) in expected.items():
         if not fits(values.get(key)):
             found = reprlib.repr(values.get(key))

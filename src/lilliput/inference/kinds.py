@@ -14,6 +14,7 @@ from tokenizers import Encoding as Pieces, Tokenizer
 from lilliput.errors import printable
 from lilliput.inference.answers import Classification, Encoding, Filling, Score, Tagging
 from lilliput.inference.outputs import Floats, classified, guessed, tagged
+from lilliput.inference.vectors import unit
 from lilliput.pieces.tokenizer_file import MASK
 
 if TYPE_CHECKING:
@@ -211,7 +212,11 @@ class FillKind(Kind):
 
 
 class EncodeKind(Kind):
-    """A vector for a text: the mean of the states of its pieces."""
+    """A vector for a text: the mean of the states of its pieces, at length 1 where the bundle says so.
+
+    A sentence encoder's graph has its dense layer in the states, and the state of the first piece in the
+    place of all where that is what it takes.
+    """
 
     head, methods, hub, chooses = "states", ("encode",), "feature-extraction", False
 
@@ -219,7 +224,8 @@ class EncodeKind(Kind):
         return None
 
     def answer(self, output: Floats, config: "BundleConfig", reading: Reading) -> Encoding:
-        return Encoding(output.mean(axis=0), reading.cut)
+        vector = output.mean(axis=0)
+        return Encoding(unit(vector) if config.normalize else vector, reading.cut)
 
     def fields(self, answer: Encoding, top: int | None) -> list[str]:
         return [" ".join(f"{value:.6g}" for value in answer.vector)]
@@ -228,7 +234,7 @@ class EncodeKind(Kind):
         return super().values(answer, top) | {"vector": answer.vector.tolist()}
 
     def gives(self, config: "BundleConfig") -> str:
-        return "a vector for a text"
+        return f"a vector{' of length 1' if config.normalize else ''} for a text"
 
 
 KINDS: dict[str, Kind] = {

@@ -7,28 +7,43 @@ bundle takes to answer.
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from lilliput.common.ending import REFUSED, printing, say
 from lilliput.errors import InputError, LilliputError, bounded, printable
-from lilliput.inference.answers import Answer
+from lilliput.inference.answers import Answer, Encoding
 from lilliput.inference.bundle import TOP_AT_MOST, Bundle, load
 from lilliput.inference.kinds import KINDS, Kind
 from lilliput.inference.texts import CHARACTERS, WINDOW_TEXTS, Text
 
 _CHUNK_BYTES = 1 << 16
+_Put = Callable[[Bundle, Sequence[Answer | LilliputError], Callable[[Any], str]], None]
 _COMPLAINTS = 10
 """Sentences of one kind about lines; of more than these there is only the number."""
 
 
-def run(folder: Path, top: int | None, as_json: bool) -> int:
-    """Answers standard input; returns the exit code, which is 1 where a line was refused."""
-    return 0 if answer_lines(folder, top, as_json) else REFUSED
+def run(folder: Path, top: int | None, as_json: bool, npy: Path | None = None) -> int:
+    """Answers standard input; returns the exit code, which is 1 where a line was refused.
+
+    Args:
+        folder: The bundle.
+        top: How many classes or pieces are named; None for the kind's own number.
+        as_json: Whether an answer is an object.
+        npy: A file for the vectors of all lines, as numpy reads it, in the place of standard output.
+    """
+    if npy is None:
+        return 0 if answer_lines(folder, top, as_json, _to_output) else REFUSED
+    from lilliput.common.files import writing
+
+    with writing(npy) as file:
+        return 0 if answer_lines(folder, top, as_json, _Rows(file).add) else REFUSED
 
 
-def answer_lines(folder: Path, top: int | None, as_json: bool) -> bool:
+def answer_lines(folder: Path, top: int | None, as_json: bool, put: _Put) -> bool:
     """Answers every line of standard input; returns whether all had an answer.
 
     A line that cannot be answered has an empty line for an answer, or an object with its error, and a
@@ -36,6 +51,7 @@ def answer_lines(folder: Path, top: int | None, as_json: bool) -> bool:
     """
     bundle = load(folder)
     kind = KINDS[bundle.config.kind]
+    put(bundle, [], str)  # refuses a bundle that does not make what is put there
     top = None if top is None else bounded("--top", top, 1, TOP_AT_MOST)
     longest = 4 * CHARACTERS * bundle.config.positions  # bytes of the characters that are read at most
     cut = f"was cut: the model reads {bundle.config.positions:,} pieces at most"
@@ -48,14 +64,44 @@ def answer_lines(folder: Path, top: int | None, as_json: bool) -> bool:
             elif answer.cut:
                 _complain(number, cut, complaints, "were cut")
         read += len(answers)
-        out = "".join(f"{as_text(kind, answer, top, as_json)}\n" for answer in answers)
-        with printing():
-            sys.stdout.buffer.write(out.encode())
-            sys.stdout.buffer.flush()
+        put(bundle, answers, lambda answer: as_text(kind, answer, top, as_json))
     for what, count in complaints.items():
         if count > _COMPLAINTS:
             say(f"{count:,} lines of {read:,} {what}")
     return not complaints["have no answer"]
+
+
+def _to_output(
+    bundle: Bundle, answers: Sequence[Answer | LilliputError], shown: Callable[[Any], str]
+) -> None:
+    """Writes a line for each answer to standard output."""
+    out = "".join(f"{shown(answer)}\n" for answer in answers)
+    with printing():
+        sys.stdout.buffer.write(out.encode())
+        sys.stdout.buffer.flush()
+
+
+class _Rows:
+    """A file of numpy that takes vectors as they come; its heading always says how many there are."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._count = file, 0
+
+    def add(
+        self, bundle: Bundle, answers: Sequence[Answer | LilliputError], shown: Callable[[Any], str]
+    ) -> None:
+        """Adds a vector for each answer, of NaN where a line has none."""
+        rows = np.full((len(answers), bundle.encode([]).shape[1]), np.nan, np.float32)
+        for row, answer in zip(rows, answers, strict=True):
+            if isinstance(answer, Encoding):
+                row[:] = answer.vector
+        self._count += len(rows)
+        self._file.seek(0)
+        shape = (self._count, rows.shape[1])
+        heading = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, heading)  # keeps room for a longer number
+        self._file.seek(0, os.SEEK_END)
+        self._file.write(rows.astype("<f4").tobytes())
 
 
 def _lines(file: BinaryIO, longest: int) -> Iterator[list[bytes]]:

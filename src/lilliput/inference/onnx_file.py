@@ -11,6 +11,9 @@ The wire format: https://protobuf.dev/programming-guides/encoding; the fields: o
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 MOST_NODES = 20_000
 """Nodes of a graph, and constants: a BERT has about 25 of each per layer."""
 _MOST_FIELDS, _MOST_BYTES = 100_000, 1 << 22
@@ -23,6 +26,8 @@ _INT64 = 7
 _STANDARD, _OWN = ("", "ai.onnx"), "com.microsoft"
 _OWN_OPERATORS = ("MatMulIntegerToFloat", "QuantizeLinear")
 """The operators of onnxruntime itself that bundles have."""
+_TYPES = {1: "<f4", 3: "<i1", 10: "<f2"}
+"""Types of the constants whose numbers are read, by their number."""
 _T = TypeVar("_T")
 
 
@@ -92,6 +97,20 @@ def read_graph(content: bytes) -> OnnxGraph:
         if max(len(nodes), len(constants)) > MOST_NODES or described > _MOST_BYTES:
             raise ValueError(f"it has more than {MOST_NODES:,} nodes or constants, or very long ones")
     return OnnxGraph(tuple(inputs), constants, tuple(nodes))
+
+
+def read_floats(content: bytes, name: str) -> npt.NDArray[np.float32] | None:
+    """Returns the numbers of a constant of a graph that `read_graph` has read; None where it has none."""
+    for field, graph in _fields(memoryview(content)):
+        for inner, value in _fields(_bytes(graph)) if field == 7 else ():
+            if inner == 5 and _text_field(_bytes(value), 8) == name:
+                parts = [part for part in _fields(_bytes(value)) if part[0] in (1, 2, 9)]
+                shape = [size for number, part in parts if number == 1 for size in _integers(part)]
+                kind, raw = dict(parts).get(2), dict(parts).get(9, memoryview(b""))
+                if kind not in _TYPES:
+                    return None
+                return np.frombuffer(_bytes(raw), _TYPES[kind]).reshape(shape).astype(np.float32)
+    return None
 
 
 def _node(content: memoryview) -> Node:

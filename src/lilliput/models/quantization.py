@@ -112,7 +112,7 @@ def grid_of(parameter: str, scheme: QuantizationScheme) -> Grid:
     name = parameter.removesuffix(".weight")
     if name == parameter or name.endswith(("LayerNorm", "token_type_embeddings")):
         return scheme.exact
-    if name.endswith("classifier"):
+    if name.endswith(("classifier", "vectors")):
         return scheme.scores
     if name.endswith(("word_embeddings", "position_embeddings", "decoder")):
         return scheme.table

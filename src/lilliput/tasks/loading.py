@@ -16,7 +16,7 @@ from lilliput.tasks.lists import with_lists
 from lilliput.tasks.splits import check_seen, check_varied, doubts, hold_out, overlap, some
 from lilliput.tasks.tables import ENDINGS, EXPECTED, Source, Table, find_table
 from lilliput.tasks.tagged import tag_reading, tags_in
-from lilliput.tasks.task import Task, TaskData
+from lilliput.tasks.task import Examples, Task, TaskData
 from lilliput.text.tables import listed
 from lilliput.text.unpacking import COMPRESSED, kind_of, reading
 
@@ -114,6 +114,29 @@ def load_task(
     shared = overlap(examples, dev_examples, read, read_dev)
     notes += [*more_notes, *([shared] if shared else [])]
     return TaskData(task, examples, dev_examples, f"{origin} and {read_dev.name}", tuple(notes))
+
+
+def load_pairs(path: Path, label: str | None = None) -> tuple[Examples, str]:
+    """Returns two texts and a score for each row of a table, and which columns were taken for these.
+
+    Args:
+        path: The table.
+        label: The column with the score; None for one with a usual name.
+
+    Raises:
+        InputError: If there is no such column, or a score is no number.
+    """
+    source = find_table(path)
+    named = Columns(label=label)
+    check_columns(source, named)
+    columns = recognise(source, named, KINDS["regression"])
+    if columns.pair is None or columns.label is None:
+        raise InputError(
+            f"{path} has no columns known to hold two texts and a score, but {listed(source.names)}; call "
+            "them text, pair and label"
+        )
+    task = Task(_name_of(path), "regression", pairs=True, metric="pearson")
+    return examples_of(task, source.read(columns.names), columns), f"{path}: {columns}"
 
 
 def _read_as(source: Source, columns: Columns) -> str:
