@@ -70,7 +70,7 @@ def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) 
     lexicons = {"lexicon": run.lexicon, "held_out": run.held_out("lexicon")}
     earlier = {name: earlier_model(run, recipe, stage, name) for name in ("teacher", "student")}
     inputs: dict[str, Any] = {
-        "stage": {key: value for key, value in dataclasses.asdict(stage).items() if key != "share"},
+        "stage": _settings(stage),
         "budget": stage_budget(recipe, stage),
         "seed": recipe.seed,
         "teacher": checkpoint_digest(teacher),
@@ -90,6 +90,15 @@ def stage_inputs(run: RunDir, recipe: Recipe, stage: StageConfig, teacher: str) 
     if stage.objectives.trains_student or recipe.start.second_table == "affine":
         inputs["student"] = dataclasses.asdict(recipe.student)
     return inputs
+
+
+def _settings(stage: StageConfig) -> dict[str, Any]:
+    """Returns a stage's settings without its share, as versions that knew no vectors wrote them, too."""
+    settings = {key: value for key, value in dataclasses.asdict(stage).items() if key != "share"}
+    later = [one.name for one in stage.objectives.known if one.reads_sentences]
+    weights = settings["objectives"].items()
+    settings["objectives"] = {name: weight for name, weight in weights if weight or name not in later}
+    return settings
 
 
 def check_earlier(run: RunDir, recipe: Recipe, stage: StageConfig) -> None:
