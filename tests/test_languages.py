@@ -11,6 +11,9 @@ from lilliput.recipes import tiny
 from other_tokenizers import trained, write_tokenizer
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> languages.Figures:
     folder = tmp_path_factory.mktemp("languages")
