@@ -10,7 +10,6 @@ from experiments import languages
 from lilliput.recipes import tiny
 from other_tokenizers import trained, write_tokenizer
 
-
 pytestmark = pytest.mark.slow
 
 
