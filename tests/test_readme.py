@@ -21,6 +21,22 @@ SHRUNKEN = {
     "build-lexicon": ["--recipe", "tiny"],
     "train": ["--recipe", "tiny"],
     "finetune": ["--set", "epochs=1"],
+    "compress --recipe sentence": [
+        "--words=2000",
+        *(
+            f"--set={setting}"
+            for setting in (
+                "lexicon.size=300",
+                "student.layers=1",
+                "student.width=16",
+                "student.heads=2",
+                "student.feed_forward=32",
+                "student.positions=32",
+                "stages.student.batch.length=32",
+                "stages.student.batch.rows=8",
+            )
+        ),
+    ],
     "distill": [
         f"--set={setting}"
         for setting in (
@@ -39,7 +55,7 @@ SHRUNKEN = {
 
 def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """Runs a command as the terminal would; an error exits."""
-    name = shlex.split(command)[1]
+    name = shlex.split(command)[1] + " --recipe sentence" * ("--recipe sentence" in command)
     monkeypatch.setattr(sys, "argv", [*shlex.split(command), *SHRUNKEN.get(name, [])])
     cli.main()
 
@@ -68,6 +84,7 @@ def test_every_command_and_the_code_of_the_readme(
         "--texts TEXT --out RUN": "--texts pile.txt --minutes 15 --out runs/mine",
         "TEACHER": world.teacher,
         "bert-base-uncased": world.teacher,
+        "sentence-transformers/all-MiniLM-L6-v2": world.headless,
         "wikimedia/wikipedia:20231101.en": str(world.text),
         "TEXT": str(world.text),
         "TASK": str(tmp_path / "toy"),
