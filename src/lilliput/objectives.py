@@ -229,12 +229,12 @@ class Vectors(_OfSentences):
     module_name = "dense"
 
     def sum(self, outputs: "Outputs") -> "Tensor":
-        """Returns the squared distance over all texts (Vujanic and Rueckstiess 2025: LEAF)."""
+        """Returns the squared distance over all texts (LEAF, arXiv 2509.12539)."""
         return outputs.vector_distance()
 
     def module(self, models: "DualModel") -> "nn.Module":
         """Returns the linear map from pooled states to the teacher's vectors."""
-        return models.map_to_vectors()
+        return models.map_to("vectors")
 
     def fit(self, module: Any, models: "DualModel") -> None:
         """Sets the map by least squares."""
@@ -249,7 +249,7 @@ class WordStates(_OfSentences):
     module_name = "state_map"
 
     def sum(self, outputs: "Outputs") -> "Tensor":
-        """Returns the distance over all words (Xie et al. 2022, SimTDE: states and vector together)."""
+        """Returns the distance over all words (states and vectors together, as in SimTDE)."""
         return outputs.state_distance()
 
     def count(self, batch: "Batch") -> int:
@@ -259,7 +259,7 @@ class WordStates(_OfSentences):
 
     def module(self, models: "DualModel") -> "nn.Module":
         """Returns the linear map from the student's states to the teacher's leading directions."""
-        return models.map_to_states()
+        return models.map_to("states")
 
     def fit(self, module: Any, models: "DualModel") -> None:
         """Sets the map by least squares."""
@@ -307,7 +307,6 @@ class _Weights:
     def __post_init__(self) -> None:
         check_bounds(self, "objectives.")
         require(bool(self.active), "every objective of a stage has weight 0; give at least one a weight")
-        names = {one.name for one in self.active}
         whole = ", ".join(sorted(one.name for one in self.active if one.reads_sentences))
         masked = ", ".join(sorted(one.name for one in self.active if not one.reads_sentences))
         require(
@@ -315,7 +314,7 @@ class _Weights:
             f"{masked} is of masked words, and {whole} of whole texts; give each a stage of its own",
         )
         require(
-            not whole or Vectors.name in names,
+            not whole or Vectors.name in {one.name for one in self.active},
             f"{whole} needs objectives.{Vectors.name}, by which a text has a vector; give that a weight too",
         )
 

@@ -5,6 +5,9 @@ from pathlib import Path
 from lilliput.common.files import parse_json
 from lilliput.errors import ModelError, first_line
 
+_MOST_BYTES = 1 << 22
+"""Of a file of settings."""
+
 
 def checkpoint_folder(name: str, *patterns: str) -> Path:
     """Returns the folder with a checkpoint's files, downloaded from the hub unless `name` is a local folder.
@@ -41,23 +44,32 @@ def hub_revision(folder: Path) -> str | None:
     return folder.name if folder.parent.name == "snapshots" else None
 
 
-def read_settings(path: Path, most_bytes: int = 1 << 22) -> dict[str, object]:
+def read_settings(path: Path, most_bytes: int = _MOST_BYTES) -> dict[str, object]:
     """Returns the JSON object in a file of a checkpoint, or an empty one if there is no such file.
 
     Raises ModelError if it cannot be read or holds something else.
     """
+    found = read_value(path, most_bytes, missing={})
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} is damaged (it is not a JSON object); fetch it again")
+    return found
+
+
+def read_value(path: Path, most_bytes: int = _MOST_BYTES, missing: object = None) -> object:
+    """Returns what a JSON file of a checkpoint holds, or `missing` if there is no such file.
+
+    Raises ModelError if it cannot be read.
+    """
     try:
         if not path.is_file():
-            return {}
+            return missing
         if (size := path.stat().st_size) > most_bytes:
             raise ModelError(
                 f"{path} has {size:,} bytes, where at most {most_bytes:,} are plausible; fetch it again"
             )
-        found = parse_json(path.read_bytes())
+        value: object = parse_json(path.read_bytes())
+        return value
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise ModelError(f"{path} is damaged ({error}); fetch it again") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} is damaged (it is not a JSON object); fetch it again")
-    return found

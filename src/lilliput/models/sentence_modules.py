@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lilliput.common.files import parse_json, write_json
-from lilliput.common.hub import checkpoint_folder, read_settings
+from lilliput.common.files import write_json
+from lilliput.common.hub import checkpoint_folder, read_settings, read_value
 from lilliput.errors import ModelError, first_line, nearest
 
 Pooling = Literal["mean", "cls", "max"]
@@ -154,10 +154,7 @@ def read_modules(name: str) -> SentenceModules:
 def _listed(folder: Path) -> list[tuple[str, str]]:
     """Returns kind and path of every module, as modules.json lists them; checks their order."""
     path = folder / MODULES
-    try:
-        listed = parse_json(path.read_bytes()[:_MOST_BYTES])
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is damaged ({error}); fetch it again") from error
+    listed = read_value(path)
     if not isinstance(listed, list) or not 0 < len(listed) <= _MOST_MODULES:
         raise ModelError(f"{path} does not list the modules of an encoder; fetch it again")
     found = []

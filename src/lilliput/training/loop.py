@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from torch import nn
 
 from lilliput.common.arguments import PathLike, path_of, text_of
 from lilliput.common.metrics_log import MetricsLog
@@ -24,7 +23,6 @@ from lilliput.common.stored import intact, require_fields
 from lilliput.common.workers import give_back_memory, keep_freed_memory
 from lilliput.config import Recipe, StageConfig
 from lilliput.errors import Interrupted, StorageError
-from lilliput.models.sentence_modules import Dense, SentenceModules, write_modules
 from lilliput.models.student import save_student
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.recipes import find_recipe
@@ -45,7 +43,8 @@ from lilliput.training.prefetch import prefetched
 from lilliput.training.processes import accelerator, launch, parts_each, signals
 from lilliput.training.sentences.likeness import evaluate_texts
 from lilliput.training.sentences.source import SentenceSource
-from lilliput.training.sentences.taught import reading_seconds, taught_texts
+from lilliput.training.sentences.student import save_modules
+from lilliput.training.sentences.taught import sentence_sources, without_reading
 from lilliput.training.step import DualModel, Stepper
 from lilliput.training.tensorboard import event_writer
 
@@ -56,8 +55,6 @@ PROBE_ROWS, ROWS = 128, 512
 
 _SAMPLE_BATCHES = 8
 """Batches of texts to which maps from the student's states are fitted."""
-_LEAST_TRAINING = 0.1
-"""Share of a stage's minutes that is left for training, however long the teacher read."""
 
 Values = dict[str, Any]
 
@@ -147,8 +144,12 @@ def _train(
         data.held_out, data.held_out_lexicon, recipe.student.positions
     )
     if config.objectives.reads_sentences:
-        source, held_out = _sentences(run, recipe, config, teacher, data)
-        budget = _without_reading(budget, run, config)
+        parts_of_data = {
+            "train": (data.train, data.lexicon),
+            "held_out": (data.held_out, data.held_out_lexicon),
+        }
+        source, held_out = sentence_sources(run, recipe, config, teacher, parts_of_data, processes)
+        budget = without_reading(budget, run, config)
         sample = [source.batch(step) for step in range(_SAMPLE_BATCHES)]
     with processes.together():
         models = first_models(run, recipe, config, teacher, data.lexicon, masked, fit, sample)
@@ -169,28 +170,6 @@ def _train(
     return processes.on_main(lambda: _finish(folder, data.lexicon, models, loop.results(progress)))
 
 
-def _sentences(
-    run: RunDir, recipe: Recipe, config: StageConfig, teacher: str, data: Data
-) -> tuple[SentenceSource, SentenceSource]:
-    """Returns the batches of texts to train on, and of those held out."""
-    lexicons = {"train": data.lexicon, "held_out": data.held_out_lexicon}
-    parts = {"train": (data.train, data.lexicon), "held_out": (data.held_out, data.held_out_lexicon)}
-    found = taught_texts(run, recipe, teacher, parts, launch())
-    seed = (recipe.seed, recipe.stages.index(config))
-    train, held_out = (
-        SentenceSource(found[part], lexicons[part], config.batch, seed) for part in ("train", "held_out")
-    )
-    return train, held_out
-
-
-def _without_reading(budget: Mapping[str, float], run: RunDir, config: StageConfig) -> dict[str, float]:
-    """Returns a stage's budget without its share of the minutes in which the teacher read texts."""
-    if "minutes" not in budget:
-        return dict(budget)
-    read = reading_seconds(run) / 60 * config.share
-    return {"minutes": max(budget["minutes"] - read, budget["minutes"] * _LEAST_TRAINING)}
-
-
 def _reported(folder: StageDir) -> Values:
     """Returns what a finished stage reported; raises StorageError where its manifest is damaged."""
     fields = {"words": int, "seconds": float, "before": dict[str, float], "after": dict[str, float]}
@@ -207,24 +186,13 @@ def _finish(folder: StageDir, lexicon: Lexicon, models: DualModel, results: Valu
         if models.student is not None:
             save_student(models.student, lexicon.student_tokenizer(), folder.path / "student")
             if models.weights.vectors:
-                _save_modules(models, folder.path / "student")
+                save_modules(models, folder.path / "student")
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"the models cannot be saved in {folder.path}: {error}; the state before is kept"
         ) from error
     finished: Values = folder.finish(results)["results"]
     return finished
-
-
-def _save_modules(models: DualModel, folder: Path) -> None:
-    """Writes what makes vectors of a student's states, as sentence-transformers reads it."""
-    assert models.student is not None
-    dense = models.get_submodule("dense")
-    assert isinstance(dense, nn.Linear)
-    layer = Dense(dense.weight.detach().cpu(), dense.bias.detach().cpu())
-    config = models.student.config
-    modules = SentenceModules(dense=(layer,), longest=config.max_position_embeddings)
-    write_modules(modules, folder, config.hidden_size)
 
 
 class _Loop:

@@ -109,7 +109,7 @@ class Outputs:
     def text_vectors(self) -> Tensor:
         """The student's vectors of the texts, of length 1 [B, E]."""
         assert self.texts is not None
-        return F.normalize(self.module("dense")(self.texts.pooled), dim=-1)
+        return self.models.vectors(self.texts)
 
     @property
     def taught(self) -> Taught:
@@ -177,15 +177,8 @@ class DualModel(nn.Module):
         """Returns matrices that map variables to the size of others."""
         return SharedProjections(sources, targets)
 
-    def map_to_vectors(self) -> nn.Linear:
-        """Returns a map from the student's states to what a teacher said of texts."""
-        return self._map("vectors")
-
-    def map_to_states(self) -> nn.Linear:
-        """Returns a map from the student's states to what a teacher said of words."""
-        return self._map("states")
-
-    def _map(self, what: Literal["vectors", "states"]) -> nn.Linear:
+    def map_to(self, what: Literal["vectors", "states"]) -> nn.Linear:
+        """Returns a map from the student's states to what a teacher said of texts, or of their words."""
         assert self.student is not None
         targets = getattr(self._sample[0].taught, what)
         with torch.random.fork_rng(devices=[]):
@@ -270,6 +263,10 @@ class DualModel(nn.Module):
             states = MaskedLM(self.student).read(reading.pieces, reading.padding, kernels)
         words = states.flatten(0, 1).index_select(0, reading.positions).float()
         return TextStates(pooled(states, reading.padding, "mean"), words)
+
+    def vectors(self, texts: TextStates) -> Tensor:
+        """Returns the vectors of texts, of length 1 [B, E]."""
+        return F.normalize(self.get_submodule("dense")(texts.pooled), dim=-1)
 
     def counts(self, batches: Sequence[Batch]) -> dict[str, int]:
         """Returns of how many terms each objective's sum over `batches` consists."""

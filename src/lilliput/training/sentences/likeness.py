@@ -33,12 +33,11 @@ def evaluate_texts(source: SentenceSource, models: DualModel, kernels: Kernels, 
         texts: Texts to read at most.
     """
     assert models.student is not None
-    dense, device = models.get_submodule("dense"), models.student.device
+    device = models.student.device
     ours, theirs = list[torch.Tensor](), list[torch.Tensor]()
     for batch in source:
         moved = batch.to(device)
-        pooled = models.read_texts(moved, kernels).pooled
-        ours.append(torch.nn.functional.normalize(dense(pooled), dim=-1))
+        ours.append(models.vectors(models.read_texts(moved, kernels)))
         assert moved.taught is not None
         theirs.append(moved.taught.vectors)
         if sum(map(len, ours)) >= texts:

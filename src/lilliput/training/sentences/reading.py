@@ -91,11 +91,10 @@ class TaughtTexts:
 
     @classmethod
     def open(cls, stage: StageDir, rows: Rows) -> "TaughtTexts":
-        """Opens the texts that a stage has read, the first ones of `rows`.
+        """Opens the texts that a stage has read (`read_texts`), the first ones of `rows`.
 
-        Raises StorageError where a file is missing or damaged.
+        Raises StorageError where what the stage recorded is damaged.
         """
-        stage.require_whole(_AGAIN)
         results = stage.results()
         with intact(stage.manifest_path, _AGAIN):
             count, *widths = (int(results[name]) for name in ("texts", "vector_width", "state_width"))

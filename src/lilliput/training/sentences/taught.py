@@ -1,12 +1,13 @@
 """The texts of a run, cut from its corpus and read by the teacher: to train on, and held out."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from lilliput.common.folders import MANIFEST, read_manifest
 from lilliput.common.progress import console
 from lilliput.common.stage_dir import StageDir
-from lilliput.config import Recipe
+from lilliput.config import Recipe, StageConfig
 from lilliput.errors import ConfigError
 from lilliput.models.any_masked_lm import outline
 from lilliput.models.pretrained import checkpoint_digest
@@ -18,15 +19,18 @@ from lilliput.training.processes import Processes
 from lilliput.training.rows import Rows
 from lilliput.training.sentences.cut import cut_texts, sentence_ends
 from lilliput.training.sentences.reading import TaughtTexts, read_texts
+from lilliput.training.sentences.source import SentenceSource
 
 _HELD_OUT = 1_000
 """Texts held out."""
+_LEAST_TRAINING = 0.1
+"""Share of a stage's minutes that is left for training, however long the teacher read."""
 _CUT = 1
 """Raised when the same corpus is cut into other texts."""
 
 
 def taught_texts(
-    run: RunDir, recipe: Recipe, teacher: str, parts: dict[str, tuple[Rows, Lexicon]], processes: Processes
+    run: RunDir, recipe: Recipe, teacher: str, parts: Mapping[str, tuple[Rows, Lexicon]], processes: Processes
 ) -> dict[str, TaughtTexts]:
     """Returns the texts of each part, after the teacher has read them.
 
@@ -51,7 +55,7 @@ def taught_texts(
             highlight=False,
             soft_wrap=True,
         )
-    found = {}
+    found, digest = {}, checkpoint_digest(teacher)
     for part, (rows, lexicon) in parts.items():
         is_held_out = part == "held_out"
         corpus = run.held_out("corpus") if is_held_out and run.held_out("corpus").exists() else run.corpus
@@ -62,7 +66,7 @@ def taught_texts(
             math.inf if is_held_out else 60 * (recipe.budget.minutes or math.inf) * recipe.sentences.share
         )
         made_from: dict[str, Any] = {
-            "teacher": checkpoint_digest(teacher),
+            "teacher": digest,
             "lexicon": read_manifest(lexicon.path / MANIFEST)["digest"],
             "prompt": prompt,
             "count": count,
@@ -79,9 +83,31 @@ def taught_texts(
     return found
 
 
-def reading_seconds(run: RunDir) -> float:
-    """Returns the seconds in which the teacher read the texts to train on."""
-    return float(StageDir(run.sentences("train"), {}).results()["seconds"])
+def sentence_sources(
+    run: RunDir,
+    recipe: Recipe,
+    stage: StageConfig,
+    teacher: str,
+    parts: Mapping[str, tuple[Rows, Lexicon]],
+    processes: Processes,
+) -> tuple[SentenceSource, SentenceSource]:
+    """Returns a stage's batches of texts to train on, and of those held out (`taught_texts`)."""
+    found, seed = (
+        taught_texts(run, recipe, teacher, parts, processes),
+        (recipe.seed, recipe.stages.index(stage)),
+    )
+    train, held_out = (
+        SentenceSource(found[part], parts[part][1], stage.batch, seed) for part in ("train", "held_out")
+    )
+    return train, held_out
+
+
+def without_reading(budget: Mapping[str, float], run: RunDir, stage: StageConfig) -> dict[str, float]:
+    """Returns a stage's budget without its share of the minutes in which the teacher read texts."""
+    if "minutes" not in budget:
+        return dict(budget)
+    read = float(StageDir(run.sentences("train"), {}).results()["seconds"]) / 60 * stage.share
+    return {"minutes": max(budget["minutes"] - read, budget["minutes"] * _LEAST_TRAINING)}
 
 
 def _prompt(recipe: Recipe, modules: SentenceModules) -> str:
