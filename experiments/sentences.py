@@ -5,19 +5,22 @@
 BUNDLE is a bundle of a sentence encoder. Reported are
 
 - Spearman's correlation x 100 of the cosine with the score, on STS-B's and SICK's dev pairs;
-- retrieval among articles (--articles of the corpus): nDCG@10 x 100 of the article by its first sentence, and
-  by a sentence of a later paragraph; what is searched are articles without that sentence. With `documents by
-  teacher` the teacher's vectors are searched by the student's;
+- retrieval among articles (the first --articles of the corpus): nDCG@10 x 100 of the article by the
+  subject of its first sentence (there are no titles), by that sentence, and by one of a later paragraph;
+  what is searched are the beginnings of articles without that sentence. With `documents by teacher` the
+  teacher's vectors are searched by the student's;
 - by `truncate_dim`, the same correlations.
 
-Static vectors are the teacher's of each piece alone, as model2vec makes them without its own code: the mean
-over the pieces of a text, after 256 principal axes and weights by rank (Zipf). Figures go to OUT as JSON.
+Static vectors are model2vec's of the same teacher with 256 axes: `pip install model2vec[distill]`, or, beside
+newer versions of its requirements, `--no-deps` with skeletoken. Figures go to OUT as JSON.
 """
 
 import argparse
+import functools
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,6 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
-from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import CountVectorizer
 
 import lilliput
@@ -35,15 +37,20 @@ from lilliput.common.sheet import Sheet
 
 Vectors = npt.NDArray[np.float32]
 Encode = Callable[[Sequence[str]], Vectors]
+Pairs = tuple[list[str], list[str], list[float]]
 _LEAST, _MOST = 40, 300
 """Characters of a sentence that asks."""
+_BEGINNING = 500
+"""Characters of an article that are searched: what a student of 128 positions reads whole."""
 _BEST = 10
 _SENTENCE = re.compile(r"(?<=[a-z)][.!?]) (?=[A-Z])")
+_SUBJECT = re.compile(r"(?:The |A |An )?([A-Z0-9].{5,60}?)(?: \(.*?\))?(?:,.{0,80}?,)? (?:is|was|are|were) ")
 
 
 def unit(vectors: Vectors) -> Vectors:
     """Returns vectors of length 1."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+    lengths: Vectors = np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+    return vectors / lengths
 
 
 def by_teacher(teacher: str) -> Encode:
@@ -53,21 +60,14 @@ def by_teacher(teacher: str) -> Encode:
 
 
 def static(teacher: str, axes: int = 256) -> Encode:
-    """Returns what makes static vectors of the same teacher."""
-    model = SentenceTransformer(teacher, device="cpu")
-    tokenizer = model.tokenizer
-    pieces = [tokenizer.convert_ids_to_tokens(at) for at in range(len(tokenizer))]
-    table = model.encode(pieces, show_progress_bar=False, normalize_embeddings=False)
-    table = PCA(axes).fit_transform(table) * np.log1p(np.arange(1, len(pieces) + 1))[:, None]
+    """Returns what makes model2vec's static vectors of the same teacher."""
+    from model2vec.distill import distill
 
-    def encode(texts: Sequence[str]) -> Vectors:
-        ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return unit(np.stack([table[one].mean(0) if one else np.zeros(axes) for one in ids]))
-
-    return encode
+    model = distill(teacher, pca_dims=axes)
+    return lambda texts: unit(model.encode(list(texts)))
 
 
-def pairs(tasks: Path) -> dict[str, tuple[list[str], list[str], list[float]]]:
+def pairs(tasks: Path) -> dict[str, Pairs]:
     """Returns the dev pairs of STS-B and SICK with their scores."""
     found = {}
     for name, column in (("stsb", "label"), ("sick", "relatedness")):
@@ -76,50 +76,79 @@ def pairs(tasks: Path) -> dict[str, tuple[list[str], list[str], list[float]]]:
     return found
 
 
-def correlation(
-    encode: Encode, texts: tuple[list[str], list[str], list[float]], cut: Callable[[Vectors], Vectors]
-) -> float:
+def correlation(encode: Encode, texts: Pairs) -> float:
     """Returns Spearman's correlation x 100 of cosines with scores."""
-    first, second = (unit(cut(encode(side))) for side in texts[:2])
+    first, second = (unit(encode(side)) for side in texts[:2])
     return 100 * float(spearmanr((first * second).sum(1), texts[2]).statistic)
 
 
-def questions(corpus: Path, count: int) -> dict[str, list[tuple[str, str]]]:
-    """Returns sentences that ask, with the article that answers, by the place of the sentence."""
-    found: dict[str, list[tuple[str, str]]] = {"first sentence": [], "later sentence": []}
+@dataclass
+class Search:
+    """Questions to articles, of each of which one sentence is left out."""
+
+    documents: list[str] = field(default_factory=list)
+    """The beginnings of the articles."""
+    asked: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    """By kind the questions, each with the place of the article that answers."""
+
+
+def searches(corpus: Path, count: int) -> list[Search]:
+    """Returns questions by an article's first sentence and its subject, and by a later sentence."""
+    first = Search(asked={"subject": [], "first sentence": []})
+    later = Search(asked={"later sentence": []})
     for text in pq.read_table(corpus)["text"].slice(0, count).to_pylist():
-        paragraphs = [_SENTENCE.split(one) for one in text.split("\n") if one.strip()]
-        if len(paragraphs) < 2:
-            continue
-        later = max(paragraphs[1:], key=len)
-        for name, (sentence, paragraph) in (
-            ("first sentence", (paragraphs[0][0], paragraphs[0])),
-            ("later sentence", (later[-1], later)),
-        ):
-            rest = text.replace(sentence, " ", 1)
-            if _LEAST <= len(sentence) <= _MOST and len(paragraph) > 1 and len(rest) > _MOST:
-                found[name].append((sentence, rest[:1000]))
-    return found
+        paragraphs = [_SENTENCE.split(one) for one in text.split("\n") if one.strip()] or [[""]]
+        longest = max(paragraphs[1:], key=len, default=[""])
+        for search, paragraph, place in ((first, paragraphs[0], 0), (later, longest, -1)):
+            sentence = paragraph[place]
+            rest = text.replace(sentence, " ", 1) if sentence else text
+            search.documents.append(rest[:_BEGINNING])
+            if len(paragraph) < 2 or not _LEAST <= len(sentence) <= _MOST or len(rest) < _MOST:
+                continue
+            at = len(search.documents) - 1
+            *_, kind = search.asked
+            search.asked[kind].append((sentence, at))
+            if search is first and (subject := _SUBJECT.match(sentence)):
+                search.asked["subject"].append((subject[1], at))
+    return [first, later]
 
 
-def gain(scores: npt.NDArray[Any]) -> float:
-    """Returns nDCG@10 x 100 where row i's only answer is column i."""
-    own = scores.diagonal()[:, None]
-    ranks = (scores > own).sum(1)
+def gain(scores: npt.NDArray[Any], answers: Sequence[int]) -> float:
+    """Returns nDCG@10 x 100 where a row's only answer is the column `answers` names."""
+    ranks = (scores > scores[np.arange(len(scores)), answers][:, None]).sum(1)
     return 100 * float(np.where(ranks < _BEST, 1 / np.log2(ranks + 2), 0).mean())
 
 
 def bm25(asked: Sequence[str], documents: Sequence[str], k: float = 1.2, b: float = 0.75) -> npt.NDArray[Any]:
     """Returns BM25 of every document for every question (Robertson and Zaragoza 2009)."""
     counter = CountVectorizer(token_pattern=r"\w+")
-    counts = counter.fit_transform(documents).tocsr().astype(np.float64)
+    counts = counter.fit_transform(documents).tocsr().astype(np.float32)
     lengths = np.asarray(counts.sum(1)).ravel()
     rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     there = np.bincount(counts.indices, minlength=counts.shape[1])
     rarity = np.log1p((len(documents) - there + 0.5) / (there + 0.5))
     norm = k * (1 - b + b * lengths / lengths.mean())
     counts.data = counts.data * (k + 1) / (counts.data + norm[rows]) * rarity[counts.indices]
-    return (counter.transform(asked).astype(bool).astype(np.float64) @ counts.T).toarray()
+    scores: npt.NDArray[Any] = (counter.transform(asked).astype(bool).astype(np.float32) @ counts.T).toarray()
+    return scores
+
+
+def measure(
+    encode: Encode, sets: Mapping[str, Pairs], asked: Sequence[Search], teachers: list[Vectors]
+) -> dict[str, float]:
+    """Returns the figures of one encoder; the first one's vectors of documents become `teachers`."""
+    found = {one: correlation(encode, texts) for one, texts in sets.items()}
+    is_teacher = not teachers
+    for at, search in enumerate(asked):
+        documents = encode(search.documents)
+        if is_teacher:
+            teachers.append(documents)
+        for kind, items in search.asked.items():
+            queries, answers = encode([item[0] for item in items]), [item[1] for item in items]
+            found[f"nDCG@10 by {kind}"] = gain(queries @ documents.T, answers)
+            if queries.shape[1] == teachers[at].shape[1] and not is_teacher:
+                found[f"nDCG@10 by {kind}, documents by teacher"] = gain(queries @ teachers[at].T, answers)
+    return found
 
 
 def main() -> None:
@@ -138,34 +167,24 @@ def main() -> None:
     opened = {folder.name: lilliput.load(folder) for folder in given.bundles}
     ways: dict[str, Encode] = {"teacher": by_teacher(given.teacher), "static": static(given.teacher)}
     ways |= {name: one.encode for name, one in opened.items()}
-    asked = questions(given.corpus, given.articles)
-    sets = pairs(given.tasks)
+    asked, sets = searches(given.corpus, given.articles), pairs(given.tasks)
     figures: dict[str, dict[str, float]] = {}
-    teachers: dict[str, Vectors] = {}
+    teachers: list[Vectors] = []
     for name, encode in ways.items():
         started = time.monotonic()
-        found = {one: correlation(encode, texts, lambda of: of) for one, texts in sets.items()}
-        for place, items in asked.items():
-            queries, documents = (encode([item[side] for item in items]) for side in (0, 1))
-            teachers.setdefault(place, documents)
-            found[f"nDCG@10 by {place}"] = gain(queries @ documents.T)
-            if name in opened:
-                found[f"nDCG@10 by {place}, documents by teacher"] = gain(queries @ teachers[place].T)
-        if name in opened:
-            for size in given.dimensions:
-                shorter = opened[name]
-                for one, texts in sets.items():
-                    found[f"{one}, {size} dimensions"] = correlation(
-                        lambda given, of=shorter, at=size: of.encode(given, truncate_dim=at),
-                        texts,
-                        lambda of: of,
-                    )
-        found["seconds"] = time.monotonic() - started
-        figures[name] = found
+        figures[name] = measure(encode, sets, asked, teachers)
+        for size in given.dimensions if name in opened else []:
+            shorter = functools.partial(opened[name].encode, truncate_dim=size)
+            for one, texts in sets.items():
+                figures[name][f"{one}, {size} dimensions"] = correlation(shorter, texts)
+        figures[name]["seconds"] = time.monotonic() - started
         write_json(given.out, figures)
     figures["BM25"] = {
-        f"nDCG@10 by {place}": gain(bm25([item[0] for item in items], [item[1] for item in items]))
-        for place, items in asked.items()
+        f"nDCG@10 by {kind}": gain(
+            bm25([item[0] for item in items], search.documents), [item[1] for item in items]
+        )
+        for search in asked
+        for kind, items in search.asked.items()
     }
     write_json(given.out, figures)
     keys = dict.fromkeys(key for found in figures.values() for key in found)
