@@ -16,7 +16,7 @@ from transformers import BertForMaskedLM
 import lilliput
 from checkpoints import SENTENCES, save_small
 from conftest import World
-from lilliput.errors import ModelError
+from lilliput.errors import ConfigError, ModelError
 from lilliput.export import parity
 from lilliput.models.sentence_modules import Dense, SentenceModules, write_modules
 
@@ -104,6 +104,24 @@ def test_nothing_is_lost_where_no_fewer_numbers_are_kept_than_states_have(
     assert fewer.shape == (len(TEXTS), WIDTH + 1)
     np.testing.assert_allclose(bundle.similarity(fewer, fewer), bundle.similarity(whole, whole), atol=1e-5)
     np.testing.assert_allclose(bundle.truncate(whole, WIDTH + 1), fewer, atol=1e-5)
+
+
+def test_the_space_of_its_own_has_fewer_numbers_and_the_same_cosines(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = encoder(checkpoint, tmp_path / "encoder", STUDENT)
+    for space in ("teacher", "own"):
+        lilliput.bundle(folder, tmp_path / space, quantization="float32", space=space)
+    bundle, own = lilliput.load(tmp_path / "teacher"), lilliput.load(tmp_path / "own")
+    vectors = own.encode(TEXTS)
+    assert vectors.shape == (len(TEXTS), WIDTH + 1)
+    np.testing.assert_allclose(vectors, bundle.encode(TEXTS, truncate_dim=WIDTH + 1), atol=1e-5)
+    np.testing.assert_allclose(
+        own.encode(TEXTS, truncate_dim=8), bundle.encode(TEXTS, truncate_dim=8), atol=1e-5
+    )
+    plain = encoder(checkpoint, tmp_path / "plain", SentenceModules("mean"))
+    with pytest.raises(ConfigError, match="has no map into another space"):
+        lilliput.bundle(plain, tmp_path / "bundle", space="own")
 
 
 def test_a_run_whose_student_is_a_sentence_encoder_is_bundled_as_one(

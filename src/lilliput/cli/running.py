@@ -38,6 +38,7 @@ def bundle(
     task: str | None = None,
     quantization: Literal["float32", "float16", "int8", "mixed", "int4"] | None = None,
     kind: Literal["fill", "encode"] | None = None,
+    space: Literal["teacher", "own"] = "teacher",
     executorch: bool = False,
     licence: str = "apache-2.0",
 ) -> None:
@@ -52,6 +53,8 @@ def bundle(
         quantization: How weights are stored; mixed has embeddings of 4 bits and the rest of 8. By default
             what the model was fine-tuned for, else int8.
         kind: What a checkpoint without a task does: fill in [MASK], or encode texts as vectors.
+        space: Where vectors of a sentence encoder lie: in its teacher's space, so that either one can
+            search what the other encoded, or in its own, with fewer numbers and the same cosines.
         executorch: Also export model.pte for ExecuTorch on phones; this takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
     """
@@ -59,7 +62,14 @@ def bundle(
     from lilliput.tasks.metrics import of_all
 
     made = make(
-        model, out, task=task, quantization=quantization, kind=kind, executorch=executorch, licence=licence
+        model,
+        out,
+        task=task,
+        quantization=quantization,
+        kind=kind,
+        space=space,
+        executorch=executorch,
+        licence=licence,
     )
     for name, size in made.files.items():
         show(f"{size:>12,}  {name}")

@@ -20,7 +20,7 @@ from lilliput.export.card import Card, CardScore, finish
 from lilliput.export.export import ExportResult, export
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
-from lilliput.export.source import load_source
+from lilliput.export.source import Space, load_source
 from lilliput.finetuning.model import load_task_model
 from lilliput.finetuning.results import (
     PREDICTIONS,
@@ -86,6 +86,7 @@ def bundle(
     task: str | None = None,
     quantization: str | None = None,
     kind: Literal["fill", "encode"] | None = None,
+    space: Space = "teacher",
     executorch: bool = False,
     licence: str = "apache-2.0",
 ) -> BundleResult:
@@ -98,6 +99,8 @@ def bundle(
         quantization: How weights are stored: float32, float16, int8, mixed or int4. Without it the one that
             the model was fine-tuned with, or else int8.
         kind: What a checkpoint without a task is for: `fill` or `encode`.
+        space: Where the vectors of a sentence encoder lie: in its teacher's space, or in its `own`, which
+            has fewer numbers and the same cosines.
         executorch: Whether to add model.pte, the same model for ExecuTorch on phones, which takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
 
@@ -115,7 +118,7 @@ def bundle(
     stored = quantization or tuned_for or "int8"
     if executorch:
         program.check(stored)
-    settings: dict[str, Any] = {"quantization": stored, "kind": kind, "tuned_for": tuned_for}
+    settings: dict[str, Any] = {"quantization": stored, "kind": kind, "space": space, "tuned_for": tuned_for}
     found, on_phones = dict[str, float](), dict[str, float]()
     with locked(beside(out), out):
         check_ours(out)

@@ -15,7 +15,7 @@ from lilliput.errors import StorageError
 from lilliput.export.encoder import encoder_model
 from lilliput.export.graph import OPSET
 from lilliput.export.parity import SENTENCES, Parity, compare, grids_of
-from lilliput.export.source import Source, load_source
+from lilliput.export.source import Source, Space, load_source
 from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, is_config
 from lilliput.models.quantization import find_scheme
 
@@ -40,6 +40,7 @@ def export(
     *,
     quantization: str = "int8",
     kind: Literal["fill", "encode"] | None = None,
+    space: Space = "teacher",
     sentences: Sequence[str] = SENTENCES,
     tuned_for: str | None = None,
 ) -> ExportResult:
@@ -52,6 +53,7 @@ def export(
         kind: What to export other than the task of a fine-tuned model: `fill` or `encode`. None means its
             task or, where it has none, `encode` for a sentence encoder, `fill` where there is a masked-LM
             head and else `encode`.
+        space: Where the vectors of a sentence encoder lie (`load_source`).
         sentences: What torch and the file are compared on.
         tuned_for: The quantization that the model was fine-tuned with, if it was with one.
 
@@ -67,7 +69,7 @@ def export(
         )
     if (out / CONFIG).exists() and not is_config(out / CONFIG):
         raise not_ours(out, [CONFIG])
-    source = load_source(folder, kind)
+    source = load_source(folder, kind, space)
     # The texts behind the grids are always the same, so that what is compared changes no file.
     grids = grids_of(source, scheme, SENTENCES)
     model = encoder_model(

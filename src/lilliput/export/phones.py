@@ -13,7 +13,7 @@ from lilliput.common.files import writing
 from lilliput.export.forward import Forward
 from lilliput.export.parity import SENTENCES, Parity, compare_program
 from lilliput.export.program import Program, by_text, check, lower
-from lilliput.export.source import load_source
+from lilliput.export.source import Space, load_source
 from lilliput.inference.bundle import INPUTS, Bundle
 from lilliput.inference.format import PROGRAM, read_bundle
 from lilliput.models.fake_quantization import quantization_aware
@@ -27,6 +27,7 @@ def export_program(
     *,
     quantization: str = "int8",
     kind: Literal["fill", "encode"] | None = None,
+    space: Space = "teacher",
     sentences: Sequence[str] = SENTENCES,
     tuned_for: str | None = None,
 ) -> Parity:
@@ -37,6 +38,7 @@ def export_program(
         out: Folder to write to.
         quantization: How weights are stored: float32, int8, mixed or int4.
         kind: As for `export`.
+        space: As for `export`.
         sentences: The texts that torch and the file are compared on.
         tuned_for: The quantization that the model was fine-tuned with, if any.
 
@@ -46,7 +48,7 @@ def export_program(
         ModelError: If the checkpoint cannot be exported, or the scores of the file differ from torch's.
     """
     check(quantization)
-    source, plan = load_source(folder, kind), find_scheme(quantization)
+    source, plan = load_source(folder, kind, space), find_scheme(quantization)
     # The true scores of a model that learnt with rounded weights are those with rounded weights.
     is_learnt = tuned_for == quantization
     with quantization_aware(source.model, plan) if is_learnt else contextlib.nullcontext():

@@ -13,6 +13,7 @@ from lilliput.errors import ConfigError, ModelError
 from lilliput.finetuning.model import load_task_model
 from lilliput.inference.format import LONGEST_NAME, VECTORS
 from lilliput.inference.kinds import KINDS, Kind
+from lilliput.inference.space import axes
 from lilliput.models.pretrained import (
     load_config,
     load_encoder,
@@ -83,13 +84,19 @@ class Source:
             return answer if self.dense is None else self.dense(answer)
 
 
-def load_source(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
+Space = Literal["teacher", "own"]
+"""Where a sentence encoder's vectors lie: in its teacher's space, or along the axes of its own map alone."""
+
+
+def load_source(folder: Path, kind: Literal["fill", "encode"] | None, space: Space = "teacher") -> Source:
     """Loads what a folder holds.
 
     Args:
         folder: A fine-tuned model, a student or any encoder that lilliput reads.
         kind: What a checkpoint is exported for other than its task; None for its task or, where it has none,
             `encode` for a sentence encoder, `fill` where it has a masked-LM head and else `encode`.
+        space: Of a sentence encoder, where its vectors lie. `own` turns them onto the axes of its map, of
+            which there is one more than a state has numbers, so cosines stay what they are.
 
     Raises:
         ModelError: If there is no model that lilliput exports, or no masked-LM head for `fill`.
@@ -104,7 +111,11 @@ def load_source(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
         tuned, task = load_task_model(folder)
         source = Source(folder, tuned, complete(load_tokenizer(str(folder))), task.kind, task)
     else:
-        source = _plain(folder, kind)
+        source = _plain(folder, kind, space)
+    if space == "own" and source.dense is None:
+        raise ConfigError(
+            f"{folder} has no map into another space, so its vectors lie in its own; leave out space='own'"
+        )
     if source.config.hidden_act != "gelu":
         raise ModelError(
             f"{folder} has the activation '{source.config.hidden_act}', and only 'gelu' can be exported"
@@ -112,12 +123,12 @@ def load_source(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     return source
 
 
-def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
+def _plain(folder: Path, kind: Literal["fill", "encode"] | None, space: Space) -> Source:
     config = load_config(str(folder))
     has_head = says_masked_lm(config)
     tokenizer = complete(load_tokenizer(str(folder)))
     if kind != "fill" and has_modules(folder):
-        return _sentence_encoder(folder, tokenizer)
+        return _sentence_encoder(folder, tokenizer, space)
     if kind == "encode" or (kind is None and not has_head):
         return Source(folder, load_encoder(str(folder)), tokenizer, "encode", None)
     model, is_whole = load_masked_lm(str(folder))
@@ -128,7 +139,7 @@ def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     return Source(folder, model, tokenizer, "fill", None)
 
 
-def _sentence_encoder(folder: Path, tokenizer: Tokenizer) -> Source:
+def _sentence_encoder(folder: Path, tokenizer: Tokenizer, space: Space) -> Source:
     """Loads an encoder with its dense layers as one; raises ModelError where a bundle cannot have them."""
     modules = read_modules(str(folder))
     if modules.pooling == "max":
@@ -149,13 +160,13 @@ def _sentence_encoder(folder: Path, tokenizer: Tokenizer) -> Source:
     model = load_encoder(str(folder))
     dense = None
     if modules.dense:
-        dense = _as_one(modules, model.config.hidden_size)
+        dense = _as_one(modules, model.config.hidden_size, space)
         model.add_module(VECTORS, dense)  # so that it is counted and rounded with all others
     return Source(folder, model, tokenizer, "encode", None, modules, dense)
 
 
-def _as_one(modules: SentenceModules, width: int) -> nn.Linear:
-    """Returns several dense layers as the one linear map that they are."""
+def _as_one(modules: SentenceModules, width: int, space: Space) -> nn.Linear:
+    """Returns several dense layers as the one linear map that they are, in the space that is asked for."""
     weight, bias = torch.eye(width), torch.zeros(width)
     for layer in modules.dense:
         if layer.weight.shape[1] != len(weight):
@@ -164,6 +175,9 @@ def _as_one(modules: SentenceModules, width: int) -> nn.Linear:
                 f"{len(weight):,}; fetch the encoder again"
             )
         weight, bias = layer.weight @ weight, layer.weight @ bias + layer.bias
+    if space == "own":
+        turn = torch.from_numpy(axes(weight.numpy(), bias.numpy())[:, : width + 1]).mT
+        weight, bias = turn @ weight, turn @ bias
     dense = nn.Linear(width, len(weight))
     with torch.no_grad():
         dense.weight.copy_(weight)
