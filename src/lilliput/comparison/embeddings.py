@@ -56,8 +56,13 @@ def open_encoder(path: Path) -> Encode:
     """
     if (path / MANIFEST).is_file():
         return load(path).encode
+    return _Encoder(encoder_folder(path)).encode
+
+
+def encoder_folder(path: Path) -> str:
+    """Returns the folder or hub name of an encoder that is no bundle: the student of a run, or itself."""
     student = RunDir(path).student
-    return _Encoder(str(student if has_modules(student) else path)).encode
+    return str(student if has_modules(student) else path)
 
 
 class _Encoder:
