@@ -12,7 +12,8 @@ BUNDLE is a bundle of a sentence encoder. Reported are
 - by `truncate_dim`, the same correlations.
 
 Static vectors are model2vec's of the same teacher with 256 axes: `pip install model2vec[distill]`, or, beside
-newer versions of its requirements, `--no-deps` with skeletoken. Figures go to OUT as JSON.
+newer versions of its requirements, `--no-deps` with skeletoken. Figures go to OUT as JSON, and
+what is there is not measured again.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import CountVectorizer
 
 import lilliput
-from lilliput.common.files import write_json
+from lilliput.common.files import read_json, write_json
 from lilliput.common.sheet import Sheet
 
 Vectors = npt.NDArray[np.float32]
@@ -61,10 +62,14 @@ def by_teacher(teacher: str) -> Encode:
 
 def static(teacher: str, axes: int = 256) -> Encode:
     """Returns what makes model2vec's static vectors of the same teacher."""
-    from model2vec.distill import distill
 
-    model = distill(teacher, pca_dims=axes)
-    return lambda texts: unit(model.encode(list(texts)))
+    @functools.cache
+    def model() -> Any:
+        from model2vec.distill import distill
+
+        return distill(teacher, pca_dims=axes)
+
+    return lambda texts: unit(model().encode(list(texts)))
 
 
 def pairs(tasks: Path) -> dict[str, Pairs]:
@@ -168,9 +173,12 @@ def main() -> None:
     ways: dict[str, Encode] = {"teacher": by_teacher(given.teacher), "static": static(given.teacher)}
     ways |= {name: one.encode for name, one in opened.items()}
     asked, sets = searches(given.corpus, given.articles), pairs(given.tasks)
-    figures: dict[str, dict[str, float]] = {}
-    teachers: list[Vectors] = []
+    figures: dict[str, dict[str, float]] = read_json(given.out, "remove it") if given.out.exists() else {}
+    kept = given.out.with_suffix(".npz")
+    teachers = list(np.load(kept).values()) if "teacher" in figures else []
     for name, encode in ways.items():
+        if name in figures:
+            continue
         started = time.monotonic()
         figures[name] = measure(encode, sets, asked, teachers)
         for size in given.dimensions if name in opened else []:
@@ -178,6 +186,7 @@ def main() -> None:
             for one, texts in sets.items():
                 figures[name][f"{one}, {size} dimensions"] = correlation(shorter, texts)
         figures[name]["seconds"] = time.monotonic() - started
+        np.savez(kept, *teachers)
         write_json(given.out, figures)
     figures["BM25"] = {
         f"nDCG@10 by {kind}": gain(

@@ -553,7 +553,7 @@ def test_where_nothing_can_be_measured_there_is_no_estimate(
     monkeypatch.setattr(planning, "StageProbe", fail)
     assert expectation.announce(run, tiny(), world.teacher, 5.0) is None
     found = " ".join(capsys.readouterr().err.split())
-    assert f"no estimate of the training, as measuring failed ({said}" in found
+    assert f"no estimate of the training ({said}" in found
     assert "it starts without one" in found
 
 

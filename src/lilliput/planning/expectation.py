@@ -38,7 +38,7 @@ def announce(run: RunDir, recipe: Recipe, teacher: str, checkpoint_minutes: floa
     except Exception as error:  # whatever it is, a run can do without the estimate
         reason = first_line(error) or type(error).__name__
         console.print(
-            f"no estimate of the training, as measuring failed ({reason}); it starts without one",
+            f"no estimate of the training ({reason}); it starts without one",
             highlight=False,
             markup=False,
         )
