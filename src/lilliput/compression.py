@@ -194,7 +194,7 @@ def _finish(
         teacher=teacher,
         student_parameters=parameter_count(load_student(run.student)),
         student_bytes=(run.student / "model.safetensors").stat().st_size,
-        folder_bytes=sum(file.stat().st_size for file in run.student.iterdir()),
+        folder_bytes=sum(entry["bytes"] for entry in files.values()),
         teacher_parameters=parameter_count(model),
         teacher_bytes=weight_bytes(teacher),
         stages=stages,

@@ -235,6 +235,9 @@ def test_a_student_learns_vectors_that_sentence_transformers_gives(
     found, wanted = ours.encode(texts), theirs.encode(texts, normalize_embeddings=True)
     assert found.shape == wanted.shape
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    card = (sentence_run.student / "README.md").read_text()
+    assert f"of its teacher, {Path(world.headless).name}, so either" in card
+    assert f"cosine to the teacher's is {results['after']['student/cosine']:.3f}," in card
     above = np.triu_indices(12, 1)
     assert spearmanr((found @ found.T)[above], (wanted @ wanted.T)[above]).statistic > 0.3
 

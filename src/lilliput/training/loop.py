@@ -43,7 +43,7 @@ from lilliput.training.prefetch import prefetched
 from lilliput.training.processes import accelerator, launch, parts_each, signals
 from lilliput.training.sentences.likeness import evaluate_texts
 from lilliput.training.sentences.source import SentenceSource
-from lilliput.training.sentences.student import save_modules
+from lilliput.training.sentences.student import save_modules, write_card
 from lilliput.training.sentences.taught import sentence_sources, without_reading
 from lilliput.training.step import DualModel, Stepper
 from lilliput.training.tensorboard import event_writer
@@ -167,7 +167,7 @@ def _train(
     with prefetched(source.stream(progress.step, own, processes.count * parts)) as batches:
         loop = _Loop(folder.path, saved, config, budget, batches, held_out, stepper)
         progress = loop.run(progress, checkpoint_minutes * 60)
-    return processes.on_main(lambda: _finish(folder, data.lexicon, models, loop.results(progress)))
+    return processes.on_main(lambda: _finish(folder, data.lexicon, models, teacher, loop.results(progress)))
 
 
 def _reported(folder: StageDir) -> Values:
@@ -178,7 +178,7 @@ def _reported(folder: StageDir) -> Values:
     return folder.results()
 
 
-def _finish(folder: StageDir, lexicon: Lexicon, models: DualModel, results: Values) -> Values:
+def _finish(folder: StageDir, lexicon: Lexicon, models: DualModel, teacher: str, results: Values) -> Values:
     """Saves the models and returns what the stage reports."""
     try:
         if models.teacher is not None and models.weights.trains_teacher:
@@ -187,6 +187,7 @@ def _finish(folder: StageDir, lexicon: Lexicon, models: DualModel, results: Valu
             save_student(models.student, lexicon.student_tokenizer(), folder.path / "student")
             if models.weights.vectors:
                 save_modules(models, folder.path / "student")
+                write_card(folder.path / "student", teacher, results)
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"the models cannot be saved in {folder.path}: {error}; the state before is kept"

@@ -1,9 +1,12 @@
 """A student that gives vectors, with the files by which sentence-transformers opens it."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
+from lilliput.common.files import writing
 from lilliput.models.sentence_modules import Dense, SentenceModules, write_modules
 from lilliput.training.step import DualModel
 
@@ -17,3 +20,48 @@ def save_modules(models: DualModel, folder: Path) -> None:
     config = models.student.config
     modules = SentenceModules(dense=(layer,), longest=config.max_position_embeddings)
     write_modules(modules, folder, config.hidden_size)
+
+
+_CARD = """---
+library_name: "sentence-transformers"
+pipeline_tag: "sentence-similarity"
+tags: ["sentence-transformers", "sentence-similarity", "feature-extraction", "lilliput", "distillation"]
+---
+
+# A small sentence encoder
+
+Its vectors lie in the space of its teacher, {teacher}, so either can search what the other encoded.
+On texts held out of its training, their mean cosine to the teacher's is {cosine:.3f}, and the texts'
+similarities correlate with those by the teacher with {similarity:.3f} (Spearman). It read {words:,} words.
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("FOLDER")
+print(model.encode(["a child ran across the grass"]).shape)
+```
+
+`lilliput bundle` makes of it a file of a quarter of the size that needs neither torch nor transformers.
+
+It repeats what its training texts and its teacher hold, their prejudices too. The licence of its weights
+follows from theirs.
+"""
+
+
+def write_card(folder: Path, teacher: str, results: Mapping[str, Any]) -> None:
+    """Writes the card of a saved student, README.md, as the hub reads it.
+
+    Args:
+        folder: Holds the student.
+        teacher: Folder or hub name of the teacher; of a folder only its last part is told.
+        results: What the stage reports.
+    """
+    after, path = results["after"], Path(teacher)
+    text = _CARD.format(
+        teacher=path.resolve().name if path.is_dir() else teacher,
+        cosine=after["student/cosine"],
+        similarity=after["student/similarity"],
+        words=results["words"],
+    )
+    with writing(folder / "README.md") as file:
+        file.write(text.encode())
