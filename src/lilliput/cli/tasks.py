@@ -19,6 +19,7 @@ def finetune(
     pair: str | None = None,
     label: str | None = None,
     tags: str | None = None,
+    negative: str | None = None,
     kind: str | None = None,
     out: Path | None = None,
     teacher: Teachers = (),
@@ -44,7 +45,10 @@ def finetune(
         pair: Column of the second texts.
         label: Column of the classes or scores.
         tags: Column of the words' tags; a number for CoNLL columns.
+        negative: Column of a wrong answer to each query, for the kind retrieval.
         kind: What is predicted, if the columns do not show it: classification, regression, tagging or joint.
+            Two kinds make a two-tower model (a bi-encoder), which reads each text of a pair alone and
+            compares vectors: similarity learns pairs with scores, retrieval learns queries with their answers.
         out: The run's folder; by default MODEL, if that is a run.
         teacher: What teaches the task: a run or folder fine-tuned for it, or folder or hub name of any
             fine-tuned encoder of transformers (RoBERTa, DeBERTa, ...). Repeat it to average several.
@@ -69,10 +73,18 @@ def finetune(
     run = result_run(model, out)
     named = names_of(teacher_labels)
     learnt: str | TaskData | None = task
-    files = (train, dev, text, pair, label, tags, kind)
+    files = (train, dev, text, pair, label, tags, negative, kind)
     if any(files) or not is_taught(task, teacher=teacher, unlabelled=unlabelled):
         learnt = load_task(
-            task, train=train, dev=dev, text=text, pair=pair, label=label, tags=tags, kind=kind
+            task,
+            train=train,
+            dev=dev,
+            text=text,
+            pair=pair,
+            label=label,
+            tags=tags,
+            negative=negative,
+            kind=kind,
         )
         show(preview(learnt))
     found = run_finetuning(

@@ -48,7 +48,7 @@ def teacher_targets(
     """
     said = {
         "teacher": teacher.digest,
-        "examples": dataclasses.asdict(dataclasses.replace(examples, labels=None)),
+        "examples": dataclasses.replace(examples, labels=None).values(),
         "words": hashlib.sha256(encoded.spans.tobytes() + encoded.words.offsets.tobytes()).hexdigest(),
         "slots": encoded.slots.lengths.tolist() if task.tags else [],
     }

@@ -3,9 +3,12 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lilliput.errors import InputError
 from lilliput.tasks.columns import Columns
+from lilliput.tasks.kinds import KINDS
+from lilliput.tasks.retrieval import groups
 from lilliput.tasks.tables import Table
 from lilliput.tasks.task import Examples, Labels, Task, spelled
 
@@ -49,7 +52,13 @@ def some(examples: Examples, rows: Sequence[int]) -> Examples:
         tuple(values[row] for row in rows) if values else (), tuple(tags[row] for row in rows) if tags else ()
     )
     pairs = tuple(examples.pairs[row] for row in rows) if examples.pairs else ()
-    return Examples(tuple(examples.texts[row] for row in rows), pairs, labels)
+    negatives = tuple(examples.negatives[row] for row in rows) if examples.negatives else ()
+    return Examples(tuple(examples.texts[row] for row in rows), pairs, labels, negatives)
+
+
+def asked(examples: Examples) -> Examples:
+    """Returns examples to be scored on, for which wrong answers do not count."""
+    return replace(examples, negatives=())
 
 
 def overlap(train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> str | None:
@@ -71,9 +80,13 @@ def overlap(train: Examples, dev: Examples, train_table: Table, dev_table: Table
 def check_varied(task: Task, examples: Examples, table: Table) -> None:
     """Raises InputError if there is nothing to learn.
 
-    That is: one text, one class, one score, no tag except O, or a class of its own for every text.
+    That is: one text, one class, one score, no tag except O, or a class of its own for every text; or one
+    answer, or one that is right and wrong for the same query.
     """
     assert examples.labels is not None
+    if KINDS[task.kind].implied is not None:
+        _check_answers(examples, table)
+        return
     values = set(examples.labels.values)
     if len(values) == 1:
         value = values.pop()
@@ -97,6 +110,25 @@ def check_varied(task: Task, examples: Examples, table: Table) -> None:
             f"no word of {table.name} has a tag other than O, so there is nothing to learn; add examples "
             "that have, or name another column with --tags"
         )
+
+
+def _check_answers(examples: Examples, table: Table) -> None:
+    """Raises InputError where no query has a wrong answer, or one has its right answer for a wrong one."""
+    if len(set(groups(examples).tolist())) < 2:
+        raise InputError(
+            f"all {len(examples):,} pairs of {table.name} have a query or an answer in common, so none has a "
+            "wrong answer to be told from; add others, or name the columns with --text and --pair"
+        )
+    right = {
+        (_plain(spelled(query)), _plain(answer))
+        for query, answer in zip(examples.texts, examples.pairs, strict=True)
+    }
+    for row, negative in enumerate(examples.negatives):
+        if (_plain(spelled(examples.texts[row])), _plain(negative)) in right:
+            raise InputError(
+                f"{table.where(row)} has a wrong answer that is a right one to the same query in "
+                f"{table.name}: '{negative[:60]}'; give another, or leave the {table.unit} out"
+            )
 
 
 def doubts(task: Task, examples: Examples, table: Table, columns: Columns) -> list[str]:
@@ -137,7 +169,12 @@ def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, d
 def _key(examples: Examples, row: int) -> str:
     """Returns a key that is equal for texts that differ only in case and spacing."""
     parts = (spelled(examples.texts[row]), examples.pairs[row] if examples.pairs else "")
-    return "\n".join(" ".join(part.split()).casefold() for part in parts)
+    return "\n".join(map(_plain, parts))
+
+
+def _plain(text: str) -> str:
+    """Returns a text without what does not count when texts are compared: capitals and spacing."""
+    return " ".join(text.split()).casefold()
 
 
 def _labels(task: Task, examples: Examples, row: int) -> list[tuple[str, float]]:

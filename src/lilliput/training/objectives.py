@@ -51,6 +51,50 @@ def squared_error(scores: Tensor, targets: Tensor, weights: Tensor) -> tuple[Ten
     return _weighted((scores - targets.detach()).square(), weights)
 
 
+def ordered(
+    cosines: Tensor, targets: Tensor, weights: Tensor, temperature: float = 0.05
+) -> tuple[Tensor, float]:
+    """Returns the loss of cosines [N] that are not in the order of their targets [N], times N, and N.
+
+    It is log(1 + the sum of exp((c_j - c_i) / temperature)) over all i and j whose target of i is the greater
+    one (CoSENT: Su 2022, kexue.fm/archives/8847; in sentence-transformers CoSENTLoss, scale 20). Only the
+    order of targets counts, so they may be labels, cosines or scores of any range.
+
+    Args:
+        cosines: One for each pair of texts.
+        targets: What they are to follow.
+        weights: Of each pair of texts [N]; one without weight is not compared, and their sum is N.
+        temperature: Divides cosines.
+    """
+    counted, scaled = weights > 0, cosines / temperature
+    is_above = (targets[:, None] > targets) & counted[:, None] & counted
+    gaps = torch.where(is_above, scaled - scaled[:, None], -torch.inf).flatten()
+    total = F.pad(gaps, (1, 0)).logsumexp(0)
+    return total * weights.sum(), float(weights.sum())
+
+
+def in_batch(
+    queries: Tensor, answers: Tensor, groups: Tensor, weights: Tensor, temperature: float = 0.05
+) -> tuple[Tensor, float]:
+    """Returns the summed cross-entropy of each query to its own answer among those of the batch, and N.
+
+    Henderson et al. 2017 (arXiv 1705.00652, section 4.4), with cosines divided by a temperature; in
+    sentence-transformers MultipleNegativesRankingLoss, scale 20.
+
+    Args:
+        queries: Vectors of length 1 [N, E].
+        answers: Those of their answers, and then of texts that are wrong answers to all [M, E].
+        groups: Answers of a query's own number are not wrong to it [N].
+        weights: Of each query [N].
+        temperature: Divides cosines.
+    """
+    scores = queries @ answers.mT / temperature
+    own = torch.arange(len(queries), device=queries.device)
+    shared = (groups[:, None] == groups) & (own[:, None] != own)
+    scores = scores.masked_fill(F.pad(shared, (0, len(answers) - len(queries))), -torch.inf)
+    return _weighted(F.cross_entropy(scores, own, reduction="none"), weights)
+
+
 def hidden_states(student: Tensor, teacher: Tensor) -> tuple[Tensor, int]:
     """Returns the summed mean squared distance of states [N, T] to the teacher's [N, T], and N.
 
