@@ -152,7 +152,7 @@ def encode_again(
 
     Args:
         examples: Texts, pairs, or words with tags.
-        encoded: The same examples as `encode` returned them for the model whose words they are.
+        encoded: The same examples as the model reads them whose words they are.
         task: Says what is predicted of each.
         tokenizer: The other model's.
         positions: Pieces that the other model reads at most.
@@ -179,6 +179,7 @@ def encode_again(
         words=Ragged.of(places),
         cut=cut,
         pad=pad,
+        towers=1,
     )
 
 

@@ -33,10 +33,13 @@ from lilliput.finetuning.teacher import TaskTeacher
 from lilliput.finetuning.teachers import find_teacher, find_teachers
 from lilliput.finetuning.texts import more_texts, texts_from
 from lilliput.finetuning.words import shortened, text_words
+from lilliput.models.any_sentence_encoder import modules_digest
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.models.pretrained import checkpoint_digest
+from lilliput.models.sentence_modules import read_modules
 from lilliput.models.student import parameter_count
 from lilliput.run import RunDir
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.loading import task_of
 from lilliput.tasks.metrics import of_all
 from lilliput.tasks.tagged import in_bio
@@ -172,7 +175,9 @@ def _finetune(job: Job, folder: StageDir, seeds: int, search_minutes: float) -> 
 def _rules(encoder: str, task: Task) -> dict[str, Any]:
     """Returns what else determines the result, where an earlier version did otherwise."""
     head = find_head(encoder, task)
-    kept = {} if head is None or head.is_whole else {"head": sorted(head.kept)}
+    kept: dict[str, Any] = {} if head is None or head.is_whole else {"head": sorted(head.kept)}
+    if KINDS[task.kind].is_two_tower:
+        kept["vectors"] = modules_digest(read_modules(encoder))
     return kept | ({"tags": "of every word of a text"} if task.tags else {})
 
 

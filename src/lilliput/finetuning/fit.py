@@ -22,6 +22,7 @@ from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
 from lilliput.finetuning.state import Keeper, State
 from lilliput.finetuning.used_pieces import used_pieces
 from lilliput.models.any_classifier import AnyClassifier
+from lilliput.models.any_sentence_encoder import AnySentenceEncoder
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.tasks.metrics import score
 from lilliput.training.optimizers import clip_gradients, learning_rate, parameter_groups, require_finite
@@ -60,7 +61,7 @@ def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tupl
 
 
 def predict_rest(
-    model: TaskModel | AnyClassifier,
+    model: TaskModel | AnyClassifier | AnySentenceEncoder,
     encoded: Encoded,
     scores: Floats,
     states: States | None = None,
@@ -80,7 +81,9 @@ def predict_rest(
     """
     model.train(False)
     done = 0
-    kernels = None if isinstance(model, AnyClassifier) else task_kernels(model, encoded, learns=False)
+    kernels = None
+    if not isinstance(model, AnyClassifier | AnySentenceEncoder):
+        kernels = task_kernels(model, encoded, learns=False)
     with torch.inference_mode(), parametrize.cached():  # weights are rounded once
         for batch in batches(encoded, _ROWS_TO_PREDICT, seed=None):
             done += len(batch.words)
@@ -89,7 +92,7 @@ def predict_rest(
             if not np.isnan(scores[batch.slots.numpy()]).any():
                 continue
             moved = batch.to(model.device)
-            if isinstance(model, AnyClassifier):
+            if isinstance(model, AnyClassifier | AnySentenceEncoder):
                 found, hidden = model.scores(moved.inputs, moved.positions, states=states is not None)
             else:
                 assert kernels is not None

@@ -95,6 +95,8 @@ def prepare(
         soft, states = _said(teachers, examples, encoded, task, targets, states=wanted)
         if not (is_apart or task.classes or task.tags) and data.train.labels.values:
             _tell_scales(data.train.labels, soft)
+        if is_apart:
+            _require_order(soft)
     train = TrainSet(encoded, np.concatenate([labels, missing]), soft, states)
     read = reader.encode(data.dev, task)
     if data.dev.labels is None:
@@ -222,6 +224,16 @@ def _announce(job: Job) -> None:
             f"{longer:,} examples ({of_train:,} to learn from, {of_dev:,} to be scored on) are longer than "
             f"the encoder's {job.positions} positions; what is behind was cut off",
             highlight=False,
+        )
+
+
+def _require_order(soft: Floats) -> None:
+    """Raises InputError where teachers give all pairs the same score, which is no order to learn."""
+    said = soft[~np.isnan(soft)]
+    if not len(said) or float(np.ptp(said)) == 0.0:
+        raise InputError(
+            f"teachers give all {len(soft):,} pairs the same score, so there is nothing to learn from them; "
+            "take another teacher, or leave it out"
         )
 
 
