@@ -128,12 +128,16 @@ class TaskTeacher:
     def in_order(self, scores: Floats, slots: Ragged, task: Task) -> Floats:
         """Returns its scores of all slots [K, T] as those of the columns of a task's head [K, C].
 
+        Where the task learns cosines, a cross-encoder's scores are brought to 0 to 1 by their range.
+
         Args:
             scores: What it says; NaN where it cut a text off.
             slots: The slots of each text.
             task: A task that it can teach (`require`).
         """
         columns, turned, classes = self._columns(task)
+        if KINDS[task.kind].is_two_tower and self.kind != task.kind:
+            return _in_unit_range(scores)
         if not columns and not classes:
             return scores
         if self.task is not None and not self.named:  # its tags are the task's
@@ -167,6 +171,15 @@ class TaskTeacher:
         made = name or re.sub(r"[^\w.-]+", "-", Path(self.name).name).strip("-. ")[:60] or "teacher"
         folder_name(made, "a task's name", "name the task with --task")
         return Task(made, self.kind, classes=classes, tags=tags, metric=metric)
+
+
+def _in_unit_range(scores: Floats) -> Floats:
+    """Returns scores from 0, the least of them, to 1, the greatest; NaN stays."""
+    if np.isnan(scores).all():
+        return scores
+    least, greatest = np.nanmin(scores), np.nanmax(scores)
+    found: Floats = (scores - least) / (greatest - least or 1.0)
+    return found
 
 
 _READS = {"text": "scores of whole texts", "words": "tags of words", "apart": "vectors of texts"}

@@ -51,28 +51,6 @@ def squared_error(scores: Tensor, targets: Tensor, weights: Tensor) -> tuple[Ten
     return _weighted((scores - targets.detach()).square(), weights)
 
 
-def ordered(
-    cosines: Tensor, targets: Tensor, weights: Tensor, temperature: float = 0.05
-) -> tuple[Tensor, float]:
-    """Returns the loss of cosines [N] that are not in the order of their targets [N], times N, and N.
-
-    It is log(1 + the sum of exp((c_j - c_i) / temperature)) over all i and j whose target of i is the greater
-    one (CoSENT: Su 2022, kexue.fm/archives/8847; in sentence-transformers CoSENTLoss, scale 20). Only the
-    order of targets counts, so they may be labels, cosines or scores of any range.
-
-    Args:
-        cosines: One for each pair of texts.
-        targets: What they are to follow.
-        weights: Of each pair of texts [N]; one without weight is not compared, and their sum is N.
-        temperature: Divides cosines.
-    """
-    counted, scaled = weights > 0, cosines / temperature
-    is_above = (targets[:, None] > targets) & counted[:, None] & counted
-    gaps = torch.where(is_above, scaled - scaled[:, None], -torch.inf).flatten()
-    total = F.pad(gaps, (1, 0)).logsumexp(0)
-    return total * weights.sum(), float(weights.sum())
-
-
 def in_batch(
     queries: Tensor, answers: Tensor, groups: Tensor, weights: Tensor, temperature: float = 0.05
 ) -> tuple[Tensor, float]:
