@@ -370,7 +370,7 @@ def test_columns_are_found_and_a_cross_encoder_stays_what_is_made_unasked(tmp_pa
     assert (found.name, found.kind, found.metric) == ("pairs-with-scores", "similarity", "spearman")
     known = load_task("stsb", train=pairs, kind="similarity").task
     assert (known.name, known.kind) == ("stsb_similarity", "similarity")
-    rows = [f"{row},no" for row in ANSWERS]
+    rows = [f"{query},{answer},no" for query, answer in zip(asked(30).texts, asked(30).pairs, strict=True)]
     triples = load_task(
         "faq", train=table(tmp_path / "faq.csv", "query,answer,negative", rows), kind="retrieval"
     )
@@ -460,3 +460,13 @@ def test_what_cannot_teach_a_two_tower_student_is_named(
 def test_a_longest_input_of_the_files_counts(world: World, tmp_path: Path) -> None:
     folder = sentence_encoder(world, tmp_path / "short", longest=9)
     assert reader_of(str(folder), LIKE).positions == find_sentence_encoder(str(folder)).positions == 9
+
+
+def test_a_dev_set_without_wrong_answers_is_refused(tmp_path: Path) -> None:
+    train = table(tmp_path / "train.csv", "query,answer", ANSWERS)
+    dev = table(tmp_path / "dev.csv", "query,answer", ["what,this"])
+    with pytest.raises(InputError, match=r"all 1 pairs of .*dev.csv have a query or an answer in common"):
+        load_task(train=train, dev=dev, kind="retrieval")
+    few = table(tmp_path / "few.csv", "query,answer", ANSWERS[:4])
+    with pytest.raises(InputError, match=r"too few examples \(4\) to hold out some"):
+        load_task(train=few, kind="retrieval")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from accelerate import Accelerator
 from tokenizers import Tokenizer
 
@@ -84,10 +85,7 @@ def prepare(
     examples = data.train if more is None else _together(data.train, more)
     encoded = reader.encode(examples, task)
     assert data.train.labels is not None
-    labels = label_array(task, data.train.labels, encoded.given)
-    if encoded.groups is not None:
-        labels = encoded.groups.astype(np.float64)
-    missing = np.full(len(encoded.slots.values) - len(labels), np.nan)
+    labels = _slot_labels(task, data.train.labels, encoded)
     soft = states = None
     if teachers:
         is_apart, of_words = KINDS[task.kind].is_two_tower, config.distillation
@@ -97,19 +95,27 @@ def prepare(
             _tell_scales(data.train.labels, soft)
         if is_apart:
             _require_order(soft)
-    train = TrainSet(encoded, np.concatenate([labels, missing]), soft, states)
+    train = TrainSet(encoded, labels, soft, states)
     read = reader.encode(data.dev, task)
     if data.dev.labels is None:
         scores, _ = _said(teachers, data.dev, read, task, targets, states=False)
         data = dataclasses.replace(data, dev=_labelled(data.dev, read, task, scores))
     assert data.dev.labels is not None
     dev = DevSet(task, read, data.dev.labels)
-    unlabelled = len(examples) - (len(data.train) if len(labels) else 0)
+    unlabelled = len(examples) - (0 if np.isnan(labels).all() else len(data.train))
     job = Job(
         encoder, data, config, tuple(teachers), reader.tokenizer, reader.positions, train, dev, unlabelled
     )
     _announce(job)
     return job
+
+
+def _slot_labels(task: Task, labels: Labels, encoded: Encoded) -> npt.NDArray[np.float64]:
+    """Returns the label of every slot, or its group where answers are told apart; NaN where there is none."""
+    if encoded.groups is not None:
+        return encoded.groups.astype(np.float64)
+    found = label_array(task, labels, encoded.given)
+    return np.concatenate([found, np.full(len(encoded.slots.values) - len(found), np.nan)])
 
 
 def _said(

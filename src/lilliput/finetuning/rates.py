@@ -21,7 +21,8 @@ def suitable_rate(width: int, *, tags: bool, taught: bool, is_two_tower: bool = 
 
     It was measured for students of width 120 (experiments/LOG.md): 1e-3 for tags; for classes and scores of
     texts 7e-4 from a teacher and 3e-4 from labels alone, as they forget at more what they knew; for vectors
-    of texts, which an encoder has before, 1e-4. For BERT_BASE it is 2.4e-5 (Devlin et al. 2019: 2e-5 to 5e-5), and a power of the width between and beyond.
+    of a two-tower student, which has them before, 1e-4. For BERT_BASE it is 2.4e-5 (Devlin et al. 2019: 2e-5
+    to 5e-5), and a power of the width between and beyond.
 
     >>> f"{suitable_rate(384, tags=True, taught=False):.1e}"
     '9.7e-05'

@@ -35,7 +35,7 @@ def hold_out(task: Task, examples: Examples, table: Table) -> tuple[list[int], l
         if fits and len(groups) > 1 and all(left[label] > count for label, count in taken.items()):
             held += groups[key]
             left -= taken
-    if not held:
+    if not held or _is_one_group(task, some(examples, held)):
         raise InputError(
             f"{table.name} has too few examples ({len(examples):,}) to hold out some for scoring; name a dev "
             "set with --dev, or add examples"
@@ -85,7 +85,7 @@ def check_varied(task: Task, examples: Examples, table: Table) -> None:
     """
     assert examples.labels is not None
     if KINDS[task.kind].implied is not None:
-        _check_answers(examples, table)
+        _check_answers(task, examples, table)
         return
     values = set(examples.labels.values)
     if len(values) == 1:
@@ -112,13 +112,22 @@ def check_varied(task: Task, examples: Examples, table: Table) -> None:
         )
 
 
-def _check_answers(examples: Examples, table: Table) -> None:
+def _is_one_group(task: Task, examples: Examples) -> bool:
+    """Whether answers are to be told from wrong ones, and there are none."""
+    return KINDS[task.kind].implied is not None and len(set(groups(examples).tolist())) < 2
+
+
+def _one_group(examples: Examples, table: Table) -> InputError:
+    return InputError(
+        f"all {len(examples):,} pairs of {table.name} have a query or an answer in common, so none has a "
+        "wrong answer to be told from; add others, or name the columns with --text and --pair"
+    )
+
+
+def _check_answers(task: Task, examples: Examples, table: Table) -> None:
     """Raises InputError where no query has a wrong answer, or one has its right answer for a wrong one."""
-    if len(set(groups(examples).tolist())) < 2:
-        raise InputError(
-            f"all {len(examples):,} pairs of {table.name} have a query or an answer in common, so none has a "
-            "wrong answer to be told from; add others, or name the columns with --text and --pair"
-        )
+    if _is_one_group(task, examples):
+        raise _one_group(examples, table)
     right = {
         (_plain(spelled(query)), _plain(answer))
         for query, answer in zip(examples.texts, examples.pairs, strict=True)
@@ -151,9 +160,11 @@ def doubts(task: Task, examples: Examples, table: Table, columns: Columns) -> li
 
 
 def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> None:
-    """Raises InputError if dev has a class of a known task that train does not have."""
+    """Raises InputError if dev has a class of a known task that train does not have, or no wrong answers."""
     assert train.labels is not None
     assert dev.labels is not None
+    if _is_one_group(task, dev):
+        raise _one_group(dev, dev_table)
     if not task.classes:
         return
     seen = set(train.labels.values)
