@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lilliput.training.objectives import masked_lm, shared_projection, soft_labels
+from lilliput.training.objectives import in_batch, masked_lm, shared_projection, soft_labels
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -81,3 +81,19 @@ def test_nothing_masked_gives_a_zero_that_can_go_backward(classes: int) -> None:
         assert count == 0
         assert float(found.detach()) == 0
         found.backward()
+
+
+def test_in_batch_is_the_surprise_at_ones_own_answer_among_wrong_ones() -> None:
+    queries, answers = (
+        torch.nn.functional.normalize(drawn(count, 5, seed=count), dim=-1) for count in (4, 8)
+    )
+    groups, weights = torch.tensor([0, 1, 0, 2]), torch.tensor([1.0, 0.5, 0.0, 2.0])
+    found, count = in_batch(queries, answers, groups, weights, temperature=0.2)
+    expected = 0.0
+    for row, query in enumerate(queries):
+        # The answers of a query's own group are left out but for its own; the last four are wrong to all.
+        kept = [row, *(other for other in range(8) if other > 3 or groups[other] != groups[row])]
+        scores = [float(query @ answers[other]) / 0.2 for other in kept]
+        expected -= float(weights[row]) * log_softmax(scores)[0]
+    assert count == 3.5
+    assert float(found) == pytest.approx(expected, rel=1e-5)

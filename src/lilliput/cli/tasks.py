@@ -19,6 +19,7 @@ def finetune(
     pair: str | None = None,
     label: str | None = None,
     tags: str | None = None,
+    negative: str | None = None,
     kind: str | None = None,
     out: Path | None = None,
     teacher: Teachers = (),
@@ -44,10 +45,14 @@ def finetune(
         pair: Column of the second texts.
         label: Column of the classes or scores.
         tags: Column of the words' tags; a number for CoNLL columns.
+        negative: Column of a wrong answer to each query, for the kind retrieval.
         kind: What is predicted, if the columns do not show it: classification, regression, tagging or joint.
+            Two kinds make a two-tower model (bi-encoder), which reads each text of a pair alone and compares
+            their vectors: similarity learns pairs with scores, retrieval queries with their answers.
         out: The run's folder; by default MODEL, if that is a run.
         teacher: What teaches the task: a run or folder fine-tuned for it, or folder or hub name of any
-            fine-tuned encoder of transformers (RoBERTa, DeBERTa, ...). Repeat it to average several.
+            fine-tuned encoder of transformers (RoBERTa, DeBERTa, ...), for similarity also any sentence
+            encoder. Repeat it to average several.
         teacher_labels: Names of the teacher's labels and of those that they stand for, where they differ.
         unlabelled: More texts, which only the teacher labels; the same formats as for `compress`. Without a
             task's examples the teacher says what the task is, and agreement with it is the score.
@@ -62,6 +67,7 @@ def finetune(
     from lilliput.finetuning.inputs import result_run
     from lilliput.finetuning.results import render
     from lilliput.finetuning.taught import is_taught
+    from lilliput.tasks.kinds import KINDS
     from lilliput.tasks.loading import load_task
     from lilliput.tasks.preview import preview
     from lilliput.tasks.task import TaskData
@@ -69,10 +75,18 @@ def finetune(
     run = result_run(model, out)
     named = names_of(teacher_labels)
     learnt: str | TaskData | None = task
-    files = (train, dev, text, pair, label, tags, kind)
+    files = (train, dev, text, pair, label, tags, negative, kind)
     if any(files) or not is_taught(task, teacher=teacher, unlabelled=unlabelled):
         learnt = load_task(
-            task, train=train, dev=dev, text=text, pair=pair, label=label, tags=tags, kind=kind
+            task,
+            train=train,
+            dev=dev,
+            text=text,
+            pair=pair,
+            label=label,
+            tags=tags,
+            negative=negative,
+            kind=kind,
         )
         show(preview(learnt))
     found = run_finetuning(
@@ -88,7 +102,8 @@ def finetune(
         overwrite=overwrite,
     )
     show(render(found))
-    show(f"the model is in {run.finetuned(found.task.name)}; load it with transformers' Auto classes")
+    loader = "sentence-transformers" if KINDS[found.task.kind].is_two_tower else "transformers' Auto classes"
+    show(f"the model is in {run.finetuned(found.task.name)}; load it with {loader}")
 
 
 def evaluate(

@@ -20,10 +20,8 @@ from lilliput.inference.bundle import load
 from lilliput.inference.format import MANIFEST
 from lilliput.inference.texts import batches
 from lilliput.inference.vectors import unit
-from lilliput.models.any_masked_lm import open_masked_lm, outline
-from lilliput.models.any_tokenizer import load_any_tokenizer
-from lilliput.models.masked_lm import MaskedLM
-from lilliput.models.sentence_modules import has_modules, read_modules
+from lilliput.models.any_sentence_encoder import find_sentence_encoder
+from lilliput.models.sentence_modules import has_modules
 from lilliput.run import RunDir
 from lilliput.tasks.formulas import correlations
 from lilliput.tasks.task import Examples, spelled
@@ -69,17 +67,14 @@ class _Encoder:
     """A sentence encoder of any architecture, read by our own forward pass."""
 
     def __init__(self, name: str) -> None:
-        self._modules = read_modules(name)
-        model, _ = open_masked_lm(name)
-        self._model, self._found = MaskedLM(model), load_any_tokenizer(name, model.config)
-        positions = outline(name).shape.positions
-        longest = min(positions, self._modules.longest or positions)
-        self._found.tokenizer.enable_truncation(longest, direction=self._found.side)
+        found = find_sentence_encoder(name)
+        self._prompt, self._model, self._found = found.modules.prompt(), found.load(), found.tokenizer()
+        self._found.tokenizer.enable_truncation(found.positions, direction=self._found.side)
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> _Floats:
         """Returns a vector for each text [N, E]."""
-        pieces = self._found.tokenizer.encode_batch([self._modules.prompt() + text for text in texts])
+        pieces = self._found.tokenizer.encode_batch([self._prompt + text for text in texts])
         found: list[Any] = [None] * len(texts)
         for batch in batches([len(item) for item in pieces]):
             longest = max(len(pieces[place]) for place in batch)
@@ -89,7 +84,7 @@ class _Encoder:
                 ids[row, : len(pieces[place])] = torch.tensor(pieces[place].ids)
                 padding[row, : len(pieces[place])] = False
             hides = padding if bool(padding.any()) else None
-            vectors = self._modules.vectors(self._model.read(ids, hides), hides).numpy()
+            vectors = self._model.vectors(ids, hides).numpy()
             for row, place in enumerate(batch):
                 found[place] = vectors[row]
         return np.stack(found)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lilliput.common.files import parse_json
 from lilliput.comparison.candidates import Candidate
 from lilliput.comparison.forms import open_model
-from lilliput.export.bundling import scores_of
+from lilliput.export.bundling import scores_of, two_tower_scores
 from lilliput.inference.bundle import load
 from lilliput.inference.format import CONFIG
 from lilliput.tasks.kinds import KINDS
@@ -32,6 +32,9 @@ def quality(candidate: Candidate, data: TaskData, threads: int) -> dict[str, flo
     """
     if candidate.form == "bundle" and not candidate.has_vectors:
         return scores_of(load(candidate.path, threads), data.task, data.dev)
+    if KINDS[data.task.kind].is_two_tower:
+        vectors = None if candidate.form == "onnx" else _vectors(candidate, data.dev, threads)
+        return {} if vectors is None else two_tower_scores(data.task, data.dev, vectors)
     of_texts = KINDS[data.task.kind].of_texts(data.task)
     if of_texts is None:
         return {}

@@ -23,8 +23,9 @@ from lilliput.common.stage_dir import StageDir
 from lilliput.comparison.differences import write_differences
 from lilliput.comparison.run_report import Comparison, Entry, markdown
 from lilliput.errors import ConfigError, StorageError
-from lilliput.finetuning.encoded import encode, make_batch, task_tokenizer
+from lilliput.finetuning.encoded import make_batch
 from lilliput.finetuning.model import load_task_model
+from lilliput.finetuning.reader import reader_of
 from lilliput.finetuning.results import (
     PREDICTIONS,
     FinetuneResult,
@@ -34,7 +35,6 @@ from lilliput.finetuning.results import (
     read_predictions,
     read_results,
 )
-from lilliput.models.pretrained import longest_input
 from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.metrics import GIVEN_WORDS, confusion
@@ -198,8 +198,7 @@ def _milliseconds(models: Sequence[_Model]) -> list[float]:
         middle = lines[len(lines) // 2]
         text = middle["text"] if isinstance(middle["text"], str) else tuple(middle["text"])
         examples = Examples((text,), (middle["pair"],) if "pair" in middle else ())
-        tokenizer = task_tokenizer(str(model.folder))
-        encoded = encode(examples, task, tokenizer, longest_input(network.config))
+        encoded = reader_of(str(model.folder), task).encode(examples, task)
         loaded.append((network.train(False), make_batch(encoded, encoded.slots.offsets[:1]).inputs))
     seconds: list[list[float]] = [[] for _ in loaded]
     with torch.inference_mode():

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from lilliput.common.arguments import PathLike, path_of
@@ -32,6 +34,7 @@ from lilliput.finetuning.results import (
 from lilliput.finetuning.words import TextWord, text_labels, text_words
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.format import PROGRAM, files_of
+from lilliput.inference.vectors import unit
 from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.sentence_modules import has_modules
 from lilliput.models.student import parameter_count
@@ -39,6 +42,7 @@ from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.run import FINETUNE_AGAIN, RunDir, read_summary
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.metrics import by_given_words, first_of, first_tags, is_agreement, of_all, score
+from lilliput.tasks.retrieval import groups
 from lilliput.tasks.tagged import bio_labels, bio_tags, bio_task
 from lilliput.tasks.task import Examples, Labels, Task, spelled
 
@@ -255,6 +259,8 @@ def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float
     """Returns the metrics of a bundle's answers to labelled examples of its task, as a user types them."""
     assert examples.labels is not None
     texts, kind = [spelled(text) for text in examples.texts], KINDS[task.kind]
+    if kind.is_two_tower:
+        return two_tower_scores(task, examples, opened.encode([*texts, *examples.pairs]))
     answers = opened.stream(zip(texts, examples.pairs, strict=True) if task.pairs else texts)
     if not kind.has_tags:
         return score(task, examples.labels, kind.unnamed(task, map(kind.said, answers)))
@@ -275,6 +281,19 @@ def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float
         learnt, first_tags(gold, given), said(map(first_of, (row for _, row in found), given))
     )
     return scores | {name: value for name, value in of_given.items() if name in scores}
+
+
+def two_tower_scores(task: Task, examples: Examples, vectors: NDArray[Any]) -> dict[str, float]:
+    """Returns the metrics of vectors of labelled pairs, where a task compares these.
+
+    Args:
+        task: Of a kind that reads the texts of a pair apart.
+        examples: The pairs.
+        vectors: Of all first texts, and then of all second ones [2 N, E].
+    """
+    assert examples.labels is not None
+    both = np.stack(np.split(unit(vectors), 2), axis=1)
+    return score(task, examples.labels, KINDS[task.kind].compared(both, groups(examples)))
 
 
 def _tags(answer: Any, words: Sequence[TextWord]) -> list[str]:

@@ -1,6 +1,6 @@
 """What is exported: a model of torch with its tokenizer, and what it answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,8 +21,10 @@ from lilliput.models.pretrained import (
     longest_input,
     says_masked_lm,
 )
-from lilliput.models.sentence_modules import SentenceModules, has_modules, read_modules
+from lilliput.models.sentence_encoder import SentenceEncoder, load_sentence_encoder
+from lilliput.models.sentence_modules import SentenceModules, has_modules
 from lilliput.pieces.bert_tokenizer import complete, load_tokenizer
+from lilliput.tasks.kinds import KINDS as TASK_KINDS
 from lilliput.tasks.task import Task
 
 _PLAIN = Task(name="", kind="classification")
@@ -107,15 +109,10 @@ def load_source(folder: Path, kind: Literal["fill", "encode"] | None, space: Spa
         raise ConfigError(
             f"a kind that can be chosen is 'fill' or 'encode', not '{kind}'; a task has its own"
         )
-    if kind is None and (folder / "task.json").is_file():
-        tuned, task = load_task_model(folder)
-        source = Source(folder, tuned, complete(load_tokenizer(str(folder))), task.kind, task)
-    else:
-        source = _plain(folder, kind, space)
-    if space == "own" and source.dense is None:
-        raise ConfigError(
-            f"{folder} has no map into another space, so its vectors lie in its own; leave out space='own'"
-        )
+    is_tuned = kind is None and (folder / "task.json").is_file()
+    source = _of_task(folder) if is_tuned else _plain(folder, kind)
+    if space == "own":
+        source = _in_own_space(source)
     if source.config.hidden_act != "gelu":
         raise ModelError(
             f"{folder} has the activation '{source.config.hidden_act}', and only 'gelu' can be exported"
@@ -123,12 +120,37 @@ def load_source(folder: Path, kind: Literal["fill", "encode"] | None, space: Spa
     return source
 
 
-def _plain(folder: Path, kind: Literal["fill", "encode"] | None, space: Space) -> Source:
+def _in_own_space(source: Source) -> Source:
+    """Returns a sentence encoder whose map is turned onto its axes; ConfigError where it has no map."""
+    if source.dense is None:
+        raise ConfigError(
+            f"{source.folder} has no map into another space, so its vectors lie in its own; leave out "
+            "space='own'"
+        )
+    weight, bias = (part.detach().numpy() for part in (source.dense.weight, source.dense.bias))
+    turn = axes(weight, bias)[:, : weight.shape[1] + 1].T
+    dense = nn.Linear(weight.shape[1], len(turn)).requires_grad_(requires_grad=False)
+    dense.weight.copy_(torch.from_numpy(turn @ weight))
+    dense.bias.copy_(torch.from_numpy(turn @ bias))
+    source.model.add_module(VECTORS, dense)
+    return replace(source, dense=dense)
+
+
+def _of_task(folder: Path) -> Source:
+    """Loads a fine-tuned model; a two-tower one as a sentence encoder, which reads one text at a time."""
+    tuned, task = load_task_model(folder)
+    tokenizer = complete(load_tokenizer(str(folder)))
+    if isinstance(tuned, SentenceEncoder):
+        return _sentence_encoder(folder, tokenizer, task)
+    return Source(folder, tuned, tokenizer, TASK_KINDS[task.kind].runs_as, task)
+
+
+def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     config = load_config(str(folder))
     has_head = says_masked_lm(config)
     tokenizer = complete(load_tokenizer(str(folder)))
     if kind != "fill" and has_modules(folder):
-        return _sentence_encoder(folder, tokenizer, space)
+        return _sentence_encoder(folder, tokenizer)
     if kind == "encode" or (kind is None and not has_head):
         return Source(folder, load_encoder(str(folder)), tokenizer, "encode", None)
     model, is_whole = load_masked_lm(str(folder))
@@ -139,47 +161,14 @@ def _plain(folder: Path, kind: Literal["fill", "encode"] | None, space: Space) -
     return Source(folder, model, tokenizer, "fill", None)
 
 
-def _sentence_encoder(folder: Path, tokenizer: Tokenizer, space: Space) -> Source:
+def _sentence_encoder(folder: Path, tokenizer: Tokenizer, task: Task | None = None) -> Source:
     """Loads an encoder with its dense layers as one; raises ModelError where a bundle cannot have them."""
-    modules = read_modules(str(folder))
-    if modules.pooling == "max":
-        raise ModelError(
-            f"{folder} pools by the largest of the states, and a bundle by their mean or the first one; load "
-            "it with sentence-transformers"
-        )
-    if layers := [layer.activation for layer in modules.dense if layer.activation != "Identity"]:
-        raise ModelError(
-            f"{folder} has a dense layer with the activation '{layers[0]}', and a bundle's graph has linear "
-            "ones alone, which the mean of states passes through; load it with sentence-transformers"
-        )
+    model = load_sentence_encoder(str(folder)).requires_grad_(requires_grad=False)
+    modules = model.modules_of_text
     if len(modules.prompt()) > LONGEST_NAME:
         raise ModelError(
             f"{folder} puts {len(modules.prompt()):,} characters before each text, and a bundle at most "
             f"{LONGEST_NAME:,}; shorten its prompt '{modules.default_prompt}'"
         )
-    model = load_encoder(str(folder))
-    dense = None
-    if modules.dense:
-        dense = _as_one(modules, model.config.hidden_size, space)
-        model.add_module(VECTORS, dense)  # so that it is counted and rounded with all others
-    return Source(folder, model, tokenizer, "encode", None, modules, dense)
-
-
-def _as_one(modules: SentenceModules, width: int, space: Space) -> nn.Linear:
-    """Returns several dense layers as the one linear map that they are, in the space that is asked for."""
-    weight, bias = torch.eye(width), torch.zeros(width)
-    for layer in modules.dense:
-        if layer.weight.shape[1] != len(weight):
-            raise ModelError(
-                f"a dense layer reads vectors of {layer.weight.shape[1]:,} numbers, and those before it have "
-                f"{len(weight):,}; fetch the encoder again"
-            )
-        weight, bias = layer.weight @ weight, layer.weight @ bias + layer.bias
-    if space == "own":
-        turn = torch.from_numpy(axes(weight.numpy(), bias.numpy())[:, : width + 1]).mT
-        weight, bias = turn @ weight, turn @ bias
-    dense = nn.Linear(width, len(weight))
-    with torch.no_grad():
-        dense.weight.copy_(weight)
-        dense.bias.copy_(bias)
-    return dense.requires_grad_(requires_grad=False)
+    single = None if task is None else replace(task, pairs=False)
+    return Source(folder, model, tokenizer, "encode", single, modules, model.vectors)

@@ -39,7 +39,7 @@ class Encoded:
     """The examples of a set as one model reads them."""
 
     pieces: Ragged
-    """Piece ids, special ones included."""
+    """Piece ids, special ones included; the texts of an example in one row, or each in a row of its own."""
     types: Ints
     """0 for pieces of the first text and 1 for those of the second [P]."""
     slots: Ragged
@@ -54,9 +54,19 @@ class Encoded:
     """Examples that were longer than the model's positions."""
     pad: int
     """Id of [PAD]."""
+    towers: int = 1
+    """Rows of pieces of each example: more than one where its texts are read apart."""
+    groups: Ints | None = None
+    """Of each example a number; those of another number are its wrong answers, where there are such [N]."""
 
     def __len__(self) -> int:
-        return len(self.pieces)
+        return len(self.slots)
+
+    @property
+    def lengths(self) -> Ints:
+        """The pieces of the longest text that is read of each example [N]."""
+        longest: Ints = self.pieces.lengths.reshape(-1, self.towers).max(1)
+        return longest
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,8 @@ class TaskBatch:
     """What one step reads."""
 
     inputs: dict[str, Tensor]
-    """`input_ids`, `attention_mask` and `token_type_ids` [B, L]."""
+    """`input_ids`, `attention_mask` and `token_type_ids` [B, L]; where texts are read apart, all first texts
+    of the examples, then all second ones, and so on."""
     positions: Tensor
     """Where something is predicted, as indices into B * L [K]."""
     slots: Tensor
@@ -141,7 +152,7 @@ def encode_again(
 
     Args:
         examples: Texts, pairs, or words with tags.
-        encoded: The same examples as `encode` returned them for the model whose words they are.
+        encoded: The same examples as the model reads them whose words they are.
         task: Says what is predicted of each.
         tokenizer: The other model's.
         positions: Pieces that the other model reads at most.
@@ -168,6 +179,7 @@ def encode_again(
         words=Ragged.of(places),
         cut=cut,
         pad=pad,
+        towers=1,
     )
 
 
@@ -215,15 +227,19 @@ def label_array(task: Task, labels: Labels, given: Ragged) -> npt.NDArray[np.flo
     return kind.array(task, labels)
 
 
-def labels_from(task: Task, scores: npt.NDArray[np.float32], slots: Ragged) -> Labels:
+def labels_from(
+    task: Task, scores: npt.NDArray[np.float32], slots: Ragged, groups: Ints | None = None
+) -> Labels:
     """Returns what scores [K, C] of all slots say; a word that was cut off has the tag O.
 
     Args:
         task: Whose scores these are.
-        scores: A row for each slot; NaN where it was cut off.
+        scores: A row for each slot, NaN where it was cut off; of texts read apart their vectors.
         slots: The examples' slots.
+        groups: `Encoded.groups` of the examples.
     """
-    return KINDS[task.kind].labels(task, scores, slots.offsets)
+    kind = KINDS[task.kind]
+    return kind.compared(scores, groups) if kind.is_two_tower else kind.labels(task, scores, slots.offsets)
 
 
 def batches(encoded: Encoded, rows: int, seed: Sequence[int] | None) -> Iterator[TaskBatch]:
@@ -234,7 +250,7 @@ def batches(encoded: Encoded, rows: int, seed: Sequence[int] | None) -> Iterator
         rows: Examples in a batch.
         seed: Seeds the order; None sorts the whole set by length.
     """
-    lengths, together = encoded.pieces.lengths, rows * _SORTED_TOGETHER
+    lengths, together = encoded.lengths, rows * _SORTED_TOGETHER
     if seed is None:
         order, together = np.arange(len(encoded)), len(encoded)
     else:
@@ -252,10 +268,12 @@ def batches(encoded: Encoded, rows: int, seed: Sequence[int] | None) -> Iterator
 
 def make_batch(encoded: Encoded, rows: Ints) -> TaskBatch:
     """Returns some examples as one batch."""
-    places, _ = encoded.pieces.places(rows)
-    lengths = encoded.pieces.lengths[rows]
+    # Of examples 4 and 7, read apart, the rows of pieces are 8 14 and then 9 15.
+    read = (rows * encoded.towers + np.arange(encoded.towers)[:, None]).ravel()
+    places, _ = encoded.pieces.places(read)
+    lengths = encoded.pieces.lengths[read]
     length = min(filled_up(int(lengths.max()), _MULTIPLE), int(encoded.pieces.lengths.max()))
-    inputs = np.full((3, len(rows), length), encoded.pad)
+    inputs = np.full((3, len(read), length), encoded.pad)
     # For rows of 2 and 3 pieces this is [[1 1 0] [1 1 1]]; what is assigned there fills it row by row.
     is_piece = np.arange(length) < lengths[:, None]
     inputs[1:] = 0

@@ -26,16 +26,20 @@ from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_enc
 from lilliput.finetuning.job import Job, prepare, train_seed
 from lilliput.finetuning.model import find_head, load_task_model, save_task_model
 from lilliput.finetuning.rates import find_rate
+from lilliput.finetuning.reader import reader_of
 from lilliput.finetuning.results import PREDICTIONS, FinetuneResult, write_predictions
 from lilliput.finetuning.taught import is_taught, taught_data, unread
 from lilliput.finetuning.teacher import TaskTeacher
 from lilliput.finetuning.teachers import find_teacher, find_teachers
 from lilliput.finetuning.texts import more_texts, texts_from
 from lilliput.finetuning.words import shortened, text_words
+from lilliput.models.any_sentence_encoder import modules_digest
 from lilliput.models.fake_quantization import quantization_aware
-from lilliput.models.pretrained import checkpoint_digest, load_config, longest_input
+from lilliput.models.pretrained import checkpoint_digest
+from lilliput.models.sentence_modules import read_modules
 from lilliput.models.student import parameter_count
 from lilliput.run import RunDir
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.loading import task_of
 from lilliput.tasks.metrics import of_all
 from lilliput.tasks.tagged import in_bio
@@ -117,7 +121,8 @@ def finetune(
     if not folder.is_whole(overwrite):
         with folder.locked():
             if not folder.is_whole(overwrite):  # by a process that held the lock before
-                positions = min([_positions(encoder), *(teacher.positions for teacher in teachers)])
+                own_positions = reader_of(encoder, data.task).positions
+                positions = min([own_positions, *(teacher.positions for teacher in teachers)])
                 if is_taught_alone:
                     data, own = taught_data(data.task, own, task_tokenizer(encoder)), []
                 data = dataclasses.replace(data, train=shortened(data.train, positions))
@@ -170,13 +175,10 @@ def _finetune(job: Job, folder: StageDir, seeds: int, search_minutes: float) -> 
 def _rules(encoder: str, task: Task) -> dict[str, Any]:
     """Returns what else determines the result, where an earlier version did otherwise."""
     head = find_head(encoder, task)
-    kept = {} if head is None or head.is_whole else {"head": sorted(head.kept)}
+    kept: dict[str, Any] = {} if head is None or head.is_whole else {"head": sorted(head.kept)}
+    if KINDS[task.kind].is_two_tower:
+        kept["vectors"] = modules_digest(read_modules(encoder))
     return kept | ({"tags": "of every word of a text"} if task.tags else {})
-
-
-def _positions(encoder: str) -> int:
-    """Returns the pieces that an encoder reads; it and its teachers are given the same of long texts."""
-    return longest_input(load_config(encoder))
 
 
 def _named(labels: Mapping[str, str] | None, teachers: Sequence[str]) -> dict[str, str]:
@@ -245,7 +247,7 @@ def _keep_best(job: Job, folder: StageDir, fitted: dict[str, SeedResult], rate: 
     model, _ = load_task_model(folder.path)
     with quantization_aware(model, job.config.plan):
         scores, _ = predict(model, job.dev.encoded)
-    said = labels_from(job.task, scores, job.dev.encoded.slots)
+    said = labels_from(job.task, scores, job.dev.encoded.slots, job.dev.encoded.groups)
     words = text_words(job.data.dev.texts, job.tokenizer, job.positions) if job.task.tags else []
     write_predictions(folder.path / PREDICTIONS, job.dev, job.data.dev, words, said)
     shutil.rmtree(folder.path / "seeds")

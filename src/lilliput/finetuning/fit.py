@@ -17,12 +17,12 @@ from lilliput.errors import Interrupted
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
 from lilliput.finetuning.loss import TaskLoss
-from lilliput.finetuning.model import TaskModel, task_kernels, task_scores
+from lilliput.finetuning.model import TaskModel, scores_shape, task_kernels, task_scores
 from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
 from lilliput.finetuning.state import Keeper, State
 from lilliput.finetuning.used_pieces import used_pieces
 from lilliput.models.any_classifier import AnyClassifier
-from lilliput.models.blocks import classifier_of
+from lilliput.models.any_sentence_encoder import AnySentenceEncoder
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.tasks.metrics import score
 from lilliput.training.optimizers import clip_gradients, learning_rate, parameter_groups, require_finite
@@ -49,9 +49,10 @@ class SeedResult:
 def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tuple[Floats, States | None]:
     """Returns a model's scores of all slots [K, C] and, if asked for, its states of all words [W, D].
 
-    What was cut off is NaN. The model is in evaluation mode afterwards.
+    Of texts that are read apart, scores are vectors [K, texts, E] (`model.task_scores`). What was cut off is
+    NaN. The model is in evaluation mode afterwards.
     """
-    scores = np.full((len(encoded.slots.values), classifier_of(model).out_features), np.nan, np.float32)
+    scores = np.full(scores_shape(model, encoded), np.nan, np.float32)
     words = (
         np.full((len(encoded.words.values), model.config.hidden_size), np.nan, np.float16) if states else None
     )
@@ -60,7 +61,7 @@ def predict(model: TaskModel, encoded: Encoded, *, states: bool = False) -> tupl
 
 
 def predict_rest(
-    model: TaskModel | AnyClassifier,
+    model: TaskModel | AnyClassifier | AnySentenceEncoder,
     encoded: Encoded,
     scores: Floats,
     states: States | None = None,
@@ -80,7 +81,9 @@ def predict_rest(
     """
     model.train(False)
     done = 0
-    kernels = None if isinstance(model, AnyClassifier) else task_kernels(model, encoded, learns=False)
+    kernels = None
+    if not isinstance(model, AnyClassifier | AnySentenceEncoder):
+        kernels = task_kernels(model, encoded, learns=False)
     with torch.inference_mode(), parametrize.cached():  # weights are rounded once
         for batch in batches(encoded, _ROWS_TO_PREDICT, seed=None):
             done += len(batch.words)
@@ -89,7 +92,7 @@ def predict_rest(
             if not np.isnan(scores[batch.slots.numpy()]).any():
                 continue
             moved = batch.to(model.device)
-            if isinstance(model, AnyClassifier):
+            if isinstance(model, AnyClassifier | AnySentenceEncoder):
                 found, hidden = model.scores(moved.inputs, moved.positions, states=states is not None)
             else:
                 assert kernels is not None
@@ -104,7 +107,7 @@ def predict_rest(
 def examine(model: TaskModel, dev: DevSet) -> dict[str, float]:
     """Returns the metrics of a model on the dev examples, of texts as a user types them."""
     scores, _ = predict(model, dev.encoded)
-    said = labels_from(dev.task, scores, dev.encoded.slots)
+    said = labels_from(dev.task, scores, dev.encoded.slots, dev.encoded.groups)
     return score(dev.task, dev.text_labels, said, dev.given)
 
 

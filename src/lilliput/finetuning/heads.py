@@ -14,14 +14,15 @@ from torch import Tensor
 
 from lilliput.finetuning.encoded import TaskBatch
 from lilliput.tasks.task import Task
-from lilliput.training.objectives import classification, soft_labels, squared_error
+from lilliput.training.objectives import classification, in_batch, soft_labels, squared_error
 
 
 class Head(ABC):
     """The head of a kind of task."""
 
-    reads: ClassVar[Literal["text", "words"]]
-    """Whether scores come from the pooled state of the whole text, or from the state of each piece."""
+    reads: ClassVar[Literal["text", "words", "apart"]]
+    """Whether scores come from the pooled state of the whole text, or from the state of each piece; or there
+    is no head, the texts of an example are read apart, and scores are their vectors [K, texts, E]."""
     problem_type: ClassVar[Literal["regression"] | None] = None
     """What transformers calls the problem in config.json."""
 
@@ -167,9 +168,55 @@ class RegressionHead(Head):
         return squared_error(scores[:, 0], soft[:, 0], weights)[0]
 
 
+class SimilarityHead(Head):
+    """The cosine of two vectors, which is to be the score (sentence-transformers' CosineSimilarityLoss).
+
+    Scores are learnt as (score - least) / (greatest - least), by those of the examples to learn from.
+    CoSENT, which learns their order alone, was measured to be behind on STS-B (experiments/LOG.md).
+    """
+
+    reads = "apart"
+
+    def columns(self, task: Task) -> tuple[str, ...]:
+        return ()
+
+    def targets(self, labels: Tensor) -> Tensor:
+        known = labels[~labels.isnan()]
+        least, greatest = float(known.min()), float(known.max())
+        return ((labels - least) / (greatest - least or 1.0)).nan_to_num().float()
+
+    def loss(self, scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        return squared_error(scores.prod(1).sum(1), targets, weights)[0]
+
+    def soft_loss(self, scores: Tensor, soft: Tensor, weights: Tensor, temperature: float) -> Tensor:
+        return self.loss(scores, soft[:, 0], weights)
+
+
+class RetrievalHead(Head):
+    """The cosines of a query's vector with those of all answers of the batch."""
+
+    reads = "apart"
+
+    def columns(self, task: Task) -> tuple[str, ...]:
+        return ()
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """Returns the group of each pair."""
+        return labels.long()
+
+    def loss(self, scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        queries, *answers = scores.unbind(1)
+        return in_batch(queries, torch.cat(answers), targets, weights)[0]
+
+    def soft_loss(self, scores: Tensor, soft: Tensor, weights: Tensor, temperature: float) -> Tensor:
+        raise NotImplementedError
+
+
 HEADS: dict[str, Head] = {
     "classification": ClassificationHead(),
     "regression": RegressionHead(),
+    "similarity": SimilarityHead(),
+    "retrieval": RetrievalHead(),
     "tagging": TaggingHead(),
     "joint": JointHead(),
 }

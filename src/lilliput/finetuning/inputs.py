@@ -37,7 +37,10 @@ def inputs_of(
     search_minutes: float,
 ) -> dict[str, Any]:
     """Returns what determines the result: settings, and digests of what is read."""
-    examples = dataclasses.replace(data, origin="", warnings=())  # wherever they were read
+    examples = dataclasses.asdict(
+        dataclasses.replace(data, origin="", warnings=())
+    )  # wherever they were read
+    examples |= {"train": data.train.values(), "dev": data.dev.values()}
     settings = dataclasses.asdict(config)
     if config.minutes is None:
         del settings["minutes"]  # so that what earlier versions finished stays finished
@@ -45,7 +48,7 @@ def inputs_of(
     settings["distillation"]["substitutions"] = 0  # a setting of version 0.1, whose models so stay finished
     return {
         "encoder": checkpoint_digest(encoder),
-        "task": digest_value(dataclasses.asdict(examples)),
+        "task": digest_value(examples),
         "config": settings,
         "teacher": digests[0] if len(digests) == 1 else digests or None,
         "unlabelled": [],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from accelerate import Accelerator
 from tokenizers import Tokenizer
 
@@ -15,13 +16,13 @@ from lilliput.common.progress import bar, console
 from lilliput.errors import InputError
 from lilliput.finetuning.columns import together
 from lilliput.finetuning.config import FinetuningConfig
-from lilliput.finetuning.encoded import Encoded, encode, label_array, task_tokenizer
+from lilliput.finetuning.encoded import Encoded, encode, label_array
 from lilliput.finetuning.fit import SeedResult, fit
 from lilliput.finetuning.model import TaskModel, find_head, load_encoder
+from lilliput.finetuning.reader import reader_of
 from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
 from lilliput.finetuning.targets import teacher_targets
 from lilliput.finetuning.teacher import TaskTeacher
-from lilliput.models.pretrained import load_config, longest_input
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.metrics import first_tags
 from lilliput.tasks.task import Examples, Labels, Task, TaskData
@@ -80,30 +81,41 @@ def prepare(
     Raises:
         InputError: If there is nothing to learn from what teachers say.
     """
-    task, tokenizer = data.task, task_tokenizer(encoder)
-    positions = longest_input(load_config(encoder))
+    task, reader = data.task, reader_of(encoder, data.task)
     examples = data.train if more is None else _together(data.train, more)
-    encoded = encode(examples, task, tokenizer, positions)
+    encoded = reader.encode(examples, task)
     assert data.train.labels is not None
-    labels = label_array(task, data.train.labels, encoded.given)
-    missing = np.full(len(encoded.slots.values) - len(labels), np.nan)
+    labels = _slot_labels(task, data.train.labels, encoded)
     soft = states = None
     if teachers:
-        wanted = bool(config.distillation.hidden or config.distillation.relations)
+        is_apart, of_words = KINDS[task.kind].is_two_tower, config.distillation
+        wanted = not is_apart and bool(of_words.hidden or of_words.relations)
         soft, states = _said(teachers, examples, encoded, task, targets, states=wanted)
-        if not (task.classes or task.tags) and data.train.labels.values:
+        if not (is_apart or task.classes or task.tags) and data.train.labels.values:
             _tell_scales(data.train.labels, soft)
-    train = TrainSet(encoded, np.concatenate([labels, missing]), soft, states)
-    read = encode(data.dev, task, tokenizer, positions)
+        if is_apart:
+            _require_order(soft)
+    train = TrainSet(encoded, labels, soft, states)
+    read = reader.encode(data.dev, task)
     if data.dev.labels is None:
         scores, _ = _said(teachers, data.dev, read, task, targets, states=False)
         data = dataclasses.replace(data, dev=_labelled(data.dev, read, task, scores))
     assert data.dev.labels is not None
     dev = DevSet(task, read, data.dev.labels)
-    unlabelled = len(examples) - (len(data.train) if len(labels) else 0)
-    job = Job(encoder, data, config, tuple(teachers), tokenizer, positions, train, dev, unlabelled)
+    unlabelled = len(examples) - (0 if np.isnan(labels).all() else len(data.train))
+    job = Job(
+        encoder, data, config, tuple(teachers), reader.tokenizer, reader.positions, train, dev, unlabelled
+    )
     _announce(job)
     return job
+
+
+def _slot_labels(task: Task, labels: Labels, encoded: Encoded) -> npt.NDArray[np.float64]:
+    """Returns the label of every slot, or its group where answers are told apart; NaN where there is none."""
+    if encoded.groups is not None:
+        return encoded.groups.astype(np.float64)
+    found = label_array(task, labels, encoded.given)
+    return np.concatenate([found, np.full(len(encoded.slots.values) - len(found), np.nan)])
 
 
 def _said(
@@ -218,6 +230,16 @@ def _announce(job: Job) -> None:
             f"{longer:,} examples ({of_train:,} to learn from, {of_dev:,} to be scored on) are longer than "
             f"the encoder's {job.positions} positions; what is behind was cut off",
             highlight=False,
+        )
+
+
+def _require_order(soft: Floats) -> None:
+    """Raises InputError where teachers give all pairs the same score, which is no order to learn."""
+    said = soft[~np.isnan(soft)]
+    if not len(said) or float(np.ptp(said)) == 0.0:
+        raise InputError(
+            f"teachers give all {len(soft):,} pairs the same score, so there is nothing to learn from them; "
+            "take another teacher, or leave it out"
         )
 
 

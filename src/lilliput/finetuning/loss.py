@@ -10,6 +10,7 @@ from lilliput.finetuning.heads import HEADS
 from lilliput.finetuning.model import TaskModel, task_kernels, task_scores
 from lilliput.finetuning.sets import TrainSet
 from lilliput.models.blocks import classifier_of
+from lilliput.models.sentence_encoder import SentenceEncoder
 from lilliput.tasks.task import Task
 from lilliput.training.objectives import hidden_states, relations
 
@@ -43,9 +44,10 @@ class TaskLoss(nn.Module):
             learnt = self._soft[self._soft_weights > 0, 0].double().cpu()
         self._scale = self._head.scale(learnt)
         if (bias := self._head.first_bias(learnt)) is not None:
+            assert not isinstance(model, SentenceEncoder)
             with torch.no_grad():
                 classifier_of(model).bias.fill_(bias)
-        columns = classifier_of(model).out_features
+        columns = len(self._head.columns(task))
         rare = self._head.weights(self._labels, known.to(device), columns, config.balance)
         if rare is not None:
             self._hard_weights *= rare

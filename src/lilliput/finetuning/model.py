@@ -36,8 +36,10 @@ from lilliput.models.classifier import (
     head_class_of,
     load_classifier,
 )
+from lilliput.models.dropout import NO_DROPOUT
 from lilliput.models.kernels import Kernels
 from lilliput.models.pretrained import load_config, load_weights, longest_input
+from lilliput.models.sentence_encoder import SentenceEncoder, load_sentence_encoder
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.bert_tokenizer import save_tokenizer
 from lilliput.tasks.kinds import require_known
@@ -52,7 +54,7 @@ _AGAIN = "fine-tune again"
 _LISTED = 8
 """Names that a sentence lists."""
 
-TaskModel = Classifier
+TaskModel = Classifier | SentenceEncoder
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,16 @@ class CheckpointHead:
 def find_head(name: str, task: Task) -> CheckpointHead | None:
     """Returns the head of a checkpoint as a task sees it; None where the checkpoint's config names none.
 
-    A column is kept where task and checkpoint have its name once. The only column of a head for scores is
-    kept for scores. Of a head of another kind, such as one of words for texts, nothing is kept.
+    A two-tower model has no head. A column is kept where task and checkpoint have its name once. The only
+    column of a head for scores is kept for scores. Of a head of another kind, such as one of words for texts,
+    nothing is kept.
     """
     return _head(load_config(name), task)
 
 
 def _head(config: PreTrainedConfig, task: Task) -> CheckpointHead | None:
     kind = head_class_of(config)
-    if kind is None:
+    if kind is None or HEADS[task.kind].reads == "apart":
         return None
     ours, theirs = labels_of(task), columns_of(config)
     is_same = kind == _model_class(task).__name__
@@ -105,7 +108,7 @@ def _head(config: PreTrainedConfig, task: Task) -> CheckpointHead | None:
 
 
 def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> TaskModel:
-    """Loads an encoder from a folder or the hub and puts a head for a task on it.
+    """Loads an encoder from a folder or the hub, and puts a head for a task on it where the kind has one.
 
     Args:
         name: Folder or hub name; of a head of its own the columns stay that `find_head` says.
@@ -116,6 +119,8 @@ def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> Tas
     Raises:
         ModelError: If there is no encoder of that name, or it lacks weights.
     """
+    if HEADS[task.kind].reads == "apart":
+        return _sentence_encoder(name, dropout)
     config = load_config(name)
     head, labels = _head(config, task), labels_of(task)
     config.id2label = dict(enumerate(labels))
@@ -131,7 +136,14 @@ def load_encoder(name: str, task: Task, dropout: float | None, seed: int) -> Tas
     return model
 
 
-def _put_head(model: TaskModel, name: str, head: CheckpointHead | None) -> None:
+def _sentence_encoder(name: str, dropout: float | None) -> SentenceEncoder:
+    model = load_sentence_encoder(name)
+    if dropout is not None:
+        model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = dropout
+    return model
+
+
+def _put_head(model: Classifier, name: str, head: CheckpointHead | None) -> None:
     """Gives a model a new head with the columns that are kept of its checkpoint's."""
     ours = old = classifier_of(model)
     if head is not None and head.kept and len(head.names) != old.out_features:
@@ -156,8 +168,18 @@ def labels_of(task: Task) -> tuple[str, ...]:
     return HEADS[task.kind].columns(task)
 
 
-def _model_class(task: Task) -> type[TaskModel]:
-    return classifier_class(HEADS[task.kind].reads)
+def _model_class(task: Task) -> type[Classifier]:
+    reads = HEADS[task.kind].reads
+    assert reads != "apart"
+    return classifier_class(reads)
+
+
+def scores_shape(model: TaskModel, encoded: Encoded) -> tuple[int, ...]:
+    """Returns the shape of a model's scores of all slots: [K, C], or [K, texts, E] where texts are apart."""
+    slots = len(encoded.slots.values)
+    if isinstance(model, SentenceEncoder):
+        return slots, encoded.towers, model.width
+    return slots, classifier_of(model).out_features
 
 
 def task_kernels(model: TaskModel, encoded: Encoded, *, learns: bool) -> Kernels:
@@ -174,6 +196,8 @@ def task_scores(
 ) -> tuple[Tensor, Tensor | None]:
     """Returns scores where something is predicted [K, C] and, if asked for, the last states [B, L, D].
 
+    Of a model that reads texts apart, scores are their vectors [K, texts, E], and there are no states.
+
     Args:
         model: Reads B rows of L pieces.
         batch: What it reads.
@@ -183,12 +207,22 @@ def task_scores(
     pieces, mask, types = (batch.inputs[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
     padding = mask == 0
     padded = padding if bool(padding.any()) else None
+    if isinstance(model, SentenceEncoder):
+        dropout = dropout_of(model) if model.training else NO_DROPOUT
+        vectors = model.text_vectors(pieces, padded, kernels, dropout)
+        return vectors.view(-1, len(batch.slots), model.width).transpose(0, 1), None
     return class_scores(model, pieces, types, padded, batch.positions, kernels, states=states)
 
 
 def save_task_model(model: TaskModel, tokenizer: Tokenizer, task: Task, folder: Path) -> None:
-    """Saves model, tokenizer and task so that transformers' Auto classes load them without lilliput."""
-    model.save_pretrained(folder)
+    """Saves model, tokenizer and task so that others load them without lilliput.
+
+    These are transformers' Auto classes or, of a model that reads texts apart, sentence-transformers.
+    """
+    if isinstance(model, SentenceEncoder):
+        model.save(folder)
+    else:
+        model.save_pretrained(folder)
     save_tokenizer(tokenizer, folder, longest=longest_input(model.config))
     write_json(folder / _TASK_FILE, {"format": FORMAT, "task": dataclasses.asdict(task)})
     settle(folder)
@@ -225,6 +259,8 @@ def load_task_model(folder: Path) -> tuple[TaskModel, Task]:
     """Loads what `save_task_model` wrote; raises StorageError when it is missing or damaged."""
     task = load_task(folder)
     try:
+        if HEADS[task.kind].reads == "apart":
+            return load_sentence_encoder(str(folder)), task
         model, _ = load_weights(_model_class(task), str(folder))
     except ModelError as error:
         raise StorageError(

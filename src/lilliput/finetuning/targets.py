@@ -25,6 +25,7 @@ from lilliput.common.progress import bar, console
 from lilliput.common.stored import stored_array
 from lilliput.finetuning.encoded import Encoded, encode_again
 from lilliput.finetuning.fit import predict_rest
+from lilliput.finetuning.reader import encode_apart
 from lilliput.finetuning.sets import Floats, States
 from lilliput.finetuning.teacher import TaskTeacher
 from lilliput.tasks.task import Examples, Task
@@ -48,7 +49,7 @@ def teacher_targets(
     """
     said = {
         "teacher": teacher.digest,
-        "examples": dataclasses.asdict(dataclasses.replace(examples, labels=None)),
+        "examples": dataclasses.replace(examples, labels=None).values(),
         "words": hashlib.sha256(encoded.spans.tobytes() + encoded.words.offsets.tobytes()).hexdigest(),
         "slots": encoded.slots.lengths.tolist() if task.tags else [],
     }
@@ -72,16 +73,13 @@ def _read(
     """Lets a teacher read examples, and writes its scores and, if there is a second path, its states."""
     found = teacher.open()
     found.model.to(Accelerator().device)
-    own = encode_again(
-        examples,
-        encoded,
-        task,
-        found.tokenizer,
-        teacher.positions,
-        pad=found.pad,
-        side=found.side,
-        has_types=found.has_types,
-    )
+    rest = task, found.tokenizer, teacher.positions
+    if found.prompt is not None:
+        own = encode_apart(examples, *rest, prompt=found.prompt, pad=found.pad, side=found.side)
+    else:
+        own = encode_again(
+            examples, encoded, *rest, pad=found.pad, side=found.side, has_types=found.has_types
+        )
     if own.cut:
         console.print(
             f"{own.cut:,} of {len(own):,} texts are longer than the {teacher.positions:,} positions of the "

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from lilliput.common.names import folder_name
 from lilliput.common.ragged import Ragged
-from lilliput.errors import InputError, ModelError
+from lilliput.errors import ConfigError, InputError, ModelError
 from lilliput.finetuning.columns import (
     Named,
     in_notation,
@@ -29,6 +29,7 @@ from lilliput.finetuning.heads import HEADS
 from lilliput.finetuning.model import TaskModel
 from lilliput.finetuning.sets import Floats
 from lilliput.models.any_classifier import AnyClassifier
+from lilliput.models.any_sentence_encoder import AnySentenceEncoder
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.metrics import agreement_metric
 from lilliput.tasks.tagged import bio_task
@@ -39,7 +40,7 @@ from lilliput.tasks.task import Task
 class OpenTeacher:
     """A teacher ready to read."""
 
-    model: TaskModel | AnyClassifier
+    model: TaskModel | AnyClassifier | AnySentenceEncoder
     tokenizer: Tokenizer
     pad: int
     """The id that fills rows up."""
@@ -51,6 +52,9 @@ class OpenTeacher:
     """Columns of its head."""
     width: int
     """Width of its states."""
+    prompt: str | None = None
+    """What is put before each text, where it reads those of a pair apart; None where it reads them together.
+    """
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,15 @@ class TaskTeacher:
         return [*self.tags, *self.classes, *tag_names(self.tags, {})]
 
     def require(self, task: Task) -> None:
-        """Raises ModelError where it cannot teach a task."""
+        """Raises ModelError where it cannot teach a task, ConfigError where no model can."""
         if self.task is not None:
             self._require_same(self.task, task)
-        if self.kind != task.kind:
+        if not KINDS[task.kind].taught_by:
+            raise ConfigError(
+                f"a task of {task.kind} learns from its own answers, so no model teaches it; leave out the "
+                f"teacher {self.name}"
+            )
+        if self.kind not in KINDS[task.kind].taught_by:
             wanted, has = (f"'{kind}' ({_READS[HEADS[kind].reads]})" for kind in (task.kind, self.kind))
             raise ModelError(
                 f"the teacher {self.name} is a model for {has}, and the task '{task.name}' is one of "
@@ -96,7 +105,8 @@ class TaskTeacher:
     def _require_same(self, mine: Task, task: Task) -> None:
         for what in ("kind", "pairs", "classes", "tags"):
             theirs, ours = getattr(mine, what), getattr(task, what)
-            is_same = theirs == ours or (what in ("classes", "tags") and sorted(theirs) == sorted(ours))
+            is_same = theirs == ours or (what == "kind" and theirs in KINDS[task.kind].taught_by)
+            is_same = is_same or (what in ("classes", "tags") and sorted(theirs) == sorted(ours))
             if not is_same and not (self.named and what in ("classes", "tags")):
                 raise ModelError(
                     f"the teacher in {self.name} was fine-tuned for another task ('{mine.name}', {what} "
@@ -118,12 +128,16 @@ class TaskTeacher:
     def in_order(self, scores: Floats, slots: Ragged, task: Task) -> Floats:
         """Returns its scores of all slots [K, T] as those of the columns of a task's head [K, C].
 
+        Where the task learns cosines, a cross-encoder's scores are brought to 0 to 1 by their range.
+
         Args:
             scores: What it says; NaN where it cut a text off.
             slots: The slots of each text.
             task: A task that it can teach (`require`).
         """
         columns, turned, classes = self._columns(task)
+        if KINDS[task.kind].is_two_tower and self.kind != task.kind:
+            return _in_unit_range(scores)
         if not columns and not classes:
             return scores
         if self.task is not None and not self.named:  # its tags are the task's
@@ -159,4 +173,13 @@ class TaskTeacher:
         return Task(made, self.kind, classes=classes, tags=tags, metric=metric)
 
 
-_READS = {"text": "scores of whole texts", "words": "tags of words"}
+def _in_unit_range(scores: Floats) -> Floats:
+    """Returns scores from 0, the least of them, to 1, the greatest; NaN stays."""
+    if np.isnan(scores).all():
+        return scores
+    least, greatest = np.nanmin(scores), np.nanmax(scores)
+    found: Floats = (scores - least) / (greatest - least or 1.0)
+    return found
+
+
+_READS = {"text": "scores of whole texts", "words": "tags of words", "apart": "vectors of texts"}

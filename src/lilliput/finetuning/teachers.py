@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lilliput.common.files import digest_folder
 from lilliput.common.folders import MANIFEST
+from lilliput.common.hub import checkpoint_folder
 from lilliput.common.stage_dir import StageDir
 from lilliput.errors import ConfigError, ModelError, StorageError
 from lilliput.finetuning.columns import Named, require_used
@@ -12,25 +13,35 @@ from lilliput.finetuning.encoded import task_tokenizer
 from lilliput.finetuning.model import is_of_text, load_task, load_task_model
 from lilliput.finetuning.teacher import OpenTeacher, TaskTeacher
 from lilliput.models.any_classifier import ClassifierCheckpoint, find_classifier
+from lilliput.models.any_sentence_encoder import find_sentence_encoder
 from lilliput.models.pretrained import load_config, longest_input
+from lilliput.models.sentence_modules import MODULES, has_modules
 from lilliput.pieces.bert_tokenizer import special_pieces
 from lilliput.run import FINETUNE_AGAIN, RunDir
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.task import TaskData
 
 
 def find_teacher(
-    name: str, task: str | None, named: Mapping[str, str] | None = None, *, taught: bool = False
+    name: str,
+    task: str | None,
+    named: Mapping[str, str] | None = None,
+    *,
+    taught: bool = False,
+    is_two_tower: bool = False,
 ) -> TaskTeacher:
     """Returns what a name stands for as a teacher.
 
     That is a folder that lilliput fine-tuned, a run that holds one for the task, or else a checkpoint of
-    transformers with a head for texts or words, in a folder or on the hub.
+    transformers with a head for texts or words, in a folder or on the hub. Where vectors are learnt it may be
+    a sentence encoder too, or a run whose student is one.
 
     Args:
         name: Folder or hub name.
         task: The name of the task, where it has one.
         named: For names of its columns or spans those that the task has.
         taught: Whether the teacher says what the task is; of a run its only model then is one, too.
+        is_two_tower: Whether the task compares vectors of texts that are read apart.
 
     Raises:
         StorageError: If there is none.
@@ -43,6 +54,8 @@ def find_teacher(
     folder = folder if folder.is_dir() else Path(name)
     if any((folder / file).is_file() for file in ("task.json", MANIFEST)):
         return _finetuned(folder, named or {})
+    if is_two_tower and (encoder := _sentence_encoder_of(name)) is not None:
+        return _sentence_encoder(encoder)
     if not folder.is_dir() and (folder.exists() or _is_path(name)):
         raise _none(name, task)
     if folder.is_dir() and not (folder / "config.json").is_file():
@@ -54,6 +67,19 @@ def find_teacher(
             raise
         raise _none(name, task, f" ({error})") from error
     return _checkpoint(found, named or {})
+
+
+def _sentence_encoder_of(name: str) -> str | None:
+    """Returns the sentence encoder that a run, a folder or a hub name stands for; None where it is none."""
+    student = RunDir(Path(name)).student
+    if has_modules(student):
+        return str(student)
+    if Path(name).exists() or _is_path(name):
+        return name if has_modules(Path(name)) else None
+    try:
+        return name if has_modules(checkpoint_folder(name, MODULES)) else None
+    except ModelError:
+        return None
 
 
 def _is_path(name: str) -> bool:
@@ -82,6 +108,8 @@ def _finetuned(folder: Path, named: Named) -> TaskTeacher:
     """Returns a teacher that lilliput fine-tuned."""
     StageDir(folder, {}).require_whole(FINETUNE_AGAIN)
     task = load_task(folder)
+    if KINDS[task.kind].is_two_tower:
+        return _sentence_encoder(str(folder))
     if task.tags and not is_of_text(folder):
         raise ModelError(
             f"the teacher in {folder} was fine-tuned by an earlier version of lilliput, which taught no tags "
@@ -107,6 +135,19 @@ def _finetuned(folder: Path, named: Named) -> TaskTeacher:
         named,
         task,
     )
+
+
+def _sentence_encoder(name: str) -> TaskTeacher:
+    """Returns a sentence encoder as a teacher of the cosines of pairs."""
+    found = find_sentence_encoder(name)
+
+    def opened() -> OpenTeacher:
+        own = found.tokenizer()
+        return OpenTeacher(
+            found.load(), own.tokenizer, own.pad, own.side, False, 1, 0, found.modules.prompt()
+        )
+
+    return TaskTeacher(name, found.digest, "similarity", found.positions, opened)
 
 
 def _checkpoint(found: ClassifierCheckpoint, named: Named) -> TaskTeacher:
@@ -164,7 +205,10 @@ def find_teachers(names: Sequence[str], data: TaskData, named: Mapping[str, str]
     """
     task = data.task
     taught = data.dev.labels is None
-    found = tuple(find_teacher(name, task.name, named, taught=taught) for name in names)
+    is_two_tower = KINDS[task.kind].is_two_tower
+    found = tuple(
+        find_teacher(name, task.name, named, taught=taught, is_two_tower=is_two_tower) for name in names
+    )
     if found:
         require_used(named, {teacher.name: teacher.names for teacher in found})
     for teacher in found:

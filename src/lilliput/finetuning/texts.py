@@ -11,6 +11,7 @@ from lilliput.finetuning.unlabelled.own import read_texts
 from lilliput.finetuning.unlabelled.recombination import recombined
 from lilliput.finetuning.unlabelled.sentences import near_sentences
 from lilliput.run import RunDir
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.task import Examples, Task, TaskData
 from lilliput.text.corpus import Corpus
 from lilliput.text.sources import Source, describe
@@ -61,6 +62,11 @@ def _parts(
     if config.near:
         similar += near_sentences(
             Corpus.open(run.corpus), labelled.texts + labelled.pairs, config.near, _SEED
+        )
+    if similar and KINDS[task.kind].is_two_tower:
+        raise ConfigError(
+            f"the task '{task.name}' compares two texts, and unlabelled texts and near sentences are single; "
+            "leave out --unlabelled and distillation.near, or make new pairs with distillation.recombined"
         )
     if similar:
         yield as_examples(similar, data.task)

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from lilliput.common.ragged import Ragged
 from lilliput.finetuning.encoded import Encoded
 from lilliput.models.blocks import embeddings_of
-from lilliput.models.classifier import Classifier
 
 
 @dataclasses.dataclass
@@ -30,7 +30,7 @@ class UsedPieces:
 
 
 @contextlib.contextmanager
-def used_pieces(model: Classifier, sets: Sequence[Encoded]) -> Iterator[UsedPieces]:
+def used_pieces(model: PreTrainedModel, sets: Sequence[Encoded]) -> Iterator[UsedPieces]:
     """Cuts a model's table of pieces to those of some examples while the block runs.
 
     Afterwards it is whole again, with what its rows have learnt; where the block raises, as it was before.

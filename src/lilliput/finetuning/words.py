@@ -69,7 +69,8 @@ def shortened(examples: Examples, positions: int) -> Examples:
     """Returns examples with as much of each text as a bundle reads, and all labels."""
     limit = CHARACTERS * positions
     texts = tuple(_shortened(text, limit) for text in examples.texts)
-    return replace(examples, texts=texts, pairs=tuple(pair[:limit] for pair in examples.pairs))
+    pairs, negatives = (tuple(text[:limit] for text in side) for side in (examples.pairs, examples.negatives))
+    return replace(examples, texts=texts, pairs=pairs, negatives=negatives)
 
 
 def _shortened(text: str | Words, characters: int) -> str | Words:

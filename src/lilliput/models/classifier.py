@@ -13,6 +13,7 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     PreTrainedConfig,
+    PreTrainedModel,
 )
 
 from lilliput.models.blocks import classifier_of, embeddings_of, pooler_of
@@ -65,7 +66,7 @@ def load_classifier(
     return model, not any(key.startswith("classifier") for key in missing)
 
 
-def dropout_of(model: Classifier) -> Dropout:
+def dropout_of(model: PreTrainedModel) -> Dropout:
     """Returns what is left out while a model is fine-tuned, as its config says."""
     config = model.config
     return Dropout(config.hidden_dropout_prob, config.attention_probs_dropout_prob)

@@ -18,6 +18,16 @@ PAIRS = (
     ("sentence_a", "sentence_b"),
 )
 """Usual names of two columns of texts, as in GLUE and SICK."""
+ANSWERS = (
+    ("query", "answer"),
+    ("question", "answer"),
+    ("query", "passage"),
+    ("query", "positive"),
+    ("anchor", "positive"),
+    *PAIRS,
+)
+"""The same of queries and their right answers."""
+NEGATIVES = ("negative", "hard_negative")
 TEXTS = ("text", "sentence", "sentence1", "premise", "question", "question1", "sentence_a", "input")
 WORDS = ("tokens", "words")
 TAGS = ("tags", "ner_tags", "slots")
@@ -34,15 +44,16 @@ class Columns:
     pair: str | None = None
     label: str | None = None
     tags: str | None = None
+    negative: str | None = None
 
     def __str__(self) -> str:
-        named = {"text": self.text, "pair": self.pair, "label": self.label, "tags": self.tags}
+        named = vars(self)
         return ", ".join(f"{role} from '{column}'" for role, column in named.items() if column)
 
     @property
     def names(self) -> list[str]:
         """The columns that are not None."""
-        return [name for name in (self.text, self.pair, self.label, self.tags) if name is not None]
+        return [name for name in vars(self).values() if name is not None]
 
 
 def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Columns:
@@ -56,6 +67,7 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
         for column, what, fits in (
             (named.label, "--label", kind.has_label),
             (named.tags, "--tags", kind.has_tags),
+            (named.negative, "--negative", kind.implied is not None),
         ):
             if column is not None and not fits:
                 raise InputError(f"a {kind.name} task has no {what}; leave it out, or name another --kind")
@@ -68,12 +80,11 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
             f"column '{named.pair}' was named as --pair, but column '{tags}' of {table.name} has tags, which "
             "belong to the words of one text; leave out --pair, or give the column of tags another name"
         )
+    if kind is not None and kind.is_two_tower:
+        return _towers(table, named, kind)
     text, pair = named.text, named.pair
     if text is None and pair is None and tags is None:
-        both = [
-            (_first(table, (first,), "--text"), _first(table, (second,), "--pair")) for first, second in PAIRS
-        ]
-        text, pair = next((names for names in both if None not in names), (None, None))
+        text, pair = _both(table, PAIRS)
     usual = (*WORDS, *TEXTS) if tags else (*TEXTS, *WORDS)
     text = text or _first(table, [name for name in usual if name != pair], "--text")
     if text is None:
@@ -86,6 +97,30 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
     if label is None and tags is None:
         raise _unknown(table, "a label or tags", "--label or --tags", (*LABELS, *TAGS))
     return Columns(text, pair, label, tags)
+
+
+def _both(table: Source, pairs: Sequence[tuple[str, str]]) -> tuple[str | None, str | None]:
+    """Returns the first two columns of a table with usual names; None for both where there are none."""
+    for first, second in pairs:
+        found = _first(table, (first,), "--text"), _first(table, (second,), "--pair")
+        if None not in found:
+            return found
+    return None, None
+
+
+def _towers(table: Source, named: Columns, kind: Kind) -> Columns:
+    """Returns the columns for a two-tower model: of two texts and a score, or of queries and answers."""
+    usual = ANSWERS if kind.implied is not None else PAIRS
+    text, pair = (named.text, named.pair) if named.text or named.pair else _both(table, usual)
+    if text is None or pair is None:
+        two, option = "two texts" if text is pair is None else "the other text", "--text and --pair"
+        raise _unknown(table, two, option, [" and ".join(names) for names in usual])
+    if kind.implied is not None:
+        return Columns(text, pair, negative=named.negative or _first(table, NEGATIVES, "--negative"))
+    label = named.label or usual_label(table)
+    if label is None:
+        raise _unknown(table, "a score of both texts", "--label", LABELS)
+    return Columns(text, pair, label)
 
 
 def usual_label(table: Source, tags: str | None = None) -> str | None:

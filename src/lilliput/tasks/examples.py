@@ -30,8 +30,11 @@ def examples_of(task: Task, table: Table, columns: Columns) -> Examples:
     if kind.has_label:
         assert columns.label is not None
         values = kind.values_in(task, table, columns.label)
-    pairs = _texts(table, columns.pair) if columns.pair is not None else []
-    return Examples(tuple(texts), tuple(map(str, pairs)), Labels(tuple(values), tuple(tags)))
+    elif kind.implied is not None:
+        values = [kind.implied] * len(table)
+    pairs, negatives = (_texts(table, name) if name else [] for name in (columns.pair, columns.negative))
+    labels = Labels(tuple(values), tuple(tags))
+    return Examples(tuple(texts), tuple(map(str, pairs)), labels, tuple(map(str, negatives)))
 
 
 def _texts(table: Table, column: str) -> list[str | Words]:

@@ -32,6 +32,20 @@ class Kind(ABC):
     """Whether a text has a label of its own: a class or a score."""
     has_tags: ClassVar[bool]
     """Whether each word of a text has a tag. The text is then given as its words, and has no pair."""
+    is_two_tower: ClassVar[bool] = False
+    """Whether each text of a pair is read alone, and the vectors of both are compared."""
+    implied: ClassVar[float | None] = None
+    """The label of every example, where a table needs no column of them."""
+
+    @property
+    def runs_as(self) -> str:
+        """The kind of a bundle's answers, one of `inference.kinds.KINDS`."""
+        return self.name
+
+    @property
+    def taught_by(self) -> tuple[str, ...]:
+        """The kinds of models that can teach it."""
+        return (self.name,)
 
     # Labels of a table
 
@@ -105,6 +119,16 @@ class Kind(ABC):
             scores: A row for each slot, NaN where it was cut off [K, C].
             offsets: Where the slots of each example begin, and where those of the last one end [N + 1].
         """
+
+    def compared(self, vectors: Floats, groups: npt.NDArray[np.int64] | None) -> Labels:
+        """Returns what the vectors of pairs say, where the kind is two-tower.
+
+        Args:
+            vectors: Of both texts of each pair, each of length 1 [N, 2, E].
+            groups: Pairs of one number have a text in common, directly or by others (`retrieval.groups`) [N];
+                None where pairs are not each other's wrong answers.
+        """
+        raise NotImplementedError
 
     # Metrics
 

@@ -14,6 +14,7 @@ from lilliput.inference.tags import Notation
 from lilliput.tasks import labels as of_tables
 from lilliput.tasks.formulas import classification, correlations, plain_tags, span_pairs, spans, tag_pairs
 from lilliput.tasks.kind import Counts, Floats, Kind, Lines
+from lilliput.tasks.retrieval import Retrieval
 from lilliput.tasks.tables import Table
 from lilliput.tasks.task import Labels, Task
 
@@ -110,6 +111,27 @@ class Regression(Kind):
 
     def said(self, answer: Any) -> dict[str, Any]:
         return {"label": answer.value}
+
+
+class Similarity(Regression):
+    """A score for a pair of texts, as the cosine of their vectors. Metrics: `spearman`, `pearson`."""
+
+    name, is_two_tower = "similarity", True
+
+    @property
+    def runs_as(self) -> str:
+        return "encode"
+
+    @property
+    def taught_by(self) -> tuple[str, ...]:
+        """The kinds of models that can teach it: cross-encoders too."""
+        return (self.name, "regression")
+
+    def default_metric(self, tags: Sequence[str]) -> str:
+        return "spearman"
+
+    def compared(self, vectors: Floats, groups: npt.NDArray[np.int64] | None) -> Labels:
+        return Labels(values=tuple(vectors.astype(np.float64).prod(1).sum(1).tolist()))
 
 
 class Tagging(Kind):
@@ -217,7 +239,8 @@ class Joint(Kind):
         return self._of_text.targets(task, values)
 
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Classification(), Regression(), Tagging(), Joint())}
+_EVERY = (Classification(), Regression(), Similarity(), Retrieval(), Tagging(), Joint())
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _EVERY}
 """The kinds by their names."""
 
 

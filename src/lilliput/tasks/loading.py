@@ -1,6 +1,6 @@
 """Names and files of labelled sets -> a task with its examples, checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lilliput.common.arguments import PathLike, text_of
@@ -13,7 +13,7 @@ from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.known import KNOWN, Known, find_data_set, numbers_named, without_empty
 from lilliput.tasks.labels import kind_in
 from lilliput.tasks.lists import with_lists
-from lilliput.tasks.splits import check_seen, check_varied, doubts, hold_out, overlap, some
+from lilliput.tasks.splits import asked, check_seen, check_varied, doubts, hold_out, overlap, some
 from lilliput.tasks.tables import ENDINGS, EXPECTED, Source, Table, find_table
 from lilliput.tasks.tagged import tag_reading, tags_in
 from lilliput.tasks.task import Examples, Task, TaskData
@@ -62,6 +62,7 @@ def load_task(
     pair: str | None = None,
     label: str | None = None,
     tags: str | None = None,
+    negative: str | None = None,
     kind: str | None = None,
 ) -> TaskData:
     """Returns a task with its examples, read from the hub or from files.
@@ -77,6 +78,7 @@ def load_task(
         pair: The column that holds the second text.
         label: The column that holds the class or the score.
         tags: The column that holds a tag for each word.
+        negative: The column that holds a wrong answer to each query, where the kind is `retrieval`.
         kind: What is to be predicted, one of `KINDS`, where that is not what the columns look like.
 
     Raises:
@@ -86,11 +88,13 @@ def load_task(
     place = _find(name, train, dev)
     folder_name(place.name, "a task's name", _OTHER_NAME)
     source, dev_source = _sources(place)
-    columns = recognise(source, Columns(text, pair, label, tags), wanted)
+    columns = recognise(source, Columns(text, pair, label, tags, negative), wanted)
     known, task_name = place.known, place.name
     if known and label not in (None, usual_label(source) or label):
         known, task_name = None, f"{task_name}_{label}"  # another question about the same texts
         folder_name(task_name, "the name of a task and its label", _OTHER_NAME)
+    elif known and wanted and wanted.is_two_tower and known.kind in wanted.taught_by:
+        known, task_name = None, f"{task_name}_{wanted.name}"  # the same labels for another model
     if known:
         columns = _needed(task_name, known, source, columns, wanted)
     read, notes = _prepared(source, columns, known, place)
@@ -105,7 +109,8 @@ def load_task(
     if dev_source is None:
         kept, held = hold_out(task, examples, read)
         origin += f", {len(held):,} of its {len(read):,} examples held out to be scored on"
-        return TaskData(task, some(examples, kept), some(examples, held), origin, tuple(notes))
+        return TaskData(task, some(examples, kept), asked(some(examples, held)), origin, tuple(notes))
+    columns = replace(columns, negative=None)  # nothing is scored by it
     check_columns(dev_source, columns)
     read_dev, more_notes = _prepared(dev_source, columns, known, place)
     read_dev = reading.read(read_dev) if reading else read_dev

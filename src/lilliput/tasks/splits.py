@@ -3,9 +3,12 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lilliput.errors import InputError
 from lilliput.tasks.columns import Columns
+from lilliput.tasks.kinds import KINDS
+from lilliput.tasks.retrieval import groups
 from lilliput.tasks.tables import Table
 from lilliput.tasks.task import Examples, Labels, Task, spelled
 
@@ -32,7 +35,7 @@ def hold_out(task: Task, examples: Examples, table: Table) -> tuple[list[int], l
         if fits and len(groups) > 1 and all(left[label] > count for label, count in taken.items()):
             held += groups[key]
             left -= taken
-    if not held:
+    if not held or _is_one_group(task, some(examples, held)):
         raise InputError(
             f"{table.name} has too few examples ({len(examples):,}) to hold out some for scoring; name a dev "
             "set with --dev, or add examples"
@@ -49,7 +52,13 @@ def some(examples: Examples, rows: Sequence[int]) -> Examples:
         tuple(values[row] for row in rows) if values else (), tuple(tags[row] for row in rows) if tags else ()
     )
     pairs = tuple(examples.pairs[row] for row in rows) if examples.pairs else ()
-    return Examples(tuple(examples.texts[row] for row in rows), pairs, labels)
+    negatives = tuple(examples.negatives[row] for row in rows) if examples.negatives else ()
+    return Examples(tuple(examples.texts[row] for row in rows), pairs, labels, negatives)
+
+
+def asked(examples: Examples) -> Examples:
+    """Returns examples to be scored on, for which wrong answers do not count."""
+    return replace(examples, negatives=())
 
 
 def overlap(train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> str | None:
@@ -71,9 +80,13 @@ def overlap(train: Examples, dev: Examples, train_table: Table, dev_table: Table
 def check_varied(task: Task, examples: Examples, table: Table) -> None:
     """Raises InputError if there is nothing to learn.
 
-    That is: one text, one class, one score, no tag except O, or a class of its own for every text.
+    That is: one text, one class, one score, no tag except O, or a class of its own for every text; or one
+    answer, or one that is right and wrong for the same query.
     """
     assert examples.labels is not None
+    if KINDS[task.kind].implied is not None:
+        _check_answers(task, examples, table)
+        return
     values = set(examples.labels.values)
     if len(values) == 1:
         value = values.pop()
@@ -99,6 +112,34 @@ def check_varied(task: Task, examples: Examples, table: Table) -> None:
         )
 
 
+def _is_one_group(task: Task, examples: Examples) -> bool:
+    """Whether answers are to be told from wrong ones, and there are none."""
+    return KINDS[task.kind].implied is not None and len(set(groups(examples).tolist())) < 2
+
+
+def _one_group(examples: Examples, table: Table) -> InputError:
+    return InputError(
+        f"all {len(examples):,} pairs of {table.name} have a query or an answer in common, so none has a "
+        "wrong answer to be told from; add others, or name the columns with --text and --pair"
+    )
+
+
+def _check_answers(task: Task, examples: Examples, table: Table) -> None:
+    """Raises InputError where no query has a wrong answer, or one has its right answer for a wrong one."""
+    if _is_one_group(task, examples):
+        raise _one_group(examples, table)
+    right = {
+        (_plain(spelled(query)), _plain(answer))
+        for query, answer in zip(examples.texts, examples.pairs, strict=True)
+    }
+    for row, negative in enumerate(examples.negatives):
+        if (_plain(spelled(examples.texts[row])), _plain(negative)) in right:
+            raise InputError(
+                f"{table.where(row)} has a wrong answer that is a right one to the same query in "
+                f"{table.name}: '{negative[:60]}'; give another, or leave the {table.unit} out"
+            )
+
+
 def doubts(task: Task, examples: Examples, table: Table, columns: Columns) -> list[str]:
     """Returns warnings about columns that may be wrong: all texts are equal, or many classes occur once."""
     assert examples.labels is not None
@@ -119,9 +160,11 @@ def doubts(task: Task, examples: Examples, table: Table, columns: Columns) -> li
 
 
 def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> None:
-    """Raises InputError if dev has a class of a known task that train does not have."""
+    """Raises InputError if dev has a class of a known task that train does not have, or no wrong answers."""
     assert train.labels is not None
     assert dev.labels is not None
+    if _is_one_group(task, dev):
+        raise _one_group(dev, dev_table)
     if not task.classes:
         return
     seen = set(train.labels.values)
@@ -137,7 +180,12 @@ def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, d
 def _key(examples: Examples, row: int) -> str:
     """Returns a key that is equal for texts that differ only in case and spacing."""
     parts = (spelled(examples.texts[row]), examples.pairs[row] if examples.pairs else "")
-    return "\n".join(" ".join(part.split()).casefold() for part in parts)
+    return "\n".join(map(_plain, parts))
+
+
+def _plain(text: str) -> str:
+    """Returns a text without what does not count when texts are compared: capitals and spacing."""
+    return " ".join(text.split()).casefold()
 
 
 def _labels(task: Task, examples: Examples, row: int) -> list[tuple[str, float]]:

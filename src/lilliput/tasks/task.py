@@ -1,6 +1,8 @@
 """A task and its examples, the same for every kind and every source."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 Words = tuple[str, ...]
 """A text whose words have tags, as these words; every other text is a string."""
@@ -51,9 +53,16 @@ class Examples:
     """The second text of each example; empty where there is none."""
     labels: Labels | None = None
     """What is to be predicted; None where nobody knows it."""
+    negatives: tuple[str, ...] = ()
+    """Of each example a text that is a wrong answer to the first; empty where there is none."""
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def values(self) -> dict[str, Any]:
+        """Returns them as JSON values, whose digest is that of versions without wrong answers."""
+        found = dataclasses.asdict(self)
+        return found if self.negatives else {key: found[key] for key in ("texts", "pairs", "labels")}
 
 
 @dataclass(frozen=True)

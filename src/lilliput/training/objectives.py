@@ -51,6 +51,28 @@ def squared_error(scores: Tensor, targets: Tensor, weights: Tensor) -> tuple[Ten
     return _weighted((scores - targets.detach()).square(), weights)
 
 
+def in_batch(
+    queries: Tensor, answers: Tensor, groups: Tensor, weights: Tensor, temperature: float = 0.05
+) -> tuple[Tensor, float]:
+    """Returns the summed cross-entropy of each query to its own answer among those of the batch, and N.
+
+    Henderson et al. 2017 (arXiv 1705.00652, section 4.4), with cosines divided by a temperature; in
+    sentence-transformers MultipleNegativesRankingLoss, scale 20.
+
+    Args:
+        queries: Vectors of length 1 [N, E].
+        answers: Those of their answers, and then of texts that are wrong answers to all [M, E].
+        groups: Answers of a query's own number are not wrong to it [N].
+        weights: Of each query [N].
+        temperature: Divides cosines.
+    """
+    scores = queries @ answers.mT / temperature
+    own = torch.arange(len(queries), device=queries.device)
+    shared = (groups[:, None] == groups) & (own[:, None] != own)
+    scores = scores.masked_fill(F.pad(shared, (0, len(answers) - len(queries))), -torch.inf)
+    return _weighted(F.cross_entropy(scores, own, reduction="none"), weights)
+
+
 def hidden_states(student: Tensor, teacher: Tensor) -> tuple[Tensor, int]:
     """Returns the summed mean squared distance of states [N, T] to the teacher's [N, T], and N.
 
