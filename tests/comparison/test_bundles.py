@@ -17,7 +17,9 @@ import onnx
 import pytest
 from rich.console import Console
 from safetensors.numpy import save_file
+from scipy.stats import spearmanr
 
+import lilliput
 from bundles import CLASSES, PIECES, TAGS, Tiny, graph, make_bundle, tokenizer
 from conftest import World
 from finetuned import finished
@@ -421,7 +423,7 @@ def test_a_graph_that_fails_on_a_text_says_so(tmp_path: Path) -> None:
 def test_the_surface_is_pinned_and_explained(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = "models task out teacher threads rounds"
+    options = "models task out kind teacher threads rounds"
     assert " ".join(inspect.signature(measuring.benchmark_bundle).parameters) == options
     monkeypatch.setattr(sys, "argv", ["lilliput", "benchmark", "bundle", "--help"])
     cli.main()
@@ -450,6 +452,24 @@ def test_every_command_of_the_page_arrives(
     assert (given["threads"], given["rounds"]) == (((1,), 9) if "--rounds" in command else ((1, 2), 5))
     if "--rounds" in command:
         assert given["models"][1:] == (Path("other/model.onnx"), Path("static/model.safetensors"))
+
+
+def test_vectors_are_judged_by_their_cosines_where_the_kind_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = [("a good film", "good film", 5), ("a bad film", "good", 1), ("bad", "a bad film", 4)]
+    for part in ("train", "dev"):
+        lines = [json.dumps({"text": a, "text_pair": b, "label": label}) for a, b, label in pairs]
+        (tmp_path / f"like_{part}.jsonl").write_text("\n".join(lines))
+    bundle = make_bundle(tmp_path / "bundle", "encode").folder
+    given = f"{bundle} --task {tmp_path}/like --kind similarity --threads 1 --rounds 1 --out {tmp_path}/out"
+    monkeypatch.setattr(sys, "argv", shlex.split(f"lilliput benchmark bundle {given}"))
+    cli.main()
+    (found,) = json.loads((tmp_path / "out" / "bundle.json").read_text())["models"]
+    one, other = (lilliput.load(bundle).encode([pair[side] for pair in pairs]) for side in (0, 1))
+    cosines = np.diag(lilliput.load(bundle).similarity(one, other))
+    assert found["scores"]["spearman"] == pytest.approx(spearmanr(cosines, [pair[2] for pair in pairs])[0])
+    assert "spearman" in capsys.readouterr().out
 
 
 def test_the_page_has_commands() -> None:

@@ -61,6 +61,7 @@ def benchmark_bundle(
     models: Annotated[tuple[Path, ...], tyro.conf.Positional],
     task: str,
     out: Path,
+    kind: str | None = None,
     teacher: Path | None = None,
     threads: tuple[int, ...] = (1, 2),
     rounds: int = 5,
@@ -74,6 +75,7 @@ def benchmark_bundle(
             tokenizer.json beside it.
         task: The task to score on, as for `finetune`; its texts are also used to measure speed.
         out: Folder to write.
+        kind: What the task asks, as for `finetune`; similarity and retrieval judge vectors by their cosines.
         teacher: Folder of a teacher fine-tuned for the task; its bundles are made once, in OUT/teacher.
         threads: Numbers of threads.
         rounds: How often everything is measured.
@@ -82,7 +84,8 @@ def benchmark_bundle(
     from lilliput.comparison.bundles import benchmark_bundle as measure
     from lilliput.tasks.loading import load_task
 
-    report = measure(models, load_task(task), out, teacher=teacher, threads=threads, rounds=rounds)
+    data = load_task(task, kind=kind)
+    report = measure(models, data, out, teacher=teacher, threads=threads, rounds=rounds)
     show(render(report))
     show(f"figures and plot in {out}")
 
