@@ -40,6 +40,7 @@ def bundle(
     kind: Literal["fill", "encode"] | None = None,
     executorch: bool = False,
     licence: str = "apache-2.0",
+    layout: Literal["bundle", "transformers.js"] = "bundle",
 ) -> None:
     """Export a model as a bundle: ONNX with tokenizer, labels, card and digests, in OUT.
 
@@ -54,12 +55,20 @@ def bundle(
         kind: What a checkpoint without a task does: fill in [MASK], or encode texts as vectors.
         executorch: Also export model.pte for ExecuTorch on phones; this takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
+        layout: transformers.js for the folder that it reads, of an encoder of vectors in float32 and int8.
     """
     from lilliput.export.bundling import bundle as make
     from lilliput.tasks.metrics import of_all
 
     made = make(
-        model, out, task=task, quantization=quantization, kind=kind, executorch=executorch, licence=licence
+        model,
+        out,
+        task=task,
+        quantization=quantization,
+        kind=kind,
+        executorch=executorch,
+        licence=licence,
+        layout=layout,
     )
     for name, size in made.files.items():
         show(f"{size:>12,}  {name}")
@@ -71,4 +80,7 @@ def bundle(
         show(f"{name} {value:.1%}{before}")
     for name, value in of_all(made.program_scores).items():
         show(f"{name} {value:.1%} with model.pte")
-    show(f"try it: echo 'a text' | lilliput run {out}")
+    if layout == "bundle":
+        show(f"try it: echo 'a text' | lilliput run {out}")
+    else:
+        show(f"how to open it in JavaScript: {out / 'README.md'}")
