@@ -83,7 +83,7 @@ def write(folder: Path, out: Path, card: Callable[[], Card]) -> tuple[ExportResu
 def _settings(source: Source) -> dict[str, object]:
     """Returns the encoder's settings, without a head that the graphs do not have."""
     settings: dict[str, object] = source.config.to_diff_dict()
-    return settings | {"architectures": ["BertModel"], _MADE_BY: version("lilliput")}
+    return settings | {"architectures": [type(source.model).__name__], _MADE_BY: version("lilliput")}
 
 
 def _sizes(folder: Path) -> dict[str, int]:
