@@ -1,7 +1,6 @@
 """A bundle of a sentence encoder gives the vectors of sentence-transformers, from a mean of states alone."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 from sentence_transformers import SentenceTransformer
 from transformers import BertForMaskedLM
 
@@ -18,31 +16,15 @@ from checkpoints import SENTENCES, save_small
 from conftest import World
 from lilliput.errors import ConfigError, ModelError
 from lilliput.export import parity
-from lilliput.models.sentence_modules import Dense, SentenceModules, write_modules
+from lilliput.models.sentence_modules import SentenceModules
+from sentence_encoders import STUDENT, VECTOR, WIDTH, dense, encoder
 
-WIDTH, VECTOR = 24, 40
 TEXTS = [*SENTENCES, "a", "the grass was wet and the child ran " * 9]
-
-
-def dense(rows: int = VECTOR, columns: int = WIDTH, activation: str = "Identity") -> Dense:
-    generator = torch.Generator().manual_seed(rows)
-    weight = torch.randn(rows, columns, generator=generator)
-    return Dense(weight, torch.randn(rows, generator=generator), activation)
-
-
-STUDENT = SentenceModules("mean", (dense(),), normalize=True)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_small(world, "fill", tmp_path_factory.mktemp("checkpoint") / "fill")
-
-
-def encoder(checkpoint: Path, folder: Path, modules: SentenceModules) -> Path:
-    """Returns a copy of a checkpoint as a sentence encoder."""
-    shutil.copytree(checkpoint, folder)
-    write_modules(modules, folder, WIDTH)
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """The page in web/ says of bundles what `lilliput run` says, in Node.js and in a browser."""
 
+import csv
+import io
 import itertools
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tokenizers import Tokenizer
 from transformers import (
     BertConfig,
@@ -23,12 +27,15 @@ import lilliput
 import web_hostile
 import web_pieces
 from conftest import stir, teacher_tokenizer
+from lilliput.errors import InputError
 from lilliput.finetuning.model import labels_of, save_task_model
 from lilliput.inference.kinds import KINDS
 from lilliput.inference.lines import as_text
+from lilliput.models.sentence_modules import Dense, SentenceModules, write_modules
 from lilliput.models.student import save_student
 from lilliput.pieces.bert_tokenizer import complete
 from lilliput.tasks.task import Task
+from lilliput.text.separated import fields_of
 
 WEB = Path(__file__).parent.parent.parent / "web"
 SENTENCES = (Path(__file__).parent.parent / "sentences.txt").read_text(encoding="utf-8").splitlines()
@@ -42,7 +49,8 @@ TASKS = {
     "tagging": Task("places", "tagging", tags=TAGS),
     "joint": Task("orders", "joint", classes=CLASSES, tags=TAGS),
 }
-NAMES = (*TASKS, "fill", "encode")
+SENTENCE_ENCODER = "vectors"
+NAMES = (*TASKS, "fill", "encode", SENTENCE_ENCODER)
 QUANTIZATIONS = {
     "float32": ("float32", 32),
     "int8": ("int8", 32),
@@ -75,6 +83,10 @@ def save_checkpoint(name: str, folder: Path, tokenizer: Tokenizer, width: int) -
         plain = BertForMaskedLM(config) if name == "fill" else BertModel(config)
         stir(plain)
         save_student(plain, tokenizer, folder)  # type: ignore[arg-type]
+        if name == SENTENCE_ENCODER:
+            layer = Dense(torch.randn(40, width), torch.randn(40))
+            modules = SentenceModules(dense=(layer,), prompts={"any": "of this: "}, default_prompt="any")
+            write_modules(modules, folder, width)
         return
     config.id2label = dict(enumerate(labels_of(task)))
     config.label2id = {label: index for index, label in config.id2label.items()}
@@ -132,6 +144,7 @@ def run_node(script: str, bundles: Path) -> None:
         "LILLIPUT_BUNDLES": str(bundles),
         "LILLIPUT_DIST": str(bundles / "dist"),
         "LILLIPUT_PIECES": str(bundles / "pieces.json"),
+        "LILLIPUT_TABLES": str(bundles / "tables.json"),
     }
     result = subprocess.run(
         command, cwd=WEB, env=os.environ | folders, check=False, capture_output=True, text=True, timeout=600
@@ -150,6 +163,33 @@ def test_words_and_pieces_are_those_of_python(tmp_path: Path) -> None:
     run_node("pieces.test.mjs", tmp_path)
 
 
+def random_tables() -> list[tuple[str, list[list[str]] | None]]:
+    """Returns texts of CSVs, well-formed or not, with the rows that Python reads; None where it refuses."""
+    generator, tables = random.Random(0), []
+    for number in range(600):
+        if number % 2:
+            written = io.StringIO()
+            rows = [["".join(generator.choices('ab ,;|\t"\n', k=generator.randrange(6))) for _ in range(3)]
+                    for _ in range(4)]  # fmt: skip
+            csv.writer(written, delimiter=",;\t|"[number % 4], lineterminator="\r\n").writerows(rows)
+            text = written.getvalue()
+        else:
+            text = "".join(generator.choices(["a", "b", " ", ",", ";", '"', '"', "\n", "\r\n"], k=12))
+        try:
+            found = [row for _, row in fields_of(Path("x.csv"), io.BytesIO(text.encode()))[1]]
+        except InputError:
+            found = None
+        tables.append((text, found if found and len({len(row) for row in found}) == 1 else None))
+    return tables
+
+
+def test_documents_are_those_of_python(tmp_path: Path) -> None:
+    tables = random_tables()
+    assert 150 < sum(rows is not None for _, rows in tables) < 500
+    (tmp_path / "tables.json").write_text(json.dumps(tables))
+    run_node("documents.test.mjs", tmp_path)
+
+
 def test_what_is_refused(bundles: Path) -> None:
     run_node("bundle.test.mjs", bundles)
 
@@ -162,7 +202,7 @@ def test_the_page_lets_through_the_operators_that_python_does() -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-@pytest.mark.parametrize("script", ["page.test.mjs", "hostile.test.mjs", "servers.test.mjs"])
+@pytest.mark.parametrize("script", [f"{name}.test.mjs" for name in ("page", "search", "hostile", "servers")])
 def test_the_page_in_a_browser(bundles: Path, script: str) -> None:
     subprocess.run([str(NODE), "build.mjs", str(bundles / "dist")], cwd=WEB, check=True)
     run_node(script, bundles)

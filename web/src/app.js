@@ -1,37 +1,46 @@
 /** The page: opens a bundle, answers what is typed as it is typed, and keeps both for the next time. */
 
 import { filesOfBundle } from "./bundle.js";
+import { isDocuments } from "./documents.js";
+import { $, show } from "./dom.js";
 import { Ended, Engine, EngineError } from "./engine.js";
-import { BundleError } from "./errors.js";
+import { BundleError, sentenceOf } from "./errors.js";
+import { sized } from "./figures.js";
+import { afterTyping, latest, SPOKEN_PAUSE } from "./latest.js";
+import { Search } from "./search.js";
 import { droppedFiles, fetchBundle, forgetBundle, KEPT, keepBundle, keptBundle, listedFiles } from "./store.js";
-import { answerSentence, answerView, bundleTitle, fillSizes, sized, timeLine } from "./view.js";
+import { answerSentence, answerView, bundleTitle, fillSizes, timeLine } from "./view.js";
 
-const PAUSE = 120; // milliseconds after a key, before an answer
-const SLOW = 400; // before the page says that it computes
-const SPOKEN_PAUSE = 900; // before an answer is spoken, so that a screen reader is not interrupted by every key
+const SLOW = 400; // milliseconds before the page says that it computes
 
-const $ = (id) => document.getElementById(id);
 let bundle = null; // the one that answers: its engine, files, source, settings, sizes, and the colours of its slots
 let spare = new Engine(); // started before there is a bundle, as that takes a while
 let opening = null; // what stops the bundle that is being opened
 let asking = 0; // the latest question; answers to earlier ones are dropped
-let waiting = null; // the texts that are to be answered next
-let answering = false;
-
-function show(ids, shown) {
-  for (const id of ids) $(id).hidden = !shown;
-}
+const search = new Search(engineOf, keep);
 
 function say(error) {
   if (error instanceof Ended) return;
   if (!(error instanceof BundleError)) console.error(error);
-  const sentence = error instanceof BundleError ? error.message : `The page failed (${error.message}); load it again.`;
-  $("problem").textContent = sentence;
+  $("problem").textContent = sentenceOf(error);
 }
 
 function newEngine() {
   const engine = spare && !spare.ended ? spare : new Engine();
   spare = null;
+  return engine;
+}
+
+/** Returns the worker of a bundle; a new one where it was ended. */
+async function engineOf(asked) {
+  if (!asked.engine.ended) return asked.engine;
+  const engine = (asked.engine = newEngine());
+  try {
+    await engine.open(asked.files);
+  } catch (error) {
+    engine.end(); // whoever asks next has a new one
+    throw error;
+  }
   return engine;
 }
 
@@ -90,6 +99,7 @@ function use(opened) {
   show(["mask"], bundle.config.kind === "fill");
   show(["choose"], false);
   show(["bundle", "ask", "result"], true);
+  search.use(bundle);
   ask();
 }
 
@@ -126,48 +136,33 @@ function showHint(sentence) {
 /** Answers what stands in the fields; an answer that is still computed to what stood there before is dropped. */
 function ask() {
   asking++;
-  waiting = [$("text").value, $("second").value];
-  const lacking = hint(...waiting);
+  const texts = [$("text").value, $("second").value];
+  const lacking = hint(...texts);
   if (lacking) {
-    waiting = null;
     $("problem").textContent = "";
     showHint(lacking);
-  } else if ($("answer").firstChild?.className === "hint") {
-    $("answer").replaceChildren();
+    return;
   }
-  if (!answering) answerAll();
+  if ($("answer").firstChild?.className === "hint") $("answer").replaceChildren();
+  answer(texts, asking, bundle);
 }
 
-/** Answers the latest texts until none wait: a bundle computes one answer at a time. */
-async function answerAll() {
-  answering = true;
-  while (waiting && bundle) {
-    const [texts, mine, asked] = [waiting, asking, bundle];
-    const isWanted = () => mine === asking && asked === bundle;
-    waiting = null;
-    const slow = setTimeout(() => show(["computing"], true), SLOW);
-    try {
-      const found = await computed(asked, texts);
-      if (isWanted()) showAnswer(found, texts);
-      if (asked === bundle) keep(asked);
-    } catch (error) {
-      if (isWanted() && error instanceof Ended) showHint("Cancelled. Change the text to ask again.");
-      else if (isWanted()) refuseAnswer(error);
-    } finally {
-      clearTimeout(slow);
-      show(["computing"], false);
-    }
+const answer = latest(async (texts, mine, asked) => {
+  const isWanted = () => mine === asking && asked === bundle;
+  if (!isWanted()) return;
+  const slow = setTimeout(() => show(["computing"], true), SLOW);
+  try {
+    const found = await (await engineOf(asked)).answer(texts);
+    if (isWanted()) showAnswer(found, texts);
+    if (asked === bundle) keep(asked);
+  } catch (error) {
+    if (isWanted() && error instanceof Ended) showHint("Cancelled. Change the text to ask again.");
+    else if (isWanted()) refuseAnswer(error);
+  } finally {
+    clearTimeout(slow);
+    show(["computing"], false);
   }
-  answering = false;
-}
-
-async function computed(asked, texts) {
-  if (asked.engine.ended) {
-    asked.engine = newEngine();
-    await asked.engine.open(asked.files);
-  }
-  return asked.engine.answer(texts);
-}
+});
 
 function showAnswer({ answer, times }, texts) {
   const [mine, { config, hues }] = [asking, bundle];
@@ -218,6 +213,7 @@ function listenToBundles() {
     bundle = null;
     asking++;
     engine.end();
+    search.use(null);
     $("problem").textContent = $("kept").textContent = "";
     show(["bundle", "ask", "result"], false);
     choosing(true);
@@ -235,7 +231,11 @@ function listenToDrops() {
   addEventListener("drop", (event) => {
     event.preventDefault();
     document.body.classList.remove("dropping");
-    if (event.dataTransfer.files.length) {
+    const [file] = event.dataTransfer.files;
+    if (event.dataTransfer.files.length === 1 && isDocuments(file)) {
+      if (bundle?.config.kind === "encode") search.open(file);
+      else say(new BundleError(`${file.name} is searched by vectors: ${bundle ? "this bundle gives none; " : ""}open a bundle of a sentence encoder first.`));
+    } else if (file) {
       const dropped = droppedFiles(event.dataTransfer); // at once: what was dropped is gone after this event
       open(async () => ({ files: await filesOfBundle(await dropped), source: "" }), { byHand: true });
     }
@@ -243,13 +243,7 @@ function listenToDrops() {
 }
 
 function listenToTexts() {
-  let timer;
-  for (const id of ["text", "second"]) {
-    $(id).addEventListener("input", () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => bundle && ask(), PAUSE);
-    });
-  }
+  afterTyping([$("text"), $("second")], () => bundle && ask());
   $("mask").addEventListener("click", () => {
     const field = $("text");
     field.setRangeText("[MASK]", field.selectionStart, field.selectionEnd, "end");

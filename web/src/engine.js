@@ -41,7 +41,8 @@ function compiledRuntime() {
 
 export class Engine {
   #worker = null;
-  #pending = null;
+  #pending = null; // the step that the worker is at
+  #last; // the latest step that was asked for: the worker does one after the other
 
   constructor() {
     this.ready = this.#step("start", () => {
@@ -56,7 +57,7 @@ export class Engine {
         (error) => this.end(error),
       );
     });
-    this.ready.catch(() => {}); // whoever opens a bundle is told
+    this.#last = this.ready.catch(() => {}); // whoever opens a bundle is told
   }
 
   /** Says whether it was ended. */
@@ -68,11 +69,13 @@ export class Engine {
    * Opens a bundle, once the worker has started.
    *
    * @param {Map<string, Blob>} files
-   * @returns {Promise<{config: object, sizes: [string, number][], two: boolean}>}
+   * @returns {Promise<{config: object, sizes: [string, number][], two: boolean, width: number}>}
    */
   async open(files) {
+    const opening = this.#ask("open", { files });
+    opening.catch(() => {}); // where the worker does not start, that is said
     await this.ready;
-    return (await this.#step("open", () => this.#worker.postMessage({ files }))).opened;
+    return (await opening).opened;
   }
 
   /**
@@ -82,7 +85,17 @@ export class Engine {
    * @returns {Promise<{answer: object, times: number[]}>}
    */
   async answer(texts) {
-    return this.#step("answer", () => this.#worker.postMessage({ texts }));
+    return this.#ask("answer", { texts });
+  }
+
+  /**
+   * Returns the vectors of texts, side by side, and at which of them there are no words, or more than was read.
+   *
+   * @param {string[]} documents
+   * @returns {Promise<{vectors: Float32Array, cut: number[], wordless: number[]}>}
+   */
+  async encode(documents) {
+    return this.#ask("answer", { documents });
   }
 
   /** Ends the worker, whatever it does; what it was doing fails with `reason`. */
@@ -90,6 +103,13 @@ export class Engine {
     this.#worker?.terminate();
     this.#worker = null;
     this.#settle()?.reject(reason);
+  }
+
+  /** Sends a message once the worker has answered those before; returns what it answers. */
+  #ask(name, message) {
+    const asked = this.#last.then(() => this.#step(name, () => this.#worker.postMessage(message)));
+    this.#last = asked.catch(() => {});
+    return asked;
   }
 
   #step(name, begin) {

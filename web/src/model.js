@@ -1,17 +1,20 @@
 /**
  * A bundle and texts -> answers, as lilliput's Python runtime gives them.
  *
- * A text is cut into pieces, at most as many as the model has positions, and goes through the network alone. What the
- * network returns are scores: a softmax makes probabilities of them. A word's tag stands at its first piece. A joint
- * model has its tags and, after them, its classes in one row; the class is read at [CLS].
+ * A text is cut into pieces, at most as many as the model has positions. What the network returns are scores: a softmax
+ * makes probabilities of them. A word's tag stands at its first piece. A joint model has its tags and, after them, its
+ * classes in one row; the class is read at [CLS]. Of an encoder the mean of a text's states is its vector, and many
+ * texts go through the network together, those of like length.
  */
 
 import { BundleError, firstLine } from "./errors.js";
 import { checkGraph } from "./graph.js";
 import { Pieces } from "./pieces.js";
+import { largest, unit } from "./ranking.js";
 import { joinTags, lettersOf } from "./tags.js";
 
 const GUESSES = 5;
+const BATCH_PIECES = 256; // padding included: larger batches measured slower, and so did single texts
 const INPUTS = ["input_ids", "attention_mask", "token_type_ids"];
 
 /**
@@ -45,6 +48,7 @@ class Model {
     this.session = session;
     this.Tensor = Tensor;
     this.letters = lettersOf(config.tags); // of the tags, which say how they are joined
+    this.width = 0; // numbers of a row of the network's output
   }
 
   /** Says whether the model reads two texts. */
@@ -62,12 +66,12 @@ class Model {
    *     words?: {start: number, end: number, tag: string, probability: number}[],
    *     slots?: {name: string, start: number, end: number, probability: number}[],
    *     masks?: {start: number, end: number, guesses: {piece: string, probability: number}[]}[],
-   *     similarity?: number, vectors?: Float64Array[]}>} `pieces` were read, `cut` says whether some were not
+   *     similarity?: number, vectors?: Float32Array[]}>} `pieces` were read, `cut` says whether some were not
    */
   async answer(text, second = "", top = Infinity) {
     if (this.kind === "encode") return this.#compare(text, second);
     const input = this.#input(text, this.config.pairs ? second : null);
-    const { rows } = await this.#run(input);
+    const rows = rowsOf(await this.#run([input]));
     const answer = { pieces: input.ids.length, cut: input.cut };
     const { classes, tags } = this.config;
     if (this.kind === "classification") answer.classes = ranked(softmax(rows[0]), classes, top);
@@ -84,6 +88,34 @@ class Model {
     return answer;
   }
 
+  /**
+   * Returns a vector for each text, as `Bundle.encode` does; of length 1 where the bundle normalises.
+   *
+   * @param {string[]} texts
+   * @returns {Promise<{vectors: Float32Array[], pieces: number[], cut: number[], wordless: number[]}>} `pieces` of each
+   *     text were read, of the texts at `cut` not all; those at `wordless` have no words, and zeros for a vector
+   */
+  async encode(texts) {
+    const prompt = this.config.prompt ?? "";
+    const inputs = texts.map((text) => this.pieces.encode(prompt + text, null, this.config.positions));
+    const ofPrompt = this.pieces.encode(prompt, null, this.config.positions).ids.length;
+    const places = (test) => [...inputs.keys()].filter((place) => test(inputs[place]));
+    const vectors = inputs.map(() => new Float32Array(this.width));
+    for (const batch of batches(places(({ ids }) => ids.length > ofPrompt), inputs)) {
+      const output = await this.#run(batch.map((place) => inputs[place]));
+      batch.forEach((place, row) => {
+        const mean = meanOf(output, row, inputs[place].ids.length);
+        vectors[place].set(this.config.normalize ? unit(mean) : mean);
+      });
+    }
+    return {
+      vectors,
+      pieces: inputs.map(({ ids }) => ids.length),
+      cut: places(({ cut }) => cut),
+      wordless: places(({ ids }) => ids.length <= ofPrompt),
+    };
+  }
+
   /** Frees the memory of the network. */
   async close() {
     await this.session.release();
@@ -95,45 +127,52 @@ class Model {
     if (INPUTS.some((name) => !found.includes(name)) || found.length > INPUTS.length) {
       throw new BundleError(`model.onnx takes ${found.join(", ")}; expected are ${INPUTS.join(", ")}.`);
     }
-    await this.#run({ ids: [0, this.pieces.names.length - 1], types: [0, 0] });
+    const { width } = await this.#run([{ ids: [0, this.pieces.names.length - 1], types: [0, 0] }]);
+    this.width = width;
   }
 
   #input(text, second) {
     const input = this.pieces.encode(text, second, this.config.positions);
     if (input.ids.length > (second === null ? 2 : 3)) return input;
-    throw new BundleError("There are no words in this text, only characters without a meaning.");
+    throw wordless();
   }
 
-  /** Returns the network's output, a row for each piece, or the only one. */
-  async #run({ ids, types }) {
-    const row = (values) => new this.Tensor("int64", BigInt64Array.from(values, BigInt), [1, values.length]);
-    const arrays = [row(ids), row(ids.map(() => 1)), row(types)];
+  /** Returns the network's output for a batch: for each input a row, or one for each of `length` pieces. */
+  async #run(inputs) {
+    const length = Math.max(...inputs.map(({ ids }) => ids.length));
+    const shape = [inputs.length, length];
+    const filled = (padding, valuesOf) => {
+      const values = new BigInt64Array(inputs.length * length).fill(BigInt(padding));
+      inputs.forEach((input, row) => values.set(BigInt64Array.from(valuesOf(input), BigInt), row * length));
+      return new this.Tensor("int64", values, shape);
+    };
+    const arrays = [filled(this.pieces.pad, ({ ids }) => ids), filled(0, ({ ids }) => ids.map(() => 1)), filled(0, ({ types }) => types)];
     let output;
     try {
       const outputs = await this.session.run(Object.fromEntries(INPUTS.map((name, index) => [name, arrays[index]])));
       output = outputs[this.session.outputNames[0]];
     } catch (error) {
       throw new BundleError(
-        `model.onnx fails on ${ids.length} pieces (${firstLine(error)}); it does not belong to this tokenizer.json or ` +
+        `model.onnx fails on ${length} pieces (${firstLine(error)}); it does not belong to this tokenizer.json or ` +
           "has fewer positions than config.json says, export the bundle again.",
       );
     }
-    const { data, dims, type } = output;
+    this.#checkOutput(output, shape);
+    return { data: output.data, width: output.dims.at(-1), length };
+  }
+
+  #checkOutput({ dims, type }, [texts, length]) {
     const { classes, tags } = this.config;
     const width = dims.at(-1);
-    const columns = { regression: 1, fill: this.pieces.names.length, encode: width }[this.kind] ?? tags.length + classes.length;
+    const columns = { regression: 1, fill: this.pieces.names.length, encode: this.width || width }[this.kind] ?? tags.length + classes.length;
     const flat = this.kind === "classification" || this.kind === "regression";
-    const expected = flat ? [1, columns] : [1, ids.length, columns];
-    if (type !== "float32" || !width || String(dims) !== String(expected)) {
-      throw new BundleError(
-        `model.onnx gives scores of the shape ${dims.join(" x ")} (${type}) for ${ids.length} pieces, where config.json ` +
-          `and tokenizer.json need ${flat ? "one row" : "rows"} of ${columns ?? "some"} (float32); the files are of ` +
-          "different bundles, export the bundle again.",
-      );
-    }
-    const rows = [];
-    for (let at = 0; at < data.length; at += width) rows.push(data.subarray(at, at + width));
-    return { rows, width };
+    const expected = flat ? [texts, columns] : [texts, length, columns];
+    if (type === "float32" && width && String(dims) === String(expected)) return;
+    throw new BundleError(
+      `model.onnx gives scores of the shape ${dims.join(" x ")} (${type}) for ${length} pieces, where config.json ` +
+        `and tokenizer.json need ${flat ? "one row" : "rows"} of ${columns ?? "some"} (float32); the files are of ` +
+        "different bundles, export the bundle again.",
+    );
   }
 
   #guesses({ words }, rows) {
@@ -147,19 +186,48 @@ class Model {
   }
 
   async #compare(text, second) {
-    const prompt = this.config.prompt ?? "";
-    const inputs = [text, second].map((one) => this.#input(prompt + one, null));
-    const vectors = [];
-    for (const input of inputs) {
-      const { rows, width } = await this.#run(input);
-      const mean = new Float64Array(width); // of all pieces: a text alone has no padding to leave out
-      for (const row of rows) row.forEach((value, index) => (mean[index] += value / rows.length));
-      const length = this.config.normalize ? Math.hypot(...mean) || 1 : 1;
-      vectors.push(mean.map((value) => value / length));
-    }
-    const pieces = inputs[0].ids.length + inputs[1].ids.length;
-    return { pieces, cut: inputs.some((input) => input.cut), similarity: finite(cosine(...vectors)), vectors };
+    const { vectors, pieces, cut, wordless: without } = await this.encode([text, second]);
+    if (without.length) throw wordless();
+    const [one, other] = vectors.map((vector) => unit(vector));
+    const similarity = one.reduce((sum, value, index) => sum + value * other[index], 0);
+    return { pieces: pieces[0] + pieces[1], cut: cut.length > 0, similarity, vectors };
   }
+}
+
+function wordless() {
+  return new BundleError("There are no words in this text, only characters without a meaning.");
+}
+
+/** Yields places of inputs, the shortest first, in batches of at most BATCH_PIECES or of one input. */
+function* batches(places, inputs) {
+  const lengthOf = (place) => inputs[place].ids.length;
+  let batch = [];
+  for (const place of places.toSorted((a, b) => lengthOf(a) - lengthOf(b))) {
+    if (batch.length && (batch.length + 1) * lengthOf(place) > BATCH_PIECES) {
+      yield batch;
+      batch = [];
+    }
+    batch.push(place);
+  }
+  if (batch.length) yield batch;
+}
+
+/** Returns the network's output for the only input, a row for each piece, or one. */
+function rowsOf({ data, width }) {
+  const rows = [];
+  for (let at = 0; at < data.length; at += width) rows.push(data.subarray(at, at + width));
+  return rows;
+}
+
+/** Returns the mean of the states of a text's pieces; throws a BundleError where it is no vector. */
+function meanOf({ data, width, length }, row, pieces) {
+  const mean = new Float64Array(width);
+  for (let piece = 0; piece < pieces; piece++) {
+    const from = (row * length + piece) * width;
+    for (let column = 0; column < width; column++) mean[column] += data[from + column] / pieces;
+  }
+  mean.forEach(finite);
+  return mean;
 }
 
 /** Returns probabilities; throws a BundleError where the scores are none. */
@@ -181,23 +249,4 @@ function finite(number) {
 
 function ranked(probabilities, names, count) {
   return largest(probabilities, count).map((index) => ({ name: names[index], probability: probabilities[index] }));
-}
-
-/** Returns the indices of the largest values, the largest first and of equal ones the first. */
-function largest(values, count) {
-  if (count > GUESSES) return Array.from(values.keys()).sort((a, b) => values[b] - values[a] || a - b).slice(0, count);
-  const best = []; // few of many, as of a vocabulary: sorting them all would take longer than the network
-  for (let index = 0; index < values.length; index++) {
-    if (best.length === count && !(values[index] > values[best.at(-1)])) continue;
-    let place = best.length;
-    while (place > 0 && values[index] > values[best[place - 1]]) place--;
-    best.splice(place, 0, index);
-    if (best.length > count) best.pop();
-  }
-  return best;
-}
-
-function cosine(a, b) {
-  const dot = (x, y) => x.reduce((sum, value, index) => sum + value * y[index], 0);
-  return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
 }

@@ -17,6 +17,7 @@ export class Pieces {
     this.added = new Added(read.added.filter((piece) => !piece.normalized), (content) => content);
     this.addedNormal = new Added(read.added.filter((piece) => piece.normalized), whole);
     this.mask = read.special["[MASK]"];
+    this.pad = read.special["[PAD]"];
     this.cls = read.special["[CLS]"];
     this.sep = read.special["[SEP]"];
   }

@@ -5,48 +5,27 @@
  * characters spelt out and not too long, and of long lists the beginning.
  */
 
+import { make } from "./dom.js";
+import { counted, milliseconds, percent } from "./figures.js";
+
 const MOST_BARS = 5;
 const MOST_ROWS = 100; // of slots, or of [MASK]s
 const LONGEST_NAME = 120;
+const LONGEST_DOCUMENT = 400; // characters that are shown
 const KINDS = {
   classification: "gives a text one of its classes",
   regression: "gives a text a score",
   tagging: "gives each word a tag",
   joint: "gives a text a class, and each word a tag",
   fill: "guesses the piece behind [MASK]",
-  encode: "makes vectors of texts, to compare them",
+  encode: "makes vectors of texts, to compare and to search them",
 };
-
-/** Returns an element with a class and children; strings become text. */
-function make(tag, name, ...children) {
-  const element = document.createElement(tag);
-  if (name) element.className = name;
-  element.append(...children);
-  return element;
-}
 
 /** Returns a name from a bundle as it can be shown: one line, with nothing that hides or turns the text around it. */
 export function shownName(name) {
   const plain = name.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (found) => `\\u{${found.codePointAt(0).toString(16)}}`);
   const whole = Array.from(plain);
   return whole.length > LONGEST_NAME ? `${whole.slice(0, LONGEST_NAME).join("")} …` : plain || "(no name)";
-}
-
-/** Returns bytes as people say them: 1.98 MB, 86 kB. */
-export function sized(bytes) {
-  const [value, unit] = bytes >= 999_500 ? [bytes / 1e6, "MB"] : bytes >= 1000 ? [bytes / 1e3, "kB"] : [bytes, "bytes"];
-  const digits = unit === "bytes" || value >= 100 ? 0 : value >= 10 ? 1 : 2;
-  return `${value.toFixed(digits)} ${unit}`;
-}
-
-function percent(probability) {
-  const value = 100 * probability;
-  return value > 0 && value < 0.1 ? "< 0.1 %" : `${value.toFixed(1)} %`;
-}
-
-/** Returns milliseconds with as many digits as a browser's clock has. */
-function milliseconds(value) {
-  return value < 0.1 ? "under 0.1 ms" : `${value.toFixed(value < 100 ? 1 : 0)} ms`;
 }
 
 /** Returns what a bundle is, in a line. */
@@ -59,7 +38,7 @@ export function bundleTitle(config) {
 
 /** Fills a table with the bytes of files and their sum. */
 export function fillSizes(body, sizes) {
-  const row = (name, bytes) => make("tr", "", make("td", "", shownName(name)), make("td", "", `${bytes.toLocaleString("en")} bytes`));
+  const row = (name, bytes) => make("tr", "", make("td", "", shownName(name)), make("td", "", `${counted(bytes)} bytes`));
   const sum = sizes.reduce((total, [, bytes]) => total + bytes, 0);
   body.replaceChildren(...sizes.map(([name, bytes]) => row(name, bytes)), row("together", sum));
   return sum;
@@ -127,7 +106,7 @@ function bars(entries, others = 0) {
   });
   const list = make("ol", "bars", ...rows);
   const rest = others + entries.length - rows.length;
-  if (rest > 0) list.append(make("li", "rest", `and ${rest.toLocaleString("en")} less probable`));
+  if (rest > 0) list.append(make("li", "rest", `and ${counted(rest)} less probable`));
   return list;
 }
 
@@ -170,4 +149,31 @@ function masksView(masks, text) {
     return masks.length === 1 ? list : make("div", "", make("h3", "", `[MASK] number ${index + 1}`), list);
   });
   return [line, ...lists];
+}
+
+/** Returns what stands ready to be searched, and what does not, in a line. */
+export function documentsLine(name, count, { empty, cut, wordless }, took) {
+  const some = (number, what) => (number ? [`${counted(number)} ${what}`] : []);
+  return [
+    `${name}: ${counted(count)} ${count === 1 ? "document" : "documents"} in ${(took / 1000).toFixed(1)} s`,
+    ...some(empty, "empty left out"),
+    ...some(cut, "longer than the model reads, of which only the beginning counts"),
+    ...some(wordless, "without words"),
+  ].join(" · ");
+}
+
+/** Returns documents with their scores as items of a list. */
+export function foundView(found) {
+  return found.map(({ text, score }) => {
+    const whole = Array.from(text.slice(0, 2 * LONGEST_DOCUMENT));
+    const shown = whole.length > LONGEST_DOCUMENT ? `${whole.slice(0, LONGEST_DOCUMENT).join("")} …` : text;
+    return make("li", "", make("span", "score", score.toFixed(3)), make("span", "text", shown));
+  });
+}
+
+/** Returns the best of what was found as a sentence. */
+export function foundSentence(found) {
+  if (!found.length) return "Nothing found.";
+  const [{ text, score }] = found;
+  return `${counted(found.length)} found. Best, ${score.toFixed(3)}: ${text.slice(0, LONGEST_DOCUMENT)}`;
 }

@@ -1,7 +1,8 @@
 /**
  * Opens one bundle and answers texts with it, beside the page: engine.js starts this and ends it.
  *
- * Messages to it are { runtime }, { files } and { texts }, from it { ready }, { opened }, { answer, times } and { error, ours }.
+ * Messages to it are { runtime }, { files }, { texts } and { documents }, from it { ready }, { opened }, { answer, times },
+ * { vectors, cut, wordless } and { error, ours }.
  */
 
 import "./shell.js";
@@ -49,7 +50,7 @@ async function open(files) {
   const bundle = await readBundle(files);
   model = await openModel(bundle, ort);
   const { config, sizes } = bundle;
-  return { opened: { config, sizes, two: model.two } };
+  return { opened: { config, sizes, two: model.two, width: model.width } };
 }
 
 async function answer(texts) {
@@ -65,6 +66,13 @@ async function answer(texts) {
   return { answer: shown, times };
 }
 
+async function encode(documents) {
+  const { vectors, cut, wordless } = await model.encode(documents);
+  const all = new Float32Array(documents.length * model.width);
+  vectors.forEach((vector, place) => all.set(vector, place * model.width));
+  return { vectors: all, cut, wordless };
+}
+
 /** Sends what a task returns, or what is wrong. */
 async function send(task) {
   try {
@@ -77,5 +85,6 @@ async function send(task) {
 
 addEventListener("message", ({ data }) => {
   if (data.runtime) send(start(data.runtime));
-  else send(data.files ? open(data.files) : answer(data.texts));
+  else if (data.files) send(open(data.files));
+  else send(data.texts ? answer(data.texts) : encode(data.documents));
 });

@@ -127,6 +127,23 @@ test("scores that are no numbers are no answer, and the next text has one", { sk
   assert.equal(await visit.page.locator("#problem").textContent(), "");
 });
 
+test("documents whose vectors are no numbers, or do not come, are not searched, and the next ones are", { skip }, async () => {
+  const choose = (text) => visit.page.locator("#documents").setInputFiles({ name: "notes.txt", mimeType: "", buffer: Buffer.from(text) });
+  await visit.open("bundles/made/not_a_number");
+  await visit.page.locator("#search").waitFor();
+  await choose("zebra\nzoo");
+  await visit.page.locator("#search-problem", { hasText: "not finite numbers (NaN)" }).waitFor();
+  await visit.page.clock.install();
+  await visit.open("bundles/made/slow_to_answer");
+  await visit.page.locator("#search").waitFor();
+  await choose(LONG);
+  await visit.page.locator("#reading").waitFor();
+  await visit.page.clock.fastForward(31_000);
+  await visit.page.locator("#search-problem", { hasText: "There was no answer after half a minute" }).waitFor();
+  await choose("short");
+  await visit.page.locator("#query:focus").waitFor();
+});
+
 test("a text without words", { skip }, async () => {
   await visit.open(GOOD);
   await visit.ask("\u200b");

@@ -13,7 +13,7 @@ import { readBundle } from "../src/bundle.js";
 
 const BUNDLES = process.env.LILLIPUT_BUNDLES;
 const skip = BUNDLES ? false : "run by tests/test_web.py, which makes the bundles";
-const KINDS = ["classification", "pairs", "regression", "tagging", "joint", "fill", "encode"];
+const KINDS = ["classification", "pairs", "regression", "tagging", "joint", "fill", "encode", "vectors"];
 ort.env.wasm.numThreads = 1;
 
 let worst = 0;
@@ -76,6 +76,24 @@ async function answered(quantization, kind) {
   for (const { text, second, expected } of cases) pairs.push([await model.answer(text, second), expected, text]);
   await model.close();
   return pairs;
+}
+
+for (const kind of ["encode", "vectors"]) {
+  for (const [quantization, most] of [["float32", 1e-5], ["int8", 1e-5], ["integers", 0.02]]) {
+    test(`${kind}, ${quantization}: many texts together have the vectors of Bundle.encode`, { skip }, async () => {
+      bound = most;
+      const model = await open(join(BUNDLES, quantization, kind));
+      const cases = JSON.parse(await readFile(join(BUNDLES, quantization, `${kind}.json`), "utf8"));
+      const texts = ["\u200b", ...cases.map(({ text }) => text)];
+      const { vectors, cut, wordless } = await model.encode(texts);
+      await model.close();
+      assert.deepEqual(wordless, [0]);
+      assert.ok(vectors[0].every((value) => value === 0));
+      cases.forEach(({ text, expected }, at) => nearAll([...vectors[at + 1]], expected.vectors[0], text));
+      const isCut = (at) => cut.includes(1 + (at % cases.length));
+      cases.forEach(({ expected }, at) => assert.equal(isCut(at) || isCut(at + 1), expected.cut)); // of two texts each
+    });
+  }
 }
 
 for (const quantization of ["float32", "int8", "mixed", "integers"]) {

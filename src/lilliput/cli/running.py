@@ -41,6 +41,7 @@ def bundle(
     space: Literal["teacher", "own"] = "teacher",
     executorch: bool = False,
     licence: str = "apache-2.0",
+    layout: Literal["bundle", "transformers.js"] = "bundle",
 ) -> None:
     """Export a model as a bundle: ONNX with tokenizer, labels, card and digests, in OUT.
 
@@ -57,6 +58,7 @@ def bundle(
             search what the other encoded, or in its own, with fewer numbers and the same cosines.
         executorch: Also export model.pte for ExecuTorch on phones; this takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
+        layout: transformers.js for the folder that it reads, of an encoder of vectors in float32 and int8.
     """
     from lilliput.export.bundling import bundle as make
     from lilliput.tasks.metrics import of_all
@@ -70,6 +72,7 @@ def bundle(
         space=space,
         executorch=executorch,
         licence=licence,
+        layout=layout,
     )
     for name, size in made.files.items():
         show(f"{size:>12,}  {name}")
@@ -81,4 +84,7 @@ def bundle(
         show(f"{name} {value:.1%}{before}")
     for name, value in of_all(made.program_scores).items():
         show(f"{name} {value:.1%} with model.pte")
-    show(f"try it: echo 'a text' | lilliput run {out}")
+    if layout == "bundle":
+        show(f"try it: echo 'a text' | lilliput run {out}")
+    else:
+        show(f"how to open it in JavaScript: {out / 'README.md'}")

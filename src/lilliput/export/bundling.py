@@ -17,7 +17,7 @@ from lilliput.common.locks import beside, locked
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import as_stored
 from lilliput.errors import StorageError
-from lilliput.export import program
+from lilliput.export import program, transformers_js
 from lilliput.export.card import Card, CardScore, finish
 from lilliput.export.export import ExportResult, export
 from lilliput.export.parity import Parity
@@ -93,6 +93,7 @@ def bundle(
     space: Space = "teacher",
     executorch: bool = False,
     licence: str = "apache-2.0",
+    layout: Literal["bundle", "transformers.js"] = "bundle",
 ) -> BundleResult:
     """Makes a bundle of a run's student, of its model of a task, or of any BERT checkpoint's folder.
 
@@ -107,14 +108,21 @@ def bundle(
             has fewer numbers and the same cosines.
         executorch: Whether to add model.pte, the same model for ExecuTorch on phones, which takes minutes.
         licence: SPDX name of the licence of the weights, for the card.
+        layout: `transformers.js` for the folder that it reads in the place of a bundle, of an encoder of
+            vectors, in float32 and int8.
 
     Raises:
+        ConfigError: If there is no such quantization, kind or layout, or the layout does not have it.
         StorageError: If there is no such model, or something cannot be read or written.
         ModelError: If the model cannot be exported, or a file would not answer as it does.
         ExtraError: If ExecuTorch is asked for and not installed.
     """
     run, out = RunDir(path_of("model", model)), path_of("out", out)
     folder = _checkpoint(run, task)
+    if layout != "bundle":
+        transformers_js.check(layout, task=task, quantization=quantization, kind=kind, executorch=executorch)
+        made = transformers_js.write(folder, out, lambda: _card(folder, out.name, run, None, None, licence))
+        return BundleResult(*made, {}, {}, None, None, {})
     results: FinetuneResult | None = None
     if (folder / PREDICTIONS).exists():
         results = read_results(folder)

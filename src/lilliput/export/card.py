@@ -53,22 +53,25 @@ class Card:
     executorch: str | None = None
     """The version of ExecuTorch that wrote model.pte; None where there is none."""
 
-    def render(self, config: BundleConfig, sizes: Mapping[str, int]) -> str:
-        """Returns README.md of a bundle: YAML as the hub reads it, then Markdown.
+    def render(self, config: BundleConfig, sizes: Mapping[str, int], *, for_javascript: bool = False) -> str:
+        """Returns README.md of a folder: YAML as the hub reads it, then Markdown.
 
         Args:
             config: What the model answers.
             sizes: Bytes of the files beside the card, by name.
+            for_javascript: Whether the folder is one for transformers.js; else it is a bundle.
         """
+        library = "transformers.js" if for_javascript else "lilliput"
+        use = _use_in_javascript(self, config) if for_javascript else _use(config)
         sections = [
-            f"---\n{_front_matter(self, config)}\n---",
+            f"---\n{_front_matter(self, config, library)}\n---",
             f"# {self.name}",
             _what(config),
             f"## Where it comes from\n\n{_origin(self, config)}",
             f"## Size\n\n{_size(self, sizes)}",
             f"## Quality\n\n{_quality(self.scores)}",
             "## Limits\n\n" + "\n".join(f"- {limit}" for limit in self.limits),
-            f"## How to load it\n\n{_use(config)}{_on_phones(self.executorch)}",
+            f"## How to load it\n\n{use}{_on_phones(self.executorch)}",
             f"## Licence\n\n{self.licence}",
         ]
         return "\n\n".join(sections) + "\n"
@@ -85,12 +88,12 @@ _ELSEWHERE = {
 }
 
 
-def _front_matter(card: Card, config: BundleConfig) -> str:
+def _front_matter(card: Card, config: BundleConfig, library: str) -> str:
     """Returns YAML; JSON strings are YAML strings, whatever they hold."""
     lines = [
         f"language: {json.dumps(card.language)}",
         f"license: {json.dumps(card.licence)}",
-        'library_name: "lilliput"',
+        f"library_name: {json.dumps(library)}",
         f"pipeline_tag: {json.dumps(KINDS[config.kind].hub)}",
         'tags: ["lilliput", "onnx", "bert", "distillation"]',
     ]
@@ -171,6 +174,21 @@ printf '{line}\\n' | lilliput run .
 In a browser: open lilliput's page (its folder `web`) and drop this folder on it.
 {_ELSEWHERE[config.products]} manifest.json holds the SHA-256 of every file, which
 `lilliput.load` checks."""
+
+
+def _use_in_javascript(card: Card, config: BundleConfig) -> str:
+    before = f" Put `{config.prompt}` before each text; the pipeline does not." if config.prompt else ""
+    return f"""With `npm install @huggingface/transformers`, version 4 or newer:
+
+```js
+import {{ pipeline }} from "@huggingface/transformers";
+
+const encode = await pipeline("feature-extraction", {json.dumps(card.name)}, {{ dtype: "q8" }});
+const vectors = await encode(["a text"], {{ pooling: "mean", normalize: {json.dumps(config.normalize)} }});
+```
+
+The name is that of this folder on the hub, or below `env.localModelPath`. `dtype: "fp32"` takes
+onnx/model.onnx.{before}"""
 
 
 def _on_phones(executorch: str | None) -> str:

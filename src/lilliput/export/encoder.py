@@ -30,6 +30,7 @@ def encoder_model(
     *,
     dense: nn.Linear | None = None,
     reads_first: bool = False,
+    states_name: str = "states",
 ) -> ModelProto:
     """Returns the ONNX model: piece ids, mask and types [B, L] -> scores or states, in float32.
 
@@ -44,6 +45,7 @@ def encoder_model(
             its output for the mean.
         reads_first: Whether the first state stands at every piece, where there is no head; then its mean is
             the first state too.
+        states_name: What the output is called, where it is states.
     """
     assert not grids or scheme.weights == 8
     made = _Encoder(model, scheme, grids)
@@ -62,7 +64,7 @@ def encoder_model(
             states = made.linear(VECTORS, states, dense, grid=scheme.scores)
         states = made.everywhere(states) if reads_first else states
         width = made.width if dense is None else dense.out_features
-        return graph.model(INPUTS, graph.name(states, "states"), [*where, width], version("lilliput"))
+        return graph.model(INPUTS, graph.name(states, states_name), [*where, width], version("lilliput"))
     if table is not None:
         output, size = made.head(states, table), len(head_of(model).bias)
     else:

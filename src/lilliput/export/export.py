@@ -62,7 +62,7 @@ def export(
         ModelError: If the checkpoint cannot be exported, or the file would not answer as torch does.
         StorageError: If a file cannot be read or written, or `out` holds a checkpoint.
     """
-    scheme = find_scheme(quantization)
+    find_scheme(quantization)
     if (out / "model.safetensors").exists():
         raise StorageError(
             f"{out} holds a checkpoint, whose config.json would be lost; choose another folder"
@@ -70,6 +70,46 @@ def export(
     if (out / CONFIG).exists() and not is_config(out / CONFIG):
         raise not_ours(out, [CONFIG])
     source = load_source(folder, kind, space)
+    made = graph_of(source, quantization, sentences=sentences, tuned_for=tuned_for)
+    with writing(out / MODEL) as file:
+        file.write(made.content)
+    with writing(out / TOKENIZER) as file:
+        file.write(_compact(source.tokenizer))
+    config_of(source, quantization, made.products).write(out)
+    files = {name: (out / name).stat().st_size for name in (MODEL, TOKENIZER, CONFIG)}
+    return ExportResult(source.kind, quantization, files, made.parity)
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """A graph that answers as its model does."""
+
+    content: bytes
+    """The graph, as ONNX."""
+    products: str
+    """In which numbers matrices are multiplied (`BundleConfig.products`)."""
+    parity: Parity
+    """How closely it answers as torch does."""
+
+
+def graph_of(
+    source: Source,
+    quantization: str,
+    *,
+    sentences: Sequence[str] = SENTENCES,
+    tuned_for: str | None = None,
+    states_name: str = "states",
+) -> ExportedGraph:
+    """Returns a model as ONNX; raises ModelError where the graph would not answer as torch does.
+
+    Args:
+        source: The model.
+        quantization: As `export` has it, and so `sentences` and `tuned_for`.
+        sentences: What torch and the graph are compared on.
+        tuned_for: The quantization that the model was fine-tuned with.
+        states_name: What the output of an encoder is called.
+    """
+    scheme = find_scheme(quantization)
     # The texts behind the grids are always the same, so that what is compared changes no file.
     grids = grids_of(source, scheme, SENTENCES)
     model = encoder_model(
@@ -79,16 +119,11 @@ def export(
         grids,
         dense=source.dense,
         reads_first=source.reads_first,
+        states_name=states_name,
     )
     content = model.SerializeToString(deterministic=True)
     parity = compare(content, source, scheme, sentences, grids=grids, is_learnt=tuned_for == quantization)
-    with writing(out / MODEL) as file:
-        file.write(content)
-    with writing(out / TOKENIZER) as file:
-        file.write(_compact(source.tokenizer))
-    _config(source, quantization, "int8" if grids else "float32").write(out)
-    files = {name: (out / name).stat().st_size for name in (MODEL, TOKENIZER, CONFIG)}
-    return ExportResult(source.kind, quantization, files, parity)
+    return ExportedGraph(content, "int8" if grids else "float32", parity)
 
 
 def _compact(tokenizer: Tokenizer) -> bytes:
@@ -97,7 +132,7 @@ def _compact(tokenizer: Tokenizer) -> bytes:
     return json.dumps(layout, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _config(source: Source, quantization: str, products: str) -> BundleConfig:
+def config_of(source: Source, quantization: str, products: str) -> BundleConfig:
     """Returns what whoever runs the bundle must know of it."""
     task, sentences = source.labels, source.sentences
     return BundleConfig(
