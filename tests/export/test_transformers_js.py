@@ -87,6 +87,13 @@ def test_the_files_are_those_that_transformers_reads(made: tuple[Path, Path]) ->
     assert f"| {QUANTIZED} | {(out / QUANTIZED).stat().st_size:,} |" in card
 
 
+def test_the_vectors_may_lie_in_a_space_of_their_own(checkpoint: Path, tmp_path: Path) -> None:
+    folder = encoder(checkpoint, tmp_path / "encoder", STUDENT)
+    lilliput.bundle(folder, tmp_path / "out", layout="transformers.js", space="own")
+    session = onnxruntime.InferenceSession(tmp_path / "out" / FLOAT)
+    assert session.get_outputs()[0].shape[-1] == STUDENT.dense[0].weight.shape[1] + 1
+
+
 def test_a_prompt_is_named_because_the_client_does_not_know_it(checkpoint: Path, tmp_path: Path) -> None:
     modules = replace(STUDENT, prompts={"query": "query: "}, default_prompt="query")
     made = lilliput.bundle(

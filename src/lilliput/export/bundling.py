@@ -1,6 +1,7 @@
 """A model of a run -> a bundle: exported, scored by its own file, with its card and signature."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,8 @@ def bundle(
     folder = _checkpoint(run, task)
     if layout != "bundle":
         transformers_js.check(layout, task=task, quantization=quantization, kind=kind, executorch=executorch)
-        made = transformers_js.write(folder, out, lambda: _card(folder, out.name, run, None, None, licence))
+        card = functools.partial(_card, folder, out.name, run, None, None, licence)
+        made = transformers_js.write(folder, out, space, card)
         return BundleResult(*made, {}, {}, None, None, {})
     results: FinetuneResult | None = None
     if (folder / PREDICTIONS).exists():

@@ -22,7 +22,7 @@ from lilliput.common.locks import beside, locked
 from lilliput.errors import ConfigError, ModelError, StorageError, nearest
 from lilliput.export.card import Card
 from lilliput.export.export import ExportResult, config_of, graph_of
-from lilliput.export.source import Source, load_source
+from lilliput.export.source import Source, Space, load_source
 from lilliput.inference.format import CARD, CONFIG
 from lilliput.pieces.bert_tokenizer import save_tokenizer
 
@@ -44,19 +44,22 @@ def check(layout: str, **given: object) -> None:
         )
 
 
-def write(folder: Path, out: Path, card: Callable[[], Card]) -> tuple[ExportResult, dict[str, int]]:
+def write(
+    folder: Path, out: Path, space: Space, card: Callable[[], Card]
+) -> tuple[ExportResult, dict[str, int]]:
     """Writes the folder, once both graphs answer as torch does; returns the int8 one, and all files' bytes.
 
     Args:
         folder: An encoder of vectors.
         out: The folder to write; an earlier one of the same layout is replaced.
+        space: Where vectors lie (`load_source`).
         card: Returns what its card says; called for an encoder that can be exported.
 
     Raises:
         ModelError: If there is no such encoder, or a graph would not answer as it does.
         StorageError: If `out` has files that were not written here, or something cannot be read or written.
     """
-    source = load_source(folder, None)
+    source = load_source(folder, None, space)
     if source.kind != "encode":
         raise ModelError(
             f"{folder} gives no vectors (its kind is {source.kind}), and the layout {LAYOUT} is for encoders "
