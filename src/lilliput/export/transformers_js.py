@@ -16,6 +16,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from transformers import BertModel
+
 from lilliput.common.files import write_json, writing
 from lilliput.common.folders import not_ours, replacing, strangers
 from lilliput.common.locks import beside, locked
@@ -86,7 +88,7 @@ def write(
 def _settings(source: Source) -> dict[str, object]:
     """Returns the encoder's settings, without a head that the graphs do not have."""
     settings: dict[str, object] = source.config.to_diff_dict()
-    return settings | {"architectures": [type(source.model).__name__], _MADE_BY: version("lilliput")}
+    return settings | {"architectures": [BertModel.__name__], _MADE_BY: version("lilliput")}
 
 
 def _sizes(folder: Path) -> dict[str, int]:
