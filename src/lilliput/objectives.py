@@ -4,7 +4,7 @@ A class says everything about its objective: its name in a recipe, the models th
 module that it adds to them, its sum and count over a batch, and what it costs. A new objective is a class
 here, named in `OBJECTIVES`: recipes then have its weight, steps compute it, plans count it.
 
-This file is read without torch: an objective works on what it is given (`training.step.Outputs`).
+This file is read without torch: an objective works on what it is given (`training.outputs.Outputs`).
 """
 
 import dataclasses
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from lilliput.planning.cost import BatchShape, ModelShapes
     from lilliput.training.batches import Batch
-    from lilliput.training.step import DualModel, Outputs
+    from lilliput.training.outputs import Outputs
+    from lilliput.training.step import DualModel
 
 _T = TypeVar("_T")
 Models = frozenset[Literal["teacher", "student"]]

@@ -19,7 +19,8 @@ from lilliput.planning.plan import plan
 from lilliput.run import RunDir
 from lilliput.training.batches import Batch
 from lilliput.training.loop import train
-from lilliput.training.step import DualModel, Outputs
+from lilliput.training.outputs import Outputs
+from lilliput.training.step import DualModel
 
 OPERATIONS = 10**15
 
