@@ -467,6 +467,8 @@ def test_a_dev_set_without_wrong_answers_is_refused(tmp_path: Path) -> None:
     dev = table(tmp_path / "dev.csv", "query,answer", ["what,this"])
     with pytest.raises(InputError, match=r"all 1 pairs of .*dev.csv have a query or an answer in common"):
         load_task(train=train, dev=dev, kind="retrieval")
+    with pytest.raises(InputError, match=r"--negative names wrong answers .* add --kind retrieval"):
+        load_task(train=train, negative="answer")
     few = table(tmp_path / "few.csv", "query,answer", ANSWERS[:4])
     with pytest.raises(InputError, match=r"too few examples \(4\) to hold out some"):
         load_task(train=few, kind="retrieval")
