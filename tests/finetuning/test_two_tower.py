@@ -22,6 +22,7 @@ from any_checkpoints import SENTENCES, said_by_twin, save_any
 from checkpoints import save_small
 from conftest import World
 from lilliput.comparison.candidates import find_candidate
+from lilliput.comparison.embeddings import evaluate_vectors
 from lilliput.comparison.quality import quality
 from lilliput.errors import ConfigError, InputError, Interrupted, LilliputError, ModelError
 from lilliput.finetuning import fit as fit_module, targets
@@ -189,6 +190,10 @@ def test_its_bundle_encodes_and_is_scored_by_its_file(
     assert "like dev | spearman" in (tmp_path / "bundle" / "README.md").read_text()
     candidate = find_candidate(tmp_path / "bundle", "b", LIKE)
     assert quality(candidate, data, 1) == pytest.approx(made.scores)
+    judged = evaluate_vectors([folder, tmp_path / "bundle"], pairs=data.dev)
+    assert [of["spearman"] for of in judged.values()] == pytest.approx(
+        [100 * found.mean["spearman"], 100 * made.scores["spearman"]], abs=0.1
+    )
 
 
 @pytest.mark.parametrize("quantization", [None, "int4"])
@@ -467,6 +472,8 @@ def test_a_dev_set_without_wrong_answers_is_refused(tmp_path: Path) -> None:
     dev = table(tmp_path / "dev.csv", "query,answer", ["what,this"])
     with pytest.raises(InputError, match=r"all 1 pairs of .*dev.csv have a query or an answer in common"):
         load_task(train=train, dev=dev, kind="retrieval")
+    with pytest.raises(InputError, match=r"--negative names wrong answers .* add --kind retrieval"):
+        load_task(train=train, negative="answer")
     few = table(tmp_path / "few.csv", "query,answer", ANSWERS[:4])
     with pytest.raises(InputError, match=r"too few examples \(4\) to hold out some"):
         load_task(train=few, kind="retrieval")

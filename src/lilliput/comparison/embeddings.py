@@ -52,7 +52,7 @@ def open_encoder(path: Path) -> Encode:
 
     Raises BundleError, ModelError or StorageError where it cannot be opened.
     """
-    if (path / MANIFEST).is_file():
+    if (path / MANIFEST).is_file() and not has_modules(path):  # a fine-tuned folder has a manifest too
         return load(path).encode
     return _Encoder(encoder_folder(path)).encode
 

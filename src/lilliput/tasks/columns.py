@@ -47,8 +47,7 @@ class Columns:
     negative: str | None = None
 
     def __str__(self) -> str:
-        named = vars(self)
-        return ", ".join(f"{role} from '{column}'" for role, column in named.items() if column)
+        return ", ".join(f"{role} from '{column}'" for role, column in vars(self).items() if column)
 
     @property
     def names(self) -> list[str]:
@@ -71,6 +70,8 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
         ):
             if column is not None and not fits:
                 raise InputError(f"a {kind.name} task has no {what}; leave it out, or name another --kind")
+    if named.negative is not None and kind is None:
+        raise InputError("--negative names wrong answers to queries; add --kind retrieval, or leave it out")
     tags = named.tags
     if tags is None and (kind is None or kind.has_tags):
         tags = _first(table, TAGS, "--tags") or _tags_called_labels(table)
