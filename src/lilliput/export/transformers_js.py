@@ -16,7 +16,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from transformers import BertModel
+from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from lilliput.common.files import write_json, writing
 from lilliput.common.folders import not_ours, replacing, strangers
@@ -88,7 +88,8 @@ def write(
 def _settings(source: Source) -> dict[str, object]:
     """Returns the encoder's settings, without a head that the graphs do not have."""
     settings: dict[str, object] = source.config.to_diff_dict()
-    return settings | {"architectures": [BertModel.__name__], _MADE_BY: version("lilliput")}
+    encoder = MODEL_MAPPING_NAMES[source.config.model_type]
+    return settings | {"architectures": [encoder], _MADE_BY: version("lilliput")}
 
 
 def _sizes(folder: Path) -> dict[str, int]:
