@@ -25,6 +25,7 @@ from lilliput.finetuning.model import (
     load_task_model,
     save_task_model,
 )
+from lilliput.models.classifier import leaves_out
 from lilliput.tasks.task import Task
 
 TASKS = {
@@ -203,3 +204,13 @@ def test_a_newer_format_is_a_sentence(world: World, tmp_path: Path) -> None:
 def test_no_encoder_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model could be loaded from"):
         load_encoder(str(tmp_path), TASKS["tagging"], 0.1, 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"]
+)
+def test_steps_are_seeded_where_anything_is_left_out(world: World, name: str) -> None:
+    model = load_encoder(world.teacher, TASKS["classification"], 0.0, 0)
+    assert not leaves_out(model)
+    setattr(model.config, name, 0.1)
+    assert leaves_out(model)

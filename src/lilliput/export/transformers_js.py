@@ -16,8 +16,6 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
-
 from lilliput.common.files import write_json, writing
 from lilliput.common.folders import not_ours, replacing, strangers
 from lilliput.common.locks import beside, locked
@@ -88,8 +86,8 @@ def write(
 def _settings(source: Source) -> dict[str, object]:
     """Returns the encoder's settings, without a head that the graphs do not have."""
     settings: dict[str, object] = source.config.to_diff_dict()
-    encoder = MODEL_MAPPING_NAMES[source.config.model_type]
-    return settings | {"architectures": [encoder], _MADE_BY: version("lilliput")}
+    known = (one.__name__ for one in type(source.model).__mro__ if one.__module__.startswith("transformers."))
+    return settings | {"architectures": [next(known)], _MADE_BY: version("lilliput")}
 
 
 def _sizes(folder: Path) -> dict[str, int]:

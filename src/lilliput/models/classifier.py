@@ -72,6 +72,11 @@ def dropout_of(model: PreTrainedModel) -> Dropout:
     return Dropout(config.hidden_dropout_prob, config.attention_probs_dropout_prob)
 
 
+def leaves_out(model: PreTrainedModel) -> bool:
+    """Returns whether anything is left out at random while a model is fine-tuned."""
+    return dropout_of(model) != NO_DROPOUT or bool(model.config.classifier_dropout)
+
+
 def class_scores(
     model: Classifier,
     pieces: Tensor,
