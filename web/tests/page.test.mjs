@@ -79,6 +79,7 @@ test("choose a folder, type, read the answer, load again without a server", { sk
   for (const [name, share] of Object.entries(expected.probabilities)) assert.ok(Math.abs(online[name] - 100 * share) < 0.06);
   assert.match(await page.locator("#bundle-size").textContent(), /^\d+ kB bundle · 14\.\d MB runtime, 2\.\d+ MB compressed$/);
   await page.locator("#offline", { hasText: "Works without a network" }).waitFor();
+  await page.locator("#kept", { hasText: "keeps the bundle" }).waitFor();
   assert.deepEqual(complaints, []);
 
   await server.stop();
@@ -128,6 +129,7 @@ test("a bundle beside the page opens again without a server", { skip }, async ()
   await type(text);
   const online = await bars();
   await page.locator("#offline", { hasText: "Works without a network" }).waitFor();
+  await page.locator("#kept", { hasText: "keeps the bundle" }).waitFor();
   await server.stop();
   await page.reload();
   await type(text);
