@@ -29,12 +29,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
-from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import CountVectorizer
 
 import lilliput
 from lilliput.common.files import read_json, write_json
 from lilliput.common.sheet import Sheet
+from lilliput.comparison.embeddings import open_encoder
 
 Vectors = npt.NDArray[np.float32]
 Encode = Callable[[Sequence[str]], Vectors]
@@ -55,9 +55,15 @@ def unit(vectors: Vectors) -> Vectors:
 
 
 def by_teacher(teacher: str) -> Encode:
-    """Returns what makes the teacher's vectors."""
-    model = SentenceTransformer(teacher, device="cpu")
-    return lambda texts: unit(model.encode(list(texts), show_progress_bar=False))
+    """Returns what makes the teacher's vectors, of each text once."""
+    known: dict[str, Vectors] = {}
+
+    def encode(texts: Sequence[str]) -> Vectors:
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known.update(zip(new, open_encoder(Path(teacher))(new) if new else [], strict=True))
+        return unit(np.stack([known[text] for text in texts]))
+
+    return encode
 
 
 def static(teacher: str, axes: int = 256) -> Encode:
@@ -106,15 +112,15 @@ def searches(corpus: Path, count: int) -> list[Search]:
         longest = max(paragraphs[1:], key=len, default=[""])
         for search, paragraph, place in ((first, paragraphs[0], 0), (later, longest, -1)):
             sentence = paragraph[place]
-            rest = text.replace(sentence, " ", 1) if sentence else text
-            search.documents.append(rest[:_BEGINNING])
+            rest = text.replace(sentence, " ", 1)
             if len(paragraph) < 2 or not _LEAST <= len(sentence) <= _MOST or len(rest) < _MOST:
+                search.documents.append(text[:_BEGINNING])
                 continue
-            at = len(search.documents) - 1
             *_, kind = search.asked
-            search.asked[kind].append((sentence, at))
+            search.asked[kind].append((sentence, len(search.documents)))
             if search is first and (subject := _SUBJECT.match(sentence)):
-                search.asked["subject"].append((subject[1], at))
+                search.asked["subject"].append((subject[1], len(search.documents)))
+            search.documents.append(rest[:_BEGINNING])
     return [first, later]
 
 
