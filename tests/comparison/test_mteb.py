@@ -1,5 +1,6 @@
 """mteb judges a bundle by its own tasks; small ones are made up here, as data cannot be fetched."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from scipy.stats import spearmanr
 
 import lilliput
 from bundles import make_bundle
+from checkpoints import save_small
+from conftest import World
 from lilliput.comparison.mteb_encoder import MtebEncoder
+from sentence_encoders import STUDENT, VECTOR, dense, encoder
 
 ONE = ["a child ran home", "the train was late", "an old dog slept"]
 OTHER = ["the child ran", "the old train", "a dog"]
@@ -55,6 +59,13 @@ def test_results_of_another_bundle_are_no_results_of_this_one(tmp_path: Path) ->
     abouts = [MtebEncoder(str(folder)).mteb_model_meta for folder in folders]
     assert {about.name for about in abouts} == {"lilliput/bundle"}
     assert abouts[0].revision != abouts[1].revision
+
+
+def test_an_encoder_is_known_by_what_makes_its_vectors_too(world: World, tmp_path: Path) -> None:
+    checkpoint = save_small(world, "fill", tmp_path / "fill")
+    modules = (STUDENT, replace(STUDENT, dense=(dense(VECTOR + 1),)), replace(STUDENT, pooling="cls"))
+    folders = [encoder(checkpoint, tmp_path / str(at), one) for at, one in enumerate(modules)]
+    assert len({MtebEncoder(str(folder)).mteb_model_meta.revision for folder in folders}) == len(modules)
 
 
 def test_a_text_without_a_word_gets_a_vector_and_is_counted(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lilliput.common.files import digest_file
 from lilliput.comparison.embeddings import encoder_folder, open_encoder
 from lilliput.inference.format import MANIFEST
 from lilliput.inference.vectors import cosines, unit
-from lilliput.models.pretrained import checkpoint_digest
+from lilliput.models.any_sentence_encoder import find_sentence_encoder
 
 _Floats = npt.NDArray[np.float32]
 _STANDS_FOR_NOTHING = "."
@@ -94,4 +94,4 @@ def _digest(path: Path) -> str:
     """Returns what names the encoder's content."""
     if (path / MANIFEST).is_file():
         return digest_file(path / MANIFEST)
-    return checkpoint_digest(encoder_folder(path))
+    return find_sentence_encoder(encoder_folder(path)).digest
