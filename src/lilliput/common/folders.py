@@ -130,6 +130,14 @@ def not_ours(folder: Path, names: list[str]) -> StorageError:
     )
 
 
+def check_strangers(out: Path, names: Iterable[str]) -> None:
+    """Raises StorageError where `out` is a file, or a folder that holds files of other names."""
+    if out.exists() and not out.is_dir():
+        raise StorageError(f"{out} is a file; choose another --out")
+    if out.is_dir() and (others := strangers(out, names)):
+        raise not_ours(out, others)
+
+
 def check_report(out: Path, report: str, fields: set[str], others: Iterable[str]) -> None:
     """Raises StorageError if a report would replace files that lilliput did not write.
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from lilliput.common.arguments import PathLike, path_of
 from lilliput.common.files import digest_folder
-from lilliput.common.folders import MANIFEST, not_ours, read_manifest, replacing, strangers
+from lilliput.common.folders import MANIFEST, check_strangers, read_manifest, replacing
 from lilliput.common.locks import beside, locked
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import as_stored
@@ -170,10 +170,7 @@ def _checkpoint(run: RunDir, task: str | None) -> Path:
 
 def check_ours(out: Path) -> None:
     """Raises StorageError where a folder holds files that are not named by a bundle's manifest in it."""
-    if out.exists() and not out.is_dir():
-        raise StorageError(f"{out} is a file; choose another --out")
-    if out.is_dir() and (others := strangers(out, files_of(out))):
-        raise not_ours(out, others)
+    check_strangers(out, files_of(out))
 
 
 def _teachers(names: str) -> str:

@@ -54,7 +54,7 @@ class Source:
     def positions(self) -> int:
         """Pieces that are read of a text at most."""
         longest = longest_input(self.config)
-        return min(longest, (self.sentences and self.sentences.longest) or longest)
+        return longest if self.sentences is None else self.sentences.positions(longest)
 
     @property
     def reads_first(self) -> bool:

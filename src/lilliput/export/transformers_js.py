@@ -17,9 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lilliput.common.files import write_json, writing
-from lilliput.common.folders import not_ours, replacing, strangers
+from lilliput.common.folders import check_strangers, not_ours, replacing
 from lilliput.common.locks import beside, locked
-from lilliput.errors import ConfigError, ModelError, StorageError, nearest
+from lilliput.errors import ConfigError, ModelError, nearest
 from lilliput.export.card import Card
 from lilliput.export.export import ExportResult, config_of, graph_of
 from lilliput.export.source import Source, Space, load_source
@@ -97,16 +97,11 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 def _check_ours(out: Path) -> None:
     """Raises StorageError where a folder holds files that were not written here."""
-    if out.exists() and not out.is_dir():
-        raise StorageError(f"{out} is a file; choose another --out")
-    if not out.is_dir():
-        return
-    others = strangers(out, FILES)
-    if not others and any(out.iterdir()):
+    check_strangers(out, FILES)
+    if out.is_dir() and any(out.iterdir()):
         try:
             found = json.loads((out / CONFIG).read_bytes())
         except (OSError, ValueError):
             found = None
-        others = [] if isinstance(found, dict) and _MADE_BY in found else [CONFIG]
-    if others:
-        raise not_ours(out, others)
+        if not (isinstance(found, dict) and _MADE_BY in found):
+            raise not_ours(out, [CONFIG])

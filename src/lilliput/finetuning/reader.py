@@ -49,7 +49,7 @@ def reader_of(encoder: str, task: Task) -> Reader:
     if not KINDS[task.kind].is_two_tower:
         return Reader(tokenizer, positions)
     modules = read_modules(encoder)
-    return Reader(tokenizer, min(positions, modules.longest or positions), modules.prompt())
+    return Reader(tokenizer, modules.positions(positions), modules.prompt())
 
 
 def encode_apart(

@@ -94,8 +94,8 @@ def find_sentence_encoder(name: str) -> SentenceCheckpoint:
 
     Raises ModelError where it is no encoder that lilliput reads, or has modules that lilliput does not have.
     """
-    modules, positions = read_modules(name), outline(name).shape.positions
-    return SentenceCheckpoint(name, modules, min(positions, modules.longest or positions))
+    modules = read_modules(name)
+    return SentenceCheckpoint(name, modules, modules.positions(outline(name).shape.positions))
 
 
 def modules_digest(modules: SentenceModules) -> str:

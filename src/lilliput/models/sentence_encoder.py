@@ -56,9 +56,7 @@ class SentenceEncoder(BertModel):  # type: ignore[no-untyped-call]
             {key: value for key, value in self.state_dict().items() if not key.startswith("vectors.")}
         )
         plain.save_pretrained(folder)
-        dense: tuple[Dense, ...] = ()
-        if self.vectors is not None:
-            dense = (Dense(self.vectors.weight.detach(), self.vectors.bias.detach()),)
+        dense = () if self.vectors is None else (Dense.of(self.vectors),)
         modules = replace(self.modules_of_text, dense=dense, normalize=True)
         write_modules(modules, folder, self.config.hidden_size)
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lilliput.common.files import write_json
 from lilliput.common.hub import checkpoint_folder, read_settings, read_value
@@ -52,6 +52,11 @@ class Dense:
     """[out]; zeros where the layer has none."""
     activation: str = "Identity"
     """The name of a class of `torch.nn`."""
+
+    @classmethod
+    def of(cls, layer: nn.Linear) -> Self:
+        """Returns what a layer of torch holds, to be written."""
+        return cls(layer.weight.detach().cpu(), layer.bias.detach().cpu())
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Returns vectors [B, out] of vectors [B, in]."""
@@ -100,6 +105,10 @@ class SentenceModules:
         if name not in self.prompts:
             raise ModelError(f"there is no prompt '{name}'; {nearest(name, list(self.prompts))}")
         return self.prompts[name]
+
+    def positions(self, most: int) -> int:
+        """Returns the pieces that are read of a text at most, by an encoder that reads `most`."""
+        return min(most, self.longest or most)
 
     def to(self, device: torch.device) -> Self:
         """Returns them on another device."""

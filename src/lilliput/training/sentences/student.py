@@ -16,9 +16,8 @@ def save_modules(models: DualModel, folder: Path) -> None:
     assert models.student is not None
     dense = models.get_submodule("dense")
     assert isinstance(dense, nn.Linear)
-    layer = Dense(dense.weight.detach().cpu(), dense.bias.detach().cpu())
     config = models.student.config
-    modules = SentenceModules(dense=(layer,), longest=config.max_position_embeddings)
+    modules = SentenceModules(dense=(Dense.of(dense),), longest=config.max_position_embeddings)
     write_modules(modules, folder, config.hidden_size)
 
 

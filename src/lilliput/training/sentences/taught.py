@@ -118,8 +118,7 @@ def _prompt(recipe: Recipe, modules: SentenceModules) -> str:
 
 def _require_positions(recipe: Recipe, teacher: str, modules: SentenceModules) -> None:
     """Raises ConfigError where the teacher would read less of a text than the student."""
-    most = outline(teacher).shape.positions
-    longest = min(most, modules.longest or most)
+    longest = modules.positions(outline(teacher).shape.positions)
     if longest < recipe.student.positions:
         raise ConfigError(
             f"the teacher reads {longest} pieces of a text at most and the student "
