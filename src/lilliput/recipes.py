@@ -69,7 +69,8 @@ def sentence() -> Recipe:
     return Recipe(
         name="sentence",
         budget=Budget(minutes=56),
-        student=StudentConfig(heads=6),
+        lexicon=LexiconConfig(size=9000),
+        student=StudentConfig(layers=3, width=160, heads=8, feed_forward=640),
         stages=(
             StageConfig(
                 "student",

@@ -52,7 +52,7 @@ def bundle(
         out: The bundle's folder.
         task: The task of the fine-tuned model in a run; without it, the student is exported.
         quantization: How weights are stored; mixed has embeddings of 4 bits and the rest of 8. By default
-            what the model was fine-tuned for, else int8.
+            what the model was fine-tuned for, else mixed for a sentence encoder and int8 for others.
         kind: What a checkpoint without a task does: fill in [MASK], or encode texts as vectors.
         space: Where vectors of a sentence encoder lie: in its teacher's space, so that either one can
             search what the other encoded, or in its own, with fewer numbers and the same cosines.

@@ -103,7 +103,8 @@ def bundle(
         out: The bundle's folder.
         task: Of a run, the name of the task whose fine-tuned model is meant; without one, its student.
         quantization: How weights are stored: float32, float16, int8, mixed or int4. Without it the one that
-            the model was fine-tuned with, or else int8.
+            the model was fine-tuned with, or else int8, and mixed for a sentence encoder, of whose bytes
+            embeddings are most.
         kind: What a checkpoint without a task is for: `fill` or `encode`.
         space: Where the vectors of a sentence encoder lie: in its teacher's space, or in its `own`, which
             has fewer numbers and the same cosines.
@@ -129,7 +130,7 @@ def bundle(
     if (folder / PREDICTIONS).exists():
         results = read_results(folder)
     tuned_for = None if results is None else results.quantization
-    stored = quantization or tuned_for or "int8"
+    stored = quantization or tuned_for or ("mixed" if has_modules(folder) else "int8")
     if executorch:
         program.check(stored)
     settings: dict[str, Any] = {"quantization": stored, "kind": kind, "space": space, "tuned_for": tuned_for}
