@@ -270,6 +270,15 @@ def test_a_sentence_encoder_teaches_its_cosines(
     assert mixed.scores != learnt.scores
 
 
+def test_scores_say_more_than_a_teachers_cosines(
+    world: World, encoder: Path, data: TaskData, tmp_path: Path
+) -> None:
+    teacher = sentence_encoder(world, tmp_path / "teacher", 1)
+    learnt = finetune(encoder, data, tmp_path / "run", BRIEF, teacher=teacher)
+    same = dataclasses.replace(BRIEF, distillation=DistillationConfig(weight=0.3))
+    assert finetune(encoder, data, tmp_path / "run", same, teacher=teacher) == learnt  # finished already
+
+
 def test_new_pairs_are_taught_too(world: World, encoder: Path, data: TaskData, tmp_path: Path) -> None:
     teacher = sentence_encoder(world, tmp_path / "teacher", 1)
     config = dataclasses.replace(BRIEF, distillation=DistillationConfig(recombined=10))

@@ -12,8 +12,9 @@ from lilliput.models.quantization import QuantizationScheme, find_scheme
 class DistillationConfig:
     """What a student learns of a fine-tuned teacher, and on which texts besides the labelled ones."""
 
-    weight: Annotated[float, Within(0.0, 1.0)] = 0.9
-    """Weight of the teacher's soft targets in the loss of a labelled example; its labels have the rest."""
+    weight: Annotated[float | None, Within(0.0, 1.0)] = None
+    """Weight of the teacher's soft targets in the loss of a labelled example; its labels have the rest.
+    Without it 0.9, and 0.3 where vectors of texts are compared, as scores say most there."""
     temperature: Annotated[float, Within(0.0, 1000.0, (0.0,))] = 1.0
     """Divides scores before they become distributions; scores of regression are taken as they are."""
     near: Annotated[int, Within(0, 100_000_000)] = 0
@@ -28,6 +29,10 @@ class DistillationConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self, "distillation.")
+
+    def soft_weight(self, *, is_two_tower: bool) -> float:
+        """Returns the weight of soft targets, for a task that compares vectors of texts or another one."""
+        return self.weight if self.weight is not None else 0.3 if is_two_tower else 0.9
 
 
 @dataclass(frozen=True)

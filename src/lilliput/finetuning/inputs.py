@@ -14,6 +14,7 @@ from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.teacher import TaskTeacher
 from lilliput.models.pretrained import checkpoint_digest
 from lilliput.run import FINETUNE_AGAIN, RunDir
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.task import TaskData
 from lilliput.text.sources import Source, find_sources, pinned
 
@@ -44,6 +45,8 @@ def inputs_of(
     settings = dataclasses.asdict(config)
     if config.minutes is None:
         del settings["minutes"]  # so that what earlier versions finished stays finished
+    is_two_tower = KINDS[data.task.kind].is_two_tower
+    settings["distillation"]["weight"] = config.distillation.soft_weight(is_two_tower=is_two_tower)
     digests = [teacher.digest for teacher in teachers]
     settings["distillation"]["substitutions"] = 0  # a setting of version 0.1, whose models so stay finished
     return {

@@ -11,6 +11,7 @@ from lilliput.finetuning.model import TaskModel, task_kernels, task_scores
 from lilliput.finetuning.sets import TrainSet
 from lilliput.models.blocks import classifier_of
 from lilliput.models.sentence_encoder import SentenceEncoder
+from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.task import Task
 from lilliput.training.objectives import hidden_states, relations
 
@@ -36,7 +37,8 @@ class TaskLoss(nn.Module):
             self._soft = torch.from_numpy(train.soft).nan_to_num().to(device)
             # A text without a label has nothing but what the teacher says.
             taught = torch.from_numpy(~np.isnan(train.soft).any(1)).float().to(device)
-            self._soft_weights = taught * torch.where(self._hard_weights > 0, self._config.weight, 1.0)
+            weight = self._config.soft_weight(is_two_tower=KINDS[task.kind].is_two_tower)
+            self._soft_weights = taught * torch.where(self._hard_weights > 0, weight, 1.0)
             self._hard_weights *= 1 - self._soft_weights
         self._labels = self._head.targets(labels).to(device)
         learnt = labels[known]
