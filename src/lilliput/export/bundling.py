@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
 
 from lilliput.common.arguments import PathLike, path_of
 from lilliput.common.files import digest_folder
 from lilliput.common.folders import MANIFEST, check_strangers, read_manifest, replacing
 from lilliput.common.locks import beside, locked
+from lilliput.common.progress import console
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import as_stored
 from lilliput.errors import StorageError
@@ -23,8 +23,7 @@ from lilliput.export.card import Card, CardScore, finish
 from lilliput.export.export import ExportResult, export
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
-from lilliput.export.source import Space, load_source
-from lilliput.finetuning.model import load_task_model
+from lilliput.export.source import Space
 from lilliput.finetuning.results import (
     PREDICTIONS,
     FinetuneResult,
@@ -36,9 +35,7 @@ from lilliput.finetuning.words import TextWord, text_labels, text_words
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.format import PROGRAM, files_of
 from lilliput.inference.vectors import unit
-from lilliput.models.pretrained import load_masked_lm
 from lilliput.models.sentence_modules import has_modules
-from lilliput.models.student import parameter_count
 from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.run import FINETUNE_AGAIN, RunDir, read_summary
 from lilliput.tasks.kinds import KINDS
@@ -141,7 +138,7 @@ def bundle(
             exported = export(folder, new, **settings)
             parity = export_program(folder, new, **settings) if executorch else None
             version = program.version() if executorch else None
-            first = _card(folder, out.name, run, results, version, licence)
+            first = _card(folder, out.name, run, results, version, licence, exported.parameters)
             files = finish(new, first)  # a bundle that can be opened, and so be scored
             if results is not None and kind is None:
                 found = _scores(load(new), folder, results.task)
@@ -149,6 +146,8 @@ def bundle(
                     on_phones = _scores(ProgramBundle(new), folder, results.task)
                 shown = _shown(found, results.task) + _shown(on_phones, results.task, f", {PROGRAM}")
                 files = finish(new, dataclasses.replace(first, scores=shown))
+    if results is None and exported.kind in KINDS and not (folder / "task.json").is_file():
+        _say_head(folder, exported.kind)
     before = {} if results is None else results.scores[results.best_seed]
     return BundleResult(exported, files, found, before, tuned_for, parity, on_phones)
 
@@ -167,6 +166,18 @@ def _checkpoint(run: RunDir, task: str | None) -> Path:
     elif any((folder / name).exists() for name in (PREDICTIONS, "task.json")):
         StageDir(folder, {}).require_whole(FINETUNE_AGAIN)
     return folder
+
+
+def _say_head(folder: Path, kind: str) -> None:
+    """Says that the bundle answers with a head that lilliput has not fine-tuned."""
+    pairs = "; nothing says whether it was made for pairs of texts, so it takes one"
+    pairs = "" if KINDS[kind].has_tags else pairs
+    console.print(
+        f"{folder} has a head for {kind} with the labels of its config.json, and so has the bundle{pairs}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def check_ours(out: Path) -> None:
@@ -200,13 +211,14 @@ def _card(
     results: FinetuneResult | None,
     executorch: str | None,
     licence: str,
+    parameters: int,
 ) -> Card:
-    """Returns the card with what the run recorded, without scores."""
+    """Returns the card of a model of so many parameters with what the run recorded, without scores."""
     source = run if results is None else _run_of(folder, results)
     summary: Mapping[str, Any] = read_summary(source.summary) if source.summary.exists() else {}
     teachers = _teachers(results.teacher) if results is not None and results.teacher else _UNKNOWN
     teacher = summary.get("teacher", teachers)
-    counts = {"model": parameter_count(_model(folder, results))}
+    counts = {"model": parameters}
     if summary:
         counts["teacher"] = summary["teacher_parameters"]
     steps = [f"recipe {summary['recipe']['name']}"] if summary else []
@@ -228,13 +240,6 @@ def _card(
         licence=licence,
         executorch=executorch,
     )
-
-
-def _model(folder: Path, results: FinetuneResult | None) -> PreTrainedModel:
-    """Returns the model of a checkpoint; of a sentence encoder the encoder with its map to vectors."""
-    if results is not None:
-        return load_task_model(folder)[0]
-    return load_source(folder, "encode").model if has_modules(folder) else load_masked_lm(str(folder))[0]
 
 
 def _run_of(folder: Path, results: FinetuneResult) -> RunDir:

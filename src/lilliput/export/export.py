@@ -18,6 +18,7 @@ from lilliput.export.parity import SENTENCES, Parity, compare, grids_of
 from lilliput.export.source import Source, Space, load_source
 from lilliput.inference.format import CONFIG, MODEL, TOKENIZER, BundleConfig, is_config
 from lilliput.models.quantization import find_scheme
+from lilliput.models.student import parameter_count
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class ExportResult:
     """Bytes of every file that was written."""
     parity: Parity
     """How closely it answers as torch does."""
+    parameters: int
+    """Of the model that was exported."""
 
 
 def export(
@@ -77,7 +80,7 @@ def export(
         file.write(_compact(source.tokenizer))
     config_of(source, quantization, made.products).write(out)
     files = {name: (out / name).stat().st_size for name in (MODEL, TOKENIZER, CONFIG)}
-    return ExportResult(source.kind, quantization, files, made.parity)
+    return ExportResult(source.kind, quantization, files, made.parity, parameter_count(source.model))
 
 
 @dataclass(frozen=True)

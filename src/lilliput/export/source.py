@@ -14,6 +14,7 @@ from lilliput.finetuning.model import load_task_model
 from lilliput.inference.format import LONGEST_NAME, VECTORS
 from lilliput.inference.kinds import KINDS, Kind
 from lilliput.inference.space import axes
+from lilliput.models.any_classifier import find_classifier
 from lilliput.models.pretrained import (
     load_config,
     load_encoder,
@@ -95,13 +96,15 @@ def load_source(folder: Path, kind: Literal["fill", "encode"] | None, space: Spa
 
     Args:
         folder: A fine-tuned model, a student or any encoder that lilliput reads.
-        kind: What a checkpoint is exported for other than its task; None for its task or, where it has none,
-            `encode` for a sentence encoder, `fill` where it has a masked-LM head and else `encode`.
+        kind: What a checkpoint is exported for other than its task; None for its task, which is that of its
+            head where lilliput has not fine-tuned it, or, where it has none, `encode` for a sentence encoder,
+            `fill` where it has a masked-LM head and else `encode`.
         space: Of a sentence encoder, where its vectors lie. `own` turns them onto the axes of its map, of
             which there is one more than a state has numbers, so cosines stay what they are.
 
     Raises:
-        ModelError: If there is no model that lilliput exports, or no masked-LM head for `fill`.
+        ModelError: If there is no model that lilliput exports, its head is of no kind that lilliput has, or
+            there is no masked-LM head for `fill`.
         StorageError: If a fine-tuned model is damaged.
         ConfigError: If there is no such kind.
     """
@@ -151,6 +154,8 @@ def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     tokenizer = complete(load_tokenizer(str(folder)))
     if kind != "fill" and has_modules(folder):
         return _sentence_encoder(folder, tokenizer)
+    if kind is None and not has_head and any(name != "BertModel" for name in config.architectures or ()):
+        return _of_head(folder, tokenizer)
     if kind == "encode" or (kind is None and not has_head):
         return Source(folder, load_encoder(str(folder)), tokenizer, "encode", None)
     model, is_whole = load_masked_lm(str(folder))
@@ -159,6 +164,23 @@ def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     if not config.tie_word_embeddings:
         raise ModelError(f"{folder} has a masked-LM head with a table of its own, which cannot be exported")
     return Source(folder, model, tokenizer, "fill", None)
+
+
+def _of_head(folder: Path, tokenizer: Tokenizer) -> Source:
+    """Loads a classifier or a tagger that lilliput has not fine-tuned, with the labels that its config names.
+
+    Raises ModelError where the head is of another kind.
+    """
+    try:
+        found = find_classifier(str(folder))
+        kind = found.task_kind()
+    except ModelError as error:
+        raise ModelError(f"{error}; or export the vectors of its encoder, with kind 'encode'") from error
+    tags, classes = (found.columns if kind == one else () for one in ("tagging", "classification"))
+    task = Task(folder.resolve().name, kind, tags=tags, classes=classes)
+    model = found.load()
+    assert isinstance(model, PreTrainedModel)
+    return Source(folder, model, tokenizer, TASK_KINDS[kind].runs_as, task)
 
 
 def _sentence_encoder(folder: Path, tokenizer: Tokenizer, task: Task | None = None) -> Source:

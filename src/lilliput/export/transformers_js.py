@@ -24,6 +24,7 @@ from lilliput.export.card import Card
 from lilliput.export.export import ExportResult, config_of, graph_of
 from lilliput.export.source import Source, Space, load_source
 from lilliput.inference.format import CARD, CONFIG
+from lilliput.models.student import parameter_count
 from lilliput.pieces.bert_tokenizer import save_tokenizer
 
 LAYOUT = "transformers.js"
@@ -45,7 +46,7 @@ def check(layout: str, **given: object) -> None:
 
 
 def write(
-    folder: Path, out: Path, space: Space, card: Callable[[], Card]
+    folder: Path, out: Path, space: Space, card: Callable[[int], Card]
 ) -> tuple[ExportResult, dict[str, int]]:
     """Writes the folder, once both graphs answer as torch does; returns the int8 one, and all files' bytes.
 
@@ -53,7 +54,7 @@ def write(
         folder: An encoder of vectors.
         out: The folder to write; an earlier one of the same layout is replaced.
         space: Where vectors lie (`load_source`).
-        card: Returns what its card says; called for an encoder that can be exported.
+        card: Returns what its card says, given the encoder's parameters; called if it can be exported.
 
     Raises:
         ModelError: If there is no such encoder, or a graph would not answer as it does.
@@ -66,7 +67,8 @@ def write(
             "of vectors; make one with `lilliput compress --recipe sentence`, or a bundle of this"
         )
     plain, small = (graph_of(source, name, states_name=_OUTPUT) for name in ("float32", "int8"))
-    described = card()
+    parameters = parameter_count(source.model)
+    described = card(parameters)
     with locked(beside(out), out):
         _check_ours(out)
         with replacing(out) as new:
@@ -80,7 +82,8 @@ def write(
             with writing(new / CARD) as file:
                 file.write(text.encode(errors="backslashreplace"))
     files = _sizes(out)
-    return ExportResult(source.kind, "int8", {QUANTIZED: files[QUANTIZED]}, small.parity), files
+    sizes = {QUANTIZED: files[QUANTIZED]}
+    return ExportResult(source.kind, "int8", sizes, small.parity, parameters), files
 
 
 def _settings(source: Source) -> dict[str, object]:

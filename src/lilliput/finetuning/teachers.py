@@ -152,25 +152,7 @@ def _sentence_encoder(name: str) -> TaskTeacher:
 
 def _checkpoint(found: ClassifierCheckpoint, named: Named) -> TaskTeacher:
     """Returns any checkpoint of transformers as a teacher."""
-    name, columns = found.name, found.columns
-    if found.is_multi_label:
-        raise ModelError(
-            f"the teacher {name} gives a text several labels at once ('problem_type': "
-            "'multi_label_classification'), and lilliput has no kind of task for that; take a teacher of one "
-            "label for each text"
-        )
-    problem = found.config.problem_type
-    if problem == "regression" and len(columns) > 1:
-        raise ModelError(
-            f"the teacher {name} gives a text {len(columns)} scores, and lilliput has no kind of task for "
-            "that; take a teacher of one score"
-        )
-    if len(set(columns)) < len(columns):
-        raise ModelError(
-            f"the teacher {name} has columns of the same name ('id2label' of its config.json: "
-            f"{', '.join(map(repr, columns[:12]))}); give each a name of its own"
-        )
-    kind = "tagging" if found.reads == "words" else "regression" if found.is_regression else "classification"
+    name, columns, kind = found.name, found.columns, found.task_kind()
     folder = Path(name)
     digest = digest_folder(folder) if folder.is_dir() else f"{name}@{found.config._commit_hash}"
 

@@ -111,10 +111,27 @@ class ClassifierCheckpoint:
         problem = self.config.problem_type
         return self.reads == "text" and (problem == "regression" or (len(self.columns) == 1 and not problem))
 
-    @property
-    def is_multi_label(self) -> bool:
-        """Whether a text may have several of its labels, or none."""
-        return bool(self.config.problem_type == "multi_label_classification")
+    def task_kind(self) -> str:
+        """Returns the kind of task that it knows; raises ModelError where lilliput has none like it."""
+        problem, columns = self.config.problem_type, self.columns
+        if problem == "multi_label_classification":
+            raise ModelError(
+                f"{self.name} gives a text several labels at once ('problem_type': '{problem}'), and "
+                "lilliput has no kind of task for that; take a model of one label for each text"
+            )
+        if problem == "regression" and len(columns) > 1:
+            raise ModelError(
+                f"{self.name} gives a text {len(columns)} scores, and lilliput has no kind of task for that; "
+                "take a model of one score"
+            )
+        if len(set(columns)) < len(columns):
+            raise ModelError(
+                f"{self.name} has columns of the same name ('id2label' of its config.json: "
+                f"{', '.join(map(repr, columns[:12]))}); give each a name of its own"
+            )
+        return (
+            "tagging" if self.reads == "words" else "regression" if self.is_regression else "classification"
+        )
 
     def load(self) -> Classifier | AnyClassifier:
         """Loads the model in float32; raises ModelError where weights are missing or damaged."""
