@@ -42,6 +42,21 @@ def test_held_out_documents_are_whole_and_never_trained_on(world: World) -> None
     assert len(documents[1]) == world.corpus.documents // 20
 
 
+def test_documents_of_a_few_words_fill_rows(world: World, tmp_path: Path) -> None:
+    words = world.text.read_text(encoding="utf-8").split()
+    text = tmp_path / "queries.txt"
+    text.write_text("\n\n".join(" ".join(words[at : at + 2]) for at in range(0, 4000, 2)), encoding="utf-8")
+    tokenizer = load_tokenizer(world.teacher)
+    corpus = build_corpus([str(text)], tokenizer, tmp_path / "corpus", workers=1)
+    lexicon = build_lexicon(corpus, tokenizer, LexiconConfig(size=300), tmp_path / "lexicon")
+    train, held = cut_rows(corpus, lexicon, 128, hold_out=True)
+    longest = np.maximum(lexicon.teacher.lengths, lexicon.student.lengths)
+    full = [longest[row_words(train, i)].sum() > 128 - 2 - longest.max() for i in range(len(train))]
+    assert np.mean(full) > 0.6
+    held_out, learnt = ((rows.end - rows.start).sum() for rows in (held, train))
+    assert 0.03 < held_out / learnt < 0.08
+
+
 def test_without_holding_out_everything_is_trained_on(world: World) -> None:
     train, held = cut_rows(world.corpus, world.lexicon, LENGTH, hold_out=False)
     assert len(held) == 0

@@ -45,7 +45,8 @@ def cut_rows(
         lexicon: Segmentations of its words; a row's pieces fit under either, and under any mixture.
         length: Pieces a row may have, [CLS] and [SEP] included.
         hold_out: Whether documents are held out, evenly spaced: about 200,000 words or a twentieth of the
-            corpus, whichever is less. Otherwise the second result is empty.
+            corpus, whichever is less. Where those between two would not fill a row, as in a corpus of
+            queries, several neighbours are held out together. Otherwise the second result is empty.
         held_out_length: Pieces that a row held out may have, where that is another number.
 
     Raises:
@@ -60,12 +61,14 @@ def cut_rows(
             )
         every = min(max(_HELD_OUT_AT_MOST, corpus.words // _HELD_OUT_WORDS), corpus.documents)
     longest = np.maximum(lexicon.teacher.lengths, lexicon.student.lengths).astype(np.int32)
+    together = _together(corpus, longest, length, every) if hold_out else 1
     limits = length - 2, (held_out_length or length) - 2
     spans: tuple[list[Ints], list[Ints]] = ([], [])
     documents = 0
     for index, stream in enumerate(corpus.shards):
         ends = np.flatnonzero(stream == END) + 1
-        held = (np.arange(documents, documents + len(ends)) % every) == every // 2 if hold_out else ends < 0
+        numbers = np.arange(documents, documents + len(ends)) // together
+        held = numbers % every == every // 2 if hold_out else ends < 0
         documents += len(ends)
         pieces = np.concatenate([[0], np.cumsum(longest[stream], dtype=np.int64)])
         runs = np.flatnonzero(np.diff(held, prepend=not held[0], append=not held[-1]))
@@ -76,6 +79,21 @@ def cut_rows(
             spans[which].append(np.insert(cuts, 0, index, axis=1))
     train, kept = (np.concatenate([np.empty((0, 3), np.int64), *parts]) for parts in spans)
     return Rows(corpus.shards, *train.T), Rows(corpus.shards, *kept.T)
+
+
+def _together(corpus: Corpus, longest: npt.NDArray[np.int32], length: int, every: int) -> int:
+    """Returns how many neighbouring documents are held out together.
+
+    Args:
+        corpus: The text.
+        longest: Pieces of each word.
+        length: Pieces that a row may have.
+        every: One document in so many is held out.
+    """
+    between = (every - 1) * int((corpus.counts * longest).sum()) // corpus.documents
+    if between >= length:
+        return 1
+    return max(1, min(-(-2 * length // max(between, 1)), corpus.documents // every))
 
 
 def _cut(pieces: Ints, start: int, stop: int, limit: int) -> Ints:
