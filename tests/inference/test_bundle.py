@@ -98,7 +98,7 @@ def test_to_finish_twice_changes_nothing(tiny: Tiny) -> None:
 # Missing, altered, of another format
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "config.json", "README.md"])
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "config.json"])
 def test_a_missing_an_altered_and_a_cut_file_are_named(tiny: Tiny, name: str) -> None:
     finish(tiny.folder, CARD)
     path = tiny.folder / name
@@ -109,6 +109,15 @@ def test_a_missing_an_altered_and_a_cut_file_are_named(tiny: Tiny, name: str) ->
     assert f"{name} was altered or cut short: it has {len(content) - 1:,} bytes" in refused(tiny.folder)
     path.unlink()
     assert f"{name} is missing" in refused(tiny.folder)
+
+
+def test_a_card_may_be_edited(tiny: Tiny) -> None:
+    finish(tiny.folder, CARD)
+    files = read_bundle(tiny.folder)
+    (tiny.folder / "README.md").write_text("My model")
+    assert read_bundle(tiny.folder) == files
+    (tiny.folder / "README.md").unlink()
+    assert read_bundle(tiny.folder) == files
 
 
 @given(place=st.integers(0), bit=st.integers(0, 7))

@@ -2,7 +2,8 @@
  * Files that were dropped, chosen, fetched or kept -> a bundle whose files are what its manifest says.
  *
  * A bundle is a folder: model.onnx, tokenizer.json, config.json, README.md, and manifest.json with the size and the
- * sha256 digest of each of the others. Nothing in it is executed, and nothing is read before its digest is right.
+ * sha256 digest of each of the others. Nothing in it is executed, and nothing is read before its digest is right. The
+ * card, README.md, is not read, and its owner may edit it.
  */
 
 import { AGAIN, BundleError } from "./errors.js";
@@ -45,14 +46,14 @@ export async function readBundle(given) {
   }
   const contents = new Map();
   for (const [name, entry] of listed) {
-    if (!given.has(name)) continue;
+    if (!given.has(name) || name === "README.md") continue;
     const bytes = await readChecked(name, given.get(name), entry);
     if (NEEDED.includes(name)) contents.set(name, bytes); // the others are known to be right, and are not held
   }
   const config = parseObject(contents.get("config.json"), "config.json");
   checkConfig(config);
   const tokenizer = parseObject(contents.get("tokenizer.json"), "tokenizer.json");
-  const sizes = [...listed].map(([name, entry]) => [name, entry.bytes]);
+  const sizes = [...listed].map(([name, entry]) => [name, given.get(name)?.size ?? entry.bytes]);
   sizes.push(["manifest.json", given.get("manifest.json").size]);
   return { config, tokenizer, model: contents.get("model.onnx"), sizes };
 }

@@ -4,7 +4,7 @@
     tokenizer.json  how a text becomes words, and words pieces
     config.json     what the model answers: `BundleConfig`
     model.pte       only where it was asked for: the same model as a program of ExecuTorch, for phones
-    README.md       its card
+    README.md       its card, which its owner may edit: it is in manifest.json and never checked
     manifest.json   bytes and SHA-256 of every other file, written last
 
 The graph takes `input_ids`, `attention_mask` and `token_type_ids`, int64 [batch, length], and gives one
@@ -135,7 +135,7 @@ def read_bundle(folder: Path) -> BundleFiles:
                 f"name the folder with {MODEL} and {MANIFEST}"
             )
         entries = _entries(folder / MANIFEST)
-        found = {name: _whole(folder / name, entry) for name, entry in entries.items()}
+        found = {name: _whole(folder / name, entry) for name, entry in entries.items() if name != CARD}
     except OSError as error:
         raise BundleError(f"{folder} cannot be read: {error.strerror or error}") from error
     return BundleFiles(parse_config(folder / CONFIG, found[CONFIG]), found[MODEL], found[TOKENIZER])
