@@ -21,6 +21,7 @@ from lilliput.models.pretrained import (
     load_masked_lm,
     longest_input,
     says_masked_lm,
+    says_other_head,
 )
 from lilliput.models.sentence_encoder import SentenceEncoder, load_sentence_encoder
 from lilliput.models.sentence_modules import SentenceModules, has_modules
@@ -154,7 +155,7 @@ def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
     tokenizer = complete(load_tokenizer(str(folder)))
     if kind != "fill" and has_modules(folder):
         return _sentence_encoder(folder, tokenizer)
-    if kind is None and not has_head and any(name != "BertModel" for name in config.architectures or ()):
+    if kind is None and says_other_head(config):
         return _of_head(folder, tokenizer)
     if kind == "encode" or (kind is None and not has_head):
         return Source(folder, load_encoder(str(folder)), tokenizer, "encode", None)

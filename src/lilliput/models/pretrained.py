@@ -179,6 +179,11 @@ def says_masked_lm(config: PreTrainedConfig) -> bool:
     return any(name in _WITH_HEAD for name in config.architectures or ())
 
 
+def says_other_head(config: PreTrainedConfig) -> bool:
+    """Returns whether a checkpoint says that it has a head, and none of a masked LM."""
+    return not says_masked_lm(config) and any(name != "BertModel" for name in config.architectures or ())
+
+
 def load_encoder(name: str) -> BertModel:
     """Loads an encoder without a head from a folder or the hub; raises ModelError where there is none."""
     return load_weights(BertModel, name, add_pooling_layer=False)[0]
