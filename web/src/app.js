@@ -208,7 +208,7 @@ function listenToBundles() {
     bundle?.engine.end();
     $("text").focus();
   });
-  $("forget").addEventListener("click", () => {
+  $("forget").addEventListener("click", async () => {
     const { engine, source } = bundle;
     bundle = null;
     asking++;
@@ -216,8 +216,8 @@ function listenToBundles() {
     search.use(null);
     $("problem").textContent = $("kept").textContent = "";
     show(["bundle", "ask", "result"], false);
-    choosing(true);
-    return forgetBundle(source);
+    await forgetBundle(source); // a page that is reloaded now must not find it
+    if (!bundle) choosing(true);
   });
   listenToDrops();
 }
