@@ -26,6 +26,8 @@ _T = TypeVar("_T")
 Models = frozenset[Literal["teacher", "student"]]
 _TEACHER: Models = frozenset({"teacher"})
 _STUDENT: Models = frozenset({"student"})
+DIRECTIONS = 120
+"""Of a word's state that are kept of what a teacher says of a text."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,10 @@ class Vectors(_OfSentences):
         """Returns the linear map from pooled states to the teacher's vectors."""
         return models.map_to("vectors")
 
+    def parameters(self, models: "ModelShapes") -> int:
+        """Returns the number of parameters in the map, for a teacher without dense layers."""
+        return (models.student.width + 1) * models.teacher.width
+
     def fit(self, module: Any, models: "DualModel") -> None:
         """Sets the map by least squares."""
         models.fit_map(module, "vectors")
@@ -261,6 +267,10 @@ class WordStates(_OfSentences):
     def module(self, models: "DualModel") -> "nn.Module":
         """Returns the linear map from the student's states to the teacher's leading directions."""
         return models.map_to("states")
+
+    def parameters(self, models: "ModelShapes") -> int:
+        """Returns the number of parameters in the map."""
+        return (models.student.width + 1) * min(DIRECTIONS, models.teacher.width)
 
     def fit(self, module: Any, models: "DualModel") -> None:
         """Sets the map by least squares."""

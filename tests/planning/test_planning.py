@@ -36,15 +36,19 @@ from lilliput.pieces.lexicon import Lexicon
 from lilliput.pieces.teacher_tokenizer import teachers
 from lilliput.planning import expectation, plan as planning, probes, samples, scratch
 from lilliput.planning.estimate import StageEstimate, estimate_stage, render
-from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes
+from lilliput.planning.footprint import Footprint, TextSize, run_disk_bytes, trained_parameters
 from lilliput.planning.plan import expect, plan
-from lilliput.planning.probes import Pace, StageProbe, Stopwatch, measure_preparation, measure_writing
+from lilliput.planning.probes import Pace, StageProbe, measure_preparation, measure_writing
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
-from lilliput.recipes import tiny
+from lilliput.planning.stopwatch import Stopwatch
+from lilliput.planning.texts import MadeUpTexts, TimedTexts
+from lilliput.recipes import sentence, tiny
 from lilliput.run import RunDir
 from lilliput.training.checkpoint import Progress, save_checkpoint
+from lilliput.training.sentences.cut import cut_texts, sentence_ends
 from lilliput.training.step import Stepper
 
+Shrink = Callable[..., Recipe]
 SHORT = tiny().replace({"budget.words": "300"})
 STOPWATCH = Stopwatch(torch.device("cpu"))
 DOCS = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "plan.md").read_text(encoding="utf-8")
@@ -244,7 +248,12 @@ def test_memory_grows_with_everything_in_it(world: World) -> None:
 PACE = Pace(step_seconds=0.5, row_seconds={"teacher": 0.01, "student": 0.001})
 
 
-def estimated(budget: Budget, stage: str = "student", checkpoint_seconds: float = 0.0) -> StageEstimate:
+def estimated(
+    budget: Budget,
+    stage: str = "student",
+    checkpoint_seconds: float = 0.0,
+    reading_seconds: float = 0.0,
+) -> StageEstimate:
     recipe = dataclasses.replace(tiny(), budget=budget)
     return estimate_stage(
         recipe,
@@ -254,6 +263,7 @@ def estimated(budget: Budget, stage: str = "student", checkpoint_seconds: float 
         checkpoint_seconds=checkpoint_seconds,
         checkpoint_minutes=5.0,
         memory_bytes=lambda steps: 7 * steps,
+        reading_seconds=reading_seconds,
     )
 
 
@@ -310,7 +320,7 @@ def test_a_probe_keeps_what_torch_keeps(world: World, run: RunDir, monkeypatch: 
     parts = StageProbe(run, halved, halved.stage("dual"), shape_of(world)).load()
     assert load.kept_bytes / 2 < parts.kept_bytes < 0.7 * load.kept_bytes, "projections are kept once"
     assert parts.words == pytest.approx(load.words, rel=0.2)
-    assert parts.batch.rows == 8
+    assert parts.rows == 8
     probe._kernels = DualKernels(Kernels("bfloat16"), Kernels("bfloat16"))
     assert probe.load().kept_bytes < 0.8 * load.kept_bytes
 
@@ -331,7 +341,7 @@ def test_a_long_step_is_extrapolated_from_a_shorter_one(
         asked.append(rows)
         return 0.05 + 0.05 * rows + (delays.pop() if delays else 0.0)
 
-    monkeypatch.setattr(StageProbe, "_median_step", step)
+    monkeypatch.setattr(StageProbe, "_step_seconds", step)
     assert probe.pace(STOPWATCH).step_seconds == pytest.approx(0.05 + 0.05 * 256)
     assert asked == [1, measured]
     asked.clear()
@@ -426,6 +436,39 @@ def test_a_plan_of_a_text(world: World, tmp_path: Path, monkeypatch: pytest.Monk
         assert f"{stage.words_per_second:,.0f}" in table
     assert "preparation" in table
     assert "19,088 words is read" in table
+
+
+def test_a_plan_of_texts_that_the_teacher_reads(world: World, run: RunDir, shrunken: Shrink) -> None:
+    """All texts that the corpus has, or as many as are wanted; the words of a batch are those of texts."""
+    recipe = shrunken("sentence", {"budget.words": "6000", "stages.student.batch.rows": "8"})
+    every = expect(run, recipe, world.teacher, 5.0)
+    assert every is not None
+    cut = cut_texts(world.train_rows, sentence_ends(world.corpus), 10**6, (0,))
+    held_out = min(1000, recipe.sentences.count)
+    assert every.texts == pytest.approx(len(cut) + held_out, rel=0.1)
+    assert every.reading_seconds > 0
+    assert f"the teacher reads {every.texts:,} texts" in shown(render(every))
+    assert 6000 <= every.stages[0].words < 6500
+    some = expect(run, recipe.replace({"sentences.count": "100"}), world.teacher, 5.0)
+    assert some is not None
+    assert some.texts == 200
+    assert some.disk_bytes < every.disk_bytes
+    probe, lexicon = StageProbe(run, recipe, recipe.stages[0], shape_of(world)), world.lexicon
+    student = EncoderShape.of_student(recipe.student, lexicon.student_size)
+    counted = trained_parameters(recipe.stages[0].objectives, shape_of(world), student)
+    assert sum(counted.values()) == sum(one.numel() for one in probe._models.parameters())
+
+
+def test_reading_takes_its_share_of_the_minutes(world: World) -> None:
+    """Of 60 minutes 21 at most, in whole files of 8,192 texts; the rest is the student's."""
+    texts = MadeUpTexts.of(world.train_rows, world.corpus, 32, 0)
+    timed = TimedTexts(texts, world.train_rows, seconds=0.1)
+    recipe = sentence().replace({"budget.minutes": "60"})
+    reading = timed.expected(recipe, TextSize(50_000_000, 10**5), stretch=1.0)
+    assert reading.texts == 2 * 8192 + 1000
+    assert timed.expected(recipe, TextSize(50_000_000, 10**5), stretch=2.0).texts == 8192 + 1000
+    found = estimated(Budget(minutes=60), reading_seconds=600)
+    assert found.seconds == 60 * (60 - 10) * 0.3
 
 
 @pytest.fixture

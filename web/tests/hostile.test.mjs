@@ -178,7 +178,7 @@ test("a link's bundle does not take the place of one's own, nor does one that ha
   await visit.page.locator("#mask").waitFor(); // it is open, and has a text without [MASK]
   assert.equal(await visit.opensWith(), "films");
   await visit.open(GOOD);
-  await visit.page.locator("#forget").click();
+  await visit.forget();
   assert.equal(await visit.opensWith(), "films");
 });
 
@@ -209,7 +209,7 @@ test("pages of two paths keep their own files and bundles", { skip }, async () =
   await offline();
   assert.equal(await visit.opensWith("a/"), "films");
   assert.equal(await visit.opensWith("b/"), "likeness");
-  await visit.page.locator("#forget").click();
+  await visit.forget();
   assert.equal(await visit.opensWith("b/"), "");
   await visit.server.stop();
   assert.equal(await visit.opensWith("a/"), "films");

@@ -59,6 +59,12 @@ class Visitor {
     await this.page.locator("#kept", { hasText: "keep" }).waitFor(); // or why not
   }
 
+  /** Has the page forget its bundle, and waits until it has. */
+  async forget() {
+    await this.page.locator("#forget").click();
+    await this.page.locator("#choose-folder:focus").waitFor();
+  }
+
   /** Returns the title of the bundle that a page opens by itself; nothing where it asks for one. */
   async opensWith(path = "") {
     await this.page.goto(`${this.server.address}${path}`);

@@ -10,6 +10,7 @@ from lilliput.planning.footprint import TextSize
 from lilliput.planning.probes import WARM_START_ROWS, Pace, starts_warm
 from lilliput.training.data import stage_budget
 from lilliput.training.loop import PROBE_ROWS, PROBES, ROWS
+from lilliput.training.sentences.taught import less_reading
 
 _NOTICED = 0.05
 """Share of the processor that others may take unmentioned."""
@@ -51,11 +52,16 @@ class Estimate:
     """What was not measured, and what will not fit, in sentences."""
     taken: float | None = None
     """Share of the processor that other programs took while this was measured; None where nothing was."""
+    texts: int = 0
+    """Texts that the teacher reads before stages that learn vectors."""
+    reading_seconds: float = 0.0
+    """While it reads them."""
 
     @property
     def seconds(self) -> float:
         """Everything together."""
-        return self.preparation_seconds + sum(stage.seconds + stage.other_seconds for stage in self.stages)
+        before = self.preparation_seconds + self.reading_seconds
+        return before + sum(stage.seconds + stage.other_seconds for stage in self.stages)
 
     @property
     def memory_bytes(self) -> int:
@@ -72,6 +78,7 @@ def estimate_stage(
     checkpoint_seconds: float,
     checkpoint_minutes: float,
     memory_bytes: Callable[[int], int],
+    reading_seconds: float = 0.0,
 ) -> StageEstimate:
     """Returns what a stage takes: its steps, and the evaluations and checkpoints among them.
 
@@ -83,6 +90,7 @@ def estimate_stage(
         checkpoint_seconds: Time for one checkpoint.
         checkpoint_minutes: Minutes between checkpoints.
         memory_bytes: Gives its memory for a number of steps.
+        reading_seconds: While the teacher reads texts for it first; of a budget of minutes that is a part.
     """
     weights, budget = stage.objectives, stage_budget(recipe, stage)
     student = pace.row_seconds["student"] if weights.trains_student else 0.0
@@ -96,7 +104,7 @@ def estimate_stage(
         seconds = fixed + steps * pace.step_seconds
         seconds += seconds // interval * checkpoint_seconds
     else:
-        seconds = 60 * budget["minutes"]
+        seconds = 60 * less_reading(budget["minutes"], reading_seconds, stage)
         steps = math.ceil((seconds * (1 - checkpoint_seconds / interval) - fixed) / pace.step_seconds)
     steps = max(steps, 1)
     return StageEstimate(
@@ -116,6 +124,9 @@ def render(estimate: Estimate) -> Sheet:
         pace = estimate.text.words / estimate.preparation_seconds
         words, time = f"{estimate.text.words:,}", duration(estimate.preparation_seconds)
         rows.append(("preparation", f"{pace:,.0f}", words, time, ""))
+    if estimate.texts:
+        texts = f"the teacher reads {estimate.texts:,} texts"
+        rows.append((texts, "", "", duration(estimate.reading_seconds), ""))
     for stage in estimate.stages:
         pace, words = stage.words_per_second, f"{stage.words:,}"
         rows.append((stage.name, f"{pace:,.0f}", words, duration(stage.seconds), size(stage.memory_bytes)))

@@ -18,7 +18,7 @@ from lilliput.common.sheet import size
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.workers import give_back_memory, worker_count
 from lilliput.config import MOST_WORDS, Recipe
-from lilliput.errors import ConfigError, StorageError, bounded, first_line
+from lilliput.errors import StorageError, bounded, first_line
 from lilliput.models.any_masked_lm import outline
 from lilliput.models.shape import EncoderShape
 from lilliput.pieces.corpus import build_corpus
@@ -34,13 +34,14 @@ from lilliput.planning.probes import (
     Pace,
     Preparation,
     StageProbe,
-    Stopwatch,
     measure_preparation,
     measure_writing,
     starts_warm,
 )
 from lilliput.planning.samples import made_up_sample, sample_text, stand_in_tokenizer
 from lilliput.planning.scratch import scratch_folder
+from lilliput.planning.stopwatch import Stopwatch
+from lilliput.planning.texts import Reading, TimedTexts
 from lilliput.recipes import find_recipe
 from lilliput.run import RunDir
 from lilliput.text.corpus import FIRST_WORD, Corpus
@@ -174,8 +175,6 @@ def estimate_training(
         text: How large the whole text is.
         checkpoint_minutes: Minutes between checkpoints.
     """
-    if texts := [stage.name for stage in recipe.stages if stage.objectives.reads_sentences]:
-        raise ConfigError(f"stage '{texts[0]}' learns vectors, and what that takes is not estimated")
     give_back_memory()  # so that what is counted as there stays there
     machine = _machine()
     lexicon, affine = Lexicon.open(run.lexicon), recipe.start.second_table == "affine"
@@ -184,6 +183,8 @@ def estimate_training(
     footprints = [Footprint(stage, teacher, student, affine) for stage in recipe.stages]
     probed = [_probed(run, recipe, footprint, machine, text) for footprint in footprints]
     stretch = 1 / (1 - machine.watch.taken)
+    timed = next((found for *_, found in probed if found is not None), None)
+    reading = timed.expected(recipe, text, stretch) if timed is not None else Reading(0, 0.0, 0)
     bytes_per_second, notes = _writing(run, footprints)
     stages = tuple(
         estimate_stage(
@@ -193,9 +194,10 @@ def estimate_training(
             pace=pace.stretched(stretch),
             checkpoint_seconds=footprint.checkpoint_bytes / bytes_per_second,
             checkpoint_minutes=checkpoint_minutes,
+            reading_seconds=reading.seconds if footprint.stage.objectives.reads_sentences else 0.0,
             memory_bytes=functools.partial(machine.needed, recipe, footprint, text, load.kept_bytes),
         )
-        for footprint, (load, pace) in zip(footprints, probed, strict=True)
+        for footprint, (load, pace, _) in zip(footprints, probed, strict=True)
     )
     lacking = "stage '{}' needs {} of memory but there are {}; raise batch.accumulation, or lower batch.rows"
     notes += [
@@ -208,26 +210,32 @@ def estimate_training(
         text=text,
         preparation_seconds=0.0,
         stages=stages,
-        disk_bytes=run_disk_bytes(text, footprints),
+        disk_bytes=run_disk_bytes(text, footprints) + reading.disk_bytes,
         notes=tuple(notes),
         taken=machine.watch.taken if machine.libraries is not None else None,
+        texts=reading.texts,
+        reading_seconds=reading.seconds,
     )
 
 
 def _probed(
     run: RunDir, recipe: Recipe, footprint: Footprint, machine: "_Machine", text: TextSize
-) -> tuple[Load, Pace]:
-    """Returns what a step of a stage reads, and how fast the stage goes if nobody else has the processor."""
+) -> tuple[Load, Pace, TimedTexts | None]:
+    """Returns what a step of a stage reads, how fast it goes, and texts that its teacher reads before.
+
+    Times are those if nobody else has the processor.
+    """
     probe = StageProbe(run, recipe, footprint.stage, footprint.teacher)
     load = probe.load()
     fixed, needed = (
         machine.needed(recipe, footprint, text, kept, PROBE_STEPS) for kept in (0.0, load.kept_bytes)
     )
     room = (machine.memory - fixed) / max(needed - fixed, 1)
-    pace = probe.pace(machine.watch, int(room * load.batch.rows) if room < 1 else None)
+    pace = probe.pace(machine.watch, int(room * load.rows) if room < 1 else None)
+    timed = probe.timed_texts(machine.watch)
     del probe
     give_back_memory()
-    return load, pace
+    return load, pace, timed
 
 
 def _writing(run: RunDir, stages: list[Footprint]) -> tuple[float, list[str]]:

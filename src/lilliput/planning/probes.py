@@ -12,7 +12,6 @@ import itertools
 import shutil
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,15 +33,17 @@ from lilliput.pieces.corpus import build_corpus
 from lilliput.pieces.family import TeacherTokenizer
 from lilliput.pieces.lexicon import build_lexicon, learn_student
 from lilliput.pieces.wordpiece import WORDS_LEARNT_FROM
-from lilliput.planning.cost import BatchShape
+from lilliput.planning.stopwatch import Stopwatch, repeated
+from lilliput.planning.texts import MadeUpTexts, TimedTexts, time_reading
 from lilliput.run import RunDir
 from lilliput.text.corpus import FIRST_WORD, Corpus
-from lilliput.training.batches import BatchSource
+from lilliput.training.batches import Batch, BatchSource
 from lilliput.training.checkpoint import Progress, save_checkpoint
 from lilliput.training.data import Data
 from lilliput.training.evaluation import evaluate_masked_lm, evaluation_source
 from lilliput.training.kernels import fastest_kernels
 from lilliput.training.prefetch import prefetched
+from lilliput.training.sentences.source import SentenceSource
 from lilliput.training.step import DualModel, Stepper
 
 _SECONDS_PER_STEP = 8.0
@@ -67,8 +68,8 @@ class Load:
 
     words: float
     """Words."""
-    batch: BatchShape
-    """What one part of it reads."""
+    rows: int
+    """Rows of one part of it."""
     kept_bytes: float
     """What one part of it keeps for the backward pass."""
 
@@ -88,31 +89,6 @@ class Pace:
         return Pace(factor * self.step_seconds, rows)
 
 
-class Stopwatch:
-    """Times what this thread does, without the time in which it had no processor, and sums up that time too.
-
-    On a GPU the processor waits most of the time, so there everything counts as its own.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._clock = time.thread_time if device.type == "cpu" else time.perf_counter
-        self._own = self._all = 0.0
-
-    def time(self, do: Callable[[], object], *, counted: bool = True) -> float:
-        """Returns the seconds that something works; those of first times are better not counted in."""
-        own, started = self._clock(), time.perf_counter()
-        do()
-        found, passed = self._clock() - own, time.perf_counter() - started
-        if counted:
-            self._own, self._all = self._own + found, self._all + max(passed, found)
-        return found
-
-    @property
-    def taken(self) -> float:
-        """The share of the time in which others had the processor."""
-        return 1 - self._own / self._all if self._all else 0.0
-
-
 class StageProbe:
     """A stage with models of random weights."""
 
@@ -129,7 +105,11 @@ class StageProbe:
         self._data = Data.open(run, stage.batch.length, recipe.student.positions)
         size, special = self._data.lexicon.student_size, self._data.lexicon.student_special
         self._teacher: Teacher | None = None
-        student = None
+        self._shape, self._texts, student = teacher, None, None
+        if weights.reads_sentences:
+            corpus = Corpus.open(run.corpus)
+            self._texts = MadeUpTexts.of(self._data.train, corpus, teacher.width, recipe.seed)
+        sample = [self._source(8).batch(0)] if self._texts is not None else []
         with torch.random.fork_rng(devices=[]):
             if weights.uses_teacher or starts_warm(recipe, stage):
                 table, width = recipe.start.second_table, recipe.student.width
@@ -137,17 +117,36 @@ class StageProbe:
                 self._teacher = build_teacher(model, [[0]] * size, table, width, recipe.seed)
             if weights.trains_student:
                 student = random_student(student_config(recipe.student, size, special), recipe.seed)
-        self._models = DualModel(self._teacher if weights.uses_teacher else None, student, weights)
+        self._models = DualModel(self._teacher if weights.uses_teacher else None, student, weights, sample)
         self._kernels = fastest_kernels(self._models, stage.batch.length, Accelerator().device)
 
     def load(self) -> Load:
         """Returns what one step reads and keeps."""
-        data, batch = self._data, self._stage.batch
-        whole = BatchSource(data.train, data.lexicon, batch, (self._recipe.seed,))
-        part = whole.batch(0, 0, batch.accumulation)
+        batch = self._stage.batch
         one, four = (self._kept(rows) for rows in (1, 4))
         kept = one + (four - one) / 3 * (batch.rows / batch.accumulation - 1)
-        return Load(part.words * batch.accumulation, BatchShape.of(part), kept)
+        return Load(self._words(batch.rows), -(-batch.rows // batch.accumulation), kept)
+
+    def _words(self, rows: int) -> float:
+        """Returns how many words are in a batch of some rows."""
+        source = self._source(rows)
+        if isinstance(source, SentenceSource):
+            return statistics.fmean(batch.words for batch in source)
+        return source.batch(0).words
+
+    def _heaviest(self, rows: int) -> Batch:
+        """Returns the batch of some rows that takes most memory."""
+        if self._texts is not None:
+            return self._of_texts(self._texts.longest(rows), rows).batch(0)
+        return self._source(rows).batch(0)
+
+    def timed_texts(self, watch: Stopwatch) -> TimedTexts | None:
+        """Times how long the teacher reads texts, for a stage whose texts it has to read first."""
+        if self._texts is None:
+            return None
+        with torch.random.fork_rng(devices=[]):
+            model = random_masked_lm(config_of(self._shape))
+        return time_reading(self._texts, self._data.train, self._data.lexicon, model, watch)
 
     def _kept(self, rows: int) -> int:
         """Returns the bytes that a forward pass keeps for the backward pass.
@@ -163,13 +162,20 @@ class StageProbe:
                 kept[storage.data_ptr()] = storage
 
         with saved_tensors_hooks(keep, _never_unpacked):
-            self._models(self._source(rows).batch(0), self._kernels, True)
+            self._models(self._heaviest(rows), self._kernels, True)
         return sum(storage.nbytes() for storage in kept.values())
 
-    def _source(self, rows: int) -> BatchSource:
+    def _source(self, rows: int) -> BatchSource | SentenceSource:
         """Returns the stage's batches with other rows."""
+        if self._texts is not None:
+            return self._of_texts(self._texts, rows)
         config = dataclasses.replace(self._stage.batch, rows=rows, accumulation=1)
         return self._data.source(dataclasses.replace(self._stage, batch=config), (self._recipe.seed,))
+
+    def _of_texts(self, texts: MadeUpTexts, rows: int) -> SentenceSource:
+        """Returns batches of some texts."""
+        config = dataclasses.replace(self._stage.batch, rows=rows, accumulation=1)
+        return SentenceSource(texts, self._data.lexicon, config, (self._recipe.seed,))
 
     def pace(self, watch: Stopwatch, most_rows: int | None = None) -> Pace:
         """Returns how fast the stage goes on this machine, from a few seconds of steps.
@@ -180,27 +186,35 @@ class StageProbe:
         """
         keep_freed_memory()
         stepper = Stepper(self._models, self._stage.optimizer, Accelerator(), self._kernels)
-        one = seconds = self._median_step(stepper, 1, watch)
+        one = seconds = self._step_seconds(stepper, 1, watch)
         rows, whole = 1, self._stage.batch.rows
         part = -(-whole // self._stage.batch.accumulation)
         most = min(part, max(2, most_rows or part))
         # More than once, as a busy machine can make the step of one row look long.
         while rows < most and (rows == 1 or 2 * seconds < _SECONDS_PER_STEP):
             rows = min(max(2, int(rows * _SECONDS_PER_STEP / seconds)), most)
-            seconds = self._median_step(stepper, rows, watch)
+            seconds = self._step_seconds(stepper, rows, watch)
         if rows < whole:
             seconds += (whole - rows) * max(seconds - one, 0.0) / max(rows - 1, 1)
         return Pace(seconds, self._row_seconds(watch))
 
-    def _median_step(self, stepper: Stepper, rows: int, watch: Stopwatch) -> float:
-        """Returns the seconds of a step of some rows: the median of some steps, without the first."""
+    def _step_seconds(self, stepper: Stepper, rows: int, watch: Stopwatch) -> float:
+        """Returns the seconds of a step of some rows: the median of some steps, without the first.
+
+        Batches of texts differ in length, so there it is the mean, for as many words as a batch has.
+        """
+        read, numbers = list[int](), itertools.count(1)
         with prefetched(self._source(rows).stream(0, range(1), 1)) as batches:
-            numbers = itertools.count(1)
-            return _median(
-                lambda: stepper.step(next(batches), next(numbers), 0.5),
-                watch,
-                (_STEPS_AT_LEAST, PROBE_STEPS, _SECONDS_OF_STEPS),
-            )
+
+            def step() -> None:
+                batch = next(batches)
+                stepper.step(batch, next(numbers), 0.5)
+                read.append(batch[0].words)
+
+            seconds = repeated(step, watch, (_STEPS_AT_LEAST, PROBE_STEPS, _SECONDS_OF_STEPS))
+        if self._texts is not None:
+            return sum(seconds) / sum(read[1:]) * self._words(rows)
+        return statistics.median(seconds)
 
     def _row_seconds(self, watch: Stopwatch) -> dict[str, float]:
         """Returns the seconds in which each model reads a held-out row."""
@@ -210,7 +224,7 @@ class StageProbe:
             if model is not None:
                 read = functools.partial(_evaluate, source, self._kernels, {name: model})
                 limits = _READINGS_AT_LEAST, _READINGS_AT_MOST, _SECONDS_OF_READING
-                found[name] = _median(read, watch, limits) / source.config.rows
+                found[name] = statistics.median(repeated(read, watch, limits)) / source.config.rows
         return found
 
 
@@ -222,22 +236,6 @@ def _evaluate(source: BatchSource, kernels: DualKernels, reader: dict[str, Any])
     """Evaluates a model on one batch."""
     for _ in evaluate_masked_lm(source, kernels=kernels, rows=1, **reader):
         pass
-
-
-def _median(do: Callable[[], object], watch: Stopwatch, limits: tuple[int, int, float]) -> float:
-    """Returns the median seconds of something that is done again and again, without the first time.
-
-    Args:
-        do: What is done.
-        watch: Times it.
-        limits: Times at least and at most, and after how many seconds it is enough between them.
-    """
-    at_least, at_most, enough = limits
-    watch.time(do, counted=False)
-    seconds: list[float] = []
-    while len(seconds) < at_least or (len(seconds) < at_most and sum(seconds) < enough):
-        seconds.append(watch.time(do))
-    return statistics.median(seconds)
 
 
 def measure_writing(folder: Path, size: int) -> float:

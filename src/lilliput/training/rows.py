@@ -34,6 +34,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.shard)
 
+    def take(self, chosen: Ints) -> "Rows":
+        """Returns some of the rows, given by their numbers."""
+        return Rows(self.shards, self.shard[chosen], self.start[chosen], self.end[chosen])
+
 
 def cut_rows(
     corpus: Corpus, lexicon: Lexicon, length: int, hold_out: bool, held_out_length: int | None = None

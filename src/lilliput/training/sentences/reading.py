@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from lilliput.common.files import read_json, write_json, writing
 from lilliput.common.progress import bar, console
@@ -33,6 +35,7 @@ from lilliput.models.kernels import Kernels
 from lilliput.models.masked_lm import MaskedLM
 from lilliput.models.sentence_modules import SentenceModules, read_modules
 from lilliput.models.shape import EncoderShape
+from lilliput.objectives import DIRECTIONS
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.text.corpus import START
 from lilliput.training.layout import Layout, Words, plain
@@ -45,8 +48,6 @@ _PIECES = 4096
 """Read at once."""
 _BASIS_TEXTS = 1024
 """Texts whose words' states give the leading directions."""
-_DIRECTIONS = 120
-"""Of a word's state that are kept."""
 _DEVIATIONS = 4.0
 """Beyond so many of its standard deviations a number of a state is cut off."""
 STEP = _DEVIATIONS / 127
@@ -98,8 +99,7 @@ class TaughtTexts:
         results = stage.results()
         with intact(stage.manifest_path, _AGAIN):
             count, *widths = (int(results[name]) for name in ("texts", "vector_width", "state_width"))
-        first = Rows(rows.shards, rows.shard[:count], rows.start[:count], rows.end[:count])
-        return cls(stage.path, first, *widths)
+        return cls(stage.path, rows.take(np.arange(count)), *widths)
 
 
 def read_texts(
@@ -122,9 +122,9 @@ def read_texts(
     """
 
     def build() -> dict[str, Any]:
-        reader = _Reader.open(teacher, lexicon, rows, prompt)
+        reader = Reader.open(teacher, lexicon, rows, prompt)
         width = reader.modules.dense[-1].weight.shape[0] if reader.modules.dense else reader.width
-        directions = min(_DIRECTIONS, reader.width)
+        directions = min(DIRECTIONS, reader.width)
         needed = len(rows) * width * 2 + int((rows.end - rows.start).sum()) * directions
         console.print(
             f"The teacher reads up to {len(rows):,} texts, once; what it says takes {size(needed)} on disk "
@@ -138,7 +138,7 @@ def read_texts(
     return stage.make(build)
 
 
-def _read_chunks(folder: Path, reader: "_Reader", seconds: float) -> tuple[int, float]:
+def _read_chunks(folder: Path, reader: "Reader", seconds: float) -> tuple[int, float]:
     """Reads chunk after chunk; returns how many texts are read, and the seconds of all calls."""
     parts = folder / "parts" / "progress.json"
     count, chunks = len(reader.rows), -(-len(reader.rows) // CHUNK)
@@ -166,7 +166,7 @@ def _read_chunks(folder: Path, reader: "_Reader", seconds: float) -> tuple[int, 
 
 
 @dataclass(frozen=True)
-class _Reader:
+class Reader:
     """A teacher and what it reads."""
 
     model: MaskedLM
@@ -188,11 +188,22 @@ class _Reader:
         return width
 
     @classmethod
-    def open(cls, teacher: str, lexicon: Lexicon, rows: Rows, prompt: str) -> "_Reader":
-        """Opens a teacher on the device that there is."""
-        from accelerate import Accelerator
-
+    def open(cls, teacher: str, lexicon: Lexicon, rows: Rows, prompt: str) -> "Reader":
+        """Opens a teacher's folder, or loads it from the hub."""
         model, _ = open_masked_lm(teacher)
+        return cls.of(model, read_modules(teacher), lexicon, rows, prompt, outline(teacher).shape.positions)
+
+    @classmethod
+    def of(
+        cls,
+        model: PreTrainedModel,
+        modules: SentenceModules,
+        lexicon: Lexicon,
+        rows: Rows,
+        prompt: str,
+        positions: int,
+    ) -> "Reader":
+        """Returns the reader of a model that is open, and moves that to the device that there is."""
         device = Accelerator().device
         model.to(device).train(False)
         shape = EncoderShape.of_config(model.config, positions=_LENGTH)
@@ -204,10 +215,17 @@ class _Reader:
             np.concatenate([own.values, np.array(first, own.values.dtype)]),
             np.append(own.offsets, own.offsets[-1] + len(first)),
         )
-        modules = read_modules(teacher).to(device)
-        streams, pad = plain(rows.shards), lexicon.teacher_special.pad
-        positions = outline(teacher).shape.positions
-        return cls(MaskedLM(model), modules, kernels, device, rows, streams, segmentation, pad, positions)
+        return cls(
+            MaskedLM(model),
+            modules.to(device),
+            kernels,
+            device,
+            rows,
+            plain(rows.shards),
+            segmentation,
+            lexicon.teacher_special.pad,
+            positions,
+        )
 
     @torch.inference_mode()
     def states(self, chosen: Ints) -> Iterator[tuple[Ints, Tensor, Tensor]]:
@@ -260,7 +278,7 @@ def _rounded(states: Tensor, basis: dict[str, Tensor]) -> Tensor:
     return (along / basis["deviations"] / STEP).round().clamp(-127, 127).to(torch.int8)
 
 
-def _write_basis(folder: Path, reader: _Reader, chosen: Ints) -> None:
+def _write_basis(folder: Path, reader: Reader, chosen: Ints) -> None:
     """Writes the leading directions of the states of words in the first texts."""
     count, total, energy = 0, torch.zeros(reader.width), torch.zeros(reader.width, reader.width).double()
     for _, _, states in reader.states(chosen):
@@ -268,7 +286,7 @@ def _write_basis(folder: Path, reader: _Reader, chosen: Ints) -> None:
         energy += moments(states) * len(states)
     mean = total / count
     covariance = energy / count - torch.outer(mean, mean).double()
-    directions = leading_directions(covariance, min(_DIRECTIONS, reader.width))
+    directions = leading_directions(covariance, min(DIRECTIONS, reader.width))
     deviations = (directions.double() * (covariance @ directions.double())).sum(0).clamp(min=1e-12).sqrt()
     tensors = {"mean": mean, "directions": directions, "deviations": deviations.float()}
     folder.mkdir(parents=True, exist_ok=True)

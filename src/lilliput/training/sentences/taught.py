@@ -21,7 +21,7 @@ from lilliput.training.sentences.cut import cut_texts, sentence_ends
 from lilliput.training.sentences.reading import TaughtTexts, read_texts
 from lilliput.training.sentences.source import SentenceSource
 
-_HELD_OUT = 1_000
+HELD_OUT = 1_000
 """Texts held out."""
 _LEAST_TRAINING = 0.1
 """Share of a stage's minutes that is left for training, however long the teacher read."""
@@ -59,7 +59,7 @@ def taught_texts(
     for part, (rows, lexicon) in parts.items():
         is_held_out = part == "held_out"
         corpus = run.held_out("corpus") if is_held_out and run.held_out("corpus").exists() else run.corpus
-        count = min(_HELD_OUT, recipe.sentences.count) if is_held_out else recipe.sentences.count
+        count = min(HELD_OUT, recipe.sentences.count) if is_held_out else recipe.sentences.count
         ends = sentence_ends(Corpus.open(corpus))
         texts = cut_texts(rows, ends, count, (recipe.seed, int(is_held_out)))
         seconds = (
@@ -106,8 +106,13 @@ def without_reading(budget: Mapping[str, float], run: RunDir, stage: StageConfig
     """Returns a stage's budget without its share of the minutes in which the teacher read texts."""
     if "minutes" not in budget:
         return dict(budget)
-    read = float(StageDir(run.sentences("train"), {}).results()["seconds"]) / 60 * stage.share
-    return {"minutes": max(budget["minutes"] - read, budget["minutes"] * _LEAST_TRAINING)}
+    seconds = float(StageDir(run.sentences("train"), {}).results()["seconds"])
+    return {"minutes": less_reading(budget["minutes"], seconds, stage)}
+
+
+def less_reading(minutes: float, seconds: float, stage: StageConfig) -> float:
+    """Returns the minutes of a stage that are left for training once the teacher has read for `seconds`."""
+    return max(minutes - seconds / 60 * stage.share, minutes * _LEAST_TRAINING)
 
 
 def _prompt(recipe: Recipe, modules: SentenceModules) -> str:
