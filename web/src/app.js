@@ -1,47 +1,30 @@
 /** The page: opens a bundle, answers what is typed as it is typed, and keeps both for the next time. */
 
-import { filesOfBundle } from "./bundle.js";
+import { filesOfBundle, listedFiles } from "./bundle.js";
 import { isDocuments } from "./documents.js";
 import { $, show } from "./dom.js";
-import { Ended, Engine, EngineError } from "./engine.js";
-import { BundleError, sentenceOf } from "./errors.js";
+import { EngineError } from "./engine.js";
+import { BundleError, Ended, sentenceOf } from "./errors.js";
 import { sized } from "./figures.js";
 import { afterTyping, latest, SPOKEN_PAUSE } from "./latest.js";
+import { load, prepare } from "./lilliput.js";
 import { Search } from "./search.js";
-import { droppedFiles, fetchBundle, forgetBundle, KEPT, keepBundle, keptBundle, listedFiles } from "./store.js";
+import { droppedFiles, fetchBundle, forgetBundle, KEPT, keepBundle, keptBundle } from "./store.js";
 import { answerSentence, answerView, bundleTitle, fillSizes, timeLine } from "./view.js";
 
+const RUNS = 5; // of a fast model, of which the quickest time is shown
+const TOP = 5; // classes that are shown, of thousands perhaps
 const SLOW = 400; // milliseconds before the page says that it computes
 
-let bundle = null; // the one that answers: its engine, files, source, settings, sizes, and the colours of its slots
-let spare = new Engine(); // started before there is a bundle, as that takes a while
+let bundle = null; // the one that answers: its model, files, source, settings, and the colours of its slots
 let opening = null; // what stops the bundle that is being opened
 let asking = 0; // the latest question; answers to earlier ones are dropped
-const search = new Search(engineOf, keep);
+const search = new Search(keep);
 
 function say(error) {
   if (error instanceof Ended) return;
   if (!(error instanceof BundleError)) console.error(error);
   $("problem").textContent = sentenceOf(error);
-}
-
-function newEngine() {
-  const engine = spare && !spare.ended ? spare : new Engine();
-  spare = null;
-  return engine;
-}
-
-/** Returns the worker of a bundle; a new one where it was ended. */
-async function engineOf(asked) {
-  if (!asked.engine.ended) return asked.engine;
-  const engine = (asked.engine = newEngine());
-  try {
-    await engine.open(asked.files);
-  } catch (error) {
-    engine.end(); // whoever asks next has a new one
-    throw error;
-  }
-  return engine;
 }
 
 /** Opens the bundle that `find` returns: its files and whence they are. Says what is wrong where it cannot. */
@@ -50,20 +33,15 @@ async function open(find, { byHand = false } = {}) {
   const control = (opening = new AbortController());
   const { signal } = control;
   $("problem").textContent = "";
-  $("busy").textContent = "Opening the bundle …";
+  showOpening(0);
   show(["opening"], true);
-  let engine;
   let found;
   try {
-    found = await find(signal);
-    signal.throwIfAborted();
-    engine = newEngine();
-    signal.addEventListener("abort", () => engine.end());
-    const opened = await engine.open(found.files);
-    use({ ...found, ...opened, engine, hues: new Map() });
+    found = await find(signal, (share) => opening === control && showOpening(share));
+    const model = await load(found.files, { signal });
+    use({ ...found, model, config: model.config, hues: new Map() });
     if (byHand) $("text").focus();
   } catch (error) {
-    engine?.end();
     if (signal.aborted) return;
     say(error);
     if (found?.kept && !(error instanceof EngineError)) await forget(found.source);
@@ -77,6 +55,10 @@ async function open(find, { byHand = false } = {}) {
   }
 }
 
+function showOpening(share) {
+  $("busy").textContent = `Opening the bundle …${share ? ` ${Math.floor(100 * share)} %` : ""}`;
+}
+
 /** Forgets a kept bundle that does not open any more, so that the next visit begins without it. */
 async function forget(source) {
   await forgetBundle(source);
@@ -84,18 +66,18 @@ async function forget(source) {
 }
 
 function use(opened) {
-  bundle?.engine.end();
+  bundle?.model.close();
   bundle = opened;
   const { title, kind } = bundleTitle(bundle.config);
   $("bundle-title").textContent = title;
   $("bundle-kind").textContent = kind;
-  const sum = fillSizes($("bundle-files"), bundle.sizes);
+  const sum = fillSizes($("bundle-files"), bundle.model.sizes);
   const { bytes, brotli } = shellSizes();
   $("bundle-size").textContent = `${sized(sum)} bundle · ${sized(bytes)} runtime, ${sized(brotli)} compressed`;
-  $("text-label").textContent = bundle.two ? "First text" : "Your text";
+  $("text-label").textContent = bundle.model.two ? "First text" : "Your text";
   $("answer").replaceChildren();
   $("kept").textContent = bundle.kept ? KEPT : "";
-  show(["second-field"], bundle.two);
+  show(["second-field"], bundle.model.two);
   show(["mask"], bundle.config.kind === "fill");
   show(["choose"], false);
   show(["bundle", "ask", "result"], true);
@@ -119,8 +101,9 @@ function showShell() {
 }
 
 function hint(text, second) {
-  if (!text.trim() || (bundle.two && !second.trim())) {
-    return bundle.two ? "Type two texts; the answer follows as you type." : "Type a text; the answer follows as you type.";
+  const { two } = bundle.model;
+  if (!text.trim() || (two && !second.trim())) {
+    return two ? "Type two texts; the answer follows as you type." : "Type a text; the answer follows as you type.";
   }
   return bundle.config.kind === "fill" && !text.includes("[MASK]") ? "Put a [MASK] where a piece is to be guessed." : "";
 }
@@ -152,7 +135,7 @@ const answer = latest(async (texts, mine, asked) => {
   if (!isWanted()) return;
   const slow = setTimeout(() => show(["computing"], true), SLOW);
   try {
-    const found = await (await engineOf(asked)).answer(texts);
+    const found = await asked.model.timed(texts, { top: TOP, runs: RUNS });
     if (isWanted()) showAnswer(found, texts);
     if (asked === bundle) keep(asked);
   } catch (error) {
@@ -205,14 +188,14 @@ function listenToBundles() {
     if (!bundle) choosing(true);
   });
   $("stop-computing").addEventListener("click", () => {
-    bundle?.engine.end();
+    bundle?.model.stop();
     $("text").focus();
   });
   $("forget").addEventListener("click", async () => {
-    const { engine, source } = bundle;
+    const { model, source } = bundle;
     bundle = null;
     asking++;
-    engine.end();
+    model.close();
     search.use(null);
     $("problem").textContent = $("kept").textContent = "";
     show(["bundle", "ask", "result"], false);
@@ -267,9 +250,9 @@ async function start() {
   showShell();
   listenToBundles();
   listenToTexts();
-  spare.ready.catch(say).then(keepPage);
+  prepare().catch(say).then(keepPage);
   const folder = new URLSearchParams(location.search).get("bundle");
-  if (folder !== null) return open((signal) => fetchBundle(folder, signal));
+  if (folder !== null) return open((signal, onProgress) => fetchBundle(folder, signal, onProgress));
   const files = await keptBundle("");
   if (files) return open(() => ({ files, source: "", kept: true }));
   return show(["choose"], true);

@@ -64,6 +64,15 @@ export async function filesOfBundle(given) {
   return new Map([...given].filter(([name]) => listed.has(name) || name === "manifest.json"));
 }
 
+/** Returns the files of a list from a file input or a drop, by name: of a folder, those directly in it. */
+export function listedFiles(list) {
+  const depth = (file) => (file.webkitRelativePath || file.name).split("/").length;
+  const files = [...list];
+  const manifests = files.filter((file) => file.name === "manifest.json");
+  const top = (manifests.length ? manifests : files).reduce((least, file) => Math.min(least, depth(file)), Infinity);
+  return new Map(files.filter((file) => depth(file) === top).map((file) => [file.name, file]));
+}
+
 async function readManifest(given) {
   const file = given.get("manifest.json");
   if (!file) {

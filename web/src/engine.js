@@ -3,7 +3,9 @@
  * hands. Each bundle has a worker of its own, so that a new one that fails leaves the one before as it was.
  */
 
-import { BundleError, firstLine } from "./errors.js";
+import "./shell.js";
+
+import { BundleError, Ended, firstLine } from "./errors.js";
 
 /** Seconds that a step may take before its worker is ended. */
 const LIMITS = { start: 300, open: 60, answer: 30 };
@@ -23,9 +25,6 @@ const RENEWED = "This page was renewed while it was open, and its parts do not f
 
 /** The worker cannot compute at all: that is not a bundle's fault. */
 export class EngineError extends BundleError {}
-
-/** What was computed is not wanted any more. */
-export class Ended extends Error {}
 
 /** Compiled once, by the page: the browser keeps the result there, but not in workers. */
 let runtime = null;
@@ -82,10 +81,11 @@ export class Engine {
    * Returns the answer to one or two texts, and the milliseconds that each of some runs took.
    *
    * @param {string[]} texts
+   * @param {{top?: number, runs?: number}} options as `Answering` takes them
    * @returns {Promise<{answer: object, times: number[]}>}
    */
-  async answer(texts) {
-    return this.#ask("answer", { texts });
+  async answer(texts, options) {
+    return this.#ask("answer", { texts, options });
   }
 
   /**

@@ -1,6 +1,9 @@
 /** What is wrong with a bundle or a text, in a sentence for its user. */
 export class BundleError extends Error {}
 
+/** What was computed is not wanted any more. */
+export class Ended extends Error {}
+
 /** What to do about a bundle that is damaged. */
 export const AGAIN = "fetch the bundle again, or export it again";
 

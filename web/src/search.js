@@ -2,8 +2,7 @@
 
 import { documentsOf, groups, readDocuments } from "./documents.js";
 import { $, show } from "./dom.js";
-import { Ended } from "./engine.js";
-import { BundleError, sentenceOf } from "./errors.js";
+import { BundleError, Ended, sentenceOf } from "./errors.js";
 import { counted, milliseconds } from "./figures.js";
 import { afterTyping, latest, SPOKEN_PAUSE } from "./latest.js";
 import { Index } from "./ranking.js";
@@ -12,7 +11,6 @@ import { documentsLine, foundSentence, foundView } from "./view.js";
 const TOP = 10;
 
 export class Search {
-  #engineOf; // bundle -> its worker
   #answered; // what is done with a bundle that has answered
   #bundle = null;
   #table = null; // the file that was read
@@ -21,8 +19,7 @@ export class Search {
   #asking = 0; // the latest query; what is found for earlier ones is dropped
   #find = latest((text, mine) => this.#found(text, mine));
 
-  constructor(engineOf, answered) {
-    this.#engineOf = engineOf;
+  constructor(answered) {
     this.#answered = answered;
     $("choose-documents").addEventListener("click", () => $("documents").click());
     $("documents").addEventListener("change", () => {
@@ -79,11 +76,11 @@ export class Search {
 
   async #embed(table, column, signal) {
     const bundle = this.#bundle;
-    const { texts, empty } = documentsOf(table, column, bundle.width);
+    const { texts, empty } = documentsOf(table, column, bundle.model.width);
     this.#clear();
     if (table !== this.#table) this.#showColumns(table);
     this.#table = table;
-    const index = new Index(texts.length, bundle.width);
+    const index = new Index(texts.length, bundle.model.width);
     const [begun, left] = [performance.now(), { empty, cut: 0, wordless: 0 }];
     this.#progress(0, texts.length);
     show(["reading"], true);
@@ -91,7 +88,7 @@ export class Search {
     for (const places of groups(texts)) {
       const { vectors, cut, wordless } = await this.#vectors(places.map((place) => texts[place]), signal);
       places.forEach((place, row) => {
-        if (!wordless.includes(row)) index.put(place, vectors.subarray(row * bundle.width, (row + 1) * bundle.width));
+        if (!wordless.includes(row)) index.put(place, vectors[row]);
       });
       left.cut += cut.length;
       left.wordless += wordless.length;
@@ -112,7 +109,7 @@ export class Search {
       signal?.throwIfAborted();
       if (bundle !== this.#bundle) throw new Ended();
       try {
-        const found = await (await this.#engineOf(bundle)).encode(texts);
+        const found = await bundle.model.encode(texts);
         signal?.throwIfAborted();
         return found;
       } catch (error) {
@@ -165,7 +162,7 @@ export class Search {
     try {
       const { vectors, wordless } = await this.#vectors([text]);
       if (mine !== this.#asking) return;
-      const best = wordless.length ? [] : index.best(vectors, TOP).map(({ place, score }) => ({ text: texts[place], score }));
+      const best = wordless.length ? [] : index.best(vectors[0], TOP).map(({ place, score }) => ({ text: texts[place], score }));
       const took = milliseconds(performance.now() - begun);
       $("search-problem").textContent = "";
       $("found").replaceChildren(...foundView(best));

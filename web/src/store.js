@@ -6,12 +6,12 @@
  * share the storage. A bundle is written beside the one before and then takes its place, so that there is never half a one.
  */
 
-import { LARGEST, listedIn, NEEDED } from "./bundle.js";
+import { listedFiles, NEEDED } from "./bundle.js";
 import { BundleError } from "./errors.js";
+import { fetchListed, fetchManifest, NoAnswer } from "./fetched.js";
 
 const HOME = new URL("./", document.baseURI);
 const NAME = `lilliput-bundles ${HOME.pathname}`;
-const STALL = 30_000; // milliseconds in which something must come from the server
 const MOST_ENTRIES = 10_000; // of a dropped folder: a bundle's has six
 
 /** What is said of a bundle that is kept. */
@@ -99,9 +99,10 @@ async function alone(task) {
  *
  * @param {string} folder its address, relative to the page
  * @param {AbortSignal} signal
+ * @param {(share: number) => void} onProgress told which share of the bytes is there, from 0 to 1
  * @returns {Promise<{files: Map<string, Blob>, source: string, kept: boolean}>}
  */
-export async function fetchBundle(folder, signal) {
+export async function fetchBundle(folder, signal, onProgress) {
   let base;
   try {
     base = new URL(folder.endsWith("/") ? folder : `${folder}/`, HOME);
@@ -113,68 +114,15 @@ export async function fetchBundle(folder, signal) {
   }
   const source = base.href;
   const kept = await keptBundle(source);
-  const fetched = (name, most) => fetchFile(new URL(name, base), name, most, signal);
   let manifest;
   try {
-    manifest = await fetched("manifest.json", LARGEST["manifest.json"]);
+    manifest = await fetchManifest(base, signal);
   } catch (error) {
     if (kept && error instanceof NoAnswer && !signal.aborted) return { files: kept, source, kept: true };
     throw error;
   }
   if (kept && (await manifest.text()) === (await kept.get("manifest.json").text())) return { files: kept, source, kept: true };
-  const listed = listedIn(new Uint8Array(await manifest.arrayBuffer()));
-  const names = NEEDED.filter((name) => listed.has(name)); // whoever reads the bundle says what it lacks
-  const files = await Promise.all(names.map(async (name) => [name, await fetched(name, listed.get(name).bytes)]));
-  return { files: new Map([["manifest.json", manifest], ...files]), source, kept: false };
-}
-
-/** There is no network, or as good as none. */
-class NoAnswer extends BundleError {}
-
-async function fetchFile(address, name, most, signal) {
-  const failed = (reason, Kind = BundleError) =>
-    new Kind(`${address.pathname} cannot be fetched: ${reason}; put a bundle into that folder, or open one from this device.`);
-  const control = new AbortController();
-  signal.addEventListener("abort", () => control.abort());
-  let timer;
-  const patient = async (promise, reason) => {
-    clearTimeout(timer);
-    timer = setTimeout(() => control.abort(new Error("stall")), STALL);
-    try {
-      return await promise;
-    } catch {
-      const stalled = control.signal.reason?.message === "stall";
-      throw failed(stalled ? `nothing came from the server for ${STALL / 1000} seconds` : reason, NoAnswer);
-    } finally {
-      clearTimeout(timer);
-    }
-  };
-  const asked = fetch(address, { cache: "no-cache", signal: control.signal });
-  const response = await patient(asked, "the server does not answer, or sends the page elsewhere");
-  if (!response.ok) throw failed(`the server answers ${response.status}`);
-  const answering = new URL(response.url).pathname;
-  if (!answering.endsWith(`/${name}`)) throw failed(`the server sends the page on to ${answering.slice(0, 200)}`);
-  const reader = response.body.getReader();
-  const parts = [];
-  for (let bytes = 0; ; ) {
-    const { done, value } = await patient(reader.read(), "the server's answer breaks off");
-    if (done) return new Blob(parts);
-    bytes += value.length;
-    if (bytes > most) {
-      control.abort();
-      throw failed(`it has more than the ${most} bytes that it should have`);
-    }
-    parts.push(value);
-  }
-}
-
-/** Returns the files of a list from a file input or a drop, by name: of a folder, those directly in it. */
-export function listedFiles(list) {
-  const depth = (file) => (file.webkitRelativePath || file.name).split("/").length;
-  const files = [...list];
-  const manifests = files.filter((file) => file.name === "manifest.json");
-  const top = (manifests.length ? manifests : files).reduce((least, file) => Math.min(least, depth(file)), Infinity);
-  return new Map(files.filter((file) => depth(file) === top).map((file) => [file.name, file]));
+  return { files: await fetchListed(base, manifest, signal, onProgress), source, kept: false };
 }
 
 /** Returns the files that were dropped, by name: files, or those directly in a folder. */

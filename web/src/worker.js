@@ -1,25 +1,21 @@
 /**
  * Opens one bundle and answers texts with it, beside the page: engine.js starts this and ends it.
  *
- * Messages to it are { runtime }, { files }, { texts } and { documents }, from it { ready }, { opened }, { answer, times },
+ * Messages to it are { runtime }, { files }, { texts, options } and { documents }, from it { ready }, { opened }, { answer, times },
  * { vectors, cut, wordless } and { error, ours }.
  */
 
 import "./shell.js";
 import * as ort from "./ort.wasm.min.mjs";
 
-import { readBundle } from "./bundle.js";
+import { Answering } from "./answering.js";
 import { BundleError, firstLine } from "./errors.js";
-import { openModel } from "./model.js";
 
-const RUNS = 5;
-const PATIENCE = 150; // milliseconds that repeated runs may take; a slow model runs once
-const TOP = 5; // classes that are sent, of thousands perhaps
 const MOST_MEMORY = 2 ** 31; // bytes of all that the network computes; the runtime alone would take twice that
 // A model of one node, Identity: the runtime is fetched and started with it, before there is a bundle.
 const IDENTITY = "CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==";
 
-let model = null;
+const answering = new Answering(ort);
 
 /** The memory of WebAssembly, with an upper limit. */
 class BoundedMemory extends WebAssembly.Memory {
@@ -46,33 +42,6 @@ async function start(runtime) {
   return { ready: globalThis.SHELL.version };
 }
 
-async function open(files) {
-  const bundle = await readBundle(files);
-  model = await openModel(bundle, ort);
-  const { config, sizes } = bundle;
-  return { opened: { config, sizes, two: model.two, width: model.width } };
-}
-
-async function answer(texts) {
-  const times = [];
-  const begun = performance.now();
-  let found;
-  do {
-    const started = performance.now();
-    found = await model.answer(...texts, TOP);
-    times.push(performance.now() - started);
-  } while (times.length < RUNS && performance.now() - begun < PATIENCE);
-  const { words, vectors, ...shown } = found; // these are not shown
-  return { answer: shown, times };
-}
-
-async function encode(documents) {
-  const { vectors, cut, wordless } = await model.encode(documents);
-  const all = new Float32Array(documents.length * model.width);
-  vectors.forEach((vector, place) => all.set(vector, place * model.width));
-  return { vectors: all, cut, wordless };
-}
-
 /** Sends what a task returns, or what is wrong. */
 async function send(task) {
   try {
@@ -85,6 +54,6 @@ async function send(task) {
 
 addEventListener("message", ({ data }) => {
   if (data.runtime) send(start(data.runtime));
-  else if (data.files) send(open(data.files));
-  else send(data.texts ? answer(data.texts) : encode(data.documents));
+  else if (data.files) send(answering.open(data.files));
+  else send(data.texts ? answering.answer(data.texts, data.options) : answering.encode(data.documents));
 });
