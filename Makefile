@@ -27,6 +27,9 @@ demo: .venv/.demo ## Compress a sentence encoder, teach it a task, bundle it; DE
 web: ## Build the page that runs a bundle in a browser: web/dist (needs npm)
 	cd web && npm ci --ignore-scripts && npm run build
 
+docs: .venv/.docs ## Build the site of the documentation, with strict links: build/site
+	$(BIN)/mkdocs build --strict --quiet
+
 lint: .venv/.installed ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,5 +74,9 @@ distclean: clean ## Remove .venv too
 	$(INSTALL) --editable '.[demo]'
 	@touch $@
 
-.PHONY: help test test-slow fuzz demo web lint format clean distclean
+.venv/.docs: .venv/.installed
+	$(INSTALL) --editable '.[docs]'
+	@touch $@
+
+.PHONY: help test test-slow fuzz demo web docs lint format clean distclean
 .DEFAULT_GOAL := help

@@ -202,7 +202,9 @@ def test_the_page_lets_through_the_operators_that_python_does() -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-@pytest.mark.parametrize("script", [f"{name}.test.mjs" for name in ("page", "library", "search", "hostile", "servers")])
+@pytest.mark.parametrize(
+    "script", [f"{name}.test.mjs" for name in ("page", "library", "search", "hostile", "servers")]
+)
 def test_the_page_in_a_browser(bundles: Path, script: str) -> None:
     subprocess.run([str(NODE), "build.mjs", str(bundles / "dist")], cwd=WEB, check=True)
     run_node(script, bundles)
