@@ -51,6 +51,7 @@ TASKS = {
 }
 SENTENCE_ENCODER = "vectors"
 NAMES = (*TASKS, "fill", "encode", SENTENCE_ENCODER)
+SCRIPTS = ("page", "library", "search", "hostile", "servers")
 QUANTIZATIONS = {
     "float32": ("float32", 32),
     "int8": ("int8", 32),
@@ -202,7 +203,7 @@ def test_the_page_lets_through_the_operators_that_python_does() -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-@pytest.mark.parametrize("script", [f"{name}.test.mjs" for name in ("page", "library", "search", "hostile", "servers")])
+@pytest.mark.parametrize("script", [f"{name}.test.mjs" for name in SCRIPTS])
 def test_the_page_in_a_browser(bundles: Path, script: str) -> None:
     subprocess.run([str(NODE), "build.mjs", str(bundles / "dist")], cwd=WEB, check=True)
     run_node(script, bundles)
