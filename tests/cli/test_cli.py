@@ -35,7 +35,7 @@ SURFACE = {
     " unlabelled seeds search_minutes set_ overwrite",
     "plan": "teacher corpus recipe set_ minutes words text_column workers checkpoint_minutes",
     "benchmark": "of",
-    "bundle": "model out task quantization kind space executorch licence layout",
+    "bundle": "model out task quantization kind space executorch licence language datasets layout",
     "run": "bundle top json_ npy",
     "recipes": "name",
 }

@@ -40,7 +40,9 @@ def bundle(
     kind: Literal["fill", "encode"] | None = None,
     space: Literal["teacher", "own"] = "teacher",
     executorch: bool = False,
-    licence: str = "apache-2.0",
+    licence: str | None = None,
+    language: tuple[str, ...] = (),
+    datasets: tuple[str, ...] = (),
     layout: Literal["bundle", "transformers.js"] = "bundle",
 ) -> None:
     """Export a model as a bundle: ONNX with tokenizer, labels, card and digests, in OUT.
@@ -57,7 +59,9 @@ def bundle(
         space: Where vectors of a sentence encoder lie: in its teacher's space, so that either one can
             search what the other encoded, or in its own, with fewer numbers and the same cosines.
         executorch: Also export model.pte for ExecuTorch on phones; this takes minutes.
-        licence: SPDX name of the licence of the weights, for the card.
+        licence: Licence of the weights for the card, such as apache-2.0.
+        language: Language of the texts for the card, such as de; by default that of the teacher's card.
+        datasets: Data sets of the hub for the card; by default those that the run has read.
         layout: transformers.js for the folder that it reads, of an encoder of vectors in float32 and int8.
     """
     from lilliput.export.bundling import bundle as make
@@ -72,6 +76,8 @@ def bundle(
         space=space,
         executorch=executorch,
         licence=licence,
+        language=language,
+        datasets=datasets,
         layout=layout,
     )
     for name, size in made.files.items():
