@@ -6,16 +6,18 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lilliput.cli.options import show
+from lilliput.cli.options import Count, File, Folder, Model, Task, show
 
 
 def run(
-    bundle: Annotated[Path, tyro.conf.Positional],
-    top: int | None = None,
+    bundle: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BUNDLE")],
+    top: Count = None,
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
-    npy: Path | None = None,
+    npy: File = None,
 ) -> None:
     """Answer texts with a bundle: one text per line of standard input, one answer per line of output.
+
+        echo 'a film to remember' | lilliput run bundle
 
     A tab separates the two texts of a pair. If a line cannot be answered, the output has an empty line and
     standard error says why.
@@ -33,19 +35,21 @@ def run(
 
 
 def bundle(
-    model: Annotated[str, tyro.conf.Positional],
-    out: Path,
-    task: str | None = None,
+    model: Model,
+    out: Folder,
+    task: Task = None,
     quantization: Literal["float32", "float16", "int8", "mixed", "int4"] | None = None,
     kind: Literal["fill", "encode"] | None = None,
     space: Literal["teacher", "own"] = "teacher",
     executorch: bool = False,
-    licence: str | None = None,
-    language: tuple[str, ...] = (),
-    datasets: tuple[str, ...] = (),
+    licence: Annotated[str | None, tyro.conf.arg(metavar="LICENCE")] = None,
+    language: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CODE")] = (),
+    datasets: Annotated[tuple[str, ...], tyro.conf.arg(metavar="OWNER/NAME")] = (),
     layout: Literal["bundle", "transformers.js"] = "bundle",
 ) -> None:
     """Export a model as a bundle: ONNX with tokenizer, labels, card and digests, in OUT.
+
+        lilliput bundle runs/x --task mine --out bundle
 
     The bundle is written only if its answers match the model. Its card has the scores of the bundled file.
 

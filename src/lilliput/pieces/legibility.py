@@ -37,17 +37,18 @@ class Legibility(NamedTuple):
     spelled: float
     """Share of the words of at least three letters that have a piece for each letter, or more."""
     pieces: float
-    """Pieces a word in scripts of letters with spaces between words; 0 where there is no such word."""
+    """Pieces a word in scripts of letters with spaces between words; 0 where most words are of others."""
     scripts: dict[str, float]
     """Scripts of which less than nine words in ten are known and not spelled, with that share."""
 
     def warning(self) -> str | None:
         """Returns what to tell the user before anything is trained; None where the teacher reads the text."""
         if self.unknown + self.spelled > MOST_LOST:
+            pieces = f" ({self.pieces:.1f} pieces a word)" if self.pieces else ""
             named = ", ".join(f"{script} {share:.0%}" for script, share in self.scripts.items())
             return (
                 f"the teacher cannot read this text: of its words {self.unknown:.1%} are unknown to it, and "
-                f"{self.spelled:.1%} are cut into single letters ({self.pieces:.1f} pieces a word). "
+                f"{self.spelled:.1%} are cut into single letters{pieces}. "
                 f"{f'It reads of {named}. ' if named else ''}Of such words a student learns nothing. Take a "
                 "teacher of the text's language or a multilingual one, or leave out what it cannot read"
             )
@@ -79,6 +80,6 @@ def legibility(corpus: Corpus, teacher: TeacherTokenizer) -> Legibility:
     return Legibility(
         unknown=float((counts * unknown).sum() / total),
         spelled=float((counts * spelled).sum() / total),
-        pieces=float((counts * spaced * table.lengths).sum() / of_spaced) if of_spaced else 0.0,
+        pieces=float((counts * spaced * table.lengths).sum() / of_spaced) if 2 * of_spaced >= total else 0.0,
         scripts=hardly_read(words, counts, ~(unknown | spelled)),
     )
