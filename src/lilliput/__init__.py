@@ -86,6 +86,9 @@ _HOMES = {
 """Where public names are found. Type checkers read the imports above; a test keeps both equal."""
 _PLACES = {name: f"{__name__}.{place}" for place, names in _HOMES.items() for name in names}
 
+__version__: str
+"""The version of the installed package."""
+
 if not TYPE_CHECKING:  # else a type checker would let any name pass
 
     def __getattr__(name: str) -> Any:
@@ -93,6 +96,10 @@ if not TYPE_CHECKING:  # else a type checker would let any name pass
         if name in ("benchmark_training", "benchmark_corpus"):
             command = name.replace("benchmark_", "python -m benchmarks.")
             raise AttributeError(f"'{name}' left the package: type `{command}` in a checkout of lilliput")
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("lilliput")
         if name not in _PLACES:
             raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
         from lilliput.errors import extra_named
@@ -102,4 +109,4 @@ if not TYPE_CHECKING:  # else a type checker would let any name pass
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_PLACES})
+        return sorted({*globals(), *_PLACES, "__version__"})

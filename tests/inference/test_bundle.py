@@ -332,10 +332,14 @@ def test_the_front_matter_is_yaml_and_the_hub_can_read_it(kind: str) -> None:
 
 def test_what_was_not_measured_is_not_claimed() -> None:
     config = BundleConfig("fill", 17, 19, "int8", lilliput="0.1.0")
-    silent = Card("x", "t", "c", "r", {}, scores=(), limits=(), licence="mit")
+    silent = Card("x", None, None, None, {}, scores=(), limits=())
     text = silent.render(config, {})
     assert "Not measured." in text
-    assert "model-index" not in text
+    values = yaml.safe_load(text.split("---\n")[1])
+    assert values.keys() == {"library_name", "pipeline_tag", "tags"}
+    for word in ("teacher:", "corpus:", "recipe:", "task:", "None", "not recorded"):
+        assert word not in text
+    assert "Not stated" in text
 
 
 @pytest.mark.parametrize("pairs", [False, True])

@@ -1,5 +1,6 @@
 """What commands share: the options they have in common, recipes with changes, and printing."""
 
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -9,7 +10,18 @@ from lilliput.common.progress import Plain, is_main
 from lilliput.config import Recipe
 from lilliput.errors import ConfigError
 
-Teacher = Annotated[str, tyro.conf.Positional]
+Teacher = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEACHER")]
+Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
+File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
+RecipeName = Annotated[str, tyro.conf.arg(metavar="RECIPE")]
+FolderOrNone = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]
+FileOrNone = Annotated[str | None, tyro.conf.arg(metavar="FILE")]
+ColumnOrNone = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
+Column = Annotated[str, tyro.conf.arg(metavar="COLUMN")]
+Task = Annotated[str | None, tyro.conf.arg(metavar="TASK")]
+Minutes = Annotated[float | None, tyro.conf.arg(metavar="MINUTES")]
+Count = Annotated[int | None, tyro.conf.arg(metavar="NUMBER")]
 Corpus = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT")]
 Teachers = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="MODEL")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=NAME")]

@@ -6,16 +6,18 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lilliput.cli.options import show
+from lilliput.cli.options import Count, File, Folder, Model, Task, show
 
 
 def run(
-    bundle: Annotated[Path, tyro.conf.Positional],
-    top: int | None = None,
+    bundle: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BUNDLE")],
+    top: Count = None,
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
-    npy: Path | None = None,
+    npy: File = None,
 ) -> None:
     """Answer texts with a bundle: one text per line of standard input, one answer per line of output.
+
+        echo 'a film to remember' | lilliput run bundle
 
     A tab separates the two texts of a pair. If a line cannot be answered, the output has an empty line and
     standard error says why.
@@ -33,17 +35,21 @@ def run(
 
 
 def bundle(
-    model: Annotated[str, tyro.conf.Positional],
-    out: Path,
-    task: str | None = None,
+    model: Model,
+    out: Folder,
+    task: Task = None,
     quantization: Literal["float32", "float16", "int8", "mixed", "int4"] | None = None,
     kind: Literal["fill", "encode"] | None = None,
     space: Literal["teacher", "own"] = "teacher",
     executorch: bool = False,
-    licence: str = "apache-2.0",
+    licence: Annotated[str | None, tyro.conf.arg(metavar="LICENCE")] = None,
+    language: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CODE")] = (),
+    datasets: Annotated[tuple[str, ...], tyro.conf.arg(metavar="OWNER/NAME")] = (),
     layout: Literal["bundle", "transformers.js"] = "bundle",
 ) -> None:
     """Export a model as a bundle: ONNX with tokenizer, labels, card and digests, in OUT.
+
+        lilliput bundle runs/x --task mine --out bundle
 
     The bundle is written only if its answers match the model. Its card has the scores of the bundled file.
 
@@ -57,7 +63,9 @@ def bundle(
         space: Where vectors of a sentence encoder lie: in its teacher's space, so that either one can
             search what the other encoded, or in its own, with fewer numbers and the same cosines.
         executorch: Also export model.pte for ExecuTorch on phones; this takes minutes.
-        licence: SPDX name of the licence of the weights, for the card.
+        licence: Licence of the weights for the card, such as apache-2.0.
+        language: Language of the texts for the card, such as de; by default that of the teacher's card.
+        datasets: Data sets of the hub for the card; by default those that the run has read.
         layout: transformers.js for the folder that it reads, of an encoder of vectors in float32 and int8.
     """
     from lilliput.export.bundling import bundle as make
@@ -72,6 +80,8 @@ def bundle(
         space=space,
         executorch=executorch,
         licence=licence,
+        language=language,
+        datasets=datasets,
         layout=layout,
     )
     for name, size in made.files.items():

@@ -5,23 +5,38 @@ from typing import Annotated
 
 import tyro
 
-from lilliput.cli.options import Corpus, Names, Settings, Teachers, names_of, pairs_of, show
+from lilliput.cli.options import (
+    Column,
+    ColumnOrNone,
+    Corpus,
+    File,
+    FileOrNone,
+    FolderOrNone,
+    Model,
+    Names,
+    Settings,
+    Task,
+    Teachers,
+    names_of,
+    pairs_of,
+    show,
+)
 from lilliput.errors import ConfigError, StorageError
 from lilliput.run import RunDir
 
 
 def finetune(
-    model: Annotated[str, tyro.conf.Positional],
-    task: str | None = None,
-    train: str | None = None,
-    dev: str | None = None,
-    text: str | None = None,
-    pair: str | None = None,
-    label: str | None = None,
-    tags: str | None = None,
-    negative: str | None = None,
-    kind: str | None = None,
-    out: Path | None = None,
+    model: Model,
+    task: Task = None,
+    train: FileOrNone = None,
+    dev: FileOrNone = None,
+    text: ColumnOrNone = None,
+    pair: ColumnOrNone = None,
+    label: ColumnOrNone = None,
+    tags: ColumnOrNone = None,
+    negative: ColumnOrNone = None,
+    kind: Annotated[str | None, tyro.conf.arg(metavar="KIND")] = None,
+    out: FolderOrNone = None,
     teacher: Teachers = (),
     teacher_labels: Names = (),
     unlabelled: Corpus = (),
@@ -31,6 +46,8 @@ def finetune(
     overwrite: bool = False,
 ) -> None:
     """Fine-tune a student, or any BERT, for a task; the model is in OUT/finetuned/TASK.
+
+        lilliput finetune runs/x --task data/mine
 
     It is a plain transformers checkpoint. After an interruption, run the same command again to go on.
 
@@ -107,17 +124,19 @@ def finetune(
 
 
 def evaluate(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     text: Corpus = (),
-    text_column: str = "text",
+    text_column: Column = "text",
     rows: int = 1024,
-    teacher: Path | None = None,
-    out: Path | None = None,
-    pairs: Path | None = None,
-    label: str | None = None,
-    retrieval: Path | None = None,
+    teacher: FolderOrNone = None,
+    out: FolderOrNone = None,
+    pairs: File = None,
+    label: ColumnOrNone = None,
+    retrieval: FolderOrNone = None,
 ) -> None:
     """Evaluate runs: students and teachers on masked words, fine-tuned models side by side; or vectors.
+
+        lilliput evaluate runs/x --text other.txt
 
     Results on masked words are in RUN/evaluation.json. OUT has the comparison of fine-tuned models: table,
     figures, confusions, and the examples on which model and teacher differ. With --pairs or --retrieval

@@ -271,6 +271,7 @@ def _keep_best(job: Job, folder: StageDir, fitted: dict[str, SeedResult], rate: 
         cut={"train": job.train.encoded.cut, "dev": job.dev.encoded.cut},
         seconds=sum(one.seconds for one in fitted.values()),
         quantization=job.config.quantization,
+        origin=job.data.origin,
     )
 
 

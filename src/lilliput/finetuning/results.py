@@ -57,6 +57,8 @@ class FinetuneResult:
     """Time that the seeds took together, search and teacher not counted."""
     quantization: str | None = None
     """How weights were rounded in training and for the scores; the saved ones are not."""
+    origin: str = ""
+    """What the examples were read from; nothing where they came as objects, or in an earlier version."""
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.1%}" for name, value in self.mean.items())
