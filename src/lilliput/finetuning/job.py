@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from lilliput.common.progress import bar, console
 from lilliput.errors import InputError
 from lilliput.finetuning.columns import together
-from lilliput.finetuning.config import FinetuningConfig
+from lilliput.finetuning.config import LEAST_STEPS, USUAL_EPOCHS, FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, encode, label_array
 from lilliput.finetuning.fit import SeedResult, fit
 from lilliput.finetuning.model import TaskModel, find_head, load_encoder
@@ -50,6 +50,8 @@ class Job:
     """What decides."""
     unlabelled: int
     """Examples that teachers alone label."""
+    test: DevSet | None = None
+    """What scores the finished model once."""
 
     @property
     def task(self) -> Task:
@@ -103,8 +105,20 @@ def prepare(
     assert data.dev.labels is not None
     dev = DevSet(task, read, data.dev.labels)
     unlabelled = len(examples) - (0 if np.isnan(labels).all() else len(data.train))
+    test = None
+    if data.test is not None and data.test.labels is not None:
+        test = DevSet(task, reader.encode(data.test, task), data.test.labels)
     job = Job(
-        encoder, data, config, tuple(teachers), reader.tokenizer, reader.positions, train, dev, unlabelled
+        encoder,
+        data,
+        config,
+        tuple(teachers),
+        reader.tokenizer,
+        reader.positions,
+        train,
+        dev,
+        unlabelled,
+        test,
     )
     _announce(job)
     return job
@@ -231,6 +245,20 @@ def _announce(job: Job) -> None:
             f"the encoder's {job.positions} positions; what is behind was cut off",
             highlight=False,
         )
+    if job.config.epochs is None:
+        _tell_steps(job.config, len(job.train.encoded))
+
+
+def _tell_steps(config: FinetuningConfig, examples: int) -> None:
+    """Says how long is learnt, where the user does not."""
+    steps, usual = config.steps(examples), USUAL_EPOCHS * examples / config.rows
+    passes = f"{USUAL_EPOCHS:g} passes over {examples:,} examples"
+    why = passes if steps > LEAST_STEPS else f"{passes} would be {usual:,.0f}, too few to learn from"
+    console.print(
+        f"Training takes {steps:,} steps of {config.rows} examples at most: {why}; set epochs to choose",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _require_order(soft: Floats) -> None:

@@ -37,6 +37,9 @@ class Kind(ABC):
     implied: ClassVar[float | None] = None
     """The label of every example, where a table needs no column of them."""
 
+    other_names: ClassVar[Mapping[str, str]] = {}
+    """For other names that users may give metrics those that they have here."""
+
     @property
     def runs_as(self) -> str:
         """The kind of a bundle's answers, one of `inference.kinds.KINDS`."""
@@ -50,8 +53,8 @@ class Kind(ABC):
     # Labels of a table
 
     @abstractmethod
-    def default_metric(self, tags: Sequence[str]) -> str:
-        """Returns the metric that decides of a task that is not known by name."""
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        """Returns the names of its metrics, first the one that decides where a user names none."""
 
     def classes_in(self, table: Table, column: str, *, mixed: bool) -> tuple[tuple[str, ...], list[str]]:
         """Returns the classes that a column of labels has, and warnings; no classes where labels are none.

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ class Classification(Kind):
 
     name, has_label, has_tags = "classification", True, False
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "accuracy"
+    other_names = MappingProxyType({"macro_f1": "f1"})
+
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        return "accuracy", "f1", "matthews"
 
     def classes_in(self, table: Table, column: str, *, mixed: bool) -> tuple[tuple[str, ...], list[str]]:
         classes = of_tables.classes_in(table, column, mixed=mixed)
@@ -73,8 +76,8 @@ class Regression(Kind):
 
     name, has_label, has_tags = "regression", True, False
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "pearson"
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        return "pearson", "spearman"
 
     def values_in(self, task: Task, table: Table, column: str) -> list[float]:
         return of_tables.scores(table, column)
@@ -127,8 +130,8 @@ class Similarity(Regression):
         """The kinds of models that can teach it: cross-encoders too."""
         return (self.name, "regression")
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "spearman"
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        return "spearman", "pearson"
 
     def compared(self, vectors: Floats, groups: npt.NDArray[np.int64] | None) -> Labels:
         return Labels(values=tuple(vectors.astype(np.float64).prod(1).sum(1).tolist()))
@@ -143,8 +146,8 @@ class Tagging(Kind):
 
     name, has_label, has_tags = "tagging", False, True
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "accuracy" if Notation.of(tags).is_plain else "f1"
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        return ("accuracy", "f1") if Notation.of(tags).is_plain else ("f1", "precision", "recall")
 
     def summary(self, task: Task, labels: Labels) -> dict[str, str | Counter[str]]:
         notation = Notation.of(task.tags)
@@ -183,8 +186,9 @@ class Joint(Kind):
     name, has_label, has_tags = "joint", True, True
     _of_text, _of_words = Classification(), Tagging()
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "frame_accuracy"
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        of_tags = ("tag_accuracy", "tag_f1") if Notation.of(tags).is_plain else ("slot_f1",)
+        return "frame_accuracy", "intent_accuracy", *of_tags
 
     def classes_in(self, table: Table, column: str, *, mixed: bool) -> tuple[tuple[str, ...], list[str]]:
         return self._of_text.classes_in(table, column, mixed=mixed)

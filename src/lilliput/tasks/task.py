@@ -76,6 +76,8 @@ class TaskData:
     """What was read, and in which columns."""
     warnings: tuple[str, ...] = ()
     """What its user should know before anything is learnt from it, each a sentence."""
+    test: Examples | None = None
+    """Examples that score the finished model once; nothing is chosen by them."""
 
     def __repr__(self) -> str:
         task = self.task
