@@ -17,10 +17,12 @@ from hypothesis import given, strategies as st
 from rich.console import Console
 
 from lilliput.errors import InputError
+from lilliput.tasks.columns import Columns, recognise
 from lilliput.tasks.known import KNOWN
 from lilliput.tasks.loading import load_task
 from lilliput.tasks.metrics import score
 from lilliput.tasks.preview import preview
+from lilliput.tasks.tables import find_table
 from lilliput.tasks.task import Labels, Task, TaskData
 
 REVIEWS = [("a fine film", "good"), ('awful, "just" awful', "bad"), ("NA", "good"), ("null\nnan", "bad")]
@@ -383,6 +385,56 @@ def test_the_deciding_metric_of_a_known_task_is_one_of_its_kind(name: str) -> No
     values, tags = data.get(known.kind, ((0, 1), ((0,), (1,))))
     task = Task(name, known.kind, classes=known.classes or ("a", "b"), tags=known.tags or ("O", "B-x"))
     assert set(known.metrics) <= set(score(task, Labels(values, tags), Labels(values, tags)))
+
+
+# Usual names of columns
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("Body,Intent", ("Body", None, "Intent")),
+        ("id,review,stars", ("review", None, "stars")),
+        ("Tweet Text,target", ("Tweet Text", None, "target")),
+        ("title,content,label,score", ("content", None, "label")),
+        ("headline,category", ("headline", None, "category")),
+        ("utterance,y", ("utterance", None, "y")),
+        ("question,labels", ("question", None, "labels")),
+        ("premise,hypothesis,gold_label", ("premise", "hypothesis", "gold_label")),
+        ("sentence_1,sentence_2,rating", ("sentence_1", "sentence_2", "rating")),
+        ("text,body,intent,label", ("text", None, "label")),
+    ],
+)
+def test_usual_names_are_found(header: str, found: tuple[str | None, ...], write: Write) -> None:
+    rows = "".join(",".join(f"{name}{row}" for name in header.split(",")) + "\n" for row in (1, 2, 1))
+    source = find_table(Path(write("x.csv", f"{header}\n{rows}")))
+    columns = recognise(source, Columns())
+    assert (columns.text, columns.pair, columns.label) == found
+
+
+@pytest.mark.parametrize(
+    ("header", "named", "message"),
+    [
+        ("body,review,label", {"label": "label"}, "'body' and 'review', and .* could be meant; .* --text"),
+        ("text,stars,rating", {}, "columns 'stars' and 'rating', and either .* name one with --label"),
+        ("text,intent,labels", {}, "columns 'intent' and 'labels', and either"),
+        ("tokens,ner_tags,tags", {}, "columns 'ner_tags' and 'tags', and either .* name one with --tags"),
+    ],
+)
+def test_of_two_usual_names_neither_is_taken(
+    header: str, named: dict[str, str], message: str, write: Write
+) -> None:
+    path = write("x.csv", f"{header}\na,b,c\n")
+    with pytest.raises(InputError, match=message):
+        load_task(train=path, **named)
+
+
+def test_of_two_usual_names_one_may_be_something_else(write: Write) -> None:
+    source = find_table(Path(write("x.csv", "body,review,stars,rating\na,b,1,2\n")))
+    found = recognise(source, Columns(text="review", label="rating"))
+    assert (found.text, found.label, found.tags) == ("review", "rating", None)
+    words = find_table(Path(write("y.csv", "tokens,pos_tags,ner_tags\na,X,O\n")))
+    assert recognise(words, Columns()).tags == "ner_tags"
 
 
 # Held out

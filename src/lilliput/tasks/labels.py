@@ -22,8 +22,8 @@ _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _MISSING = frozenset(("nan", "-nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"))
 """How programs write that a value is missing, in small letters."""
-_SCORE = "score"
-"""A column of this name is likelier to hold numbers than classes."""
+_SCORES = ("score", "rating", "stars", "star", "similarity_score")
+"""A column of such a name is likelier to hold numbers than classes."""
 _SCALE = 20
 """Whole numbers of more values than this are likelier to be on a scale than classes."""
 
@@ -42,7 +42,7 @@ def kind_in(table: Table, columns: Columns) -> tuple[str, str | None]:
     _refuse_commas(table, columns.label)
     if sort in ("number", "text", "not finite"):
         return ("regression" if sort == "number" else "classification"), None
-    is_score = columns.label.lower() == _SCORE
+    is_score = columns.label.lower() in _SCORES
     if sort == "whole number" and not is_score:
         return "classification", None
     many = len({float(str(value)) for value in table.columns[columns.label]}) > _SCALE
