@@ -530,7 +530,7 @@ REFUSED = {
     "label of several": (
         "x.jsonl",
         '{"text":"a","label":[1]}',
-        r"line 1 of \S+ has a list for a label .*multi-label",
+        r"all 1 examples of \S+ have the same classes \(1\)",
     ),
     "not finite": ("x.csv", "text,label\na,0.5\nb,nan\n", r"line 3 of \S+ has the label nan .*finite number"),
     "infinite": (

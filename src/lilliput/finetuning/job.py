@@ -18,6 +18,7 @@ from lilliput.finetuning.columns import together
 from lilliput.finetuning.config import LEAST_STEPS, USUAL_EPOCHS, FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, encode, label_array
 from lilliput.finetuning.fit import SeedResult, fit
+from lilliput.finetuning.heads import HEADS
 from lilliput.finetuning.model import TaskModel, find_head, load_encoder
 from lilliput.finetuning.reader import reader_of
 from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
@@ -129,7 +130,8 @@ def _slot_labels(task: Task, labels: Labels, encoded: Encoded) -> npt.NDArray[np
     if encoded.groups is not None:
         return encoded.groups.astype(np.float64)
     found = label_array(task, labels, encoded.given)
-    return np.concatenate([found, np.full(len(encoded.slots.values) - len(found), np.nan)])
+    rest = len(encoded.slots.values) - len(found)
+    return np.concatenate([found, np.full((rest, *found.shape[1:]), np.nan)])
 
 
 def _said(
@@ -148,7 +150,7 @@ def _said(
         scores, found = teacher_targets(teacher, examples, encoded, task, targets, states=wanted)
         every.append(teacher.in_order(scores, encoded.slots, task))
         first = found if wanted else first
-    return together(every, is_choice=bool(task.classes or task.tags)), first
+    return together(every, HEADS[task.kind].averages), first
 
 
 def answered(
@@ -183,7 +185,7 @@ def _answers(encoded: Encoded, task: Task, scores: Floats) -> Labels:
 def _labelled(examples: Examples, encoded: Encoded, task: Task, scores: Floats) -> Examples:
     """Returns examples with what teachers say as labels; raises InputError where it is always the same."""
     labels = _answers(encoded, task, scores)
-    if len({*labels.values, *(tag for row in labels.tags for tag in row)}) < 2:
+    if len({*labels.values, *labels.several, *(tag for row in labels.tags for tag in row)}) < 2:
         raise InputError(
             f"teachers say the same of all {len(examples):,} texts that were held out, so there is nothing "
             "to learn; give other texts, or check which task the teacher knows"

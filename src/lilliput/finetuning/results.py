@@ -182,7 +182,7 @@ def read_predictions(folder: Path, task: Task) -> list[dict[str, Any]]:
         for name in ("gold", "predicted"):
             labels = KINDS[task.kind].unnamed(task, (line[name] for line in lines))
             valid(tuple[float, ...], labels.values, "label")
-            require({len(labels.values), len(labels.tags)} <= {0, len(lines)}, "labels are missing")
+            require({len(every) for every in vars(labels).values()} <= {0, len(lines)}, "labels are missing")
     return lines
 
 

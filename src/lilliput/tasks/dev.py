@@ -88,13 +88,14 @@ def check_scored(
 def _check_varied(task: Task, dev: Examples, table: Table, what: str) -> None:
     """Raises InputError where all examples have one class, or one text."""
     assert dev.labels is not None
-    values = dev.labels.values
+    values = dev.labels.several or dev.labels.values
     remedy = f"give another --{what}, or leave it out"
     if task.classes and len(values) > 1 and len(set(values)) == 1:
-        name = task.classes[int(values[0])]
+        first = KINDS[task.kind].named(task, dev.labels, 0)
+        said = f"the class {brief(first['label'])}" if dev.labels.values else "the same classes"
         raise InputError(
-            f"all {len(dev):,} examples of {table.name} have the class {brief(name)}, so a model that always "
-            f"says so would be scored 100 %; {remedy}"
+            f"all {len(dev):,} examples of {table.name} have {said}, so a model that always says so would be "
+            f"scored 100 %; {remedy}"
         )
     if len(dev) > 2 and len(set(dev.texts)) == 1 and not dev.pairs:
         raise InputError(

@@ -32,6 +32,8 @@ class Kind(ABC):
     """Whether a text has a label of its own: a class or a score."""
     has_tags: ClassVar[bool]
     """Whether each word of a text has a tag. The text is then given as its words, and has no pair."""
+    has_classes: ClassVar[bool] = False
+    """Whether the label of a text is one of some classes, or several of them."""
     is_two_tower: ClassVar[bool] = False
     """Whether each text of a pair is read alone, and the vectors of both are compared."""
     implied: ClassVar[float | None] = None
@@ -69,6 +71,10 @@ class Kind(ABC):
     def values_in(self, task: Task, table: Table, column: str) -> list[float]:
         """Returns the label of each row as a number; raises InputError at the first that cannot be one."""
         raise NotImplementedError
+
+    def labels_in(self, task: Task, table: Table, column: str) -> Labels:
+        """Returns the labels of all rows; raises InputError at the first that cannot be one."""
+        return Labels(tuple(self.values_in(task, table, column)))
 
     # Labels by name
 
@@ -109,9 +115,13 @@ class Kind(ABC):
         """Returns the pieces at which something is predicted of a text, given its words' first pieces."""
         return ([0] if self.has_label else []) + (words if self.has_tags else [])
 
+    def label_shape(self, task: Task) -> tuple[int, ...]:
+        """Returns the shape of the label of a slot: that of one number, unless it has several."""
+        return ()
+
     @abstractmethod
     def array(self, task: Task, labels: Labels) -> npt.NDArray[np.float64]:
-        """Returns the label of every slot: a column of the head, or a score [K]."""
+        """Returns the label of every slot: a column of the head, or a score [K], or as `label_shape` says."""
 
     @abstractmethod
     def labels(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Labels:
@@ -169,6 +179,6 @@ class Kind(ABC):
         """Returns the part of a task that is about whole texts; None where there is none."""
         return task
 
-    def targets(self, task: Task, values: Sequence[float]) -> npt.NDArray[np.float64]:
+    def targets(self, task: Task, labels: Labels) -> npt.NDArray[np.float64]:
         """Returns what a linear model of whole texts is fitted to, in the columns of the head [N, C]."""
-        return np.array(values)[:, None]
+        return np.array(labels.values)[:, None]

@@ -15,6 +15,7 @@ from lilliput.inference.tags import Notation
 from lilliput.tasks import labels as of_tables
 from lilliput.tasks.formulas import classification, correlations, plain_tags, span_pairs, spans, tag_pairs
 from lilliput.tasks.kind import Counts, Floats, Kind, Lines
+from lilliput.tasks.multilabel import Multilabel
 from lilliput.tasks.retrieval import Retrieval
 from lilliput.tasks.tables import Table
 from lilliput.tasks.task import Labels, Task
@@ -26,7 +27,7 @@ _SCORES_SHOWN = 100
 class Classification(Kind):
     """A class for a text or a pair of texts. Metrics: `accuracy`, `f1`, `matthews`."""
 
-    name, has_label, has_tags = "classification", True, False
+    name, has_label, has_tags, has_classes = "classification", True, False, True
 
     other_names = MappingProxyType({"macro_f1": "f1"})
 
@@ -66,8 +67,8 @@ class Classification(Kind):
     def said(self, answer: Any) -> dict[str, Any]:
         return {"label": answer.label}
 
-    def targets(self, task: Task, values: Sequence[float]) -> npt.NDArray[np.float64]:
-        columns: npt.NDArray[np.float64] = np.eye(len(task.classes))[np.array(values).astype(int)]
+    def targets(self, task: Task, labels: Labels) -> npt.NDArray[np.float64]:
+        columns: npt.NDArray[np.float64] = np.eye(len(task.classes))[np.array(labels.values).astype(int)]
         return columns
 
 
@@ -183,7 +184,7 @@ class Joint(Kind):
     `tag_accuracy`, `tag_f1` and the F1 of each tag.
     """
 
-    name, has_label, has_tags = "joint", True, True
+    name, has_label, has_tags, has_classes = "joint", True, True, True
     _of_text, _of_words = Classification(), Tagging()
 
     def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
@@ -239,11 +240,11 @@ class Joint(Kind):
     def of_texts(self, task: Task) -> Task:
         return replace(task, kind=self._of_text.name, tags=())
 
-    def targets(self, task: Task, values: Sequence[float]) -> npt.NDArray[np.float64]:
-        return self._of_text.targets(task, values)
+    def targets(self, task: Task, labels: Labels) -> npt.NDArray[np.float64]:
+        return self._of_text.targets(task, labels)
 
 
-_EVERY = (Classification(), Regression(), Similarity(), Retrieval(), Tagging(), Joint())
+_EVERY = (Classification(), Multilabel(), Regression(), Similarity(), Retrieval(), Tagging(), Joint())
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _EVERY}
 """The kinds by their names."""
 

@@ -38,6 +38,9 @@ def kind_in(table: Table, columns: Columns) -> tuple[str, str | None]:
     if columns.tags is not None:
         return ("joint" if columns.label is not None else "tagging"), None
     assert columns.label is not None
+    lists = [isinstance(value, list) for value in table.columns[columns.label] if not is_missing(value)]
+    if lists and all(lists):
+        return "multilabel", None
     sort = _common_sort(table, columns.label)
     _refuse_commas(table, columns.label)
     if sort in ("number", "text", "not finite"):
@@ -177,8 +180,9 @@ def _sort_of(table: Table, row: int, column: str) -> _Sort:
         )
     if isinstance(value, list) or (isinstance(value, str) and list_in(value) is not None):
         raise InputError(
-            f"{table.where(row)} has a list for a label in column '{column}', but texts with several classes "
-            "(multi-label) are not supported; give each one class, or name another column with --label"
+            f"{table.where(row)} has a list for a label in column '{column}', where one class or score is "
+            "expected; if texts may have several classes, say --kind multilabel, else name another column "
+            "with --label"
         )
     if not isinstance(value, (str, int, float)):
         raise InputError(

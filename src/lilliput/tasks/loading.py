@@ -7,7 +7,7 @@ from pathlib import Path
 from lilliput.common.arguments import PathLike, text_of
 from lilliput.common.names import folder_name
 from lilliput.errors import InputError
-from lilliput.tasks.columns import Columns, check_columns, recognise, usual_label
+from lilliput.tasks.columns import SEVERAL, Columns, check_columns, recognise, usual_label
 from lilliput.tasks.dev import Scored, check_scored, with_unseen
 from lilliput.tasks.examples import examples_of
 from lilliput.tasks.kind import Kind
@@ -15,6 +15,8 @@ from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.known import Known, numbers_named, without_empty
 from lilliput.tasks.labels import kind_in
 from lilliput.tasks.lists import with_lists
+from lilliput.tasks.multilabel import Multilabel
+from lilliput.tasks.one_hot import found_one_hot, one_hot_names, with_one_hot
 from lilliput.tasks.places import OTHER_NAME, Place, find_place, name_of, sources_of
 from lilliput.tasks.splits import asked, check_varied, doubts, hold_out, overlap, some
 from lilliput.tasks.tables import Source, Table, find_table
@@ -59,7 +61,8 @@ def load_task(
         text: The column that holds the text, or its words; by default one with a usual name (`columns`).
             Columns of files with a word a line have numbers from 1, those of CoNLL-U also names (form, xpos).
         pair: The column that holds the second text.
-        label: The column that holds the class or the score.
+        label: The column that holds the class or the score, or a list of classes; or, with commas between
+            them, columns of 0 and 1, one for each class.
         tags: The column that holds a tag for each word.
         negative: The column that holds a wrong answer to each query, where the kind is `retrieval`.
         kind: What is to be predicted, one of `KINDS`, where that is not what the columns look like.
@@ -72,6 +75,11 @@ def load_task(
     place = find_place(name, train, dev)
     folder_name(place.name, "a task's name", OTHER_NAME)
     source, dev_source = sources_of(place)
+    flags = one_hot_names(source, label)
+    if wanted and wanted.name == Multilabel.name and label is usual_label(source, [text, pair]) is None:
+        flags = found_one_hot(source, [text, pair])
+    of_flags = label or SEVERAL
+    source = with_one_hot(source, of_flags, flags)
     columns = recognise(source, Columns(text, pair, label, tags, negative), wanted)
     known, task_name = place.known, place.name
     if known and label not in (None, usual_label(source) or label):
@@ -86,6 +94,8 @@ def load_task(
     read = reading.read(read) if reading else read
     task, guessed = _task(task_name, known, read, columns, wanted)
     task, notes = _scored_by(task, metric), [*notes, *guessed]
+    if never := [name for name in flags if name not in task.classes]:
+        notes.append(f"no example of {read.name} has the classes {listed(never)}, so they are left out")
     turned = f"; {reading}" if reading and reading.is_turned else ""
     origin = f"{read.name} ({_read_as(source, columns)}{turned})"
     others: dict[Scored, Table] = {}
@@ -93,8 +103,9 @@ def load_task(
     for what, other in what_is_scored.items():
         if other is not None:
             scored = replace(columns, negative=None)  # nothing is scored by it
-            check_columns(other, scored)
-            table, more = _prepared(other, scored, known, place)
+            flagged = with_one_hot(other, of_flags, flags)
+            check_columns(flagged, scored)
+            table, more = _prepared(flagged, scored, known, place)
             others[what] = reading.read(table) if reading else table
             task = with_unseen(task, others[what], scored, known, mixed=wanted is not None)
             notes += more

@@ -6,6 +6,7 @@ them: by the words of the data set, each with the tag of its first word in the t
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from lilliput.tasks.formulas import OF_ONE_TAG
@@ -79,7 +80,9 @@ def always_the_same(task: Task, gold: Labels, said: Labels) -> str | None:
         gold: What is right.
         said: What the model says.
     """
-    count, names = len(said.values) or len(said.tags), None
+    count, names = len(said.values or said.tags or said.several), None
+    if len(set(said.several)) == 1 < len(set(gold.several)):
+        names = ", ".join(task.classes[one] for one in said.several[0]) or "no class"
     if len(set(said.values)) == 1 < len(set(gold.values)):
         names = task.classes[int(said.values[0])] if task.classes else f"{said.values[0]:g}"
     tags, right = ({tag for row in one.tags for tag in row} for one in (said, gold))
@@ -98,9 +101,9 @@ def first_tags(labels: Labels, given: Sequence[Sequence[int]]) -> Labels:
     """Returns the tags of given words: of each, that of its first word in the text.
 
     >>> first_tags(Labels(tags=((1, 2, 2, 0),)), [[0, 0, 0, 1]])
-    Labels(values=(), tags=((1, 0),))
+    Labels(values=(), tags=((1, 0),), several=())
     """
-    return Labels(labels.values, tuple(map(first_of, labels.tags, given)))
+    return replace(labels, tags=tuple(map(first_of, labels.tags, given)))
 
 
 def first_of(row: Sequence[_Value], given: Sequence[int]) -> tuple[_Value, ...]:

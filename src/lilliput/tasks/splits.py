@@ -70,6 +70,9 @@ def _shares(
             if label[0] == "class":
                 of_class.setdefault(label, []).append(key)
                 sizes[label] += found
+    without = [key for key in order if not any(label[0] == "class" for label in labels[key])]
+    if of_class and without:  # texts may have any number of classes
+        of_class["none", 0.0], sizes["none", 0.0] = without, len(without)
     for label in sorted(of_class, key=lambda one: (-sizes[one], one)):
         yield of_class[label], max(1, round(sizes[label] * _HELD_OUT)), max(wanted, count // _MOST, 2)
     if not of_class:
@@ -79,10 +82,8 @@ def _shares(
 def some(examples: Examples, rows: Sequence[int]) -> Examples:
     """Returns the examples in some rows."""
     assert examples.labels is not None
-    values, tags = examples.labels.values, examples.labels.tags
-    labels = Labels(
-        tuple(values[row] for row in rows) if values else (), tuple(tags[row] for row in rows) if tags else ()
-    )
+    every = vars(examples.labels)
+    labels = Labels(**{what: tuple(of[row] for row in rows) if of else () for what, of in every.items()})
     pairs = tuple(examples.pairs[row] for row in rows) if examples.pairs else ()
     negatives = tuple(examples.negatives[row] for row in rows) if examples.negatives else ()
     return Examples(tuple(examples.texts[row] for row in rows), pairs, labels, negatives)
@@ -130,6 +131,12 @@ def check_varied(task: Task, examples: Examples, table: Table) -> None:
         _check_answers(task, examples, table)
         return
     values = set(examples.labels.values)
+    if len(set(examples.labels.several)) == 1:
+        names = ", ".join(task.classes[one] for one in examples.labels.several[0]) or "no class"
+        raise InputError(
+            f"all {len(examples):,} examples of {table.name} have the same classes ({names}), so there is "
+            "nothing to learn; add examples of others, or name another column with --label"
+        )
     if len(values) == 1:
         value = values.pop()
         what = f"the class '{task.classes[int(value)]}'" if task.classes else f"the score {value:g}"
@@ -191,7 +198,8 @@ def doubts(task: Task, examples: Examples, table: Table, columns: Columns) -> li
             found.append(
                 f"column '{column}' of {table.name} has the same text in all {len(texts):,} examples"
             )
-    counts = Counter(examples.labels.values) if task.classes else Counter[float]()
+    counts = Counter(one for row in range(len(examples)) for one in labels_at(task, examples, row))
+    counts = Counter({one: count for one, count in counts.items() if one[0] == "class"})
     once = sum(count == 1 for count in counts.values())
     if len(counts) > _SINGLE and 2 * once > len(counts):
         found.append(
@@ -221,5 +229,7 @@ def _plain(text: str) -> str:
 def labels_at(task: Task, examples: Examples, row: int) -> list[tuple[str, float]]:
     """Returns the classes and tags of an example, each as what it is and its index."""
     assert examples.labels is not None
-    classes = [("class", examples.labels.values[row])] if task.classes else []
-    return [*classes, *(("tag", tag) for tag in (examples.labels.tags[row] if task.tags else ()))]
+    several = examples.labels.several
+    values = several[row] if several else examples.labels.values[row : row + 1] if task.classes else ()
+    tags = examples.labels.tags[row] if task.tags else ()
+    return [*(("class", value) for value in values), *(("tag", tag) for tag in tags)]
