@@ -38,8 +38,8 @@ class Flag(Kind):
 
     name, has_label, has_tags = "flag", True, False
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "right"
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        return ("right",)
 
     def classes_in(self, table: Table, column: str, *, mixed: bool) -> tuple[tuple[str, ...], list[str]]:
         return ("off", "on"), []

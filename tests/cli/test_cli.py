@@ -34,8 +34,8 @@ SURFACE = {
     "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",
     "distill": "classifier texts out minutes corpus task teacher_labels text_column set_ overwrite",
     "evaluate": "runs text text_column rows teacher out pairs label retrieval",
-    "finetune": "model task train dev text pair label tags negative kind out teacher teacher_labels"
-    " unlabelled seeds search_minutes set_ overwrite",
+    "finetune": "model task train dev test text pair label tags negative kind metric out teacher"
+    " teacher_labels unlabelled seeds search_minutes set_ overwrite",
     "plan": "teacher corpus recipe set_ minutes words text_column workers checkpoint_minutes",
     "benchmark": "of",
     "bundle": "model out task quantization kind space executorch licence language datasets layout",

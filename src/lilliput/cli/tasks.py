@@ -30,12 +30,14 @@ def finetune(
     task: Task = None,
     train: FileOrNone = None,
     dev: FileOrNone = None,
+    test: FileOrNone = None,
     text: ColumnOrNone = None,
     pair: ColumnOrNone = None,
     label: ColumnOrNone = None,
     tags: ColumnOrNone = None,
     negative: ColumnOrNone = None,
     kind: Annotated[str | None, tyro.conf.arg(metavar="KIND")] = None,
+    metric: Annotated[str | None, tyro.conf.arg(metavar="METRIC")] = None,
     out: FolderOrNone = None,
     teacher: Teachers = (),
     teacher_labels: Names = (),
@@ -58,6 +60,7 @@ def finetune(
             data/sst2_dev.parquet. With --train, the name of the task.
         train: Labelled examples: .csv, .tsv, .jsonl, .parquet, or CoNLL columns (.conll).
         dev: Examples to score on; by default a tenth of the training examples.
+        test: Examples on which the kept model is scored once, at the end; nothing is chosen by them.
         text: Column of the texts, or of their words if these have tags; a number for CoNLL columns.
         pair: Column of the second texts.
         label: Column of the classes or scores.
@@ -66,6 +69,8 @@ def finetune(
         kind: What is predicted, if the columns do not show it: classification, regression, tagging or joint.
             Two kinds make a two-tower model (bi-encoder), which reads each text of a pair alone and compares
             their vectors: similarity learns pairs with scores, retrieval queries with their answers.
+        metric: Score on dev by which the best state and seed are kept, such as accuracy, macro-f1, matthews,
+            spearman or slot_f1; by default the first that the result lists.
         out: The run's folder; by default MODEL, if that is a run.
         teacher: What teaches the task: a run or folder fine-tuned for it, or folder or hub name of any
             fine-tuned encoder of transformers (RoBERTa, DeBERTa, ...), for similarity also any sentence
@@ -92,18 +97,20 @@ def finetune(
     run = result_run(model, out)
     named = names_of(teacher_labels)
     learnt: str | TaskData | None = task
-    files = (train, dev, text, pair, label, tags, negative, kind)
+    files = (train, dev, test, text, pair, label, tags, negative, kind, metric)
     if any(files) or not is_taught(task, teacher=teacher, unlabelled=unlabelled):
         learnt = load_task(
             task,
             train=train,
             dev=dev,
+            test=test,
             text=text,
             pair=pair,
             label=label,
             tags=tags,
             negative=negative,
             kind=kind,
+            metric=metric,
         )
         show(preview(learnt))
     found = run_finetuning(
@@ -171,6 +178,9 @@ def evaluate(
         from lilliput.training.evaluation import evaluate as run_evaluation
 
         for run in with_student:
+            if run in with_tasks and (why := _no_masked_words(RunDir(run), text)):
+                show(f"{run}: no words are masked, as {why}; its fine-tuned models are compared")
+                continue
             for model, quality in run_evaluation(run, text, text_column=text_column, rows=rows).items():
                 name = model if len(runs) == 1 else f"{run.name}, {model}"
                 show(
@@ -185,6 +195,17 @@ def evaluate(
         place = with_tasks[0] / "comparison" if out is None else out
         show(render(compare(with_tasks, place, teacher=teacher)))
         show(f"table, figures and differences in {place}")
+
+
+def _no_masked_words(run: RunDir, text: tuple[str, ...]) -> str:
+    """Returns why a run's student cannot be evaluated on masked words, or nothing."""
+    from lilliput.models.sentence_modules import has_modules
+
+    if has_modules(run.student):
+        return "its student gives vectors of texts"
+    if not text and not (run.corpus.is_dir() and run.lexicon.is_dir()):
+        return "it has no corpus, and --text names none"
+    return ""
 
 
 def _evaluate_vectors(

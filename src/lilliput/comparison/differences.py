@@ -46,6 +46,8 @@ def _shown(line: dict[str, Any], of: str) -> str:
     parts, said = [], line[of]
     if "label" in said:
         parts.append(said["label"] if isinstance(said["label"], str) else f"{said['label']:.2f}")
+    if "labels" in said:
+        parts.append(", ".join(said["labels"]) or "no class")
     if "tags" in said:
         words = line["text"]
         if "words" in line:

@@ -177,7 +177,8 @@ def _of_head(folder: Path, tokenizer: Tokenizer) -> Source:
         kind = found.task_kind()
     except ModelError as error:
         raise ModelError(f"{error}; or export the vectors of its encoder, with kind 'encode'") from error
-    tags, classes = (found.columns if kind == one else () for one in ("tagging", "classification"))
+    tags = found.columns if TASK_KINDS[kind].has_tags else ()
+    classes = found.columns if TASK_KINDS[kind].has_classes else ()
     task = Task(folder.resolve().name, kind, tags=tags, classes=classes)
     model = found.load()
     assert isinstance(model, PreTrainedModel)

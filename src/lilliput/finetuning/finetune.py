@@ -20,8 +20,8 @@ from lilliput.common.workers import keep_freed_memory
 from lilliput.config import MOST_MINUTES
 from lilliput.errors import ConfigError, StorageError, bounded
 from lilliput.finetuning.config import FinetuningConfig
-from lilliput.finetuning.encoded import labels_from, task_tokenizer
-from lilliput.finetuning.fit import SeedResult, predict
+from lilliput.finetuning.encoded import task_tokenizer
+from lilliput.finetuning.fit import SeedResult, answers, examine
 from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_encoder, result_run
 from lilliput.finetuning.job import Job, prepare, train_seed
 from lilliput.finetuning.model import find_head, load_task_model, save_task_model
@@ -41,7 +41,7 @@ from lilliput.models.student import parameter_count
 from lilliput.run import RunDir
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.loading import task_of
-from lilliput.tasks.metrics import of_all
+from lilliput.tasks.metrics import always_the_same, of_all
 from lilliput.tasks.tagged import in_bio
 from lilliput.tasks.task import Task, TaskData
 
@@ -155,6 +155,9 @@ def _lesson(
         raise ConfigError("no task was named; name one, or give a teacher and unlabelled texts")
     else:
         data = in_bio(task_of(task))
+        if not isinstance(task, TaskData):
+            for warning in data.warnings:
+                console.print(warning, style="yellow", highlight=False, markup=False, soft_wrap=True)
     return data, find_teachers(names, data, named)
 
 
@@ -246,8 +249,9 @@ def _keep_best(job: Job, folder: StageDir, fitted: dict[str, SeedResult], rate: 
         shutil.copytree(folder.path / "seeds" / best, folder.path, ignore=leave_out, dirs_exist_ok=True)
     model, _ = load_task_model(folder.path)
     with quantization_aware(model, job.config.plan):
-        scores, _ = predict(model, job.dev.encoded)
-    said = labels_from(job.task, scores, job.dev.encoded.slots, job.dev.encoded.groups)
+        said = answers(model, job.dev)
+        test = {} if job.test is None else examine(model, job.test)
+    warning = always_the_same(job.task, job.dev.text_labels, said)
     words = text_words(job.data.dev.texts, job.tokenizer, job.positions) if job.task.tags else []
     write_predictions(folder.path / PREDICTIONS, job.dev, job.data.dev, words, said)
     shutil.rmtree(folder.path / "seeds")
@@ -267,11 +271,14 @@ def _keep_best(job: Job, folder: StageDir, fitted: dict[str, SeedResult], rate: 
         rate=rate,
         parameters=parameter_count(model),
         weight_bytes=(folder.path / "model.safetensors").stat().st_size,
-        examples={"train": train, "dev": dev, "unlabelled": job.unlabelled},
+        examples={"train": train, "dev": dev, "unlabelled": job.unlabelled}
+        | ({} if job.test is None else {"test": len(job.test.encoded)}),
         cut={"train": job.train.encoded.cut, "dev": job.dev.encoded.cut},
         seconds=sum(one.seconds for one in fitted.values()),
         quantization=job.config.quantization,
         origin=job.data.origin,
+        test=test,
+        warnings=(warning,) if warning else (),
     )
 
 

@@ -26,6 +26,7 @@ from lilliput.models.any_sentence_encoder import AnySentenceEncoder
 from lilliput.models.classifier import leaves_out
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.tasks.metrics import score
+from lilliput.tasks.task import Labels
 from lilliput.training.optimizers import clip_gradients, learning_rate, parameter_groups, require_finite
 from lilliput.training.processes import signals
 
@@ -105,11 +106,15 @@ def predict_rest(
             scores[batch.slots.numpy()] = found.cpu().numpy()
 
 
+def answers(model: TaskModel, dev: DevSet) -> Labels:
+    """Returns what a model says of examples, tags of the words of texts."""
+    scores, _ = predict(model, dev.encoded)
+    return labels_from(dev.task, scores, dev.encoded.slots, dev.encoded.groups)
+
+
 def examine(model: TaskModel, dev: DevSet) -> dict[str, float]:
     """Returns the metrics of a model on the dev examples, of texts as a user types them."""
-    scores, _ = predict(model, dev.encoded)
-    said = labels_from(dev.task, scores, dev.encoded.slots, dev.encoded.groups)
-    return score(dev.task, dev.text_labels, said, dev.given)
+    return score(dev.task, dev.text_labels, answers(model, dev), dev.given)
 
 
 def fit(
@@ -148,7 +153,7 @@ def fit(
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # the map to the teacher's width begins at random
         learner = TaskLoss(model, train, dev.task, config)
-    steps = max(1, round(config.epochs * len(train.encoded) / config.rows))
+    steps = config.steps(len(train.encoded))
     marks = {round((index + 1) * steps / config.evaluations) for index in range(config.evaluations)} | {steps}
     best, is_random = dict[str, float](), leaves_out(model)
     with contextlib.ExitStack() as held:

@@ -1,7 +1,7 @@
 """The results of fine-tuning: its figures, and what the kept model says of each dev example."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,10 @@ class FinetuneResult:
     """How weights were rounded in training and for the scores; the saved ones are not."""
     origin: str = ""
     """What the examples were read from; nothing where they came as objects, or in an earlier version."""
+    test: dict[str, float] = field(default_factory=dict)
+    """Metrics of the kept model on the test set, by which nothing was chosen; empty where there is none."""
+    warnings: tuple[str, ...] = ()
+    """What is to be known of the kept model, each a sentence."""
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.1%}" for name, value in self.mean.items())
@@ -180,7 +184,7 @@ def read_predictions(folder: Path, task: Task) -> list[dict[str, Any]]:
         for name in ("gold", "predicted"):
             labels = KINDS[task.kind].unnamed(task, (line[name] for line in lines))
             valid(tuple[float, ...], labels.values, "label")
-            require({len(labels.values), len(labels.tags)} <= {0, len(lines)}, "labels are missing")
+            require({len(every) for every in vars(labels).values()} <= {0, len(lines)}, "labels are missing")
     return lines
 
 
@@ -199,7 +203,11 @@ def render(found: FinetuneResult) -> Sheet:
     rows = []
     for name, mean in found.mean.items():
         each = [f"{scores[name]:.1%}" for scores in found.scores.values()]
-        rows.append((name, f"{mean:.1%}", f"{found.deviation[name]:.1%}", *each))
-    headings = ("metric", "mean", "deviation", *(f"seed {seed}" for seed in found.scores))
+        tested = [f"{found.test[name]:.1%}" if name in found.test else ""] if found.test else []
+        rows.append((name, f"{mean:.1%}", f"{found.deviation[name]:.1%}", *each, *tested))
+    headings = ["metric", "mean", "deviation", *(f"seed {seed}" for seed in found.scores)]
+    headings += [f"test, seed {found.best_seed}"] if found.test else []
     title = f"{found.task.name}: {found.encoder} fine-tuned, seed {found.best_seed} kept"
-    return Sheet(headings, rows, title=title)
+    return Sheet(
+        headings, rows, title=title, caption="\n".join(f"WARNING: {note}" for note in found.warnings)
+    )

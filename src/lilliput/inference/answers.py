@@ -25,6 +25,17 @@ class Classification(NamedTuple):
     """Whether the text was too long, so that only its beginning was read."""
 
 
+class Labelling(NamedTuple):
+    """The classes of a text, of which it may have several or none."""
+
+    labels: tuple[str, ...]
+    """Those with a probability of at least a half, the most probable first."""
+    probabilities: Mapping[str, float]
+    """The probability of each class; they do not add up to 1."""
+    cut: bool
+    """Whether the text was too long, so that only its beginning was read."""
+
+
 class Score(NamedTuple):
     """The score of a text or a pair of texts."""
 
@@ -102,4 +113,4 @@ class Encoding(NamedTuple):
     """Whether the text was too long, so that only its beginning was read."""
 
 
-Answer = Classification | Score | Tagging | Filling | Encoding
+Answer = Classification | Labelling | Score | Tagging | Filling | Encoding

@@ -19,7 +19,7 @@ from tokenizers import Encoding as Pieces, Tokenizer
 
 from lilliput.common.arguments import PathLike, path_of
 from lilliput.errors import BundleError, InputError, LilliputError, bounded, first_line
-from lilliput.inference.answers import Answer, Classification, Filling, Score, Tagging
+from lilliput.inference.answers import Answer, Classification, Filling, Labelling, Score, Tagging
 from lilliput.inference.format import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
 from lilliput.inference.graph_size import check_sizes
 from lilliput.inference.kinds import KINDS, Reading
@@ -81,6 +81,10 @@ class Bundle:
     def classify(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> list[Classification]:
         """Returns the class of each text, or of each text with the one of `pairs` beside it."""
         return self._answers("classify", texts, pairs)
+
+    def label(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> list[Labelling]:
+        """Returns the classes of each text, of which it may have several, or those of each pair."""
+        return self._answers("label", texts, pairs)
 
     def score(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> list[Score]:
         """Returns the score of each text, or of each text with the one of `pairs` beside it."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from tokenizers import Encoding as Pieces, Tokenizer
 
 from lilliput.errors import printable
-from lilliput.inference.answers import Classification, Encoding, Filling, Score, Tagging
-from lilliput.inference.outputs import Floats, classified, guessed, tagged
+from lilliput.inference.answers import Classification, Encoding, Filling, Labelling, Score, Tagging
+from lilliput.inference.outputs import Floats, classified, guessed, labelled, tagged
 from lilliput.inference.vectors import unit
 from lilliput.pieces.tokenizer_file import MASK
 
@@ -107,6 +107,26 @@ class ClassificationKind(Kind):
 
     def gives(self, config: "BundleConfig") -> str:
         return f"one of {len(config.classes)} classes for {_given(config)}"
+
+
+class MultilabelKind(Kind):
+    """Any number of classes for a text or a pair of texts."""
+
+    head, methods, hub, has_classes, chooses = "text", ("label",), "text-classification", True, False
+
+    def answer(self, output: Floats, config: "BundleConfig", reading: Reading) -> Labelling:
+        return labelled(output, config.classes, reading.cut)
+
+    def fields(self, answer: Labelling, top: int | None) -> list[str]:
+        best = _best(answer, len(answer.labels) if top is None else top)
+        return [f"{_field(name)}\t{share:.4f}" for name, share in best]
+
+    def values(self, answer: Labelling, top: int | None) -> dict[str, Any]:
+        best = dict(_best(answer, top or len(answer.probabilities)))
+        return super().values(answer, top) | {"labels": list(answer.labels), "probabilities": best}
+
+    def gives(self, config: "BundleConfig") -> str:
+        return f"any number of {len(config.classes)} classes for {_given(config)}"
 
 
 class RegressionKind(Kind):
@@ -239,6 +259,7 @@ class EncodeKind(Kind):
 
 KINDS: dict[str, Kind] = {
     "classification": ClassificationKind(),
+    "multilabel": MultilabelKind(),
     "regression": RegressionKind(),
     "tagging": TaggingKind(),
     "joint": JointKind(),
@@ -266,5 +287,5 @@ def _name(text: str) -> str:
     return _field(text).replace("=", r"\u003d")
 
 
-def _best(answer: Classification, top: int) -> Sequence[tuple[str, float]]:
+def _best(answer: Classification | Labelling, top: int) -> Sequence[tuple[str, float]]:
     return sorted(answer.probabilities.items(), key=lambda item: -item[1])[:top]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from lilliput.inference.answers import Classification, Guess, Tagging, Word
+from lilliput.inference.answers import Classification, Guess, Labelling, Tagging, Word
 from lilliput.inference.tags import join_tags
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -17,6 +17,14 @@ def classified(scores: Floats, classes: Sequence[str], cut: bool) -> Classificat
     shares = softmax(scores).tolist()
     best = max(range(len(shares)), key=shares.__getitem__)
     return Classification(classes[best], shares[best], dict(zip(classes, shares, strict=True)), cut)
+
+
+def labelled(scores: Floats, classes: Sequence[str], cut: bool) -> Labelling:
+    """Returns the classes whose probability, by their scores [classes], is at least a half."""
+    shares = (0.5 * (1 + np.tanh(0.5 * scores.astype(np.float64)))).tolist()
+    order = sorted(range(len(shares)), key=lambda index: -shares[index])
+    said = tuple(classes[index] for index in order if shares[index] >= 0.5)
+    return Labelling(said, dict(zip(classes, shares, strict=True)), cut)
 
 
 def guessed(scores: Floats, tokenizer: Tokenizer, top: int) -> tuple[Guess, ...]:
