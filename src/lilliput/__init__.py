@@ -24,6 +24,7 @@ classifier and a pile of texts. The rooms, each importing only from those above:
 - `finetuning`: an encoder learns a task, also from a fine-tuned teacher.
 - `planning`: what a run will take. `export`: a model -> a bundle.
 - `comparison`: what is kept of the teacher's scores, and bundles side by side.
+- `reporting`: a run as one page.
 - `cli`: every command.
 
 No folder is called train, bundle or compare, as functions of these names exist: importing a folder
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         vocabulary as vocabulary,
     )
     from lilliput.recipes import find_recipe as find_recipe
+    from lilliput.reporting.report import report as report
     from lilliput.run import RunDir as RunDir
     from lilliput.tasks.loading import load_task as load_task
     from lilliput.text.corpus import Corpus as Corpus
@@ -77,6 +79,7 @@ _HOMES = {
     "planning.plan": ("plan",),
     "preparation": ("build_corpus", "build_lexicon", "vocabulary"),
     "recipes": ("find_recipe",),
+    "reporting.report": ("report",),
     "run": ("RunDir",),
     "tasks.loading": ("load_task",),
     "text.corpus": ("Corpus",),

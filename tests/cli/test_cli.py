@@ -35,6 +35,7 @@ SURFACE = {
     " unlabelled seeds search_minutes set_ overwrite",
     "plan": "teacher corpus recipe set_ minutes words text_column workers checkpoint_minutes",
     "benchmark": "of",
+    "report": "runs out",
     "bundle": "model out task quantization kind space executorch licence layout",
     "run": "bundle top json_ npy",
     "recipes": "name",
@@ -95,7 +96,7 @@ def test_help_names_every_option(run: Run, command: str) -> None:
     for name in SURFACE[command].split():
         option = name.strip("_").replace("_", "-")
         assert name in POSITIONAL or re.search(rf"--{option}[ ,\n]", out)
-    assert "(required)" in out or command in ("recipes", "evaluate")
+    assert "(required)" in out or command in ("recipes", "evaluate", "report")
 
 
 def test_help_names_every_command(run: Run) -> None:

@@ -20,7 +20,7 @@ from lilliput.cli.making import (
     train,
     vocabulary,
 )
-from lilliput.cli.measuring import benchmark, plan, refuse_moved
+from lilliput.cli.measuring import benchmark, plan, refuse_moved, report
 from lilliput.cli.running import bundle, run
 from lilliput.cli.tasks import evaluate, finetune
 from lilliput.common.ending import ended
@@ -38,6 +38,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": finetune,
     "plan": plan,
     "benchmark": benchmark,
+    "report": report,
     "bundle": bundle,
     "run": run,
     "recipes": recipes,

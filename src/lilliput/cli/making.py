@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import tyro
 
-from lilliput.cli.options import Corpus, Names, Settings, Teacher, names_of, pairs_of, recipe_of, show
+from lilliput.cli.options import (
+    Corpus,
+    Names,
+    Settings,
+    Teacher,
+    names_of,
+    pairs_of,
+    recipe_of,
+    show,
+    show_report,
+)
 from lilliput.errors import ConfigError
 from lilliput.run import RunDir
 
@@ -187,6 +197,7 @@ def compress(
     masked, vectors = "transformers' AutoModelForMaskedLM", "sentence-transformers' SentenceTransformer"
     opener = vectors if gives_vectors else masked
     show(f"the student is in {run.student}; load it with {opener}")
+    show_report(run.path)
 
 
 def distill(
@@ -236,6 +247,7 @@ def distill(
         overwrite=overwrite,
     )
     show(render(found))
+    show_report(out)
     show(f"try it: echo 'a text' | lilliput run {found.folder}")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from lilliput.cli.options import Corpus, Names, Settings, Teachers, names_of, pairs_of, show
+from lilliput.cli.options import Corpus, Names, Settings, Teachers, names_of, pairs_of, show, show_report
 from lilliput.errors import ConfigError, StorageError
 from lilliput.run import RunDir
 
@@ -104,6 +104,7 @@ def finetune(
     show(render(found))
     loader = "sentence-transformers" if KINDS[found.task.kind].is_two_tower else "transformers' Auto classes"
     show(f"the model is in {run.finetuned(found.task.name)}; load it with {loader}")
+    show_report(run.path)
 
 
 def evaluate(

@@ -114,6 +114,7 @@ def render(report: BundleReport) -> Group:
 
 
 def quality_table(report: BundleReport) -> Sheet:
+    """Returns how large and how good models are."""
     metrics = list(dict.fromkeys(name for model in report.models for name in model.scores))
     rows = []
     for model in report.models:
@@ -125,6 +126,7 @@ def quality_table(report: BundleReport) -> Sheet:
 
 
 def speed_table(report: BundleReport) -> Sheet:
+    """Returns how fast models are, and what memory they take."""
     times = tuple(f"ms, {length}" for length in LENGTHS)
     headings = ("model", "threads", "first, s", *times, "texts/s", "MB", "busy")
     return Sheet(headings, [_speed(model.name, speed) for model in report.models for speed in model.speed])

@@ -42,7 +42,7 @@ def write_differences(path: Path, task: Task, model: tuple[str, Lines], teacher:
 
 
 def label_in(line: dict[str, Any], of: str) -> str:
-    """Returns what a line of predictions has, under `gold` or `predicted`, as text; of tags the words that have one."""
+    """Returns what stands in a line under `gold` or `predicted`; of tags the words that have one."""
     parts, said = [], line[of]
     if "label" in said:
         parts.append(said["label"] if isinstance(said["label"], str) else f"{said['label']:.2f}")

@@ -10,6 +10,7 @@ from lilliput.comparison.bundle_report import LENGTHS, BundleReport, quality_tab
 from lilliput.inference.format import CONFIG, MANIFEST, MODEL, BundleConfig, is_config, parse_config, sizes
 from lilliput.reporting.blocks import Block, Chart, Charts, Grid, Note, Section, bars, section
 from lilliput.reporting.drawing import Series, chart
+from lilliput.reporting.made import ratio
 
 MEASURED = "bundle.json"
 """What `lilliput benchmark bundle` writes."""
@@ -77,7 +78,7 @@ def _sections(found: Sequence[_Bundle], student_bytes: int | None) -> list[Secti
             one.config.quantization,
             f"{one.files[MODEL]:,}",
             f"{one.total:,}",
-            *(() if student_bytes is None else (f"{student_bytes / one.total:.1f}×",)),
+            *(() if student_bytes is None else (ratio(student_bytes, one.total),)),
         )
         for one in found
     ]

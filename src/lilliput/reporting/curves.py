@@ -10,16 +10,15 @@ from lilliput.reporting.drawing import Series, chart, thinned
 from lilliput.reporting.sources import Stage, Tuned
 
 _NOT_SHOWN = ("step", "words", "seconds")
-_SHARES = ("accuracy",)
-_QUALITIES = {
-    "bits_per_character": "bits per character",
-    "accuracy": "masked pieces right",
-    "cosine": "cosine to the teacher's vectors",
-    "similarity": "correlation of similarities",
+QUALITIES = {
+    "bits_per_character": ("bits per character", "{:.3f}"),
+    "accuracy": ("masked pieces right", "{:.1%}"),
+    "cosine": ("cosine to the teacher's vectors", "{:.3f}"),
+    "similarity": ("correlation of similarities", "{:.3f}"),
 }
-"""What is measured on held-out text; the log has more."""
-_EVALUATIONS = {"probe": True, "held_out": False}
-"""Few rows while a stage trains, joined by a line; many before and after it, as dots."""
+"""What is measured of models on held-out text: its name, and how it is shown."""
+_EVALUATIONS = {"probe": "on the way", "held_out": "start and end"}
+"""On few rows while a stage trains, joined by a line; on many before and after it, as dots."""
 
 
 def of_stage(stage: Stage) -> list[Section]:
@@ -27,14 +26,16 @@ def of_stage(stage: Stage) -> list[Section]:
     qualities = _qualities(stage)
     named = {name: series for name, series in _values(stage.log).items() if name not in _NOT_SHOWN}
     losses = [Series(_spelled(name), thinned(points)) for name, points in named.items() if "/" not in name]
-    charts = [_chart(title, series, percent=key in _SHARES) for key, title, series in qualities]
+    charts = [_chart(title, series, percent=form.endswith("%}")) for title, form, series in qualities]
     charts += [_chart(one.name, [one]) for one in losses]
     if not charts:
         return []
     steps = max((int(line["step"]) for line in stage.log), default=0)
     note = f"{steps:,} steps. Where there are many, a point of a line is the mean of neighbouring steps."
-    rows = [row for _, title, series in qualities for row in _rows(title, series)]
-    rows += [_row(_spelled(name), points) for name, points in named.items() if "/" not in name]
+    rows = [
+        _row(f"{title}: {one.name}", one.points, form) for title, form, every in qualities for one in every
+    ]
+    rows += [_row(_spelled(name), points, "{:,.4g}") for name, points in named.items() if "/" not in name]
     table = Sheet(("", "first", "last", "least", "most", "values"), rows)
     return section(f"Training: stage {stage.name}", Note(note), Charts(tuple(charts)), Grid(table))
 
@@ -66,33 +67,32 @@ def _values(log: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[float, flo
 
 
 def _qualities(stage: Stage) -> list[tuple[str, str, list[Series]]]:
-    """Returns what was measured on held-out text: key, title, and the series of each model."""
+    """Returns what was measured on held-out text: its name, how it is shown, and the series of each model."""
     values, found = _values(stage.log), []
-    for key, title in _QUALITIES.items():
+    for key, (title, form) in QUALITIES.items():
         series = [
-            Series(f"{model}, {'few rows' if is_line else 'before, after'}", tuple(points), is_line)
-            for kind, is_line in _EVALUATIONS.items()
+            Series(f"{model}, {when}", tuple(points), is_line=kind == "probe")
+            for kind, when in _EVALUATIONS.items()
             for model in ("student", "teacher")
             if (points := values.get(f"{kind}/{model}/{key}"))
         ]
         if series:
-            found.append((key, title, series))
+            found.append((title, form, series))
     return found
 
 
-def _chart(title: str, series: Sequence[Series], across: str = "words read", *, percent: bool = False) -> Chart:
+def _chart(
+    title: str, series: Sequence[Series], across: str = "words read", *, percent: bool = False
+) -> Chart:
     names = tuple(one.name for one in series) if len(series) > 1 else ()
     return Chart(title, chart(series, across, percent=percent), names)
 
 
-def _rows(title: str, series: Sequence[Series]) -> list[tuple[str, ...]]:
-    return [_row(f"{title}: {one.name}", one.points) for one in series]
-
-
-def _row(name: str, points: Sequence[tuple[float, float]]) -> tuple[str, ...]:
+def _row(name: str, points: Sequence[tuple[float, float]], form: str) -> tuple[str, ...]:
     values = [value for _, value in points]
     shown = (values[0], values[-1], min(values), max(values))
-    return (name, *(f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}" for value in shown), f"{len(values):,}")
+    whole = (f"{value:,.0f}" if abs(value) >= 1e4 else form.format(value) for value in shown)
+    return (name, *whole, f"{len(values):,}")
 
 
 def _spelled(name: str) -> str:

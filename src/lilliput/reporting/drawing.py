@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn here: lines and dots over two axes. Colours and fonts are those of the page's style."""
+"""Charts as SVG, drawn here: lines and dots over two axes. The page's style has the colours."""
 
 import math
 from collections.abc import Callable, Sequence

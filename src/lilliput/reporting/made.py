@@ -1,16 +1,21 @@
 """What a run was made of, how small it is, what it cost, and how to make it again."""
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lilliput.common.sheet import Sheet, duration, size
+from lilliput.finetuning.config import FinetuningConfig
 from lilliput.recipes import RECIPES, find_recipe
-from lilliput.reporting.blocks import Bars, Code, Facts, Grid, Section, Tile, Tiles, bars, section
+from lilliput.reporting.blocks import Bars, Code, Facts, Grid, Note, Section, Tile, Tiles, bars, section
 from lilliput.reporting.sources import Run, Tuned
 
 _SHOWN_INPUTS = 8
+_PATHS = (
+    "A run knows files of text by their names and digests, not by where they were, and tasks by their names."
+)
 
 
 def made_of(run: Run) -> list[Section]:
@@ -72,6 +77,7 @@ def again(run: Run) -> list[Section]:
     return section(
         "To make it again",
         Code("\n".join(lines)) if lines else None,
+        Note(_PATHS) if lines else None,
         Code(recipe, "The whole recipe, which --recipe takes as a .json file") if recipe else None,
         Facts(versions) if versions else None,
     )
@@ -79,7 +85,7 @@ def again(run: Run) -> list[Section]:
 
 def ratio(larger: float, smaller: float) -> str:
     """Returns how often one number goes into another."""
-    return f"{larger / smaller:,.1f}×" if smaller else ""
+    return f"{larger / smaller:,.1f}x" if smaller else ""
 
 
 def short_name(teacher: str) -> str:
@@ -127,12 +133,14 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
         more = f" and {len(names) - _SHOWN_INPUTS:,} more" if len(names) > _SHOWN_INPUTS else ""
         rows.append(("corpus", ", ".join(names[:_SHOWN_INPUTS]) + more))
         counts = run.corpus["results"]
-        shown = (f"{counts[key]:,} {name}" for key, name in _COUNTS.items() if isinstance(counts.get(key), int))
+        shown = (
+            f"{counts[key]:,} {name}" for key, name in _COUNTS.items() if isinstance(counts.get(key), int)
+        )
         rows.append(("its text", ", ".join(shown)))
     if run.summary:
         recipe = run.summary["recipe"]
         rows.append(("recipe", str(recipe["name"])))
-        stages = (f"{one.get('name')} {float(one.get('share', 0)):.0%}" for one in recipe["stages"])
+        stages = (f"{one['name']} {one['share']:.0%}" for one in recipe["stages"])
         rows.append(("stages", ", ".join(stages)))
         shape = recipe.get("student")
         if isinstance(shape, dict):
@@ -191,11 +199,7 @@ def _finetune(run: Run, one: Tuned, place: str) -> str:
 
 def _tuning(made_from: Mapping[str, Any]) -> list[str]:
     """Returns the settings of a fine-tuning that are not the default ones."""
-    from dataclasses import asdict
-
-    from lilliput.finetuning.config import FinetuningConfig
-
-    known, found = asdict(FinetuningConfig()), made_from.get("config")
+    known, found = dataclasses.asdict(FinetuningConfig()), made_from.get("config")
     if not isinstance(found, dict):
         return []
     names = {name: value for name, value in found.items() if name != "distillation"}
@@ -222,7 +226,7 @@ def _changes(values: Mapping[str, Any], known: Mapping[str, Any], before: str = 
         if key == "stages" and isinstance(value, list) and isinstance(theirs, list):
             named = {str(stage["name"]): stage for stage in theirs}
             for stage in value:
-                yield from _changes(stage, named.get(str(stage.get("name")), {}), f"stages.{stage.get('name')}.")
+                yield from _changes(stage, named.get(stage["name"], {}), f"stages.{stage['name']}.")
         elif isinstance(value, dict) and isinstance(theirs, dict):
             yield from _changes(value, theirs, f"{before}{key}.")
         elif value != theirs and key in known:

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from lilliput.common.arguments import PathLike, Texts, path_of, texts_of
-from lilliput.common.progress import console
-from lilliput.errors import ConfigError, StorageError, first_line
+from lilliput.errors import ConfigError, StorageError
 from lilliput.reporting import bundles, curves, made, masked, side_by_side, tasks, vocabulary
 from lilliput.reporting.blocks import Part, Section
 from lilliput.reporting.page import check_page, write_page
@@ -51,18 +50,6 @@ def report(runs: Texts, out: PathLike | None = None) -> Path:
     title = found[0].title if len(found) == 1 else f"{len(found)} runs" if found else "Bundles"
     write_page(place, title, parts)
     return place
-
-
-def report_on(run: Path) -> None:
-    """Writes the page of a run that a command has finished, and names it in a line.
-
-    An error here takes nothing from what is finished: a line says so.
-    """
-    try:
-        said = f"all of it on a page: {report(run)}"
-    except Exception as error:  # whatever it is, the run is finished
-        said = f"no {NAME} was written ({first_line(error) or type(error).__name__})"
-    console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 def _sections(run: Run) -> list[Section]:

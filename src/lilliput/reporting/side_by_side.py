@@ -4,22 +4,19 @@ from collections.abc import Sequence
 
 from lilliput.common.sheet import Sheet, duration
 from lilliput.reporting.blocks import Grid, Section, section
+from lilliput.reporting.curves import QUALITIES
 from lilliput.reporting.made import short_name
 from lilliput.reporting.sources import Run
 from lilliput.tasks.metrics import of_all
 
-QUALITIES = {
-    "bits_per_character": ("bits per character", "{:.3f}"),
-    "accuracy": ("masked pieces right", "{:.1%}"),
-    "cosine": ("cosine to the teacher's vectors", "{:.3f}"),
-    "similarity": ("correlation of similarities", "{:.3f}"),
-}
-"""What is measured of models on held-out text."""
-
 
 def of_runs(runs: Sequence[Run]) -> list[Section]:
     """Returns tables of several runs."""
-    return section("Runs", _runs(runs)) + section("Held-out text", _qualities(runs)) + section("Tasks", _tasks(runs))
+    return (
+        section("Runs", _runs(runs))
+        + section("Held-out text", _qualities(runs))
+        + section("Tasks", _tasks(runs))
+    )
 
 
 def held_out(run: Run) -> list[Section]:
@@ -57,7 +54,9 @@ def _runs(runs: Sequence[Run]) -> Grid:
 
 def _qualities(runs: Sequence[Run]) -> Grid | None:
     """Returns the last quality of each run's student and teacher."""
-    last = [{name: value for stage in run.stages for name, value in (stage.after or {}).items()} for run in runs]
+    last = [
+        {name: value for stage in run.stages for name, value in (stage.after or {}).items()} for run in runs
+    ]
     names = [
         (f"{model}/{key}", f"{model}: {title}", form)
         for key, (title, form) in QUALITIES.items()
@@ -72,15 +71,14 @@ def _qualities(runs: Sequence[Run]) -> Grid | None:
 
 
 def _tasks(runs: Sequence[Run]) -> Grid | None:
+    every = [(run.title, one.result) for run in runs for one in run.tuned]
     rows = []
-    for run, one in sorted(((run, one) for run in runs for one in run.tuned), key=lambda pair: pair[1].result.task.name):
-        result = one.result
-        others = (f"{name} {value:.1%}" for name, value in of_all(result.mean).items() if name != result.task.metric)
-        score = f"{result.mean[result.task.metric]:.1%}"
+    for title, result in sorted(every, key=lambda pair: pair[1].task.name):
+        task, mean = result.task, of_all(result.mean)
+        score = f"{mean[task.metric]:.1%}"
         if len(result.scores) > 1:
-            score += f" ± {result.deviation[result.task.metric] * 100:.1f}"
-        rows.append(
-            (result.task.name, run.title, result.task.metric, score, ", ".join(others), f"{result.weight_bytes:,}")
-        )
+            score += f" ± {result.deviation[task.metric] * 100:.1f}"
+        others = ", ".join(f"{name} {value:.1%}" for name, value in mean.items() if name != task.metric)
+        rows.append((task.name, title, task.metric, score, others, f"{result.weight_bytes:,}"))
     headings = ("task", "run", "metric", "score", "others", "bytes of weights")
     return Grid(Sheet(headings, rows, left=3)) if rows else None

@@ -1,4 +1,4 @@
-"""What there is of a run, read from its files and checked: a damaged file is refused, a missing one left out."""
+"""What there is of a run, read and checked: a damaged file is refused, and a missing one left out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +8,13 @@ from typing import Any
 from lilliput.common.folders import MANIFEST, read_manifest
 from lilliput.common.metrics_log import MetricsLog
 from lilliput.common.settings import valid
-from lilliput.common.stored import intact, stored
+from lilliput.common.stored import intact, require_fields, stored
 from lilliput.finetuning.results import FinetuneResult, read_predictions, read_results
 from lilliput.run import TRAIN_AGAIN, RunDir, read_summary
 
 METRICS = "metrics.jsonl"
 """The log of a stage, and of each seed of a fine-tuning."""
+_AGAIN = "run the same command again to write it anew"
 _SUMMARY: dict[str, Any] = {
     "recipe": dict[str, Any],
     "teacher": str,
@@ -102,7 +103,11 @@ def read_run(path: Path) -> Run:
     """Returns what there is of a run; raises StorageError where a file is damaged."""
     place = RunDir(path)
     summary = _summary(place)
-    manifests = [place.corpus / MANIFEST, place.lexicon / MANIFEST, *path.glob("training/[!.]*/manifest.json")]
+    manifests = [
+        place.corpus / MANIFEST,
+        place.lexicon / MANIFEST,
+        *path.glob("training/[!.]*/manifest.json"),
+    ]
     manifests += [folder / MANIFEST for folder in place.finetuned_models()]
     read = [(one, read_manifest(one)) for one in manifests if one.exists()]
     last = max((found for _, found in read), key=lambda found: str(found.get("finished", "")), default={})
@@ -114,7 +119,7 @@ def read_run(path: Path) -> Run:
         corpus=next((found for one, found in read if one.parent == place.corpus), None),
         stages=_stages(place, summary),
         tuned=tuple(_tuned(folder) for folder in place.finetuned_models()),
-        versions={str(name): str(version) for name, version in dict(last.get("versions", {})).items()},
+        versions=_texts(last.get("versions")),
     )
 
 
@@ -124,27 +129,35 @@ def _title(path: Path) -> str:
     return f"{whole.parent.name}/run" if whole.name == "run" else whole.name
 
 
+def _texts(values: Any) -> dict[str, str]:
+    """Returns names and what they stand for, as texts; nothing of what is no table."""
+    return {str(name): str(value) for name, value in values.items()} if isinstance(values, dict) else {}
+
+
 def _summary(place: RunDir) -> dict[str, Any]:
     if not place.summary.exists():
         return {}
     read_summary(place.summary)  # says what to do where it is damaged
-    return _chosen(place.summary, _SUMMARY)
+    found = _chosen(place.summary, _SUMMARY)
+    with intact(place.summary, _AGAIN):
+        for stage in found["recipe"]["stages"]:
+            require_fields({"name": str, "share": float}, stage, "a stage of its recipe")
+    return found
 
 
 def _chosen(path: Path, hints: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of a JSON file that are known, checked; none where there is no such file."""
     if not path.exists():
         return {}
-    remedy = "run the same command again to write it anew"
-    found = stored(dict[str, Any], path, remedy)
-    with intact(path, remedy):
+    found = stored(dict[str, Any], path, _AGAIN)
+    with intact(path, _AGAIN):
         return {name: valid(hint, found[name], name) for name, hint in hints.items() if name in found}
 
 
 def _stages(place: RunDir, summary: Mapping[str, Any]) -> tuple[Stage, ...]:
     """Returns the training stages, in the order of the recipe where that is known."""
     folders = sorted(path.parent for path in place.path.glob(f"training/[!.]*/{METRICS}"))
-    names = [str(stage.get("name")) for stage in summary["recipe"]["stages"]] if summary else []
+    names = [stage["name"] for stage in summary["recipe"]["stages"]] if summary else []
     folders.sort(key=lambda folder: names.index(folder.name) if folder.name in names else len(names))
     expected = _expected(place)
     return tuple(_stage(folder, expected.get(folder.name)) for folder in folders)

@@ -40,7 +40,9 @@ def of_task(one: Tuned) -> list[Section]:
     """Returns what is known of a fine-tuned model."""
     result = one.result
     task, lines = bio_task(result.task), bio_lines(result.task, one.lines)
-    gold, said = (KINDS[task.kind].unnamed(task, (line[of] for line in lines)) for of in ("gold", "predicted"))
+    gold, said = (
+        KINDS[task.kind].unnamed(task, (line[of] for line in lines)) for of in ("gold", "predicted")
+    )
     blocks = [_scores(result), Facts(_facts(result)), curves.of_task(one), *compared(task, gold, said)]
     return section(f"Task {task.name}", *blocks, _errors(task, lines))
 
@@ -71,7 +73,9 @@ def compared(task: Task, gold: Labels, said: Labels) -> list[Block]:
         step = -(-len(gold.values) // _DOTS)
         points = tuple(zip(gold.values[::step], said.values[::step], strict=True))
         blocks.append(
-            Charts((Chart("predicted by right score", chart([Series("pair", points, False)], "right score")),))
+            Charts(
+                (Chart("predicted by right score", chart([Series("pair", points, False)], "right score")),)
+            )
         )
     return blocks
 

@@ -27,7 +27,11 @@ def of_run(run: RunDir) -> list[Section]:
     rows = [
         ("pieces", f"{found.teacher_size:,}", f"{found.student_size:,}"),
         ("pieces per word (fertility)", f"{found.teacher_fertility:.3f}", f"{found.student_fertility:.3f}"),
-        ("words read without an unknown piece", f"{found.teacher_coverage:.2%}", f"{found.student_coverage:.2%}"),
+        (
+            "words read without an unknown piece",
+            f"{found.teacher_coverage:.2%}",
+            f"{found.student_coverage:.2%}",
+        ),
     ]
     shared = round(found.overlap * found.student_size)
     facts = [
@@ -36,7 +40,9 @@ def of_run(run: RunDir) -> list[Section]:
     ]
     facts += [(f"hardly read: {script}", f"{share:.1%}") for script, share in found.hardly_read.items()]
     cuts = _cuts(run)
-    said = "Words of the corpus that both cut differently, frequent ones first; a mark shows where one is cut."
+    said = (
+        "Words of the corpus that both cut differently, frequent ones first; a mark shows where one is cut."
+    )
     return section(
         "Vocabulary",
         Grid(Sheet(("", "teacher", "student"), rows)),
