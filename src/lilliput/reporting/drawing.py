@@ -97,7 +97,9 @@ class _Axis:
         """Returns round numbers between both ends."""
         rough = (self.most - self.least) / _TICKS
         power = 10.0 ** math.floor(math.log10(rough))
-        step = next((power * times for times in (1, 2, 5) if power * times >= rough), power * 10)
+        step = min(
+            (power * times for times in (1, 2, 5, 10)), key=lambda one: abs(_TICKS - _TICKS * rough / one)
+        )
         first = math.ceil(self.least / step)
         return [number * step for number in range(first, math.floor(self.most / step) + 1)]
 

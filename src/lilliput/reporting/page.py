@@ -37,7 +37,11 @@ def write_page(path: Path, title: str, parts: Sequence[Part]) -> None:
 
 def check_page(path: Path) -> None:
     """Raises StorageError where a file that is there is none of these pages."""
-    if path.exists() and not (path.is_file() and _MARK.encode() in path.open("rb").read(_LOOKED_AT)):
+    if path.is_file():
+        with path.open("rb") as file:
+            if _MARK.encode() in file.read(_LOOKED_AT):
+                return
+    if path.exists():
         raise not_ours(path.absolute().parent, [path.name])
 
 
