@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lilliput.comparison.bundles import benchmark_bundle as benchmark_bundle
+    from lilliput.comparison.evaluation import evaluate as evaluate
     from lilliput.comparison.runs import compare as compare
     from lilliput.compression import compress as compress
     from lilliput.config import Recipe as Recipe
@@ -60,11 +61,11 @@ if TYPE_CHECKING:
     from lilliput.run import RunDir as RunDir
     from lilliput.tasks.loading import load_task as load_task
     from lilliput.text.corpus import Corpus as Corpus
-    from lilliput.training.evaluation import evaluate as evaluate
     from lilliput.training.loop import train as train
 
 _HOMES = {
     "comparison.bundles": ("benchmark_bundle",),
+    "comparison.evaluation": ("evaluate",),
     "comparison.runs": ("compare",),
     "compression": ("compress",),
     "config": ("Recipe",),
@@ -83,7 +84,6 @@ _HOMES = {
     "run": ("RunDir",),
     "tasks.loading": ("load_task",),
     "text.corpus": ("Corpus",),
-    "training.evaluation": ("evaluate",),
     "training.loop": ("train",),
 }
 """Where public names are found. Type checkers read the imports above; a test keeps both equal."""

@@ -30,7 +30,7 @@ SURFACE = {
     "vocabulary": "teacher out sizes width overwrite",
     "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",
     "distill": "classifier texts out minutes corpus task teacher_labels text_column set_ overwrite",
-    "evaluate": "runs text text_column rows teacher out pairs label retrieval",
+    "evaluate": "runs text text_column rows teacher out pairs label retrieval task pair tags",
     "finetune": "model task train dev text pair label tags negative kind out teacher teacher_labels"
     " unlabelled seeds search_minutes set_ overwrite",
     "plan": "teacher corpus recipe set_ minutes words text_column workers checkpoint_minutes",
