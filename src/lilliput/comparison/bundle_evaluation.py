@@ -9,7 +9,7 @@ from typing import Any
 from lilliput.comparison.evaluation_report import Evaluation, Prediction
 from lilliput.errors import BundleError, InputError, LilliputError, nearest
 from lilliput.export.scoring import Compared, compared, texts_of
-from lilliput.inference.answers import Answer, Classification, Score, Tagging
+from lilliput.inference.answers import Answer, Classification, Tagging
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.format import BundleConfig
 from lilliput.inference.kinds import KINDS as ANSWERED
@@ -149,14 +149,13 @@ def _answers(opened: Bundle, labelled: _Labelled) -> list[Answer]:
 
 def _prediction(found: Compared, examples: Examples, index: int, answer: Answer) -> Prediction:
     right, said = (KINDS[found.task.kind].named(found.task, one, index) for one in (found.gold, found.said))
-    shares = [_probability(answer)] if isinstance(answer, Classification) else []
+    shares = [answer.probability] if isinstance(answer, Classification) else []
     whole = answer if isinstance(answer, Classification) else None
     if isinstance(answer, Tagging):
         whole = answer.classification
-        shares = [word.probability for word in answer.words] + ([_probability(whole)] if whole else [])
+        shares = [word.probability for word in answer.words] + ([whole.probability] if whole else [])
     text = spelled(examples.texts[index])
     words = found.words[index] if found.words else ()
-    assert isinstance(answer, Classification | Score | Tagging)
     return Prediction(
         text=text,
         pair=examples.pairs[index] if examples.pairs else None,
@@ -169,10 +168,6 @@ def _prediction(found: Compared, examples: Examples, index: int, answer: Answer)
         said_tags=tuple(said.get("tags", ())),
         cut=answer.cut,
     )
-
-
-def _probability(answer: Classification) -> float:
-    return answer.probability
 
 
 def _calibration(predictions: Sequence[Prediction]) -> Calibration | None:

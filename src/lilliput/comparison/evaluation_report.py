@@ -92,7 +92,7 @@ class Evaluation:
 
 def render(found: Evaluation) -> Group:
     """Returns the tables for the terminal."""
-    parts = [_scores(found)]
+    parts: list[str | Sheet] = [f"{len(found.predictions):,} examples of {found.origin}", _scores(found)]
     parts += [_classes(found)] if found.classes else []
     parts += [_confusion(found)] if found.confusion else []
     parts += [_reliability(found.calibration)] if found.calibration else []
@@ -106,7 +106,7 @@ def _scores(found: Evaluation) -> Sheet:
         rows.append(("expected calibration error", f"{found.calibration.error:.1%}"))
     if cut := sum(one.cut for one in found.predictions):
         rows.append(("texts that were cut", f"{cut:,}"))
-    return Sheet(("metric", "value"), rows, title=f"{len(found.predictions):,} examples of {found.origin}")
+    return Sheet(("metric", "value"), rows)
 
 
 def _classes(found: Evaluation) -> Sheet:
@@ -119,9 +119,8 @@ def _classes(found: Evaluation) -> Sheet:
 
 def _confusion(found: Evaluation) -> Sheet:
     """Returns the confusion as a table or, where it has many classes, the most frequent mistakes."""
-    names = list(
-        dict.fromkeys([*found.confusion, *(name for row in found.confusion.values() for name in row)])
-    )
+    there = {*found.confusion, *(name for row in found.confusion.values() for name in row)}
+    names = [name for name in found.task.classes or sorted(there) if name in there]
     if len(names) <= _CLASSES:
         rows = [
             (name, *(f"{found.confusion.get(name, {}).get(other, 0):,}" for other in names)) for name in names
