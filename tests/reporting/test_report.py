@@ -172,6 +172,19 @@ def test_tasks_have_scores_by_class_confusions_and_errors(tuned: tuple[Path, Pat
     assert "Furthest from what is right" in page.text
 
 
+def test_the_curves_of_a_fine_tuning_are_drawn(tuned: tuple[Path, Path]) -> None:
+    before = shown(tuned[1]).tags["svg"]
+    folder = tuned[1] / "finetuned/c/metrics"
+    folder.mkdir()
+    lines = [{"step": 1, "loss": 0.7}, {"step": 2, "loss": 0.5, "dev/accuracy": 0.75}]
+    for seed in "01":
+        (folder / f"{seed}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = shown(tuned[1])
+    assert page.tags["svg"] == before + 2
+    assert "accuracy, dev" in page.text
+    assert page.text.count("seed 1") == 5  # in the scores of three tasks, and in both legends
+
+
 def test_a_student_stands_beside_its_teacher(tuned: tuple[Path, Path]) -> None:
     teacher, student = tuned
     compare([student], teacher=teacher)

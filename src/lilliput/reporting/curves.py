@@ -41,7 +41,7 @@ def of_stage(stage: Stage) -> list[Section]:
 
 
 def of_task(one: Tuned) -> Charts | None:
-    """Returns the curves of a fine-tuning: its loss, and its metrics on the dev set, a colour a seed."""
+    """Returns the curves of a fine-tuning: loss, rate and metrics on the dev set, a colour a seed."""
     seeds = {seed: _values(log) for seed, log in one.logs.items()}
     names = dict.fromkeys(name for values in seeds.values() for name in values if name not in _NOT_SHOWN)
     charts = []

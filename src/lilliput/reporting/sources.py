@@ -9,11 +9,12 @@ from lilliput.common.folders import MANIFEST, read_manifest
 from lilliput.common.metrics_log import MetricsLog
 from lilliput.common.settings import valid
 from lilliput.common.stored import intact, require_fields, stored
+from lilliput.finetuning.log import METRICS as FINETUNING
 from lilliput.finetuning.results import FinetuneResult, read_predictions, read_results
 from lilliput.run import TRAIN_AGAIN, RunDir, read_summary
 
 METRICS = "metrics.jsonl"
-"""The log of a stage, and of each seed of a fine-tuning."""
+"""The log of a stage."""
 _AGAIN = "run the same command again to write it anew"
 _SUMMARY: dict[str, Any] = {
     "recipe": dict[str, Any],
@@ -191,7 +192,9 @@ def _expected(place: RunDir) -> dict[str, float]:
 
 def _tuned(folder: Path) -> Tuned:
     result = read_results(folder)
-    logs = {path.stem: tuple(MetricsLog(path).read()) for path in sorted(folder.glob("metrics/*.jsonl"))}
+    logs = {
+        path.stem: tuple(MetricsLog(path).read()) for path in sorted(folder.glob(f"{FINETUNING}/*.jsonl"))
+    }
     return Tuned(
         folder,
         result,
