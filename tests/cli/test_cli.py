@@ -33,11 +33,12 @@ SURFACE = {
     "vocabulary": "teacher out sizes width overwrite",
     "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",
     "distill": "classifier texts out minutes corpus task teacher_labels text_column set_ overwrite",
-    "evaluate": "runs text text_column rows teacher out pairs label retrieval",
+    "evaluate": "runs text text_column rows teacher out pairs label retrieval task pair tags",
     "finetune": "model task train dev test text pair label tags negative kind metric out teacher"
     " teacher_labels unlabelled seeds search_minutes set_ overwrite",
     "plan": "teacher corpus recipe set_ minutes words text_column workers checkpoint_minutes",
     "benchmark": "of",
+    "report": "runs out",
     "bundle": "model out task quantization kind space executorch licence language datasets layout",
     "run": "bundle top json_ npy",
     "recipes": "name",
@@ -99,7 +100,7 @@ def test_help_names_every_option(run: Run, command: str) -> None:
     for name in SURFACE[command].split():
         option = name.strip("_").replace("_", "-")
         assert name in POSITIONAL or re.search(rf"--{option}[ ,\n]", out)
-    assert "(required)" in out or command in ("recipes", "evaluate", "settings")
+    assert "(required)" in out or command in ("recipes", "evaluate", "report", "settings")
     assert example(cli._COMMANDS[command]) in " ".join(out.split())
     assert not re.search(r"\b(STR|PATH)\b", re.sub(r"--kind {None}\|STR", "", out)), (
         "a metavar says something"

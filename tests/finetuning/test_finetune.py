@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from conftest import World, stir
 from finetuned import unrecorded
 from lilliput.common.files import read_json
+from lilliput.common.metrics_log import MetricsLog
 from lilliput.common.progress import console
 from lilliput.common.stage_dir import StageDir
 from lilliput.errors import ConfigError, ModelError, StorageError
@@ -131,6 +132,20 @@ def test_a_run_keeps_the_best_seed_as_a_plain_checkpoint(
     right = sum(line["predicted"] == line["gold"] for line in lines) / len(lines)
     assert right == pytest.approx(accuracies[found.best_seed]) == max(accuracies.values())
     assert right > 0.9
+
+
+def test_every_step_of_every_seed_is_logged(brief: tuple[RunDir, FinetuneResult]) -> None:
+    folder, found = brief[0].finetuned("toy"), brief[1]
+    for seed, scores in found.scores.items():
+        log = MetricsLog(folder / f"metrics/{seed}.jsonl").read()
+        assert [line["step"] for line in log] == [1, 2, 3, 4]
+        assert all({"loss", "rate", "seconds"} <= line.keys() for line in log)
+        evaluated = [line["dev/accuracy"] for line in log if "dev/accuracy" in line]
+        assert len(evaluated) == BRIEF.evaluations
+        assert max(evaluated) == scores["accuracy"]
+        assert list((folder / "tensorboard" / seed).glob("events*"))
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    assert "metrics/0.jsonl" in files
 
 
 def test_what_is_finished_is_not_done_again(

@@ -21,7 +21,7 @@ from lilliput.cli.making import (
     train,
     vocabulary,
 )
-from lilliput.cli.measuring import benchmark, plan, refuse_moved
+from lilliput.cli.measuring import benchmark, plan, refuse_moved, report
 from lilliput.cli.options import show
 from lilliput.cli.overview import overview
 from lilliput.cli.running import bundle, run
@@ -48,6 +48,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "vocabulary": vocabulary,
         "evaluate": evaluate,
         "benchmark": benchmark,
+        "report": report,
     },
     "use": {"run": run},
 }

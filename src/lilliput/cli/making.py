@@ -21,6 +21,7 @@ from lilliput.cli.options import (
     pairs_of,
     recipe_of,
     show,
+    show_report,
 )
 from lilliput.errors import ConfigError
 from lilliput.run import RunDir
@@ -215,6 +216,7 @@ def compress(
     masked, vectors = "transformers' AutoModelForMaskedLM", "sentence-transformers' SentenceTransformer"
     opener = vectors if gives_vectors else masked
     show(f"the student is in {run.student}; load it with {opener}")
+    show_report(run.path)
 
 
 def distill(
@@ -266,6 +268,7 @@ def distill(
         overwrite=overwrite,
     )
     show(render(found))
+    show_report(out)
     show(f"try it: echo 'a text' | lilliput run {found.folder}")
 
 

@@ -71,6 +71,24 @@ def _number(corpus: tuple[str, ...]) -> int | None:
         return None
 
 
+def report(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    out: Path | None = None,
+) -> None:
+    """Show runs and bundles on one page: sizes, curves, vocabulary, masked words, tasks, cost and commands.
+
+    The page is one file of HTML that any browser shows without a network. All of it is read from the files of
+    the runs; what they have not is left out.
+
+    Args:
+        runs: Runs, also unfinished ones; bundles, and folders that `benchmark bundle` wrote, too.
+        out: The file to write; by default report.html in the first folder.
+    """
+    from lilliput.reporting.report import report as write
+
+    show(f"the page is {write(runs, out)}")
+
+
 def benchmark_bundle(
     models: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="BUNDLE")],
     task: Annotated[str, tyro.conf.arg(metavar="TASK")],

@@ -8,7 +8,7 @@ import tyro
 from lilliput.common.ending import printing
 from lilliput.common.progress import Plain, is_main
 from lilliput.config import Recipe
-from lilliput.errors import ConfigError
+from lilliput.errors import ConfigError, first_line
 
 Teacher = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEACHER")]
 Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -76,3 +76,18 @@ def show(result: object) -> None:
     """Prints a result on standard output, by one of several processes."""
     with printing():
         Plain(quiet=not is_main).print(result, soft_wrap=isinstance(result, str))
+
+
+def show_report(run: Path) -> None:
+    """Writes the page of a run that is finished, and names it in a line.
+
+    An error takes nothing from what is finished: the line then says why there is no page.
+    """
+    if not is_main:
+        return
+    from lilliput.reporting.report import report
+
+    try:
+        show(f"all of it on a page: {report(run)}")
+    except Exception as error:  # whatever it is, the run is finished
+        show(f"no page about the run was written ({first_line(error) or type(error).__name__})")

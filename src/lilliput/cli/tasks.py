@@ -20,9 +20,12 @@ from lilliput.cli.options import (
     names_of,
     pairs_of,
     show,
+    show_report,
 )
 from lilliput.errors import ConfigError, StorageError
+from lilliput.inference.format import CONFIG, is_config
 from lilliput.run import RunDir
+from lilliput.tasks.columns import Columns
 
 
 def finetune(
@@ -128,6 +131,7 @@ def finetune(
     show(render(found))
     loader = "sentence-transformers" if KINDS[found.task.kind].is_two_tower else "transformers' Auto classes"
     show(f"the model is in {run.finetuned(found.task.name)}; load it with {loader}")
+    show_report(run.path)
 
 
 def evaluate(
@@ -140,33 +144,47 @@ def evaluate(
     pairs: File = None,
     label: ColumnOrNone = None,
     retrieval: FolderOrNone = None,
+    task: File = None,
+    pair: ColumnOrNone = None,
+    tags: ColumnOrNone = None,
 ) -> None:
-    """Evaluate runs: students and teachers on masked words, fine-tuned models side by side; or vectors.
+    """Evaluate runs on masked words and tasks, a bundle on a labelled file, or vectors.
 
         lilliput evaluate runs/x --text other.txt
 
     Results on masked words are in RUN/evaluation.json. OUT has the comparison of fine-tuned models: table,
-    figures, confusions, and the examples on which model and teacher differ. With --pairs or --retrieval
-    the vectors of texts are evaluated, also those of bundles and of other sentence encoders.
+    figures, confusions, and the examples on which model and teacher differ. With --task a bundle answers a
+    labelled file: scores, also of each class, what is taken for what, whether probabilities can be believed,
+    and the worst answers. With --pairs or --retrieval the vectors of texts are evaluated, also those of
+    bundles and of other sentence encoders.
 
     Args:
-        runs: Runs with a finished student, with fine-tuned models, or with both. For vectors also bundles,
-            and folders or hub names of sentence encoders.
-        text: Text to evaluate on; by default each run's held-out text.
+        runs: Runs with a finished student, with fine-tuned models, or with both; with --task a bundle. For
+            vectors also bundles, and folders or hub names of sentence encoders.
+        text: Text to evaluate on; by default each run's held-out text. With --task the column of the texts.
         text_column: Which column of tables and data sets holds the text.
         rows: At most this many rows of text are read.
         teacher: The run with the teacher's fine-tuned models; other models are compared with it.
-        out: Folder for the comparison of fine-tuned models; by default FIRST_RUN/comparison.
+        out: Folder for the comparison of fine-tuned models; by default FIRST_RUN/comparison. With --task a
+            file for the bundle's answers: .csv, .jsonl or .parquet.
         pairs: A table of two texts and a score: how well cosines follow the scores.
-        label: Column of the scores in PAIRS.
+        label: Column of the scores in PAIRS, or of the classes or scores in TASK.
         retrieval: A folder of BEIR's files (corpus.jsonl, queries.jsonl, qrels/test.tsv): how well documents
             are found.
+        task: Labelled examples for a bundle: .csv, .tsv, .jsonl, .parquet, or CoNLL columns (.conll).
+        pair: Column of the second texts in TASK.
+        tags: Column of the words' tags in TASK.
     """
     if not runs:
         raise ConfigError("no run was named; give the folders of one or more: lilliput evaluate runs/x")
     if pairs is not None or retrieval is not None:
         _evaluate_vectors(runs, pairs, label, retrieval)
         return
+    if task is not None:
+        _evaluate_bundle(runs, task, Columns(_one(text), pair, label, tags), out)
+        return
+    if bundles := [run for run in runs if is_config(run / CONFIG)]:
+        raise ConfigError(f"{bundles[0]} is a bundle; name a labelled file for it with --task FILE")
     with_student = [run for run in runs if RunDir(run).student.is_dir()]
     with_tasks = [run for run in runs if RunDir(run).finetuned_models()]
     if unknown := [run for run in runs if run not in (*with_student, *with_tasks)]:
@@ -206,6 +224,32 @@ def _no_masked_words(run: RunDir, text: tuple[str, ...]) -> str:
     if not text and not (run.corpus.is_dir() and run.lexicon.is_dir()):
         return "it has no corpus, and --text names none"
     return ""
+
+
+def _one(column: tuple[str, ...]) -> str | None:
+    """Returns the column that --text names, if it names one."""
+    if len(column) > 1:
+        raise ConfigError(f"with --task, --text names one column, found {len(column)}")
+    return column[0] if column else None
+
+
+def _evaluate_bundle(runs: tuple[Path, ...], file: Path, columns: Columns, out: Path | None) -> None:
+    """Shows how good a bundle is on a labelled file."""
+    from lilliput.comparison.bundle_evaluation import evaluate_bundle
+    from lilliput.comparison.evaluation_report import render
+    from lilliput.comparison.predictions import check_ending, write_predictions
+
+    if len(runs) > 1:
+        raise ConfigError(
+            f"--task evaluates one bundle, found {len(runs)}; `lilliput benchmark bundle` compares several"
+        )
+    if out is not None:
+        check_ending(out)
+    found = evaluate_bundle(runs[0], file, columns)
+    show(render(found))
+    if out is not None:
+        write_predictions(out, found.predictions)
+        show(f"its answers are in {out}")
 
 
 def _evaluate_vectors(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lilliput.common.files import parse_json
 from lilliput.comparison.candidates import Candidate
 from lilliput.comparison.forms import open_model
-from lilliput.export.bundling import scores_of, two_tower_scores
+from lilliput.export.scoring import scores_of, two_tower_scores
 from lilliput.inference.bundle import load
 from lilliput.inference.format import CONFIG
 from lilliput.tasks.kinds import KINDS

@@ -2,13 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from lilliput.common.arguments import PathLike, Texts, path_of, texts_of
 from lilliput.common.folders import check_strangers, replacing
@@ -22,6 +18,7 @@ from lilliput.export.export import ExportResult, export
 from lilliput.export.facts import Stated, card_of, shown_scores, teacher_scores
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
+from lilliput.export.scoring import scores_of
 from lilliput.export.source import Space
 from lilliput.finetuning.results import (
     PREDICTIONS,
@@ -30,18 +27,13 @@ from lilliput.finetuning.results import (
     read_predictions,
     read_results,
 )
-from lilliput.finetuning.words import TextWord, text_labels, text_words
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.format import PROGRAM, files_of
-from lilliput.inference.vectors import unit
 from lilliput.models.sentence_modules import has_modules
-from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.kinds import KINDS
-from lilliput.tasks.metrics import by_given_words, first_of, first_tags, of_all, score
-from lilliput.tasks.retrieval import groups
-from lilliput.tasks.tagged import bio_labels, bio_tags, bio_task
-from lilliput.tasks.task import Examples, Labels, Task, spelled
+from lilliput.tasks.metrics import of_all
+from lilliput.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -190,50 +182,3 @@ def check_ours(out: Path) -> None:
 def _scores(opened: Bundle, folder: Path, task: Task) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to the dev examples that its model was scored on."""
     return scores_of(opened, task, examples_from(task, read_predictions(folder, task)))
-
-
-def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float]:
-    """Returns the metrics of a bundle's answers to labelled examples of its task, as a user types them."""
-    assert examples.labels is not None
-    texts, kind = [spelled(text) for text in examples.texts], KINDS[task.kind]
-    if kind.is_two_tower:
-        return two_tower_scores(task, examples, opened.encode([*texts, *examples.pairs]))
-    answers = opened.stream(zip(texts, examples.pairs, strict=True) if task.pairs else texts)
-    if not kind.has_tags:
-        return score(task, examples.labels, kind.unnamed(task, map(kind.said, answers)))
-    words = text_words(examples.texts, load_tokenizer(str(opened.folder)), opened.config.positions)
-    given = [[word.given for word in row] for row in words]
-    found = [(kind.said(one), _tags(one, row)) for one, row in zip(answers, words, strict=True)]
-    learnt, labels = bio_task(task), bio_labels(task, examples.labels)
-    assert labels is not None
-
-    def said(rows: Iterable[Sequence[str]]) -> Labels:
-        own = dataclasses.replace(task, tags=opened.config.tags)
-        named = ({**one, "tags": bio_tags(own, row)} for (one, _), row in zip(found, rows, strict=True))
-        return kind.unnamed(learnt, named)
-
-    gold, of_text = text_labels(learnt, labels, given), said(row for _, row in found)
-    scores = score(learnt, gold, of_text, given)
-    of_given = by_given_words(
-        learnt, first_tags(gold, given), said(map(first_of, (row for _, row in found), given))
-    )
-    return scores | {name: value for name, value in of_given.items() if name in scores}
-
-
-def two_tower_scores(task: Task, examples: Examples, vectors: NDArray[Any]) -> dict[str, float]:
-    """Returns the metrics of vectors of labelled pairs, where a task compares these.
-
-    Args:
-        task: Of a kind that reads the texts of a pair apart.
-        examples: The pairs.
-        vectors: Of all first texts, and then of all second ones [2 N, E].
-    """
-    assert examples.labels is not None
-    both = np.stack(np.split(unit(vectors), 2), axis=1)
-    return score(task, examples.labels, KINDS[task.kind].compared(both, groups(examples)))
-
-
-def _tags(answer: Any, words: Sequence[TextWord]) -> list[str]:
-    """Returns the tag of each word of a text; those that were cut off are outside."""
-    by_start = {word.start: word.tag for word in answer.words}
-    return [by_start.get(word.start, "O") for word in words]

@@ -213,7 +213,7 @@ def _seed_result(job: Job, folder: StageDir, rate: float, seed: int) -> SeedResu
     record = place / _FITTED
     if not _is_whole(place):
         title, kept = f"Fine-tuning {job.task.name}, seed {seed}", folder.path / "checkpoints" / str(seed)
-        model, found = train_seed(job, title, rate, seed, kept=kept)
+        model, found = train_seed(job, title, rate, seed, kept=kept, logged=folder.path)
         with _saving(place), replacing(place) as new:
             save_task_model(model, job.tokenizer, job.task, new)
             write_json(new / _FITTED, dataclasses.asdict(found))

@@ -16,6 +16,7 @@ from lilliput.common.progress import Bar
 from lilliput.errors import Interrupted
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
+from lilliput.finetuning.log import step_log
 from lilliput.finetuning.loss import TaskLoss
 from lilliput.finetuning.model import TaskModel, scores_shape, task_kernels, task_scores
 from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
@@ -25,7 +26,7 @@ from lilliput.models.any_classifier import AnyClassifier
 from lilliput.models.any_sentence_encoder import AnySentenceEncoder
 from lilliput.models.classifier import leaves_out
 from lilliput.models.fake_quantization import quantization_aware
-from lilliput.tasks.metrics import score
+from lilliput.tasks.metrics import of_all, score
 from lilliput.tasks.task import Labels
 from lilliput.training.optimizers import clip_gradients, learning_rate, parameter_groups, require_finite
 from lilliput.training.processes import signals
@@ -128,6 +129,7 @@ def fit(
     progress: Bar,
     seconds: float = math.inf,
     kept: Path | None = None,
+    logged: Path | None = None,
 ) -> SeedResult:
     """Trains a model on examples and leaves it in its best state.
 
@@ -144,6 +146,7 @@ def fit(
         progress: Told the share of the steps that is done.
         seconds: Time after which training ends at the latest; the rate has then fallen to 0.
         kept: Folder of checkpoints, from which an interrupted call goes on; without one nothing is kept.
+        logged: Folder of the fine-tuned model, which takes the log of all steps.
 
     Raises:
         TrainingError: If the loss is not finite.
@@ -165,6 +168,7 @@ def fit(
         asked = held.enter_context(signals())
         state = State(learner, 2 * config.evaluations + 1)
         keeper = Keeper(kept, state, optimizer)
+        log = held.enter_context(step_log(logged, seed, keeper.step))
         for batch in itertools.islice(_endless(read, config.rows, seed), keeper.step, steps):
             keeper.step += 1
             step, before = keeper.step, _share(keeper, steps, seconds)
@@ -177,11 +181,14 @@ def fit(
             state.decay[0] *= 1 - now * config.weight_decay
             share = _share(keeper, steps, seconds)
             is_late = share >= 1
+            values = {"seconds": keeper.seconds, "loss": loss, "rate": now}
             by_time = seconds < math.inf and share * config.evaluations > len(state.scores()) + 1
             if step in marks or by_time or is_late:
                 scores = examine(model, read_dev)
+                values |= {f"dev/{name}": value for name, value in of_all(scores).items()}
                 if state.take(scores[dev.task.metric]):
                     best = scores
+            log(step, values)
             history = state.scores()
             keeper.save(at_once=bool(asked))
             if asked:

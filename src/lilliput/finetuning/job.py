@@ -206,7 +206,13 @@ def _shares(counts: Counter[str]) -> str:
 
 
 def train_seed(
-    job: Job, title: str, rate: float, seed: int, seconds: float = math.inf, kept: Path | None = None
+    job: Job,
+    title: str,
+    rate: float,
+    seed: int,
+    seconds: float = math.inf,
+    kept: Path | None = None,
+    logged: Path | None = None,
 ) -> tuple[TaskModel, SeedResult]:
     """Returns a model that has learnt the task from one seed, and how that went.
 
@@ -217,6 +223,7 @@ def train_seed(
         seed: Seeds the head's first weights and all that `fit` draws.
         seconds: Time that it takes at most; `FinetuningConfig.minutes` may be less.
         kept: Folder of checkpoints, from which an interrupted call goes on.
+        logged: Folder of the fine-tuned model, which takes the log of all steps.
     """
     if job.config.minutes is not None:
         seconds = min(seconds, 60 * job.config.minutes)
@@ -232,6 +239,7 @@ def train_seed(
             progress=progress,
             seconds=seconds,
             kept=kept,
+            logged=logged,
         )
     return model, result
 
