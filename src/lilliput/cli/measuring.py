@@ -9,6 +9,7 @@ from lilliput.cli.options import (
     Column,
     Corpus,
     Count,
+    File,
     Folder,
     FolderOrNone,
     Minutes,
@@ -72,10 +73,12 @@ def _number(corpus: tuple[str, ...]) -> int | None:
 
 
 def report(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
-    out: Path | None = None,
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    out: File = None,
 ) -> None:
     """Show runs and bundles on one page: sizes, curves, vocabulary, masked words, tasks, cost and commands.
+
+        lilliput report runs/x
 
     The page is one file of HTML that any browser shows without a network. All of it is read from the files of
     the runs; what they have not is left out.

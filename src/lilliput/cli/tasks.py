@@ -1,7 +1,7 @@
 """The commands of tasks and of quality: an encoder learns a task, and how good models are."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -25,7 +25,9 @@ from lilliput.cli.options import (
 from lilliput.errors import ConfigError, StorageError
 from lilliput.inference.format import CONFIG, is_config
 from lilliput.run import RunDir
-from lilliput.tasks.columns import Columns
+
+if TYPE_CHECKING:
+    from lilliput.tasks.columns import Columns
 
 
 def finetune(
@@ -181,6 +183,8 @@ def evaluate(
         _evaluate_vectors(runs, pairs, label, retrieval)
         return
     if task is not None:
+        from lilliput.tasks.columns import Columns
+
         _evaluate_bundle(runs, task, Columns(_one(text), pair, label, tags), out)
         return
     if bundles := [run for run in runs if is_config(run / CONFIG)]:
@@ -233,7 +237,7 @@ def _one(column: tuple[str, ...]) -> str | None:
     return column[0] if column else None
 
 
-def _evaluate_bundle(runs: tuple[Path, ...], file: Path, columns: Columns, out: Path | None) -> None:
+def _evaluate_bundle(runs: tuple[Path, ...], file: Path, columns: "Columns", out: Path | None) -> None:
     """Shows how good a bundle is on a labelled file."""
     from lilliput.comparison.bundle_evaluation import evaluate_bundle
     from lilliput.comparison.evaluation_report import render

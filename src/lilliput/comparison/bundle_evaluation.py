@@ -143,7 +143,8 @@ def _answers(opened: Bundle, labelled: _Labelled) -> list[Answer]:
         answers.extend(opened.stream(texts_of(labelled.task, labelled.examples)))
     except LilliputError as error:
         # extend keeps those before the one that has no answer
-        raise type(error)(f"{error} ({labelled.table.where(len(answers))})") from error
+        error.args = (f"{error} ({labelled.table.where(len(answers))})",)
+        raise
     return answers
 
 
