@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from lilliput.errors import InputError
 from lilliput.tasks.conll import is_word_lines
@@ -34,6 +35,18 @@ TAGS = ("tags", "ner_tags", "slots")
 LABELS = ("label", "gold_label", "intent", "class", "category", "score")
 SEVERAL = "labels"
 """Usual name of a column with a tag for each word, or with several classes of a text (not supported)."""
+
+
+class Named(Protocol):
+    """Something with a name whose columns are known."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Its columns."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +113,29 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
     return Columns(text, pair, label, tags)
 
 
-def _both(table: Source, pairs: Sequence[tuple[str, str]]) -> tuple[str | None, str | None]:
+def text_columns(table: Named, pairs: bool) -> tuple[str, ...]:
+    """Returns the column of a table that holds its texts by a usual name, or the two that hold pairs.
+
+    The only column of a table holds its texts, whatever it is called. Raises InputError where none is known.
+    """
+    if not pairs and len(table.names) == 1:
+        return (table.names[0],)
+    found = _both(table, PAIRS, "--column") if pairs else (_first(table, TEXTS, "--column"),)
+    known = tuple(name for name in found if name is not None)
+    if known:
+        return known
+    usual = [" and ".join(names) for names in PAIRS] if pairs else list(TEXTS)
+    raise InputError(
+        f"no column of {table.name} is known to hold {'pairs of texts' if pairs else 'texts'}: it has "
+        f"{listed(table.names)}, usual names are {', '.join(usual)}; name "
+        f"{'two with --column FIRST SECOND' if pairs else 'one with --column'}{like_data(table.names)}"
+    )
+
+
+def _both(table: Named, pairs: Sequence[tuple[str, str]], option: str = "") -> tuple[str | None, str | None]:
     """Returns the first two columns of a table with usual names; None for both where there are none."""
     for first, second in pairs:
-        found = _first(table, (first,), "--text"), _first(table, (second,), "--pair")
+        found = _first(table, (first,), option or "--text"), _first(table, (second,), option or "--pair")
         if None not in found:
             return found
     return None, None
@@ -145,7 +177,7 @@ def _tags_called_labels(table: Source) -> str | None:
     return _first(table, (SEVERAL,), "--tags") if _first(table, WORDS, "--text") else None
 
 
-def _first(table: Source, names: Sequence[str], option: str) -> str | None:
+def _first(table: Named, names: Sequence[str], option: str) -> str | None:
     """Returns the column with the first name that exists; raises InputError if two columns have it."""
     for name in names:
         found = [column for column in dict.fromkeys(table.names) if column.lower() == name]

@@ -61,7 +61,7 @@ class Classification(Kind):
         return Counter((task.classes[int(a)], task.classes[int(b)]) for a, b in both)
 
     def said(self, answer: Any) -> dict[str, Any]:
-        return {"label": answer.label}
+        return {"label": next(iter(answer.best(1)))}  # scored like the model, also where it is unsure
 
     def targets(self, task: Task, values: Sequence[float]) -> npt.NDArray[np.float64]:
         columns: npt.NDArray[np.float64] = np.eye(len(task.classes))[np.array(values).astype(int)]
