@@ -154,7 +154,7 @@ def test_a_bundle_in_the_making_is_not_finished(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"format": 5}', "has format 5, this version of lilliput reads formats up to 3; update"),
+        ('{"format": 5}', "has format 5, this version of lilliput reads formats up to 4; update"),
         ('{"kind": "fill"}', "does not say in which format"),
         ("[1]", "does not say in which format"),
         ("{", "is damaged"),

@@ -43,8 +43,9 @@ def inputs_of(
     )  # wherever they were read
     examples |= {"train": data.train.values(), "dev": data.dev.values()}
     settings = dataclasses.asdict(config)
-    if config.minutes is None:
-        del settings["minutes"]  # so that what earlier versions finished stays finished
+    for name in ("minutes", "precision"):
+        if settings[name] is None:
+            del settings[name]  # so that what earlier versions finished stays finished
     is_two_tower = KINDS[data.task.kind].is_two_tower
     settings["distillation"]["weight"] = config.distillation.soft_weight(is_two_tower=is_two_tower)
     digests = [teacher.digest for teacher in teachers]

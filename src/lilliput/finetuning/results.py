@@ -10,6 +10,7 @@ from lilliput.common.settings import require, valid
 from lilliput.common.sheet import Sheet
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import intact, stored_lines
+from lilliput.finetuning.abstention import Abstention
 from lilliput.finetuning.model import is_of_text
 from lilliput.finetuning.sets import DevSet
 from lilliput.finetuning.words import TextWord, given_at, starts_of
@@ -57,6 +58,8 @@ class FinetuneResult:
     """Time that the seeds took together, search and teacher not counted."""
     quantization: str | None = None
     """How weights were rounded in training and for the scores; the saved ones are not."""
+    abstention: Abstention | None = None
+    """From which probability on it answers, where a precision was asked for."""
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.1%}" for name, value in self.mean.items())
@@ -200,4 +203,5 @@ def render(found: FinetuneResult) -> Sheet:
         rows.append((name, f"{mean:.1%}", f"{found.deviation[name]:.1%}", *each))
     headings = ("metric", "mean", "deviation", *(f"seed {seed}" for seed in found.scores))
     title = f"{found.task.name}: {found.encoder} fine-tuned, seed {found.best_seed} kept"
-    return Sheet(headings, rows, title=title)
+    caption = "" if found.abstention is None else str(found.abstention)
+    return Sheet(headings, rows, title=title, caption=caption)

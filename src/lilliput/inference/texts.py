@@ -61,7 +61,7 @@ class Missing:
             return ""
         holds = "holds" if self._count == 1 else "hold"
         return (
-            f"{self._count:,} of {of:,} {self._unit}s {holds} no text (None, NaN, empty or white space alone), "
+            f"{self._count:,} of {of:,} {self._unit}s {holds} no text (None, NaN, empty or white space), "
             f"{self._unit} {self._first:,} first; the answer is empty there"
         )
 

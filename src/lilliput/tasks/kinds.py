@@ -53,6 +53,9 @@ class Classification(Kind):
     def labels(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Labels:
         return Labels(values=tuple(scores.argmax(1).tolist()))
 
+    def class_scores(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        return scores
+
     def metrics(self, task: Task, gold: Labels, said: Labels) -> dict[str, float]:
         return classification(task, gold.values, said.values)
 
@@ -209,8 +212,11 @@ class Joint(Kind):
 
     def labels(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Labels:
         tags = self._of_words.labels(task, scores[:, : len(task.tags)], offsets).tags
-        classes = scores[offsets[:-1], len(task.tags) :].argmax(1)
+        classes = self.class_scores(task, scores, offsets).argmax(1)
         return Labels(tuple(classes.tolist()), tuple(row[1:] for row in tags))
+
+    def class_scores(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        return scores[offsets[:-1], len(task.tags) :]
 
     def metrics(self, task: Task, gold: Labels, said: Labels) -> dict[str, float]:
         tags = self._of_words.metrics(task, gold, said)
