@@ -36,12 +36,12 @@ SURFACE = {
     "plan": "teacher corpus recipe set_ minutes words text_column workers checkpoint_minutes",
     "benchmark": "of",
     "bundle": "model out task quantization kind space executorch licence layout",
-    "run": "bundle top json_ npy",
+    "run": "bundle text_ input_ column out top json_",
     "recipes": "name",
 }
 
 
-POSITIONAL = ("teacher", "classifier", "model", "runs", "bundle", "name", "of")
+POSITIONAL = ("teacher", "classifier", "model", "runs", "bundle", "text_", "name", "of")
 
 
 @pytest.fixture

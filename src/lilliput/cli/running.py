@@ -12,7 +12,7 @@ from lilliput.errors import ConfigError
 
 def run(
     bundle: Annotated[Path, tyro.conf.Positional],
-    text: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    text_: Annotated[tuple[str, ...], tyro.conf.arg(name="text"), tyro.conf.Positional] = (),
     input_: Annotated[Path | None, tyro.conf.arg(name="input")] = None,
     column: tuple[str, ...] = (),
     out: Path | None = None,
@@ -26,7 +26,7 @@ def run(
 
     Args:
         bundle: The bundle's folder.
-        text: A text, in quotes, or the two of a pair. Without one, and without --input, lines of standard
+        text_: A text, in quotes, or the two of a pair. Without one, and without --input, lines of standard
             input are read; there a tab separates the two texts of a pair.
         input_: A .csv, .tsv, .jsonl, .parquet, or .txt with a text on each line.
         column: The column of INPUT with the texts, or the two of pairs; by default one with a usual name.
@@ -35,16 +35,16 @@ def run(
         top: Number of classes, or of pieces for each [MASK]; by default the best class, or 5 pieces.
         json_: Write each answer as a JSON object with all details.
     """
-    if text and (input_ or out or column):
+    if text_ and (input_ or out or column):
         raise ConfigError("a text was given, and a file too; leave one out: lilliput run BUNDLE 'a text'")
     if column and not input_:
         raise ConfigError("--column names a column of a file; add --input FILE")
     if json_ and out:
         raise ConfigError("--json is for standard output; leave it out, or end --out in .jsonl")
-    if text:
+    if text_:
         from lilliput.inference.lines import run_texts
 
-        sys.exit(run_texts(bundle, text, top, json_))
+        sys.exit(run_texts(bundle, text_, top, json_))
     if input_ is None and out is None:
         from lilliput.inference.lines import run as run_lines
 

@@ -98,7 +98,7 @@ class Kind(ABC):
 
     def values(self, answer: Any, top: int | None) -> dict[str, Any]:
         """Returns an answer as JSON values, the `top` best where there are several: its `to_dict`."""
-        found: dict[str, Any] = answer.to_dict(top) if self.has_classes else answer.to_dict()
+        found: dict[str, Any] = answer.to_dict()
         return found
 
     @abstractmethod
@@ -123,6 +123,9 @@ class ClassificationKind(Kind):
         if not answer.is_unsure:
             return named
         return [UNSURE, *named] if top else [f"{UNSURE}\t{answer.probability:.4f}"]
+
+    def values(self, answer: Classification, top: int | None) -> dict[str, Any]:
+        return answer.to_dict(top)
 
     def gives(self, config: "BundleConfig") -> str:
         return f"one of {len(config.classes)} classes for {_given(config)}"
@@ -195,6 +198,9 @@ class JointKind(Kind):
     def fields(self, answer: Tagging, top: int | None) -> list[str]:
         assert answer.classification is not None
         return self._of_text.fields(answer.classification, top) + self._of_words.fields(answer, top)
+
+    def values(self, answer: Tagging, top: int | None) -> dict[str, Any]:
+        return answer.to_dict(top)
 
     def gives(self, config: "BundleConfig") -> str:
         classes, tags = len(config.classes), len(config.tags)
