@@ -113,11 +113,11 @@ def test_help_loads_no_torch() -> None:
 
 
 def test_a_command_without_its_extra_says_how_to_install_it() -> None:
-    script = "import sys; sys.modules['zstandard'] = None; from lilliput.cli import main\n"
+    script = "import sys; sys.modules['filelock'] = None; from lilliput.cli import main\n"
     script += "sys.argv = 'lilliput build-corpus t --corpus c --out o'.split(); main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("lilliput: this needs the package zstandard, which is not installed")
+    assert done.stderr.startswith("lilliput: this needs the package filelock, which is not installed")
     assert done.stderr.strip().endswith("pip install 'lilliput[train]'")
 
 

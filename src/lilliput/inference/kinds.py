@@ -128,7 +128,7 @@ class ClassificationKind(Kind):
         return answer.to_dict(top)
 
     def gives(self, config: "BundleConfig") -> str:
-        return f"one of {len(config.classes)} classes for {_given(config)}"
+        return f"one of {len(config.classes)} classes for {_given(config)}{_or_none(config)}"
 
 
 class RegressionKind(Kind):
@@ -204,7 +204,8 @@ class JointKind(Kind):
 
     def gives(self, config: "BundleConfig") -> str:
         classes, tags = len(config.classes), len(config.tags)
-        return f"one of {classes} classes for a text, and one of {tags} tags for each of its words"
+        tagged = f"one of {tags} tags for each of its words"
+        return f"one of {classes} classes for a text{_or_none(config)}, and {tagged}"
 
 
 class FillKind(Kind):
@@ -277,6 +278,11 @@ KINDS: dict[str, Kind] = {
 
 def _given(config: "BundleConfig") -> str:
     return "two texts" if config.pairs else "a text"
+
+
+def _or_none(config: "BundleConfig") -> str:
+    least = config.min_probability
+    return "" if least is None else f" (none if its probability is below {least:g})"
 
 
 def _field(text: str) -> str:
