@@ -40,13 +40,13 @@ SURFACE = {
     "benchmark": "of",
     "report": "runs out",
     "bundle": "model out task quantization kind space executorch licence language datasets layout",
-    "run": "bundle top json_ npy",
+    "run": "bundle text_ input_ column out top json_",
     "recipes": "name",
     "settings": "name",
 }
 
 
-POSITIONAL = ("teacher", "classifier", "model", "runs", "bundle", "name", "of")
+POSITIONAL = ("teacher", "classifier", "model", "runs", "bundle", "text_", "name", "of")
 
 
 @pytest.fixture
@@ -166,11 +166,11 @@ def test_help_loads_no_torch() -> None:
 
 
 def test_a_command_without_its_extra_says_how_to_install_it() -> None:
-    script = "import sys; sys.modules['zstandard'] = None; from lilliput.cli import main\n"
+    script = "import sys; sys.modules['filelock'] = None; from lilliput.cli import main\n"
     script += "sys.argv = 'lilliput build-corpus t --corpus c --out o'.split(); main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("lilliput: this needs the package zstandard, which is not installed")
+    assert done.stderr.startswith("lilliput: this needs the package filelock, which is not installed")
     assert done.stderr.strip().endswith("pip install 'lilliput[train]'")
 
 

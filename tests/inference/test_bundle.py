@@ -154,7 +154,7 @@ def test_a_bundle_in_the_making_is_not_finished(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"format": 4}', "has format 4, this version of lilliput reads formats up to 3; update"),
+        ('{"format": 5}', "has format 5, this version of lilliput reads formats up to 4; update"),
         ('{"kind": "fill"}', "does not say in which format"),
         ("[1]", "does not say in which format"),
         ("{", "is damaged"),
@@ -209,6 +209,10 @@ def test_a_manifest_without_digests_is_refused(tiny: Tiny, files: Any) -> None:
         ({"pairs": 1}, "'pairs'"),
         ({"task": 3}, "'task'"),
         ({"quantization": None}, "'quantization'"),
+        ({"min_probability": 1.5}, "'min_probability'"),
+        ({"min_probability": True}, "'min_probability'"),
+        ({"min_probability": float("nan")}, "'min_probability'"),
+        ({"kind": "regression", "classes": [], "min_probability": 0.5}, "'min_probability'"),
     ],
 )
 def test_a_config_that_says_something_impossible_is_refused(

@@ -62,22 +62,25 @@ class Model {
    * @param {string} text
    * @param {string} second the other text of a pair or of a comparison; else ignored
    * @param {number} top the most classes that are named, the most probable first
-   * @returns {Promise<{pieces: number, cut: boolean, classes?: {name: string, probability: number}[], score?: number,
+   * @returns {Promise<{pieces: number, cut: boolean, unknown: number, unsure?: boolean,
+   *     classes?: {name: string, probability: number}[], score?: number,
    *     words?: {start: number, end: number, tag: string, probability: number}[],
    *     slots?: {name: string, start: number, end: number, probability: number}[],
    *     masks?: {start: number, end: number, guesses: {piece: string, probability: number}[]}[],
-   *     similarity?: number, vectors?: Float32Array[]}>} `pieces` were read, `cut` says whether some were not
+   *     similarity?: number, vectors?: Float32Array[]}>} `pieces` were read, `cut` says whether some were not,
+   *     `unknown` which share of the words is, and `unsure` that no class is probable enough to be the answer
    */
   async answer(text, second = "", top = Infinity) {
     if (this.kind === "encode") return this.#compare(text, second);
     const input = this.#input(text, this.config.pairs ? second : null);
     const rows = rowsOf(await this.#run([input]));
-    const answer = { pieces: input.ids.length, cut: input.cut };
-    const { classes, tags } = this.config;
+    const answer = { pieces: input.ids.length, cut: input.cut, unknown: input.unknown };
+    const { classes, tags, min_probability: least } = this.config;
     if (this.kind === "classification") answer.classes = ranked(softmax(rows[0]), classes, top);
     if (this.kind === "regression") answer.score = finite(rows[0][0]);
     if (this.kind === "fill") answer.masks = this.#guesses(input, rows);
     if (this.kind === "joint") answer.classes = ranked(softmax(rows[0].subarray(tags.length)), classes, top);
+    if (answer.classes) answer.unsure = answer.classes[0].probability < (least ?? 0);
     if (this.kind === "tagging" || this.kind === "joint") {
       answer.words = input.words.map(({ start, end, first }) => {
         const [best] = ranked(softmax(rows[first].subarray(0, tags.length)), tags, 1);
@@ -92,12 +95,13 @@ class Model {
    * Returns a vector for each text, as `Bundle.encode` does; of length 1 where the bundle normalises.
    *
    * @param {string[]} texts
-   * @returns {Promise<{vectors: Float32Array[], pieces: number[], cut: number[], wordless: number[]}>} `pieces` of each
-   *     text were read, of the texts at `cut` not all; those at `wordless` have no words, and zeros for a vector
+   * @returns {Promise<{vectors: Float32Array[], pieces: number[], cut: number[], wordless: number[], unknown: number[]}>}
+   *     `pieces` of each text were read, of the texts at `cut` not all; those at `wordless` have no words, and zeros for a
+   *     vector; `unknown` is the share of each text's words that is
    */
   async encode(texts) {
     const prompt = this.config.prompt ?? "";
-    const inputs = texts.map((text) => this.pieces.encode(prompt + text, null, this.config.positions));
+    const inputs = texts.map((text) => this.pieces.encode(prompt + text, null, this.config.positions, prompt.length));
     const ofPrompt = this.pieces.encode(prompt, null, this.config.positions).ids.length;
     const places = (test) => [...inputs.keys()].filter((place) => test(inputs[place]));
     const vectors = inputs.map(() => new Float32Array(this.width));
@@ -113,6 +117,7 @@ class Model {
       pieces: inputs.map(({ ids }) => ids.length),
       cut: places(({ cut }) => cut),
       wordless: places(({ ids }) => ids.length <= ofPrompt),
+      unknown: inputs.map(({ unknown }) => unknown),
     };
   }
 
@@ -186,11 +191,11 @@ class Model {
   }
 
   async #compare(text, second) {
-    const { vectors, pieces, cut, wordless: without } = await this.encode([text, second]);
+    const { vectors, pieces, cut, wordless: without, unknown } = await this.encode([text, second]);
     if (without.length) throw wordless();
     const [one, other] = vectors.map((vector) => unit(vector));
     const similarity = one.reduce((sum, value, index) => sum + value * other[index], 0);
-    return { pieces: pieces[0] + pieces[1], cut: cut.length > 0, similarity, vectors };
+    return { pieces: pieces[0] + pieces[1], cut: cut.length > 0, unknown: Math.max(...unknown), similarity, vectors };
   }
 }
 

@@ -61,7 +61,7 @@ export function timeLine({ answer, times, positions }) {
  * @param {Map<string, number>} hues the colours of slots met so far; those of new ones are added
  */
 export function answerView(answer, texts, config, hues) {
-  const parts = [];
+  const parts = doubts(answer).map((doubt) => make("p", "hint doubt", doubt));
   if (answer.classes) {
     const entries = answer.classes.map(({ name, probability }) => [name, probability]);
     parts.push(bars(entries, config.classes.length - entries.length));
@@ -76,9 +76,18 @@ export function answerView(answer, texts, config, hues) {
   return parts;
 }
 
+/** Returns what speaks against an answer, in sentences. */
+function doubts({ unsure, unknown }) {
+  const share = `${Math.max(1, Math.round(100 * unknown))} %`;
+  return [
+    ...(unsure ? ["Unsure: no class is as probable as this bundle asks of an answer."] : []),
+    ...(unknown ? [`The vocabulary cannot write some words: ${share} of all.`] : []),
+  ];
+}
+
 /** Returns an answer as a sentence. */
 export function answerSentence(answer, texts) {
-  const said = [];
+  const said = doubts(answer);
   if (answer.classes) said.push(`${shownName(answer.classes[0].name)}, ${percent(answer.classes[0].probability)}.`);
   if ("score" in answer) said.push(`Score ${answer.score.toFixed(2)}.`);
   if (answer.slots?.length === 0) said.push("No slots.");

@@ -7,31 +7,54 @@ from typing import Annotated, Literal
 import tyro
 
 from lilliput.cli.options import Count, File, Folder, Model, Task, show
+from lilliput.errors import ConfigError
 
 
 def run(
     bundle: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BUNDLE")],
+    text_: Annotated[tuple[str, ...], tyro.conf.arg(name="text", metavar="TEXT"), tyro.conf.Positional] = (),
+    input_: Annotated[Path | None, tyro.conf.arg(name="input", metavar="FILE")] = None,
+    column: Annotated[tuple[str, ...], tyro.conf.arg(metavar="COLUMN")] = (),
+    out: File = None,
     top: Count = None,
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
-    npy: File = None,
 ) -> None:
-    """Answer texts with a bundle: one text per line of standard input, one answer per line of output.
+    """Answer texts with a bundle: one per line of standard input, the rows of a file, or the one named here.
 
-        echo 'a film to remember' | lilliput run bundle
+        lilliput run bundle "a film to remember"
 
-    A tab separates the two texts of a pair. If a line cannot be answered, the output has an empty line and
-    standard error says why.
+    Each has one line of output, or OUT has the columns of the input and the answers beside them. If a text
+    cannot be answered, its answer is empty and standard error says why.
 
     Args:
         bundle: The bundle's folder.
+        text_: A text, in quotes, or the two of a pair. Without one, and without --input, lines of standard
+            input are read; there a tab separates the two texts of a pair.
+        input_: A .csv, .tsv, .jsonl, .parquet, or .txt with a text on each line.
+        column: The column of INPUT with the texts, or the two of pairs; by default one with a usual name.
+        out: A .csv, .tsv, .jsonl or .parquet for all columns and the answers, a .txt for the answers alone,
+            or a .npy for vectors, which numpy.load reads. It is replaced if it exists.
         top: Number of classes, or of pieces for each [MASK]; by default the best class, or 5 pieces.
         json_: Write each answer as a JSON object with all details.
-        npy: Write the vectors of a bundle that encodes texts to this file, which numpy.load reads, instead of
-            lines; the vector of a line that cannot be answered is NaN.
     """
-    from lilliput.inference.lines import run as answer
+    if text_ and (input_ or out or column):
+        raise ConfigError("a text was given, and a file too; leave one out: lilliput run BUNDLE 'a text'")
+    if column and not input_:
+        raise ConfigError("--column names a column of a file; add --input FILE")
+    if json_ and out:
+        raise ConfigError("--json is for standard output; leave it out, or end --out in .jsonl")
+    if text_:
+        from lilliput.inference.lines import run_texts
 
-    sys.exit(answer(bundle, top, json_, npy))
+        sys.exit(run_texts(bundle, text_, top, json_))
+    if input_ is None and out is None:
+        from lilliput.inference.lines import run as run_lines
+
+        sys.exit(run_lines(bundle, top, json_))
+    from lilliput.inference.tables import run as run_table
+    from lilliput.tasks.columns import text_columns
+
+    sys.exit(run_table(bundle, input_, column, out, find=text_columns, top=top, as_json=json_))
 
 
 def bundle(

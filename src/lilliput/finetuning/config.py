@@ -73,6 +73,10 @@ class FinetuningConfig:
     """The bundle that the model is for, such as int4: it learns, and is scored, with weights rounded as that
     bundle will hold them. Without it they are not rounded."""
 
+    precision: Annotated[float | None, Within(0.0, 1.0, (0.0,))] = None
+    """The share of its answers that should be right, of a task with classes: a text whose class is less
+    probable than the lowest threshold with this precision on dev has none. Without it each text has one."""
+
     def __post_init__(self) -> None:
         check_bounds(self)
         find_scheme(self.quantization or "float32")

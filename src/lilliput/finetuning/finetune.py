@@ -19,12 +19,13 @@ from lilliput.common.stored import intact, stored
 from lilliput.common.workers import keep_freed_memory
 from lilliput.config import MOST_MINUTES
 from lilliput.errors import ConfigError, StorageError, bounded
+from lilliput.finetuning.abstention import abstention
 from lilliput.finetuning.config import FinetuningConfig
-from lilliput.finetuning.encoded import task_tokenizer
-from lilliput.finetuning.fit import SeedResult, answers, examine
+from lilliput.finetuning.encoded import labels_from, task_tokenizer
+from lilliput.finetuning.fit import SeedResult, examine, predict
 from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_encoder, result_run
 from lilliput.finetuning.job import Job, prepare, train_seed
-from lilliput.finetuning.model import find_head, load_task_model, save_task_model
+from lilliput.finetuning.model import find_head, load_task_model, save_task_model, write_threshold
 from lilliput.finetuning.rates import find_rate
 from lilliput.finetuning.reader import reader_of
 from lilliput.finetuning.results import PREDICTIONS, FinetuneResult, write_predictions
@@ -108,6 +109,8 @@ def finetune(
     keep_freed_memory()
     data, teachers = _lesson(task, names, named, unlabelled, config)
     is_taught_alone = data.dev.labels is None
+    if config.precision is not None and not data.task.classes:
+        raise ConfigError(f"precision is for tasks with classes, not for {data.task.kind}; leave it out")
     is_run = source.student.is_dir()
     encoder = str(source.student) if is_run else model
     require_whole_encoder(source, model)
@@ -249,8 +252,13 @@ def _keep_best(job: Job, folder: StageDir, fitted: dict[str, SeedResult], rate: 
         shutil.copytree(folder.path / "seeds" / best, folder.path, ignore=leave_out, dirs_exist_ok=True)
     model, _ = load_task_model(folder.path)
     with quantization_aware(model, job.config.plan):
-        said = answers(model, job.dev)
+        scores, _ = predict(model, job.dev.encoded)
         test = {} if job.test is None else examine(model, job.test)
+    wanted = job.config.precision
+    found = None if wanted is None else abstention(scores, job.dev, wanted)
+    if found is not None:
+        write_threshold(folder.path, found.min_probability)
+    said = labels_from(job.task, scores, job.dev.encoded.slots, job.dev.encoded.groups)
     warning = always_the_same(job.task, job.dev.text_labels, said)
     words = text_words(job.data.dev.texts, job.tokenizer, job.positions) if job.task.tags else []
     write_predictions(folder.path / PREDICTIONS, job.dev, job.data.dev, words, said)
@@ -279,6 +287,7 @@ def _keep_best(job: Job, folder: StageDir, fitted: dict[str, SeedResult], rate: 
         origin=job.data.origin,
         test=test,
         warnings=(warning,) if warning else (),
+        abstention=found,
     )
 
 

@@ -45,8 +45,9 @@ def inputs_of(
     del examples["test"]  # so that what earlier versions finished stays finished
     examples |= {name: found.values() for name, found in sets.items() if found is not None}
     settings = dataclasses.asdict(config)
-    if config.minutes is None:
-        del settings["minutes"]  # so that what earlier versions finished stays finished
+    for name in ("minutes", "precision"):
+        if settings[name] is None:
+            del settings[name]  # so that what earlier versions finished stays finished
     if config.epochs is None and config.steps(len(data.train)) > LEAST_STEPS:
         settings["epochs"] = USUAL_EPOCHS  # as in earlier versions, which so learnt of few examples too
     is_two_tower = KINDS[data.task.kind].is_two_tower

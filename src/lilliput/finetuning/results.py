@@ -10,6 +10,7 @@ from lilliput.common.settings import require, valid
 from lilliput.common.sheet import Sheet
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import intact, stored_lines
+from lilliput.finetuning.abstention import Abstention
 from lilliput.finetuning.model import is_of_text
 from lilliput.finetuning.sets import DevSet
 from lilliput.finetuning.words import TextWord, given_at, starts_of
@@ -63,6 +64,8 @@ class FinetuneResult:
     """Metrics of the kept model on the test set, by which nothing was chosen; empty where there is none."""
     warnings: tuple[str, ...] = ()
     """What is to be known of the kept model, each a sentence."""
+    abstention: Abstention | None = None
+    """From which probability on it answers, where a precision was asked for."""
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.1%}" for name, value in self.mean.items())
@@ -208,6 +211,6 @@ def render(found: FinetuneResult) -> Sheet:
     headings = ["metric", "mean", "deviation", *(f"seed {seed}" for seed in found.scores)]
     headings += [f"test, seed {found.best_seed}"] if found.test else []
     title = f"{found.task.name}: {found.encoder} fine-tuned, seed {found.best_seed} kept"
-    return Sheet(
-        headings, rows, title=title, caption="\n".join(f"WARNING: {note}" for note in found.warnings)
-    )
+    notes = [f"WARNING: {note}" for note in found.warnings]
+    notes += [] if found.abstention is None else [str(found.abstention)]
+    return Sheet(headings, rows, title=title, caption="\n".join(notes))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from lilliput.errors import InputError
 from lilliput.tasks.conll import is_word_lines
@@ -73,6 +74,18 @@ _LISTED = 12
 _Groups = Sequence[Sequence[str]]
 
 
+class Named(Protocol):
+    """Something with a name whose columns are known."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Its columns."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """Names of columns; None for a column that does not exist, or that the user did not name."""
@@ -138,10 +151,29 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
     return Columns(text, pair, label, tags)
 
 
-def _both(table: Source, pairs: Sequence[tuple[str, str]]) -> tuple[str | None, str | None]:
+def text_columns(table: Named, pairs: bool) -> tuple[str, ...]:
+    """Returns the column of a table that holds its texts by a usual name, or the two that hold pairs.
+
+    The only column of a table holds its texts, whatever it is called. Raises InputError where none is known.
+    """
+    if not pairs and len(table.names) == 1:
+        return (table.names[0],)
+    found = _both(table, PAIRS, "--column") if pairs else (_first(table, TEXTS, "--column"),)
+    known = tuple(name for name in found if name is not None)
+    if known:
+        return known
+    usual = [" and ".join(names) for names in PAIRS] if pairs else [name for group in TEXTS for name in group]
+    raise InputError(
+        f"no column of {table.name} is known to hold {'pairs of texts' if pairs else 'texts'}: it has "
+        f"{listed(table.names)}, usual names are {', '.join(usual)}; name "
+        f"{'two with --column FIRST SECOND' if pairs else 'one with --column'}{like_data(table.names)}"
+    )
+
+
+def _both(table: Named, pairs: Sequence[tuple[str, str]], option: str = "") -> tuple[str | None, str | None]:
     """Returns the first two columns of a table with usual names; None for both where there are none."""
     for first, second in pairs:
-        found = _first(table, [[first]], "--text"), _first(table, [[second]], "--pair")
+        found = _first(table, [[first]], option or "--text"), _first(table, [[second]], option or "--pair")
         if None not in found:
             return found
     return None, None
@@ -182,7 +214,7 @@ def _tags_called_labels(table: Source, taken: Sequence[str | None]) -> str | Non
     return _first(table, [[SEVERAL]], "--tags", taken) if _first(table, WORDS, "--text") else None
 
 
-def _first(table: Source, groups: _Groups, option: str, taken: Sequence[str | None] = ()) -> str | None:
+def _first(table: Named, groups: _Groups, option: str, taken: Sequence[str | None] = ()) -> str | None:
     """Returns the column whose name is in the first group that has one of a table's.
 
     Capitals do not count, and a space or hyphen in a name is as _. Raises InputError where several columns

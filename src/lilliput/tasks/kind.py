@@ -133,6 +133,13 @@ class Kind(ABC):
             offsets: Where the slots of each example begin, and where those of the last one end [N + 1].
         """
 
+    def class_scores(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        """Returns the scores of the classes of each example, where the kind has classes [N, classes].
+
+        The arguments are those of `labels`.
+        """
+        raise NotImplementedError
+
     def compared(self, vectors: Floats, groups: npt.NDArray[np.int64] | None) -> Labels:
         """Returns what the vectors of pairs say, where the kind is two-tower.
 

@@ -57,6 +57,9 @@ class Classification(Kind):
     def labels(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Labels:
         return Labels(values=tuple(scores.argmax(1).tolist()))
 
+    def class_scores(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        return scores
+
     def metrics(self, task: Task, gold: Labels, said: Labels) -> dict[str, float]:
         return classification(task, gold.values, said.values)
 
@@ -65,7 +68,7 @@ class Classification(Kind):
         return Counter((task.classes[int(a)], task.classes[int(b)]) for a, b in both)
 
     def said(self, answer: Any) -> dict[str, Any]:
-        return {"label": answer.label}
+        return {"label": next(iter(answer.best(1)))}  # scored like the model, also where it is unsure
 
     def targets(self, task: Task, labels: Labels) -> npt.NDArray[np.float64]:
         columns: npt.NDArray[np.float64] = np.eye(len(task.classes))[np.array(labels.values).astype(int)]
@@ -214,8 +217,11 @@ class Joint(Kind):
 
     def labels(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Labels:
         tags = self._of_words.labels(task, scores[:, : len(task.tags)], offsets).tags
-        classes = scores[offsets[:-1], len(task.tags) :].argmax(1)
+        classes = self.class_scores(task, scores, offsets).argmax(1)
         return Labels(tuple(classes.tolist()), tuple(row[1:] for row in tags))
+
+    def class_scores(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        return scores[offsets[:-1], len(task.tags) :]
 
     def metrics(self, task: Task, gold: Labels, said: Labels) -> dict[str, float]:
         tags = self._of_words.metrics(task, gold, said)
