@@ -58,7 +58,8 @@ def run_texts(folder: Path, texts: Sequence[str], top: int | None, as_json: bool
         raise InputError("the text is empty; write one")
     (answer,) = answered(bundle, [given], top)
     if isinstance(answer, LilliputError):
-        raise type(answer)(f"the text {answer}") from answer
+        answer.args = (f"the text {answer}",)
+        raise answer
     Complaints(bundle, "text").look([given], [answer])
     write_lines(KINDS[bundle.config.kind], [answer], top, as_json)
     return 0
