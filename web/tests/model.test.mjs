@@ -13,7 +13,7 @@ import { readBundle } from "../src/bundle.js";
 
 const BUNDLES = process.env.LILLIPUT_BUNDLES;
 const skip = BUNDLES ? false : "run by tests/test_web.py, which makes the bundles";
-const KINDS = ["classification", "pairs", "regression", "tagging", "joint", "fill", "encode", "vectors"];
+const KINDS = ["classification", "multilabel", "pairs", "regression", "tagging", "joint", "fill", "encode", "vectors"];
 ort.env.wasm.numThreads = 1;
 
 let worst = 0;
@@ -38,7 +38,11 @@ function compare(answer, expected, text) {
   assert.equal(answer.pieces, expected.pieces, text);
   const classes = expected.probabilities ?? expected.classification?.probabilities;
   if ("value" in expected) near(answer.score, expected.value, text);
-  if (classes) nearAll(named(answer.classes, "name"), classes, text);
+  if (classes) nearAll(named(answer.labels ?? answer.classes, "name"), classes, text);
+  if (expected.labels) {
+    const said = answer.labels.filter(({ probability }) => probability >= 0.5);
+    assert.deepEqual(said.map(({ name }) => name).sort(), expected.labels.toSorted(), text);
+  }
   if (expected.guesses) nearGuesses(named(answer.masks[0].guesses, "piece"), named(expected.guesses[0], "piece"), text);
   if (expected.words) {
     compareParts(answer.words, expected.words, "tag", text);
