@@ -122,6 +122,22 @@ def test_training_ends_where_the_metric_rests(world: World) -> None:
     assert max(found.history[-3:]) <= max(found.history[:-3])
 
 
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        ([0.5, 0.6, 0.6], False),
+        ([0.6, 0.5, 0.6, 0.6], True),
+        ([0.5, 0.6, 0.5, 0.5], False),
+        ([0.6] * 9, False),  # the commonest class is said of all examples
+        ([*[0.6] * 9, 0.5], False),
+        ([*[0.6] * 9, 0.5, 0.6, 0.6], True),
+        ([1.0] * 4, True),
+    ],
+)
+def test_a_metric_rests_where_something_was_learnt(history: list[float], expected: bool) -> None:
+    assert fit_module._rests(history, 3) == expected
+
+
 def test_training_ends_in_time(world: World) -> None:
     _, found = learn(world, CLASSES, FinetuningConfig(epochs=1e4, rows=8, patience=99), seconds=0.5)
     assert 0.5 <= found.seconds < 5

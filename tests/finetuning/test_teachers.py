@@ -506,10 +506,6 @@ def cut_short(folder: Path) -> None:
         (edited(lambda found: found.pop("model_type")), "does not say of which kind the model is"),
         (edited(lambda found: found.update(architectures=["RobertaModel"])), "no head .*fine-tune it first"),
         (edited(lambda found: found.pop("architectures")), "its config names no class"),
-        (
-            edited(lambda found: found.update(problem_type=f"multi{ONE_OF}")),
-            "'multilabel' .*scores of whole texts.*'classification'",
-        ),
         (edited(lambda found: found.update(id2label={"0": "a", "1": "a"})), "columns of the same name"),
         (
             edited(lambda found: found.update(id2label={"0": "a"}, problem_type=f"single{ONE_OF}")),

@@ -44,6 +44,7 @@ NODE, CHROMIUM = shutil.which("node"), shutil.which("chromium")
 CLASSES, TAGS = ("bad", "good", "neither"), ("O", "B-place", "I-place", "B-time", "I-time")
 TASKS = {
     "classification": Task("films", "classification", classes=CLASSES),
+    "multilabel": Task("films", "multilabel", classes=CLASSES),
     "pairs": Task("films", "classification", pairs=True, classes=CLASSES),
     "regression": Task("likeness", "regression", pairs=True),
     "tagging": Task("places", "tagging", tags=TAGS),

@@ -17,7 +17,7 @@ export const LARGEST = { "manifest.json": 2 ** 20, "config.json": 2 ** 22, "toke
 const LARGEST_OTHER = 2 ** 29;
 
 const FORMATS = [1, 2, 3, 4]; // the same as in src/lilliput/inference/format.py
-const KINDS = ["classification", "regression", "tagging", "joint", "fill", "encode"];
+const KINDS = ["classification", "multilabel", "regression", "tagging", "joint", "fill", "encode"];
 const MOST_FILES = 100;
 const MOST_NAMES = 100_000; // classes, and tags
 const MOST_POSITIONS = 2 ** 16;
@@ -169,7 +169,7 @@ function checkConfig(config) {
   if (!KINDS.includes(kind)) {
     throw new BundleError(`config.json has the kind ${quoted(kind)}; this page knows ${KINDS.join(", ")}.`);
   }
-  const needed = { classes: ["classification", "joint"], tags: ["tagging", "joint"] };
+  const needed = { classes: ["classification", "multilabel", "joint"], tags: ["tagging", "joint"] };
   for (const [list, kinds] of Object.entries(needed)) {
     const names = config[list];
     const whole = Array.isArray(names) && names.length <= MOST_NAMES && names.every(isText);

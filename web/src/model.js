@@ -2,7 +2,7 @@
  * A bundle and texts -> answers, as lilliput's Python runtime gives them.
  *
  * A text is cut into pieces, at most as many as the model has positions. What the network returns are scores: a softmax
- * makes probabilities of them. A word's tag stands at its first piece. A joint model has its tags and, after them, its
+ * makes probabilities of them, or a sigmoid where a text may have several classes. A word's tag stands at its first piece. A joint model has its tags and, after them, its
  * classes in one row; the class is read at [CLS]. Of an encoder the mean of a text's states is its vector, and many
  * texts go through the network together, those of like length.
  */
@@ -61,9 +61,9 @@ class Model {
    *
    * @param {string} text
    * @param {string} second the other text of a pair or of a comparison; else ignored
-   * @param {number} top the most classes that are named, the most probable first
+   * @param {number} top the most classes that are named, the most probable first; of several classes all that the text has are
    * @returns {Promise<{pieces: number, cut: boolean, unknown: number, unsure?: boolean,
-   *     classes?: {name: string, probability: number}[], score?: number,
+   *     classes?: {name: string, probability: number}[], labels?: {name: string, probability: number}[], score?: number,
    *     words?: {start: number, end: number, tag: string, probability: number}[],
    *     slots?: {name: string, start: number, end: number, probability: number}[],
    *     masks?: {start: number, end: number, guesses: {piece: string, probability: number}[]}[],
@@ -77,6 +77,10 @@ class Model {
     const answer = { pieces: input.ids.length, cut: input.cut, unknown: input.unknown };
     const { classes, tags, min_probability: least } = this.config;
     if (this.kind === "classification") answer.classes = ranked(softmax(rows[0]), classes, top);
+    if (this.kind === "multilabel") {
+      const probable = shares(rows[0]);
+      answer.labels = ranked(probable, classes, Math.max(top, probable.filter((share) => share >= 0.5).length));
+    }
     if (this.kind === "regression") answer.score = finite(rows[0][0]);
     if (this.kind === "fill") answer.masks = this.#guesses(input, rows);
     if (this.kind === "joint") answer.classes = ranked(softmax(rows[0].subarray(tags.length)), classes, top);
@@ -170,7 +174,7 @@ class Model {
     const { classes, tags } = this.config;
     const width = dims.at(-1);
     const columns = { regression: 1, fill: this.pieces.names.length, encode: this.width || width }[this.kind] ?? tags.length + classes.length;
-    const flat = this.kind === "classification" || this.kind === "regression";
+    const flat = ["classification", "multilabel", "regression"].includes(this.kind);
     const expected = flat ? [texts, columns] : [texts, length, columns];
     if (type === "float32" && width && String(dims) === String(expected)) return;
     throw new BundleError(
@@ -242,6 +246,11 @@ function softmax(scores) {
   const powers = Float64Array.from(scores, (score) => Math.exp(score - most));
   const sum = finite(powers.reduce((a, b) => a + b, 0));
   return powers.map((power) => power / sum);
+}
+
+/** Returns the probability of each class by itself; throws a BundleError where the scores are none. */
+function shares(scores) {
+  return Float64Array.from(scores, (score) => 1 / (1 + Math.exp(-finite(score))));
 }
 
 function finite(number) {

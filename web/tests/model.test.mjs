@@ -13,7 +13,7 @@ import { readBundle } from "../src/bundle.js";
 
 const BUNDLES = process.env.LILLIPUT_BUNDLES;
 const skip = BUNDLES ? false : "run by tests/test_web.py, which makes the bundles";
-const KINDS = ["classification", "pairs", "regression", "tagging", "joint", "fill", "encode", "vectors"];
+const KINDS = ["classification", "multilabel", "pairs", "regression", "tagging", "joint", "fill", "encode", "vectors"];
 ort.env.wasm.numThreads = 1;
 
 const LEAST = 0.6; // the least probability of a class in two of the bundles
@@ -43,8 +43,11 @@ function compare(answer, expected, text) {
   assert.equal(answer.pieces, expected.pieces, text);
   const classes = expected.probabilities ?? expected.classification?.probabilities;
   if ("value" in expected) near(answer.score, expected.value, text);
-  if (classes) nearAll(named(answer.classes, "name"), classes, text);
-  if (classes && Math.abs(answer.classes[0].probability - LEAST) > bound) {
+  if (classes) nearAll(named(answer.labels ?? answer.classes, "name"), classes, text);
+  if (expected.labels) {
+    const said = answer.labels.filter(({ probability }) => probability >= 0.5);
+    assert.deepEqual(said.map(({ name }) => name).sort(), expected.labels.toSorted(), text);
+  } else if (classes && Math.abs(answer.classes[0].probability - LEAST) > bound) {
     assert.equal(answer.unsure, (expected.classification ?? expected).label === null, text);
     seen.unsure += answer.unsure;
   }

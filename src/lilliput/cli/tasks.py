@@ -64,18 +64,20 @@ def finetune(
             or local files by the beginning of their names: data/sst2 for data/sst2_train.parquet and
             data/sst2_dev.parquet. With --train, the name of the task.
         train: Labelled examples: .csv, .tsv, .jsonl, .parquet, or CoNLL columns (.conll).
-        dev: Examples to score on; by default a tenth of the training examples.
+        dev: Examples to score on; by default a tenth of the training examples, of each class.
         test: Examples on which the kept model is scored once, at the end; nothing is chosen by them.
         text: Column of the texts, or of their words if these have tags; a number for CoNLL columns.
         pair: Column of the second texts.
-        label: Column of the classes or scores.
+        label: Column of the classes or scores; or with commas between them columns of 0 and 1, one for each
+            class of which a text may have several.
         tags: Column of the words' tags; a number for CoNLL columns.
         negative: Column of a wrong answer to each query, for the kind retrieval.
-        kind: What is predicted, if the columns do not show it: classification, regression, tagging or joint.
-            Two kinds make a two-tower model (bi-encoder), which reads each text of a pair alone and compares
-            their vectors: similarity learns pairs with scores, retrieval queries with their answers.
+        kind: What is predicted, if the columns do not show it: classification, multilabel (any number of
+            classes for a text), regression, tagging or joint. Two more make a two-tower model (bi-encoder),
+            which reads each text of a pair alone and compares their vectors: similarity learns pairs with
+            scores, retrieval queries with their answers.
         metric: Score on dev by which the best state and seed are kept, such as accuracy, macro-f1, matthews,
-            spearman or slot_f1; by default the first that the result lists.
+            spearman or slot_f1; by default the usual one of the task.
         out: The run's folder; by default MODEL, if that is a run.
         teacher: What teaches the task: a run or folder fine-tuned for it, or folder or hub name of any
             fine-tuned encoder of transformers (RoBERTa, DeBERTa, ...), for similarity also any sentence

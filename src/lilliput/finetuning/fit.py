@@ -217,8 +217,14 @@ def _seed_of(seed: int, step: int) -> int:
 
 
 def _rests(history: list[float], patience: int) -> bool:
-    """Whether the last `patience` evaluations brought nothing better than one before them."""
-    return len(history) > patience and max(history[-patience:]) <= max(history[:-patience])
+    """Whether the last `patience` evaluations brought nothing better than one before them.
+
+    Those with the very score of the first one, below 1, do not count: until it changes, the model may say the
+    same of all examples.
+    """
+    same = len(list(itertools.takewhile(lambda score: score == history[0] < 1, history)))
+    counted = history[max(same - 1, 0) :]
+    return len(counted) > patience and max(counted[-patience:]) <= max(counted[:-patience])
 
 
 def _endless(encoded: Encoded, rows: int, seed: int) -> Iterator[TaskBatch]:
