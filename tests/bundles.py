@@ -12,6 +12,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from lilliput.inference.kinds import KINDS
+
 PIECES = (  # noqa: SIM905
     "[PAD] [UNK] [CLS] [SEP] [MASK] a by the film is good bad play ##ing ##ed jazz miles davis in new york "
     "café do n ##t ' . , !"
@@ -105,8 +107,8 @@ def shares(scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def make_bundle(folder: Path, kind: str, pairs: bool = False, **changes: Any) -> Tiny:
     """Writes a bundle with weights drawn by its kind; `changes` go into config.json."""
-    classes = CLASSES if kind in ("classification", "joint") else ()
-    tags = TAGS if kind in ("tagging", "joint") else ()
+    classes = CLASSES if KINDS[kind].has_classes else ()
+    tags = TAGS if KINDS[kind].has_tags else ()
     columns = {"regression": 1, "fill": len(PIECES), "encode": WIDTH}.get(kind, len(classes) + len(tags))
     rng = np.random.default_rng(len(kind))
     shapes = {"pieces": (len(PIECES), WIDTH), "types": (2, WIDTH), "matrix": (WIDTH, columns)}
@@ -114,7 +116,7 @@ def make_bundle(folder: Path, kind: str, pairs: bool = False, **changes: Any) ->
     if kind == "encode":
         arrays["matrix"] = np.eye(WIDTH, dtype=np.float32)
     folder.mkdir(parents=True)
-    pooled = kind in ("classification", "regression")
+    pooled = KINDS[kind].head == "text"
     onnx.save(graph(arrays, pooled, "states" if kind == "encode" else "scores"), folder / "model.onnx")
     tokenizer().save(str(folder / "tokenizer.json"))
     config = {

@@ -64,7 +64,7 @@ def test_a_name_like_none_gets_the_list_of_all(known: list[str]) -> None:
     assert nearest("XYZ", iter(known)) == f"known: {', '.join(sorted(known))}"
 
 
-@pytest.mark.parametrize(("name", "function"), [("torch", "train"), ("zstandard", "build_corpus")])
+@pytest.mark.parametrize(("name", "function"), [("torch", "train"), ("accelerate", "train")])
 def test_a_missing_extra_is_named_with_its_remedy(name: str, function: str) -> None:
     script = f"import sys; sys.modules[{name!r}] = None; import lilliput\n"
     script += (

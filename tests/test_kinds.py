@@ -38,8 +38,8 @@ class Flag(Kind):
 
     name, has_label, has_tags = "flag", True, False
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "right"
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        return ("right",)
 
     def classes_in(self, table: Table, column: str, *, mixed: bool) -> tuple[tuple[str, ...], list[str]]:
         return ("off", "on"), []
@@ -90,12 +90,14 @@ class FlagHead(Head):
 
 
 class FlagAnswer(NamedTuple):
-    label: str
+    label: str | None
     cut: bool
+    unknown: float
 
 
 class FlagKind(answering.Kind):
     head, methods, hub, has_classes, chooses = "text", ("flag",), "text-classification", True, False
+    cells = ("label",)
 
     def columns(self, config: BundleConfig, pieces: int) -> int:
         return 1
@@ -103,10 +105,13 @@ class FlagKind(answering.Kind):
     def answer(
         self, output: answering.Floats, config: BundleConfig, reading: answering.Reading
     ) -> FlagAnswer:
-        return FlagAnswer(config.classes[int(output[0] > 0)], reading.cut)
+        return FlagAnswer(config.classes[int(output[0] > 0)], reading.cut, reading.unknown)
+
+    def empty(self, width: int) -> FlagAnswer:
+        return FlagAnswer(None, cut=False, unknown=0.0)
 
     def fields(self, answer: FlagAnswer, top: int | None) -> list[str]:
-        return [answer.label]
+        return [answer.label or ""]
 
     def gives(self, config: BundleConfig) -> str:
         return "whether a text is on"

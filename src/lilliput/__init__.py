@@ -24,6 +24,7 @@ classifier and a pile of texts. The rooms, each importing only from those above:
 - `finetuning`: an encoder learns a task, also from a fine-tuned teacher.
 - `planning`: what a run will take. `export`: a model -> a bundle.
 - `comparison`: what is kept of the teacher's scores, and bundles side by side.
+- `reporting`: a run as one page.
 - `cli`: every command.
 
 No folder is called train, bundle or compare, as functions of these names exist: importing a folder
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lilliput.comparison.bundles import benchmark_bundle as benchmark_bundle
+    from lilliput.comparison.evaluation import evaluate as evaluate
     from lilliput.comparison.runs import compare as compare
     from lilliput.compression import compress as compress
     from lilliput.config import Recipe as Recipe
@@ -55,14 +57,15 @@ if TYPE_CHECKING:
         vocabulary as vocabulary,
     )
     from lilliput.recipes import find_recipe as find_recipe
+    from lilliput.reporting.report import report as report
     from lilliput.run import RunDir as RunDir
     from lilliput.tasks.loading import load_task as load_task
     from lilliput.text.corpus import Corpus as Corpus
-    from lilliput.training.evaluation import evaluate as evaluate
     from lilliput.training.loop import train as train
 
 _HOMES = {
     "comparison.bundles": ("benchmark_bundle",),
+    "comparison.evaluation": ("evaluate",),
     "comparison.runs": ("compare",),
     "compression": ("compress",),
     "config": ("Recipe",),
@@ -77,14 +80,17 @@ _HOMES = {
     "planning.plan": ("plan",),
     "preparation": ("build_corpus", "build_lexicon", "vocabulary"),
     "recipes": ("find_recipe",),
+    "reporting.report": ("report",),
     "run": ("RunDir",),
     "tasks.loading": ("load_task",),
     "text.corpus": ("Corpus",),
-    "training.evaluation": ("evaluate",),
     "training.loop": ("train",),
 }
 """Where public names are found. Type checkers read the imports above; a test keeps both equal."""
 _PLACES = {name: f"{__name__}.{place}" for place, names in _HOMES.items() for name in names}
+
+__version__: str
+"""The version of the installed package."""
 
 if not TYPE_CHECKING:  # else a type checker would let any name pass
 
@@ -93,6 +99,10 @@ if not TYPE_CHECKING:  # else a type checker would let any name pass
         if name in ("benchmark_training", "benchmark_corpus"):
             command = name.replace("benchmark_", "python -m benchmarks.")
             raise AttributeError(f"'{name}' left the package: type `{command}` in a checkout of lilliput")
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("lilliput")
         if name not in _PLACES:
             raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
         from lilliput.errors import extra_named
@@ -102,4 +112,4 @@ if not TYPE_CHECKING:  # else a type checker would let any name pass
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_PLACES})
+        return sorted({*globals(), *_PLACES, "__version__"})

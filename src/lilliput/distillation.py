@@ -21,7 +21,8 @@ from lilliput.common.stage_dir import StageDir
 from lilliput.comparison.differences import write_differences
 from lilliput.config import MOST_MINUTES, LexiconConfig, StudentConfig
 from lilliput.errors import ConfigError, ModelError, bounded
-from lilliput.export.bundling import BundleResult, bundle, scores_of
+from lilliput.export.bundling import BundleResult, bundle
+from lilliput.export.scoring import scores_of
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import encode, task_tokenizer
 from lilliput.finetuning.finetune import finetune

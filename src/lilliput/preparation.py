@@ -18,6 +18,7 @@ from lilliput.config import LexiconConfig, Recipe
 from lilliput.errors import ConfigError, StorageError
 from lilliput.pieces import corpus as corpora, lexicon as lexicons, sizes as all_sizes
 from lilliput.pieces.family import TeacherTokenizer
+from lilliput.pieces.legibility import legibility
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.pieces.sizes import VocabularyReport
 from lilliput.pieces.teacher_tokenizer import load_teacher_tokenizer, teachers
@@ -104,7 +105,9 @@ def build_lexicon(
     place = run.lexicon if out is None else path_of("out", out)
     with run.locked() if out is None else contextlib.nullcontext():
         words = corpus if isinstance(corpus, Corpus) else Corpus.open(run.corpus, whole=True)
-        return lexicons.build_lexicon(words, _tokenizer(teacher), config, place, overwrite=overwrite)
+        tokenizer = _tokenizer(teacher)
+        _warn(words, tokenizer)
+        return lexicons.build_lexicon(words, tokenizer, config, place, overwrite=overwrite)
 
 
 def vocabulary(
@@ -172,6 +175,7 @@ def prepare(
     _check_held_out(run, bool(held_out), overwrite)
     reading: dict[str, Any] = {"text_column": text_column, "workers": workers, "overwrite": overwrite}
     words = corpora.build_corpus(corpus, tokenizer, run.corpus, **reading)
+    _warn(words, tokenizer)
     lexicon = lexicons.build_lexicon(words, tokenizer, recipe.lexicon, run.lexicon, overwrite=overwrite)
     if held_out:
         other = corpora.build_corpus(held_out, tokenizer, run.held_out("corpus"), **reading)
@@ -230,6 +234,14 @@ def _run_of(corpus: PathLike | Corpus) -> RunDir:
     if isinstance(corpus, Corpus):
         return RunDir(corpus.path.parent)
     return RunDir(path_of("corpus", corpus, "the path of a run, or a Corpus"))
+
+
+def _warn(words: Corpus, tokenizer: TeacherTokenizer) -> None:
+    """Says loudly where a teacher cannot read a text, before time is spent on it."""
+    if (sentence := legibility(words, tokenizer).warning()) is not None:
+        console.print(
+            f"WARNING: {sentence}", style="bold yellow", highlight=False, markup=False, soft_wrap=True
+        )
 
 
 def _tokenizer(teacher: PathLike | Tokenizer) -> TeacherTokenizer:

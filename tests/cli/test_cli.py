@@ -1,5 +1,6 @@
 """The command line: its surface, its help, and one sentence for everything that it refuses."""
 
+import importlib.metadata
 import inspect
 import json
 import os
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 
+import lilliput
 from conftest import World, full_disk
 from lilliput import cli, compression
+from lilliput.cli.overview import example
 from lilliput.config import Recipe
 from lilliput.recipes import RECIPES, tiny
 from lilliput.run import RunDir
@@ -30,18 +33,20 @@ SURFACE = {
     "vocabulary": "teacher out sizes width overwrite",
     "train": "teacher stage out recipe set_ minutes words checkpoint_minutes overwrite",
     "distill": "classifier texts out minutes corpus task teacher_labels text_column set_ overwrite",
-    "evaluate": "runs text text_column rows teacher out pairs label retrieval",
-    "finetune": "model task train dev text pair label tags negative kind out teacher teacher_labels"
-    " unlabelled seeds search_minutes set_ overwrite",
+    "evaluate": "runs text text_column rows teacher out pairs label retrieval task pair tags",
+    "finetune": "model task train dev test text pair label tags negative kind metric out teacher"
+    " teacher_labels unlabelled seeds search_minutes set_ overwrite",
     "plan": "teacher corpus recipe set_ minutes words text_column workers checkpoint_minutes",
     "benchmark": "of",
-    "bundle": "model out task quantization kind space executorch licence layout",
-    "run": "bundle top json_ npy",
+    "report": "runs out",
+    "bundle": "model out task quantization kind space executorch licence language datasets layout",
+    "run": "bundle text_ input_ column out top json_",
     "recipes": "name",
+    "settings": "name",
 }
 
 
-POSITIONAL = ("teacher", "classifier", "model", "runs", "bundle", "name", "of")
+POSITIONAL = ("teacher", "classifier", "model", "runs", "bundle", "text_", "name", "of")
 
 
 @pytest.fixture
@@ -95,14 +100,62 @@ def test_help_names_every_option(run: Run, command: str) -> None:
     for name in SURFACE[command].split():
         option = name.strip("_").replace("_", "-")
         assert name in POSITIONAL or re.search(rf"--{option}[ ,\n]", out)
-    assert "(required)" in out or command in ("recipes", "evaluate")
+    assert "(required)" in out or command in ("recipes", "evaluate", "report", "settings")
+    assert example(cli._COMMANDS[command]) in " ".join(out.split())
+    assert not re.search(r"\b(STR|PATH)\b", re.sub(r"--kind {None}\|STR", "", out)), (
+        "a metavar says something"
+    )
 
 
-def test_help_names_every_command(run: Run) -> None:
-    code, out, _ = run("--help")
+@pytest.mark.parametrize("arguments", [(), ("-h",), ("--help",)])
+def test_help_names_every_command_in_its_group_with_an_example(run: Run, arguments: tuple[str, ...]) -> None:
+    code, out, _ = run(*arguments)
     assert code == 0
-    for command in SURFACE:
-        assert command in out
+    lines = out.splitlines()
+    assert [line for line in lines if line.endswith(":")] == ["make:", "measure:", "use:"]
+    named = {
+        line.split()[0]: lines[at + 1].strip() for at, line in enumerate(lines) if re.match("  [a-z]", line)
+    }
+    assert named == {name: example(command) for name, command in cli._COMMANDS.items()}
+    for name, line in named.items():
+        assert f"lilliput {name} " in line
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    installed = importlib.metadata.version("lilliput")
+    assert run("--version") == (0, f"lilliput {installed}\n", "")
+    assert lilliput.__version__ == installed
+    assert "__version__" in dir(lilliput)
+
+
+def test_settings_lists_every_key_that_set_takes(run: Run) -> None:
+    code, out, _ = run("settings", "tiny")
+    assert code == 0
+    keys = [line.split("=")[0] for line in out.splitlines()]
+    assert {"student.width", "stages.dual.objectives.soft_labels", "budget.words", "seed"} <= set(keys)
+    assert len(keys) == len(set(keys)) > 60
+    for key, value in (line.split("  ")[0].split("=") for line in out.splitlines()):
+        assert key == "budget.minutes" or tiny().replace({key: value}) == tiny()
+    (width,) = (line for line in out.splitlines() if line.startswith("student.width="))
+    assert re.fullmatch(r"student\.width=16 +whole number from 1 to 16,384\. Hidden size\.", width)
+    assert "batch.masked=0.15 " in out
+    assert "number in (0, 1). Share of the words that are masked, whole." in out
+    assert "one of adamw, lamb, muon. AdamW of torch, or LAMB or Muon of pytorch-optimizer." in out
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("finetune", "distillation.near=0 "), ("distill", "finetuning.epochs=40.0 ")]
+)
+def test_settings_of_commands_that_have_no_recipe(run: Run, name: str, key: str) -> None:
+    code, out, _ = run("settings", name)
+    assert code == 0
+    assert key in out
+
+
+def test_settings_of_nothing_name_the_nearest(refused: Refused) -> None:
+    assert refused("settings", "sentense").endswith(
+        "there are no settings of 'sentense'; did you mean 'sentence'?"
+    )
 
 
 def test_help_loads_no_torch() -> None:
@@ -113,11 +166,11 @@ def test_help_loads_no_torch() -> None:
 
 
 def test_a_command_without_its_extra_says_how_to_install_it() -> None:
-    script = "import sys; sys.modules['zstandard'] = None; from lilliput.cli import main\n"
+    script = "import sys; sys.modules['filelock'] = None; from lilliput.cli import main\n"
     script += "sys.argv = 'lilliput build-corpus t --corpus c --out o'.split(); main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("lilliput: this needs the package zstandard, which is not installed")
+    assert done.stderr.startswith("lilliput: this needs the package filelock, which is not installed")
     assert done.stderr.strip().endswith("pip install 'lilliput[train]'")
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from conftest import World
 from finetuned import CLASSES, JOINT, SCORES, finished, unrecorded
+from lilliput.cli.tasks import evaluate
 from lilliput.comparison.run_report import render
 from lilliput.comparison.runs import compare
 from lilliput.errors import StorageError
@@ -182,3 +183,15 @@ def test_altered_predictions_are_not_compared(runs: tuple[Path, Path], tmp_path:
         StorageError, match=r"predictions\.jsonl was altered.*; run the same `lilliput finetune`"
     ):
         compare([run], tmp_path / "out", teacher=runs[0])
+
+
+def test_a_run_with_a_student_but_no_corpus_is_compared(
+    runs: tuple[Path, Path], world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs[1], run)
+    shutil.copytree(world.headless, run / "student")
+    evaluate((run,))
+    told = capsys.readouterr().out
+    assert "no words are masked, as it has no corpus, and --text names none" in told
+    assert (run / "comparison" / "comparison.md").exists()

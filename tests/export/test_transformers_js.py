@@ -83,7 +83,7 @@ def test_the_files_are_those_that_transformers_reads(made: tuple[Path, Path]) ->
     normalize = json.dumps("Normalize" in (folder / "modules.json").read_text())
     assert 'pipeline("feature-extraction", "out", { dtype: "q8" })' in card
     assert f"normalize: {normalize}" in card
-    assert 'library_name: "transformers.js"' in card
+    assert "library_name: transformers.js" in card
     assert f"| {QUANTIZED} | {(out / QUANTIZED).stat().st_size:,} |" in card
 
 

@@ -20,23 +20,33 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from conftest import World, stir
 from finetuned import unrecorded
 from lilliput.common.files import read_json
+from lilliput.common.metrics_log import MetricsLog
 from lilliput.common.progress import console
 from lilliput.common.stage_dir import StageDir
 from lilliput.errors import ConfigError, ModelError, StorageError
 from lilliput.export.bundling import bundle
 from lilliput.finetuning import (
+    config as config_module,
     finetune as finetune_module,
     fit as fit_module,
     job as job_module,
     targets,
     texts as texts_module,
 )
-from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
+from lilliput.finetuning.config import LEAST_STEPS, DistillationConfig, FinetuningConfig
 from lilliput.finetuning.encoded import TaskBatch, encode, task_tokenizer
 from lilliput.finetuning.finetune import finetune
-from lilliput.finetuning.model import TaskModel, labels_of, load_encoder, load_task_model, save_task_model
+from lilliput.finetuning.inputs import inputs_of
+from lilliput.finetuning.model import (
+    TaskModel,
+    labels_of,
+    load_encoder,
+    load_task as load_task_of,
+    load_task_model,
+    save_task_model,
+)
 from lilliput.finetuning.rates import suitable_rate
-from lilliput.finetuning.results import FinetuneResult
+from lilliput.finetuning.results import FinetuneResult, render
 from lilliput.finetuning.sets import Floats, States
 from lilliput.finetuning.teachers import find_teacher
 from lilliput.models.kernels import Kernels
@@ -45,6 +55,7 @@ from lilliput.models.teacher import build_teacher
 from lilliput.pieces.corpus import build_corpus
 from lilliput.run import RunDir
 from lilliput.tasks.loading import load_task
+from lilliput.tasks.splits import some
 from lilliput.tasks.task import Examples, Labels, Task, TaskData
 
 QUICK = FinetuningConfig(epochs=12, rows=8, evaluations=2, rate=5e-3, dropout=0.0)
@@ -121,6 +132,20 @@ def test_a_run_keeps_the_best_seed_as_a_plain_checkpoint(
     right = sum(line["predicted"] == line["gold"] for line in lines) / len(lines)
     assert right == pytest.approx(accuracies[found.best_seed]) == max(accuracies.values())
     assert right > 0.9
+
+
+def test_every_step_of_every_seed_is_logged(brief: tuple[RunDir, FinetuneResult]) -> None:
+    folder, found = brief[0].finetuned("toy"), brief[1]
+    for seed, scores in found.scores.items():
+        log = MetricsLog(folder / f"metrics/{seed}.jsonl").read()
+        assert [line["step"] for line in log] == [1, 2, 3, 4]
+        assert all({"loss", "rate", "seconds"} <= line.keys() for line in log)
+        evaluated = [line["dev/accuracy"] for line in log if "dev/accuracy" in line]
+        assert len(evaluated) == BRIEF.evaluations
+        assert max(evaluated) == scores["accuracy"]
+        assert list((folder / "tensorboard" / seed).glob("events*"))
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    assert "metrics/0.jsonl" in files
 
 
 def test_what_is_finished_is_not_done_again(
@@ -670,3 +695,80 @@ def test_the_code_of_the_how_to_works(
     exec(compile(code.replace("epochs=10", "epochs=1"), "tasks.md", "exec"), found)
     assert len(found["result"].scores) == 3
     assert {entry.run for entry in found["table"].entries} == {"x", "teacher"}
+
+
+def test_few_examples_are_learnt_in_more_steps_than_many(
+    world: World,
+    data: TaskData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(config_module, "LEAST_STEPS", 6)
+    usual = dataclasses.replace(QUICK, epochs=None)
+    assert (usual.steps(8), usual.steps(64), dataclasses.replace(QUICK, epochs=1).steps(16)) == (6, 40, 2)
+    few = dataclasses.replace(data, train=some(data.train, range(8)))
+    with console.capture() as told:
+        finetune(world.teacher, few, RunDir(tmp_path), usual)
+    line = "Training takes 6 steps of 8 examples at most: 5 passes over 8 examples would be 5, too few"
+    assert line in told.get()
+    assert "after 6 steps" in told.get()
+
+
+def test_what_was_finished_of_many_examples_stays_finished(world: World, data: TaskData) -> None:
+    rest = (world.teacher, data)
+    settings = [
+        inputs_of(*rest, config, (), 1, 0.0)["config"]["epochs"]
+        for config in (FinetuningConfig(rows=1), FinetuningConfig(rows=1, epochs=5), FinetuningConfig())
+    ]
+    assert len(data.train) * 5 < LEAST_STEPS
+    assert settings == [None, 5.0, None]
+    many = dataclasses.replace(data, train=some(data.train, [*range(64)] * 2))
+    assert inputs_of(world.teacher, many, FinetuningConfig(rows=1), (), 1, 0.0)["config"]["epochs"] == 5.0
+
+
+def test_a_model_that_always_says_the_same_is_warned_of(world: World, data: TaskData, tmp_path: Path) -> None:
+    found = finetune(world.teacher, data, RunDir(tmp_path), dataclasses.replace(BRIEF, rate=1e-12))
+    (warning,) = found.warnings
+    assert re.search(r"the model says '(my|every)' of all 24 dev examples, so it has learnt nothing", warning)
+    assert "--set balance=1" in warning
+    assert "WARNING: the model says" in render(found).caption
+    again = finetune(world.teacher, data, RunDir(tmp_path), dataclasses.replace(BRIEF, rate=1e-12))
+    assert again.warnings == found.warnings
+
+
+def test_a_test_set_scores_the_kept_model_and_chooses_nothing(
+    world: World, data: TaskData, brief: tuple[RunDir, FinetuneResult], tmp_path: Path
+) -> None:
+    run, before = brief
+    wrong = dataclasses.replace(data.dev, labels=Labels(tuple(1 - x for x in data.dev.labels.values)))  # type: ignore[union-attr]
+    found = finetune(world.teacher, dataclasses.replace(data, test=wrong), RunDir(tmp_path), BRIEF, seeds=2)
+    assert weights_in(RunDir(tmp_path)) == weights_in(run)
+    assert found.scores == before.scores
+    assert found.test["accuracy"] == pytest.approx(1 - found.scores[found.best_seed]["accuracy"])
+    assert found.examples["test"] == 24
+    assert (before.test, "test" in before.examples) == ({}, False)
+    table = render(found)
+    assert table.headings[-1] == f"test, seed {found.best_seed}"
+    assert table.rows[0][-1] == f"{found.test['accuracy']:.1%}"
+    assert len(render(before).headings) == len(table.headings) - 1
+
+
+def test_the_best_state_is_that_of_the_metric_that_is_named(
+    world: World, data: TaskData, tmp_path: Path
+) -> None:
+    task = dataclasses.replace(data.task, metric="matthews")
+    found = finetune(world.teacher, dataclasses.replace(data, task=task), RunDir(tmp_path), BRIEF)
+    assert found.mean["matthews"] == found.scores["0"]["matthews"]
+    assert load_task_of(RunDir(tmp_path).finetuned("toy")).metric == "matthews"
+
+
+def test_warnings_about_examples_are_told_where_only_their_name_is_given(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "toy_train.csv", 16, 1)
+    shutil.copy(tmp_path / "toy_train.csv", tmp_path / "toy_dev.csv")
+    with console.capture() as told:
+        finetune(world.teacher, "toy", RunDir(tmp_path / "run"), BRIEF)
+    assert "16 of 16 dev examples (100.0%) are also in train" in told.get()

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from conftest import World
 from labelled import CLASSES, JOINT, REGRESSION, TAGGING, TASKS, examples_of
+from lilliput.common.metrics_log import MetricsLog
 from lilliput.errors import Interrupted, StorageError, TrainingError
 from lilliput.finetuning import fit as fit_module
 from lilliput.finetuning.config import DistillationConfig, FinetuningConfig
@@ -119,6 +120,22 @@ def test_training_ends_where_the_metric_rests(world: World) -> None:
     _, found = learn(world, CLASSES, patient)
     assert len(found.history) < 40
     assert max(found.history[-3:]) <= max(found.history[:-3])
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        ([0.5, 0.6, 0.6], False),
+        ([0.6, 0.5, 0.6, 0.6], True),
+        ([0.5, 0.6, 0.5, 0.5], False),
+        ([0.6] * 9, False),  # the commonest class is said of all examples
+        ([*[0.6] * 9, 0.5], False),
+        ([*[0.6] * 9, 0.5, 0.6, 0.6], True),
+        ([1.0] * 4, True),
+    ],
+)
+def test_a_metric_rests_where_something_was_learnt(history: list[float], expected: bool) -> None:
+    assert fit_module._rests(history, 3) == expected
 
 
 def test_training_ends_in_time(world: World) -> None:
@@ -259,7 +276,7 @@ def test_what_goes_on_learns_what_an_uninterrupted_one_does(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int, quantization: str | None
 ) -> None:
     config = dataclasses.replace(FAST, dropout=0.1, quantization=quantization)
-    whole, expected = learn(world, JOINT, config)
+    whole, expected = learn(world, JOINT, config, logged=tmp_path / "whole")
     step = fit_module._step
 
     def interrupted(*arguments: object) -> float:
@@ -269,15 +286,19 @@ def test_what_goes_on_learns_what_an_uninterrupted_one_does(
 
     monkeypatch.setattr(fit_module, "_step", interrupted)
     with pytest.raises(Interrupted):
-        learn(world, JOINT, config, kept=tmp_path)
+        learn(world, JOINT, config, kept=tmp_path / "kept", logged=tmp_path / "parts")
     monkeypatch.setattr(fit_module, "_step", step)
     taken = list[int]()
     monkeypatch.setattr(fit_module, "_step", lambda *given: taken.append(given[-1]) or step(*given))
-    model, found = learn(world, JOINT, config, kept=tmp_path)
+    model, found = learn(world, JOINT, config, kept=tmp_path / "kept", logged=tmp_path / "parts")
     assert taken == [*range(when + 1, expected.steps + 1)]
     assert (found.scores, found.history, found.steps) == (expected.scores, expected.history, expected.steps)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
+    logs = [MetricsLog(tmp_path / part / "metrics/0.jsonl").read() for part in ("whole", "parts")]
+    for line in itertools.chain(*logs):
+        del line["seconds"]
+    assert logs[0] == logs[1]
 
 
 def test_a_damaged_checkpoint_is_refused(world: World, tmp_path: Path) -> None:

@@ -223,11 +223,11 @@ def test_several_teachers_are_averaged_by_probability() -> None:
     first = np.log(np.array([[0.9, 0.1], [0.5, 0.5]], np.float32))
     second = 7 + np.log(np.array([[0.2, 0.8], [0.5, 0.5]], np.float32))
     second[1] = np.nan
-    found = together([first, second], is_choice=True)
+    found = together([first, second], "choices")
     assert_allclose(np.exp(found), [[0.55, 0.45], [0.5, 0.5]], rtol=1e-5)
     scores = np.array([[1.0], [3.0], [5.0]], np.float32)
-    assert_allclose(together([scores, 100 * scores[::-1]], is_choice=False), [[3.0], [3.0], [3.0]])
-    assert_allclose(together([scores, 9 + 100 * scores], is_choice=False), scores, rtol=1e-6)
+    assert_allclose(together([scores, 100 * scores[::-1]], "scores"), [[3.0], [3.0], [3.0]])
+    assert_allclose(together([scores, 9 + 100 * scores], "scores"), scores, rtol=1e-6)
 
 
 # The whole way
@@ -506,10 +506,6 @@ def cut_short(folder: Path) -> None:
         (edited(lambda found: found.pop("model_type")), "does not say of which kind the model is"),
         (edited(lambda found: found.update(architectures=["RobertaModel"])), "no head .*fine-tune it first"),
         (edited(lambda found: found.pop("architectures")), "its config names no class"),
-        (
-            edited(lambda found: found.update(problem_type=f"multi{ONE_OF}")),
-            "several labels at once",
-        ),
         (edited(lambda found: found.update(id2label={"0": "a", "1": "a"})), "columns of the same name"),
         (
             edited(lambda found: found.update(id2label={"0": "a"}, problem_type=f"single{ONE_OF}")),

@@ -64,7 +64,7 @@ def test_a_finished_bundle_is_read_as_it_was_written(tmp_path: Path, kind: str) 
         quantization="int8",
         lilliput="0.1.0",
         task="sst2",
-        classes=CLASSES if kind in ("classification", "joint") else (),
+        classes=CLASSES if KINDS[kind].has_classes else (),
         tags=TAGS if kind in ("tagging", "joint") else (),
     )
     config.write(tiny.folder)
@@ -154,7 +154,7 @@ def test_a_bundle_in_the_making_is_not_finished(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"format": 4}', "has format 4, this version of lilliput reads formats up to 3; update"),
+        ('{"format": 5}', "has format 5, this version of lilliput reads formats up to 4; update"),
         ('{"kind": "fill"}', "does not say in which format"),
         ("[1]", "does not say in which format"),
         ("{", "is damaged"),
@@ -209,6 +209,10 @@ def test_a_manifest_without_digests_is_refused(tiny: Tiny, files: Any) -> None:
         ({"pairs": 1}, "'pairs'"),
         ({"task": 3}, "'task'"),
         ({"quantization": None}, "'quantization'"),
+        ({"min_probability": 1.5}, "'min_probability'"),
+        ({"min_probability": True}, "'min_probability'"),
+        ({"min_probability": float("nan")}, "'min_probability'"),
+        ({"kind": "regression", "classes": [], "min_probability": 0.5}, "'min_probability'"),
     ],
 )
 def test_a_config_that_says_something_impossible_is_refused(
@@ -332,10 +336,14 @@ def test_the_front_matter_is_yaml_and_the_hub_can_read_it(kind: str) -> None:
 
 def test_what_was_not_measured_is_not_claimed() -> None:
     config = BundleConfig("fill", 17, 19, "int8", lilliput="0.1.0")
-    silent = Card("x", "t", "c", "r", {}, scores=(), limits=(), licence="mit")
+    silent = Card("x", None, None, None, {}, scores=(), limits=())
     text = silent.render(config, {})
     assert "Not measured." in text
-    assert "model-index" not in text
+    values = yaml.safe_load(text.split("---\n")[1])
+    assert values.keys() == {"library_name", "pipeline_tag", "tags"}
+    for word in ("teacher:", "corpus:", "recipe:", "task:", "None", "not recorded"):
+        assert word not in text
+    assert "Not stated" in text
 
 
 @pytest.mark.parametrize("pairs", [False, True])
@@ -373,7 +381,7 @@ def test_the_code_of_the_how_to_page_works(
     exec(compile(code, page.name, "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) == 4
     shell = re.findall(r"```sh\n(.+?)\n```", page.read_text(), re.DOTALL)
-    (line,) = [block for block in shell if "lilliput run" in block]
+    line = next(block for block in shell if "lilliput run" in block)
     command = line.replace("lilliput", f"{sys.executable} -m lilliput")
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert [answer.split("\t")[0] in CLASSES for answer in done.stdout.splitlines()] == [True, True]

@@ -1,7 +1,9 @@
 """Bundles answer as the same model in numpy does, in order, in bounded memory, or say why not."""
 
 import itertools
+import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from hypothesis import given, strategies as st
 import lilliput
 from bundles import PIECES, POSITIONS, TAGS, WIDTH, Tiny, make_bundle, shares
 from lilliput.errors import BundleError, ConfigError, InputError
-from lilliput.inference.answers import Classification, Slot, Tagging, Word
+from lilliput.inference.answers import Classification, Encoding, Slot, Tagging, Word
 from lilliput.inference.bundle import Bundle
 from lilliput.inference.tags import join_tags
 from lilliput.inference.texts import BATCH_PIECES, WINDOW_TEXTS, batches, windows
@@ -225,12 +227,10 @@ def test_what_a_bundle_cannot_do_names_what_it_can(make: Make, kind: str, method
     ("texts", "sentence"),
     [
         ("good film", "a list of texts"),
-        (["good", ""], "text 2 is empty"),
-        ([" \n\t"], "text 1 is empty"),
         (["\x00\x01"], "text 1 has no words"),
         ([*["good"] * 600, "bad \ud800"], "text 601 is not Unicode: character 4 is a lone surrogate"),
         ([b"good"], "text 1 is of the type bytes; expected str"),
-        ([None], "text 1 is of the type NoneType"),
+        ([3], "text 1 is of the type int"),
         ([("good", "bad")], "text 1 has 2 parts; this bundle reads one text"),
     ],
 )
@@ -305,11 +305,164 @@ def test_no_texts_have_no_answers(make: Make) -> None:
 
 def test_a_text_without_an_answer_leaves_the_others_theirs(make: Make) -> None:
     bundle, _ = make("tagging")
-    first, wrong, last = bundle.answer(["good", "", "film"])
+    first, wrong, last = bundle.answer(["good", "\x00", "film"])
     assert isinstance(first, Tagging)
     assert isinstance(wrong, InputError)
     assert isinstance(last, Tagging)
     assert last.words[0].text == "film"
+
+
+# Texts that are missing, and words that are unknown
+
+EMPTY = {
+    "classification": {"label": None, "probability": None, "probabilities": {}},
+    "regression": {"value": None},
+    "tagging": {"words": [], "slots": [], "classification": None},
+    "fill": {"guesses": []},
+    "encode": {"vector": None},
+}
+NAMED = {"fill": "a [MASK]"}
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+def test_a_missing_text_has_an_empty_answer_in_its_place(make: Make, kind: str) -> None:
+    bundle, _ = make(kind)
+    good = NAMED.get(kind, "good film")
+    texts = [None, good, "", float("nan"), np.float32("nan"), " \n\t", good]
+    with pytest.warns(UserWarning, match=r"^5 of 7 texts hold no text .*text 1 first") as warned:
+        answers = bundle.answer(texts)  # type: ignore[arg-type]
+    assert [item.filename for item in warned] == [__file__]
+    found = [answer.to_dict() for answer in answers]  # type: ignore[union-attr]
+    assert [one == EMPTY[kind] | {"cut": False, "unknown": 0.0} for one in found] == [
+        text is not good for text in texts
+    ]
+    with pytest.warns(UserWarning, match="5 of 7") as warned:
+        streamed = [answer.to_dict() for answer in bundle.stream(texts)]  # type: ignore[arg-type]
+    assert streamed == found
+    assert [item.filename for item in warned] == [__file__]
+
+
+def test_one_missing_text_in_a_list_is_no_error_either(make: Make) -> None:
+    bundle, _ = make("classification")
+    with pytest.warns(UserWarning, match="1 of 1 texts holds no text") as warned:
+        (answer,) = bundle.classify([""])
+    assert [item.filename for item in warned] == [__file__]
+    assert answer.label is None
+    assert not answer.is_unsure
+
+
+def test_a_pair_is_missing_if_one_of_its_texts_is(make: Make) -> None:
+    bundle, _ = make("classification", pairs=True)
+    with pytest.warns(UserWarning, match="2 of 3 texts"):
+        answers = bundle.classify(["good", "", "film"], ["film", "film", None])  # type: ignore[list-item]
+    assert [bool(answer.probabilities) for answer in answers] == [True, False, False]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "binary"])
+def test_the_vector_of_a_missing_text_is_nan_or_zeros(make: Make, precision: str) -> None:
+    bundle, _ = make("encode")
+    with pytest.warns(UserWarning, match="1 of 2"):
+        found = bundle.encode(["good", None], normalize=True, truncate_dim=4, precision=precision)  # type: ignore
+    assert np.isnan(found[1]).all() if precision == "float32" else not found[1].any()
+    assert found[0].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("good film", 0),
+        ("good xyzzy", 1 / 2),
+        ("xyzzy plugh xyzzy", 1),
+        ("playing xyzzy, film!", 1 / 5),  # play ##ing [UNK] , film !
+        ("[UNK] film", 1 / 2),
+        ("good " * 30 + "xyzzy", 0),  # beyond what is read
+    ],
+)
+@pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "joint", "encode"])
+def test_an_answer_says_which_share_of_its_words_is_unknown(
+    make: Make, kind: str, text: str, share: float
+) -> None:
+    bundle, _ = make(kind)
+    (answer,) = bundle.answer([text])
+    assert answer.unknown == pytest.approx(share)  # type: ignore[union-attr]
+    assert answer.to_dict()["unknown"] == answer.unknown  # type: ignore[union-attr]
+
+
+def test_the_words_of_both_texts_count(make: Make) -> None:
+    bundle, _ = make("classification", pairs=True)
+    (answer,) = bundle.classify(["good xyzzy"], ["xyzzy plugh"])
+    assert answer.unknown == 3 / 4
+
+
+def test_the_words_of_a_prompt_do_not_count(tmp_path: Path) -> None:
+    bundle = lilliput.load(make_bundle(tmp_path / "b", "encode", format=3, prompt="plugh: a ").folder)
+    (answer,) = bundle.answer(["good xyzzy"])
+    assert isinstance(answer, Encoding)
+    assert answer.unknown == 1 / 2
+
+
+# Answers that are not sure enough
+
+
+def test_a_class_that_is_not_probable_enough_is_no_label(tmp_path: Path) -> None:
+    sure = lilliput.load(make_bundle(tmp_path / "sure", "classification").folder)
+    probable = {text: sure.classify([text])[0].probability for text in TEXTS}
+    least = sum(sorted(probable.values())[2:4]) / 2
+    folder = make_bundle(tmp_path / "b", "classification", format=4, min_probability=least).folder
+    for text, answer in zip(TEXTS, lilliput.load(folder).classify(TEXTS), strict=True):
+        whole = sure.classify([text])[0]
+        assert answer.is_unsure == (probable[text] < least)
+        assert answer.label == (None if answer.is_unsure else whole.label)
+        assert answer.probabilities == pytest.approx(whole.probabilities)
+        assert answer.to_dict()["label"] == answer.label
+
+
+def test_a_joint_bundle_may_leave_the_class_open_and_tags_all_the_same(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "b", "joint", format=4, min_probability=1.0).folder
+    (answer,) = lilliput.load(folder).tag(["new york is good"])
+    assert answer.classification is not None
+    assert answer.classification.is_unsure
+    assert len(answer.words) == 4
+
+
+# Answers as values, and a bundle in other processes
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "joint", "fill", "encode"])
+def test_answers_are_plain_values_that_json_takes(make: Make, kind: str) -> None:
+    bundle, _ = make(kind)
+    (answer,) = bundle(["the [MASK] is in new york"])
+    found = answer.to_dict()  # type: ignore[union-attr]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_a_bundle_is_called_as_its_answer_is(make: Make) -> None:
+    bundle, _ = make("classification")
+    assert bundle(TEXTS) == bundle.answer(iter(TEXTS))
+    with pytest.raises(InputError, match="takes a list of texts"):
+        bundle("good film")
+
+
+def test_a_pickled_bundle_is_opened_anew_from_its_folder(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, tiny = make("classification")
+    monkeypatch.chdir(tiny.folder.parent)
+    bundle = lilliput.load(tiny.folder.name, threads=2)
+    content = pickle.dumps(bundle)
+    assert len(content) < 1000
+    monkeypatch.chdir(tmp_path.parent)
+    other = pickle.loads(content)
+    assert other(TEXTS) == bundle(TEXTS)
+    assert other._threads == 2
+
+
+def test_what_a_bundle_is_stands_on_one_line(make: Make) -> None:
+    bundle, tiny = make("joint")
+    size = sum(path.stat().st_size for path in tiny.folder.iterdir())
+    assert repr(bundle) == (
+        f"<Bundle {tiny.folder}: joint, 3 classes, 5 tags, float32, {size:,} bytes, texts of up to 32 pieces>"
+    )
 
 
 # Without torch

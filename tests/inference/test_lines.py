@@ -14,19 +14,22 @@ import onnx
 import pytest
 from hypothesis import given, strategies as st
 
-from bundles import CLASSES, PIECES, WIDTH, Tiny, make_bundle, sign
+from bundles import CLASSES, PIECES, Tiny, make_bundle, sign
 from lilliput.__main__ import run_options
 from lilliput.errors import BundleError, InputError
+from lilliput.inference.answered import answered
 from lilliput.inference.answers import Classification, Encoding, Filling, Guess, Score, Slot, Tagging, Word
 from lilliput.inference.bundle import load
 from lilliput.inference.kinds import KINDS
-from lilliput.inference.lines import _answers, as_text
+from lilliput.inference.lines import _text, as_text
 
 Run = Callable[..., tuple[int, list[str], list[str]]]
 GOOD = Classification("good", 0.75, {"bad": 0.25, "good": 0.75}, cut=False)
 NO_NUMBER = "has no answer: model.onnx gives what is no number (NaN or infinite)"
 ODD = ("a\tb\nc", "\x1b[31m\x85\u2028", "back\\slash \udcff")
-GOOD_JSON = '"label": "good", "probability": 0.75, "probabilities": {"good": 0.75}, "cut": false'
+GOOD_JSON = (
+    '"label": "good", "probability": 0.75, "probabilities": {"good": 0.75}, "cut": false, "unknown": 0.0'
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +76,63 @@ def test_lines_without_an_answer_are_named_and_the_others_answered(run: Run, tin
     assert [bool(line) for line in out] == [True, False, False, False, True, False]
     assert out[0] == out[4]
     assert [error.split(";")[0] for error in errors] == [
-        "lilliput: line 2 is empty",
-        "lilliput: line 3 is empty",
         "lilliput: line 4 is not UTF-8 (byte 5 is 0xff)",
         "lilliput: line 6 has no words, only characters without a meaning",
+        "lilliput: 2 of 6 lines hold no text (None, NaN, empty or white space), line 2 first",
     ]
     _, objects, _ = run(tiny.folder, given, "--json")
-    assert ["error" in json.loads(line) for line in objects] == [not line for line in out]
+    assert ["error" in json.loads(line) for line in objects] == [False, False, False, True, False, True]
+    assert json.loads(objects[1]) == load(tiny.folder).empty.to_dict()
+
+
+def test_empty_lines_are_no_error(run: Run, tiny: Tiny) -> None:
+    code, out, errors = run(tiny.folder, b"good film\n\ngood film\n")
+    assert (code, [bool(line) for line in out]) == (0, [True, False, True])
+    assert errors == [
+        "lilliput: 1 of 3 lines holds no text (None, NaN, empty or white space), line 2 first; the answer is "
+        "empty there"
+    ]
+
+
+def test_unknown_words_are_said_of_the_first_lines_and_counted(run: Run, tiny: Tiny) -> None:
+    code, out, errors = run(tiny.folder, b"good film\n" + b"xyzzy film\n" * 12)
+    assert (code, len(out)) == (0, 13)
+    assert errors[:1] == ["lilliput: line 2 has words that the vocabulary cannot write: 50% of all"]
+    assert errors[10:] == ["lilliput: 12 lines of 13 have unknown words"]
+
+
+def test_an_unsure_answer_is_said_in_the_place_of_a_label(run: Run, tmp_path: Path) -> None:
+    made = make_bundle(tmp_path / "b", "classification", format=4, min_probability=1.0)
+    (probability,) = [answer.probability for answer in load(made.folder).classify(["good film"])]
+    assert run(made.folder, b"good film\n")[1] == [f"unsure\t{probability:.4f}"]
+    (line,) = run(made.folder, b"good film\n", "--top", "1")[1]
+    assert re.fullmatch(rf"unsure\t(bad|good|neither)\t{probability:.4f}", line)
+    (line,) = run(made.folder, b"good film\n", "--json")[1]
+    assert json.loads(line)["label"] is None
+    assert len(json.loads(line)["probabilities"]) == 3
+
+
+def test_a_text_may_be_an_argument(run: Run, tiny: Tiny, pairs: Tiny) -> None:
+    assert run(tiny.folder, b"", "good film") == run(tiny.folder, b"good film")
+    assert run(pairs.folder, b"", "good", "film") == run(pairs.folder, b"good\tfilm")
+    assert run(tiny.folder, b"", "good film", "--json") == run(tiny.folder, b"good film", "--json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["good", "film"], "this bundle reads one text, found 2 beside its name"),
+        ([" "], "the text is empty; write one"),
+        (["\u200b"], "the text has no words"),
+        (["good", "--input", "x.csv"], "a text was given, and a file too"),
+        (["--column", "x"], "--column names a column of a file; add --input FILE"),
+        (["--input", "x.csv", "--json", "--out", "y.csv"], "--json is for standard output"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(run: Run, tiny: Tiny, arguments: list[str], said: str) -> None:
+    code, out, (error,) = run(tiny.folder, b"", *arguments)
+    assert (code, out) == (1, [])
+    assert error.startswith(f"lilliput: {said}")
 
 
 def without_numbers(folder: Path, kind: str, piece: str) -> Tiny:
@@ -110,28 +163,6 @@ def test_scores_that_are_no_numbers_are_an_error_of_their_line(run: Run, tmp_pat
     assert good == again
     with pytest.raises(BundleError, match=re.escape(f"text 2 {NO_NUMBER}")):
         list(load(made.folder).stream(given.decode().splitlines()))
-
-
-def test_vectors_are_one_array_with_a_row_for_each_line(run: Run, tmp_path: Path) -> None:
-    made, out = make_bundle(tmp_path / "b", "encode"), tmp_path / "vectors.npy"
-    texts = ["good film", "", *["the film is bad"] * 1200]  # several windows
-    code, lines, errors = run(made.folder, "\n".join(texts).encode(), "--npy", str(out))
-    found = np.load(out, allow_pickle=False)
-    assert (code, lines, found.shape, found.dtype) == (1, [], (1202, WIDTH), np.float32)
-    assert errors == ["lilliput: line 2 is empty; leave it out"]
-    assert np.isnan(found[1]).all()
-    np.testing.assert_allclose(
-        found[[0, 2, -1]], load(made.folder).encode([texts[0], *texts[-2:]]), atol=1e-6
-    )
-    assert run(made.folder, b"", "--npy", str(out)) == (0, [], [])
-    assert np.load(out).shape == (0, WIDTH)
-
-
-def test_what_makes_no_vectors_writes_no_array(run: Run, tiny: Tiny, tmp_path: Path) -> None:
-    code, lines, errors = run(tiny.folder, b"good film\n", "--npy", str(tmp_path / "v.npy"))
-    assert (code, lines) == (1, [])
-    assert "has no encode()" in errors[0]
-    assert not (tmp_path / "v.npy").exists()
 
 
 @pytest.mark.parametrize(
@@ -171,7 +202,7 @@ def test_any_names_are_one_line_and_json_gives_them_back(names: list[str], text:
 def test_any_bytes_have_a_line_each(tiny: Tiny, lines: list[bytes]) -> None:
     given = [line.replace(b"\n", b"") for line in lines]
     bundle = load_once(tiny.folder)
-    answers = _answers(bundle, given, 4096, None)
+    answers = answered(bundle, [_text(line, 4096, False) for line in given], None)
     kind = KINDS[bundle.config.kind]
     assert len([as_text(kind, answer, None, as_json=True) for answer in answers]) == len(given)
 
@@ -213,7 +244,7 @@ def test_only_plain_arguments_are_taken_without_the_command_line(
     ("kind", "answer", "plain", "as_json"),
     [
         ("classification", GOOD, "good\t0.7500", f"{{{GOOD_JSON}}}"),
-        ("regression", Score(2.5, cut=True), "2.5000", '{"value": 2.5, "cut": true}'),
+        ("regression", Score(2.5, cut=True), "2.5000", '{"value": 2.5, "cut": true, "unknown": 0.0}'),
         (
             "joint",
             Tagging(
@@ -222,33 +253,33 @@ def test_only_plain_arguments_are_taken_without_the_command_line(
             "good\t0.7500\tcity=york",
             '{"words": [{"text": "york", "start": 0, "end": 4, "tag": "B-city", "probability": 0.5}], '
             '"slots": [{"name": "city", "text": "york", "start": 0, "end": 4, "probability": 0.5}], '
-            f'"classification": {{{GOOD_JSON}}}, "cut": false}}',
+            f'"classification": {{{GOOD_JSON}}}, "cut": false, "unknown": 0.0}}',
         ),
         (
             "tagging",
             Tagging((), (Slot("a=b\t", "c=\x1b", 0, 1, 0.5),), None, cut=False),
             r"a\u003db\t=c=\u001b",
             r'{"words": [], "slots": [{"name": "a=b\t", "text": "c=\u001b", "start": 0, "end": 1, '
-            '"probability": 0.5}], "classification": null, "cut": false}',
+            '"probability": 0.5}], "classification": null, "cut": false, "unknown": 0.0}',
         ),
         (
             "tagging",
             Tagging((), (), None, cut=False),
             "",
-            '{"words": [], "slots": [], "classification": null, "cut": false}',
+            '{"words": [], "slots": [], "classification": null, "cut": false, "unknown": 0.0}',
         ),
         (
             "fill",
             Filling(((Guess("café", 0.5), Guess("##s", 0.25)),), cut=False),
             "café 0.5000\t##s 0.2500",
             '{"guesses": [[{"piece": "café", "probability": 0.5}, {"piece": "##s", "probability": 0.25}]], '
-            '"cut": false}',
+            '"cut": false, "unknown": 0.0}',
         ),
         (
             "encode",
             Encoding(np.array([0.5, -2.0], np.float32), cut=False),
             "0.5 -2",
-            '{"vector": [0.5, -2.0], "cut": false}',
+            '{"vector": [0.5, -2.0], "cut": false, "unknown": 0.0}',
         ),
         ("regression", InputError("is empty"), "", '{"error": "the line is empty"}'),
     ],

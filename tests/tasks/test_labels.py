@@ -160,13 +160,13 @@ def test_decimal_commas_are_refused(tmp_path: Path) -> None:
 # Columns that cannot be learnt from
 
 
-@pytest.mark.parametrize("label", [["a", "b"], ["a"], [], "['a', 'b']", '["a"]', "[1, 0, 1]"])
+@pytest.mark.parametrize("label", [["a", "b"], ["a"], []])
 @pytest.mark.parametrize("column", ["label", "labels"])
-def test_texts_with_several_classes_are_refused_by_name(label: Any, column: str, tmp_path: Path) -> None:
+def test_lists_among_classes_are_refused_by_name(label: Any, column: str, tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=rf"line 1 of .* list for a label in column '{column}'.* \(multi-label\)"
+        InputError, match=rf"line 1 of .* list for a label in column '{column}'.*--kind multilabel"
     ):
-        load(tmp_path / "x.jsonl", [{"text": "a", column: label}, {"text": "b", column: label}])
+        load(tmp_path / "x.jsonl", [{"text": "a", column: label}, {"text": "b", column: "a"}])
 
 
 def test_classes_in_square_brackets_are_no_lists(tmp_path: Path) -> None:

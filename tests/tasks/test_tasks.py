@@ -3,7 +3,9 @@
 import gzip
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ from hypothesis import given, strategies as st
 from rich.console import Console
 
 from lilliput.errors import InputError
+from lilliput.tasks.columns import Columns, recognise
 from lilliput.tasks.known import KNOWN
 from lilliput.tasks.loading import load_task
 from lilliput.tasks.metrics import score
 from lilliput.tasks.preview import preview
+from lilliput.tasks.tables import find_table
 from lilliput.tasks.task import Labels, Task, TaskData
 
 REVIEWS = [("a fine film", "good"), ('awful, "just" awful', "bad"), ("NA", "good"), ("null\nnan", "bad")]
@@ -383,6 +387,56 @@ def test_the_deciding_metric_of_a_known_task_is_one_of_its_kind(name: str) -> No
     assert set(known.metrics) <= set(score(task, Labels(values, tags), Labels(values, tags)))
 
 
+# Usual names of columns
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("Body,Intent", ("Body", None, "Intent")),
+        ("id,review,stars", ("review", None, "stars")),
+        ("Tweet Text,target", ("Tweet Text", None, "target")),
+        ("title,content,label,score", ("content", None, "label")),
+        ("headline,category", ("headline", None, "category")),
+        ("utterance,y", ("utterance", None, "y")),
+        ("question,labels", ("question", None, "labels")),
+        ("premise,hypothesis,gold_label", ("premise", "hypothesis", "gold_label")),
+        ("sentence_1,sentence_2,rating", ("sentence_1", "sentence_2", "rating")),
+        ("text,body,intent,label", ("text", None, "label")),
+    ],
+)
+def test_usual_names_are_found(header: str, found: tuple[str | None, ...], write: Write) -> None:
+    rows = "".join(",".join(f"{name}{row}" for name in header.split(",")) + "\n" for row in (1, 2, 1))
+    source = find_table(Path(write("x.csv", f"{header}\n{rows}")))
+    columns = recognise(source, Columns())
+    assert (columns.text, columns.pair, columns.label) == found
+
+
+@pytest.mark.parametrize(
+    ("header", "named", "message"),
+    [
+        ("body,review,label", {"label": "label"}, "'body' and 'review', and .* could be meant; .* --text"),
+        ("text,stars,rating", {}, "columns 'stars' and 'rating', and either .* name one with --label"),
+        ("text,intent,labels", {}, "columns 'intent' and 'labels', and either"),
+        ("tokens,ner_tags,tags", {}, "columns 'ner_tags' and 'tags', and either .* name one with --tags"),
+    ],
+)
+def test_of_two_usual_names_neither_is_taken(
+    header: str, named: dict[str, str], message: str, write: Write
+) -> None:
+    path = write("x.csv", f"{header}\na,b,c\n")
+    with pytest.raises(InputError, match=message):
+        load_task(train=path, **named)
+
+
+def test_of_two_usual_names_one_may_be_something_else(write: Write) -> None:
+    source = find_table(Path(write("x.csv", "body,review,stars,rating\na,b,1,2\n")))
+    found = recognise(source, Columns(text="review", label="rating"))
+    assert (found.text, found.label, found.tags) == ("review", "rating", None)
+    words = find_table(Path(write("y.csv", "tokens,pos_tags,ner_tags\na,X,O\n")))
+    assert recognise(words, Columns()).tags == "ner_tags"
+
+
 # Held out
 
 
@@ -402,7 +456,7 @@ def test_what_is_held_out_never_stands_in_train(
     learnt = {str(text).casefold().strip() for text in data.train.texts}
     assert learnt.isdisjoint(str(text).casefold().strip() for text in data.dev.texts)
     assert len(data.train) + len(data.dev) == len(rows)
-    assert len(data.dev) <= max(1, round(len(rows) / 10))
+    assert len(data.dev) <= max(2, len(rows) // 4)
     assert sorted(map(str, data.dev.texts)) == sorted(map(str, again.dev.texts))
     assert data.train.labels is not None
     assert set(data.train.labels.values) == {0, 1, 2}
@@ -476,7 +530,7 @@ REFUSED = {
     "label of several": (
         "x.jsonl",
         '{"text":"a","label":[1]}',
-        r"line 1 of \S+ has a list for a label .*multi-label",
+        r"all 1 examples of \S+ have the same classes \(1\)",
     ),
     "not finite": ("x.csv", "text,label\na,0.5\nb,nan\n", r"line 3 of \S+ has the label nan .*finite number"),
     "infinite": (
@@ -512,14 +566,26 @@ UNSEEN = {
     "class": (
         "x.csv",
         "text,label\na,bad\nb,good\n",
-        "text,label\nc,bad\nd,goood\n",
-        r"line 3 of .*'goood'.*'good'\?",
+        "text,label\nc,awful\nd,goood\n",
+        r"line 2 of .*'awful', which \S+ does not have, nor any other of its classes; give both",
     ),
     "tag": (
         "x.conll",
         "a B-x\nb O\n",
-        "c O\nd I-x\n",
-        r"line 2 of \S+ has the tag 'I-x', unknown to task 'x'",
+        "c O\nd B-y\n",
+        r"line 1 of \S+ has the tag 'B-y', which \S+ does not have, nor any other of its tags; .*'B-x'\?",
+    ),
+    "one class": (
+        "x.csv",
+        "text,label\na,bad\nb,good\n",
+        "text,label\nc,bad\nd,bad\n",
+        r"all 2 examples of \S+ have the class 'bad', so a model .* another --dev, or leave it out",
+    ),
+    "one text": (
+        "x.csv",
+        "text,label\na,bad\nb,good\n",
+        "text,label\nc,bad\nc,good\nc,bad\n",
+        r"all 3 examples of \S+ have the same text, so nothing is scored",
     ),
     "type": (
         "x.csv",
@@ -543,13 +609,102 @@ def test_what_train_does_not_have_is_refused_in_dev(case: str, write: Write) -> 
         load_task(train=write(name, train), dev=write(f"dev/{name}", dev))
 
 
-def test_a_class_of_a_known_task_that_train_never_has_is_refused(write: Write) -> None:
+@pytest.mark.parametrize(
+    ("train", "dev", "warning", "classes", "tags"),
+    [
+        (
+            "text,label\na,bad\nb,good\n",
+            "text,label\nc,bad\nd,goood\ne,good\n",
+            r"1 of 3 dev examples have a class that train lacks \('goood'\), .* error; the first: "
+            r"line 3 of \S+y.csv has the class 'goood', .*'good'\?",
+            ("bad", "good", "goood"),
+            (),
+        ),
+        (
+            "text,tags\na b,O B-x\n",
+            "text,tags\nc d,B-y B-x\ne f,O B-x\n",
+            r"1 of 2 dev examples have a tag that train lacks \('B-y'\)",
+            (),
+            ("O", "B-x", "B-y"),
+        ),
+    ],
+)
+def test_what_train_does_not_have_counts_as_an_error(
+    train: str, dev: str, warning: str, classes: Any, tags: Any, write: Write
+) -> None:
+    data = load_task("z", train=write("x.csv", train), dev=write("y.csv", dev))
+    assert any(re.fullmatch(f"{warning}.*", note) for note in data.warnings)
+    assert (data.task.classes, data.task.tags) == (classes, tags)
+    assert data.dev.labels is not None
+    said = Labels((0.0, 0.0, 1.0) if classes else (), ((1, 1), (0, 1)) if tags else ())
+    assert 0 < next(iter(score(data.task, data.dev.labels, said).values())) < 1
+
+
+def test_a_class_of_a_known_task_that_train_never_has_counts_as_an_error(write: Write) -> None:
     train = write("x.csv", "premise,hypothesis,label\na,b,0\nc,d,1\n")
     dev = write("y.csv", "premise,hypothesis,label\na,b,0\ne,f,2\n")
-    with pytest.raises(
-        InputError, match=r"line 3 of \S+y.csv has the label 'contradiction', which \S+x.csv does not have"
-    ):
-        load_task("mnli", train=train, dev=dev)
+    warnings = load_task("mnli", train=train, dev=dev).warnings
+    assert any("line 3 of" in note and "has the class 'contradiction'" in note for note in warnings)
+    assert any("1 of 3 classes have no example in" in note and "('neutral')" in note for note in warnings)
+
+
+def test_of_each_class_a_tenth_is_held_out_and_of_a_tiny_one_an_example(write: Write) -> None:
+    sizes = {"common": 170, "rare": 20, "tiny": 3, "two": 2, "once": 1}
+    rows = "".join(f"text {name} {row},{name}\n" for name, size in sizes.items() for row in range(size))
+    data = load_task(train=write("x.csv", f"text,label\n{rows}"))
+    assert Counter(row[1] for row in rows_of(replace(data, train=data.dev))) == {
+        "common": 17,
+        "rare": 2,
+        "tiny": 1,
+        "two": 1,
+    }
+    assert any("1 of 5 classes have no example in what was held out" in note for note in data.warnings)
+
+
+def test_at_most_a_quarter_is_held_out_for_small_classes(write: Write) -> None:
+    rows = "".join(f"text {row},{row % 60}\n" for row in range(120))
+    data = load_task(train=write("x.csv", f"text,label\n{rows}"))
+    assert (len(data.train), len(data.dev)) == (90, 30)
+
+
+def test_a_test_set_is_read_beside_train_and_dev(write: Write) -> None:
+    train = write("x.csv", "text,label\na,bad\nb,good\n")
+    dev = write("y.csv", "text,label\nc,bad\nd,good\n")
+    test = write("z.csv", "text,label\na,good\nf,bad\ng,worse\n")
+    data = load_task(train=train, dev=dev, test=test)
+    assert data.test is not None
+    assert data.test.texts == ("a", "f", "g")
+    assert data.task.classes == ("bad", "good", "worse")
+    assert any("1 of 3 test examples have a class that train lacks ('worse')" in x for x in data.warnings)
+    assert any("1 of 3 test examples (33.3%) are also in train" in note for note in data.warnings)
+    assert data.origin.endswith("; 3 examples of " + test + " for the test at the end")
+    with pytest.raises(InputError, match=r"there is no file .*zz.csv; did you mean 'z.csv'\?"):
+        load_task(train=train, dev=dev, test=test.replace("z.csv", "zz.csv"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind", "found"),
+    [
+        ("matthews", None, "matthews"),
+        ("Macro-F1", None, "f1"),
+        ("spearman", "regression", "spearman"),
+        ("accuracy", "regression", "of regression has no such score but pearson, spearman"),
+        ("spearman", None, "'spearman', and a task of classification has no such score but accuracy, f1, ma"),
+    ],
+)
+def test_a_metric_is_chosen_by_name(metric: str, kind: str | None, found: str, write: Write) -> None:
+    train, dev = (write(name, "text,label\na,0\nb,1\nc,0\n") for name in ("x.csv", "y.csv"))
+    if " " not in found:
+        assert load_task(train=train, dev=dev, kind=kind, metric=metric).task.metric == found
+        return
+    with pytest.raises(InputError, match=f"--metric names .*{found}"):
+        load_task(train=train, dev=dev, kind=kind, metric=metric)
+
+
+def test_the_f1_of_a_known_task_is_not_that_of_all_classes(write: Write) -> None:
+    path = write("x.csv", "sentence1,sentence2,label\na,b,0\nc,d,1\n")
+    with pytest.raises(InputError, match="names 'macro_f1'"):
+        load_task("mrpc", train=path, dev=path, metric="macro_f1")
 
 
 def test_a_label_that_is_no_class_of_a_known_task_is_refused(write: Write) -> None:
@@ -605,7 +760,7 @@ def test_a_dev_set_that_overlaps_train_is_warned_of(write: Write) -> None:
 
 def test_pairs_overlap_only_if_both_texts_are_equal(write: Write) -> None:
     train = write("x.csv", "text,text_pair,label\na,b,0\na,c,1\n")
-    dev = write("y.csv", "text,text_pair,label\na,d,0\n")
+    dev = write("y.csv", "text,text_pair,label\na,d,0\nb,d,1\n")
     assert load_task(train=train, dev=dev).warnings == ()
 
 

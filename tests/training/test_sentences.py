@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 from torch.nn import functional as F
@@ -237,6 +238,7 @@ def test_a_student_learns_vectors_that_sentence_transformers_gives(
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     card = (sentence_run.student / "README.md").read_text()
     assert f"of its teacher, {Path(world.headless).name}, so either" in card
+    assert ModelCard(card).data.to_dict().keys() == {"library_name", "pipeline_tag", "tags"}
     assert f"cosine to the teacher's is {results['after']['student/cosine']:.3f}," in card
     above = np.triu_indices(12, 1)
     assert spearmanr((found @ found.T)[above], (wanted @ wanted.T)[above]).statistic > 0.3

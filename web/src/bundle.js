@@ -16,8 +16,8 @@ export const NEEDED = ["model.onnx", "tokenizer.json", "config.json"];
 export const LARGEST = { "manifest.json": 2 ** 20, "config.json": 2 ** 22, "tokenizer.json": 2 ** 26, "README.md": 2 ** 26 };
 const LARGEST_OTHER = 2 ** 29;
 
-const FORMATS = [1, 2, 3]; // the same as in src/lilliput/inference/format.py
-const KINDS = ["classification", "regression", "tagging", "joint", "fill", "encode"];
+const FORMATS = [1, 2, 3, 4]; // the same as in src/lilliput/inference/format.py
+const KINDS = ["classification", "multilabel", "regression", "tagging", "joint", "fill", "encode"];
 const MOST_FILES = 100;
 const MOST_NAMES = 100_000; // classes, and tags
 const MOST_POSITIONS = 2 ** 16;
@@ -147,6 +147,7 @@ function checkFormat(format, name) {
 }
 
 const isText = (value) => typeof value === "string" && value.length <= LONGEST_NAME;
+const isShare = (value) => typeof value === "number" && value >= 0 && value <= 1;
 const isWhole = (least, most) => (value) => Number.isSafeInteger(value) && value >= least && value <= most;
 
 /** What config.json has to hold, beside the names of classes and tags: a check, and what is expected. */
@@ -159,6 +160,7 @@ const SETTINGS = {
   normalize: [(value) => value === undefined || typeof value === "boolean", "true or false"],
   prompt: [(value) => value === undefined || isText(value), "text"],
   pairs: [(value) => value === undefined || typeof value === "boolean", "true or false"],
+  min_probability: [(value) => value === undefined || value === null || isShare(value), "a number from 0 to 1, or null"],
 };
 
 function checkConfig(config) {
@@ -167,7 +169,7 @@ function checkConfig(config) {
   if (!KINDS.includes(kind)) {
     throw new BundleError(`config.json has the kind ${quoted(kind)}; this page knows ${KINDS.join(", ")}.`);
   }
-  const needed = { classes: ["classification", "joint"], tags: ["tagging", "joint"] };
+  const needed = { classes: ["classification", "multilabel", "joint"], tags: ["tagging", "joint"] };
   for (const [list, kinds] of Object.entries(needed)) {
     const names = config[list];
     const whole = Array.isArray(names) && names.length <= MOST_NAMES && names.every(isText);
@@ -179,6 +181,9 @@ function checkConfig(config) {
     if (!fits(config[name])) {
       throw new BundleError(`config.json gives the ${name} ${quoted(config[name])}, expected is ${expected}; ${AGAIN}.`);
     }
+  }
+  if (isShare(config.min_probability) && !config.classes.length) {
+    throw new BundleError(`config.json gives a min_probability, but no classes; ${AGAIN}.`);
   }
   if (config.pairs && config.tags.length) throw new BundleError("config.json says pairs, of which no words are tagged.");
 }

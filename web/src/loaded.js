@@ -11,7 +11,7 @@ import { fetchListed, fetchManifest } from "./fetched.js";
  * @typedef {{start: number, end: number, tag: string, probability: number}} Word
  * @typedef {{start: number, end: number, name: string, probability: number}} Slot
  * @typedef {{start: number, end: number, guesses: {piece: string, probability: number}[]}} Mask
- * @typedef {{pieces: number, cut: boolean, classes?: Choice[], score?: number, words?: Word[], slots?: Slot[],
+ * @typedef {{pieces: number, cut: boolean, unknown: number, unsure?: boolean, classes?: Choice[], labels?: Choice[], score?: number, words?: Word[], slots?: Slot[],
  *     masks?: Mask[], similarity?: number, vectors?: Float32Array[]}} Answer
  */
 
@@ -29,7 +29,7 @@ export class Model {
     this.#newEngine = newEngine;
     /** Its settings, as config.json has them. @type {Record<string, unknown>} */
     this.config = opened.config;
-    /** What it does: classification, regression, tagging, joint, fill or encode. @type {string} */
+    /** What it does: classification, multilabel, regression, tagging, joint, fill or encode. @type {string} */
     this.kind = opened.config.kind;
     /** Name and bytes of each of its files. @type {[string, number][]} */
     this.sizes = opened.sizes;

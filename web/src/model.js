@@ -2,7 +2,7 @@
  * A bundle and texts -> answers, as lilliput's Python runtime gives them.
  *
  * A text is cut into pieces, at most as many as the model has positions. What the network returns are scores: a softmax
- * makes probabilities of them. A word's tag stands at its first piece. A joint model has its tags and, after them, its
+ * makes probabilities of them, or a sigmoid where a text may have several classes. A word's tag stands at its first piece. A joint model has its tags and, after them, its
  * classes in one row; the class is read at [CLS]. Of an encoder the mean of a text's states is its vector, and many
  * texts go through the network together, those of like length.
  */
@@ -61,23 +61,30 @@ class Model {
    *
    * @param {string} text
    * @param {string} second the other text of a pair or of a comparison; else ignored
-   * @param {number} top the most classes that are named, the most probable first
-   * @returns {Promise<{pieces: number, cut: boolean, classes?: {name: string, probability: number}[], score?: number,
+   * @param {number} top the most classes that are named, the most probable first; of several classes all that the text has are
+   * @returns {Promise<{pieces: number, cut: boolean, unknown: number, unsure?: boolean,
+   *     classes?: {name: string, probability: number}[], labels?: {name: string, probability: number}[], score?: number,
    *     words?: {start: number, end: number, tag: string, probability: number}[],
    *     slots?: {name: string, start: number, end: number, probability: number}[],
    *     masks?: {start: number, end: number, guesses: {piece: string, probability: number}[]}[],
-   *     similarity?: number, vectors?: Float32Array[]}>} `pieces` were read, `cut` says whether some were not
+   *     similarity?: number, vectors?: Float32Array[]}>} `pieces` were read, `cut` says whether some were not,
+   *     `unknown` which share of the words is, and `unsure` that no class is probable enough to be the answer
    */
   async answer(text, second = "", top = Infinity) {
     if (this.kind === "encode") return this.#compare(text, second);
     const input = this.#input(text, this.config.pairs ? second : null);
     const rows = rowsOf(await this.#run([input]));
-    const answer = { pieces: input.ids.length, cut: input.cut };
-    const { classes, tags } = this.config;
+    const answer = { pieces: input.ids.length, cut: input.cut, unknown: input.unknown };
+    const { classes, tags, min_probability: least } = this.config;
     if (this.kind === "classification") answer.classes = ranked(softmax(rows[0]), classes, top);
+    if (this.kind === "multilabel") {
+      const probable = shares(rows[0]);
+      answer.labels = ranked(probable, classes, Math.max(top, probable.filter((share) => share >= 0.5).length));
+    }
     if (this.kind === "regression") answer.score = finite(rows[0][0]);
     if (this.kind === "fill") answer.masks = this.#guesses(input, rows);
     if (this.kind === "joint") answer.classes = ranked(softmax(rows[0].subarray(tags.length)), classes, top);
+    if (answer.classes) answer.unsure = answer.classes[0].probability < (least ?? 0);
     if (this.kind === "tagging" || this.kind === "joint") {
       answer.words = input.words.map(({ start, end, first }) => {
         const [best] = ranked(softmax(rows[first].subarray(0, tags.length)), tags, 1);
@@ -92,12 +99,13 @@ class Model {
    * Returns a vector for each text, as `Bundle.encode` does; of length 1 where the bundle normalises.
    *
    * @param {string[]} texts
-   * @returns {Promise<{vectors: Float32Array[], pieces: number[], cut: number[], wordless: number[]}>} `pieces` of each
-   *     text were read, of the texts at `cut` not all; those at `wordless` have no words, and zeros for a vector
+   * @returns {Promise<{vectors: Float32Array[], pieces: number[], cut: number[], wordless: number[], unknown: number[]}>}
+   *     `pieces` of each text were read, of the texts at `cut` not all; those at `wordless` have no words, and zeros for a
+   *     vector; `unknown` is the share of each text's words that is
    */
   async encode(texts) {
     const prompt = this.config.prompt ?? "";
-    const inputs = texts.map((text) => this.pieces.encode(prompt + text, null, this.config.positions));
+    const inputs = texts.map((text) => this.pieces.encode(prompt + text, null, this.config.positions, prompt.length));
     const ofPrompt = this.pieces.encode(prompt, null, this.config.positions).ids.length;
     const places = (test) => [...inputs.keys()].filter((place) => test(inputs[place]));
     const vectors = inputs.map(() => new Float32Array(this.width));
@@ -113,6 +121,7 @@ class Model {
       pieces: inputs.map(({ ids }) => ids.length),
       cut: places(({ cut }) => cut),
       wordless: places(({ ids }) => ids.length <= ofPrompt),
+      unknown: inputs.map(({ unknown }) => unknown),
     };
   }
 
@@ -165,7 +174,7 @@ class Model {
     const { classes, tags } = this.config;
     const width = dims.at(-1);
     const columns = { regression: 1, fill: this.pieces.names.length, encode: this.width || width }[this.kind] ?? tags.length + classes.length;
-    const flat = this.kind === "classification" || this.kind === "regression";
+    const flat = ["classification", "multilabel", "regression"].includes(this.kind);
     const expected = flat ? [texts, columns] : [texts, length, columns];
     if (type === "float32" && width && String(dims) === String(expected)) return;
     throw new BundleError(
@@ -186,11 +195,11 @@ class Model {
   }
 
   async #compare(text, second) {
-    const { vectors, pieces, cut, wordless: without } = await this.encode([text, second]);
+    const { vectors, pieces, cut, wordless: without, unknown } = await this.encode([text, second]);
     if (without.length) throw wordless();
     const [one, other] = vectors.map((vector) => unit(vector));
     const similarity = one.reduce((sum, value, index) => sum + value * other[index], 0);
-    return { pieces: pieces[0] + pieces[1], cut: cut.length > 0, similarity, vectors };
+    return { pieces: pieces[0] + pieces[1], cut: cut.length > 0, unknown: Math.max(...unknown), similarity, vectors };
   }
 }
 
@@ -237,6 +246,11 @@ function softmax(scores) {
   const powers = Float64Array.from(scores, (score) => Math.exp(score - most));
   const sum = finite(powers.reduce((a, b) => a + b, 0));
   return powers.map((power) => power / sum);
+}
+
+/** Returns the probability of each class by itself; throws a BundleError where the scores are none. */
+function shares(scores) {
+  return Float64Array.from(scores, (score) => 1 / (1 + Math.exp(-finite(score))));
 }
 
 function finite(number) {

@@ -17,6 +17,7 @@ export class Pieces {
     this.added = new Added(read.added.filter((piece) => !piece.normalized), (content) => content);
     this.addedNormal = new Added(read.added.filter((piece) => piece.normalized), whole);
     this.mask = read.special["[MASK]"];
+    this.unk = read.special["[UNK]"];
     this.pad = read.special["[PAD]"];
     this.cls = read.special["[CLS]"];
     this.sep = read.special["[SEP]"];
@@ -69,27 +70,37 @@ export class Pieces {
    * @param {string} text
    * @param {string | null} second the second text of a pair
    * @param {number} positions the most pieces the model reads; of two texts the longer one is cut
+   * @param {number} begins characters before the text, such as those of a prompt, whose words are not unknown
    * @returns {{ids: number[], types: number[], words: {start: number, end: number, ids: number[], first: number}[],
-   *     cut: boolean}} `words` are those of the first text whose first piece is read, and `first` is where
+   *     cut: boolean, unknown: number}} `words` are those of the first text whose first piece is read, and `first` is
+   *     where; `unknown` is the share of [UNK] among the words of both that are read
    */
-  encode(text, second, positions) {
+  encode(text, second, positions, begins = 0) {
     const given = [text, second ?? ""].map((one) => shortened(one, positions));
     const words = this.words(given[0]);
     const all = words.flatMap((word) => word.ids);
-    const others = second === null ? null : this.words(given[1]).flatMap((word) => word.ids);
+    const otherWords = second === null ? [] : this.words(given[1]);
+    const others = second === null ? null : otherWords.flatMap((word) => word.ids);
     const [kept, keptOthers] = room(all.length, others?.length ?? 0, positions - (others ? 3 : 2));
     const own = [this.cls].concat(all.slice(0, kept), this.sep);
     const ids = others ? own.concat(others.slice(0, keptOthers), this.sep) : own;
     const types = ids.map((id, place) => (place < own.length ? 0 : 1));
-    let first = 1;
-    for (const word of words) {
-      word.first = first;
-      first += word.ids.length;
-    }
-    const read = words.filter((word) => word.first <= kept);
+    const read = begun(words, kept);
     const cut = kept < all.length || keptOthers < (others?.length ?? 0);
-    return { ids, types, words: read, cut: cut || given[0] !== text || given[1] !== (second ?? "") };
+    const counted = read.filter(({ end }) => end > begins).concat(begun(otherWords, keptOthers));
+    const unknown = counted.filter((word) => word.ids.includes(this.unk)).length / (counted.length || 1);
+    return { ids, types, words: read, cut: cut || given[0] !== text || given[1] !== (second ?? ""), unknown };
   }
+}
+
+/** Returns the words whose first piece is among those that are kept, with its place, from 1. */
+function begun(words, kept) {
+  let first = 1;
+  for (const word of words) {
+    word.first = first;
+    first += word.ids.length;
+  }
+  return words.filter((word) => word.first <= kept);
 }
 
 /** Returns as much of a text as can be read, so that a pasted book does not halt the page. */

@@ -14,6 +14,7 @@ const LONGEST_NAME = 120;
 const LONGEST_DOCUMENT = 400; // characters that are shown
 const KINDS = {
   classification: "gives a text one of its classes",
+  multilabel: "gives a text any number of its classes",
   regression: "gives a text a score",
   tagging: "gives each word a tag",
   joint: "gives a text a class, and each word a tag",
@@ -61,10 +62,16 @@ export function timeLine({ answer, times, positions }) {
  * @param {Map<string, number>} hues the colours of slots met so far; those of new ones are added
  */
 export function answerView(answer, texts, config, hues) {
-  const parts = [];
+  const parts = doubts(answer).map((doubt) => make("p", "hint doubt", doubt));
   if (answer.classes) {
     const entries = answer.classes.map(({ name, probability }) => [name, probability]);
     parts.push(bars(entries, config.classes.length - entries.length));
+  }
+  if (answer.labels) {
+    const entries = answer.labels.map(({ name, probability }) => [name, probability]);
+    const said = labelsOf(answer);
+    parts.push(make("p", "hint", said.length ? `${counted(said.length)} of ${counted(config.classes.length)} classes` : "None of the classes."));
+    parts.push(bars(entries, config.classes.length - entries.length, said.length));
   }
   if ("score" in answer) parts.push(figure(answer.score.toFixed(2), "score"));
   if (answer.slots) parts.push(...slotsView(answer.slots, texts[0], hues));
@@ -76,16 +83,34 @@ export function answerView(answer, texts, config, hues) {
   return parts;
 }
 
+/** Returns what speaks against an answer, in sentences. */
+function doubts({ unsure, unknown }) {
+  const share = `${Math.max(1, Math.round(100 * unknown))} %`;
+  return [
+    ...(unsure ? ["Unsure: no class is as probable as this bundle asks of an answer."] : []),
+    ...(unknown ? [`The vocabulary cannot write some words: ${share} of all.`] : []),
+  ];
+}
+
 /** Returns an answer as a sentence. */
 export function answerSentence(answer, texts) {
-  const said = [];
+  const said = doubts(answer);
   if (answer.classes) said.push(`${shownName(answer.classes[0].name)}, ${percent(answer.classes[0].probability)}.`);
+  if (answer.labels) {
+    const names = labelsOf(answer).slice(0, MOST_ROWS);
+    said.push(names.map(({ name, probability }) => `${shownName(name)}, ${percent(probability)}.`).join(" ") || "None of the classes.");
+  }
   if ("score" in answer) said.push(`Score ${answer.score.toFixed(2)}.`);
   if (answer.slots?.length === 0) said.push("No slots.");
   for (const slot of (answer.slots ?? []).slice(0, MOST_ROWS)) said.push(`${shownName(slot.name)}: ${texts[0].slice(slot.start, slot.end)}.`);
   for (const { guesses } of (answer.masks ?? []).slice(0, MOST_ROWS)) said.push(`${shownName(guesses[0].piece)}, ${percent(guesses[0].probability)}.`);
   if ("similarity" in answer) said.push(`Cosine similarity ${answer.similarity.toFixed(3)}.`);
   return said.join(" ");
+}
+
+/** Returns the classes that a text has: those that are as probable as not, at least. */
+function labelsOf({ labels }) {
+  return labels.filter(({ probability }) => probability >= 0.5);
 }
 
 function figure(number, what) {
@@ -99,9 +124,9 @@ function gauge(share) {
   return bar;
 }
 
-/** Returns the most probable of some names as bars, and how many others there are. */
-function bars(entries, others = 0) {
-  const rows = entries.slice(0, MOST_BARS).map(([name, probability]) => {
+/** Returns the most probable of some names as bars, at least the first `least`, and how many others there are. */
+function bars(entries, others = 0, least = 0) {
+  const rows = entries.slice(0, Math.max(MOST_BARS, Math.min(least, MOST_ROWS))).map(([name, probability]) => {
     return make("li", "", make("span", "name", shownName(name)), gauge(probability), make("span", "percent", percent(probability)));
   });
   const list = make("ol", "bars", ...rows);

@@ -180,7 +180,19 @@ test("what is typed and what a bundle says is never HTML", { skip }, async () =>
   assert.match(await page.locator("#answer").textContent(), /<b/);
 });
 
-for (const kind of ["classification", "regression", "tagging", "joint", "fill", "encode"]) {
+test("of several classes those that a text has are counted, and all are bars", { skip }, async () => {
+  await page.goto(`${server.address}?bundle=bundles/float32/multilabel`);
+  const { text, expected } = await firstCase("multilabel");
+  await type(text);
+  const shown = await bars();
+  assert.deepEqual(Object.keys(shown).sort(), Object.keys(expected.probabilities).sort());
+  for (const [name, share] of Object.entries(expected.probabilities)) assert.ok(Math.abs(shown[name] - 100 * share) < 0.06);
+  const count = expected.labels.length;
+  await page.locator("#answer", { hasText: count ? `${count} of 3 classes` : "None of the classes." }).waitFor();
+  await page.locator("#spoken", { hasText: count ? `${expected.labels[0]}, ` : "None of the classes." }).waitFor({ state: "attached" });
+});
+
+for (const kind of ["classification", "multilabel", "regression", "tagging", "joint", "fill", "encode"]) {
   test(`${kind} on a phone: readable in light and dark, and nothing beside the screen`, { skip }, async () => {
     await visit({ viewport: PHONE, colorScheme: "light", reducedMotion: "reduce" });
     await page.goto(`${server.address}?bundle=bundles/float32/${kind}`);

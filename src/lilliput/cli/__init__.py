@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 
 import tyro
 
@@ -20,28 +21,39 @@ from lilliput.cli.making import (
     train,
     vocabulary,
 )
-from lilliput.cli.measuring import benchmark, plan, refuse_moved
+from lilliput.cli.measuring import benchmark, plan, refuse_moved, report
+from lilliput.cli.options import show
+from lilliput.cli.overview import overview
 from lilliput.cli.running import bundle, run
+from lilliput.cli.settings import settings
 from lilliput.cli.tasks import evaluate, finetune
 from lilliput.common.ending import ended
 from lilliput.common.progress import is_main
 from lilliput.errors import extra_named
 
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "compress": compress,
-    "distill": distill,
-    "build-corpus": build_corpus,
-    "build-lexicon": build_lexicon,
-    "vocabulary": vocabulary,
-    "train": train,
-    "evaluate": evaluate,
-    "finetune": finetune,
-    "plan": plan,
-    "benchmark": benchmark,
-    "bundle": bundle,
-    "run": run,
-    "recipes": recipes,
+GROUPS: dict[str, dict[str, Callable[..., None]]] = {
+    "make": {
+        "compress": compress,
+        "distill": distill,
+        "finetune": finetune,
+        "bundle": bundle,
+        "build-corpus": build_corpus,
+        "build-lexicon": build_lexicon,
+        "train": train,
+        "recipes": recipes,
+        "settings": settings,
+    },
+    "measure": {
+        "plan": plan,
+        "vocabulary": vocabulary,
+        "evaluate": evaluate,
+        "benchmark": benchmark,
+        "report": report,
+    },
+    "use": {"run": run},
 }
+"""The commands by what they are for, each group in the order in which they are needed."""
+_COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
 def main() -> None:
@@ -53,6 +65,12 @@ def main() -> None:
 def run_command() -> None:
     """Runs the command that the arguments of the process name."""
     prepare()
+    if sys.argv[1:] == ["--version"]:
+        show(f"lilliput {version('lilliput')}")
+        return
+    if sys.argv[1:] in ([], ["-h"], ["--help"]):
+        show(overview(GROUPS))
+        return
     if sys.argv[1:2] == ["benchmark"]:
         refuse_moved("".join(sys.argv[2:3]))
     if not is_main and sys.argv[1:2] not in (["compress"], ["train"]):

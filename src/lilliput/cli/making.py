@@ -2,12 +2,27 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from lilliput.cli.options import Corpus, Names, Settings, Teacher, names_of, pairs_of, recipe_of, show
+from lilliput.cli.options import (
+    Column,
+    Corpus,
+    Count,
+    Folder,
+    Minutes,
+    Names,
+    RecipeName,
+    Settings,
+    Task,
+    Teacher,
+    names_of,
+    pairs_of,
+    recipe_of,
+    show,
+    show_report,
+)
 from lilliput.errors import ConfigError
 from lilliput.run import RunDir
 
@@ -15,13 +30,15 @@ from lilliput.run import RunDir
 def build_corpus(
     teacher: Teacher,
     corpus: Corpus,
-    out: Path,
-    text_column: str = "text",
-    workers: int | None = None,
-    ray: str | None = None,
+    out: Folder,
+    text_column: Column = "text",
+    workers: Count = None,
+    ray: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None,
     overwrite: bool = False,
 ) -> None:
     """Read text into word ids, in OUT/corpus.
+
+        lilliput build-corpus bert-base-uncased --corpus text.txt --out runs/x
 
     Args:
         teacher: Folder or hub name of the teacher; its tokenizer decides what a word is.
@@ -44,9 +61,15 @@ def build_corpus(
 
 
 def build_lexicon(
-    teacher: Teacher, out: Path, recipe: str = "lilliput", set_: Settings = (), overwrite: bool = False
+    teacher: Teacher,
+    out: Folder,
+    recipe: RecipeName = "lilliput",
+    set_: Settings = (),
+    overwrite: bool = False,
 ) -> None:
     """Learn the student's vocabulary and segment every word, in OUT/lexicon.
+
+        lilliput build-lexicon bert-base-uncased --out runs/x --set lexicon.size=2000
 
     Args:
         teacher: Folder or hub name of the teacher.
@@ -64,12 +87,14 @@ def build_lexicon(
 
 def vocabulary(
     teacher: Teacher,
-    out: Path,
+    out: Folder,
     sizes: Annotated[str, tyro.conf.arg(metavar="N,N,...")] = "1000,2000,5000,10000",
     width: int = 120,
     overwrite: bool = False,
 ) -> None:
     """Compare sizes of vocabulary before training, as a table and a plot in OUT/vocabulary.
+
+        lilliput vocabulary bert-base-uncased --out runs/x --sizes 1000,5000
 
     Args:
         teacher: Folder or hub name of the teacher.
@@ -91,16 +116,18 @@ def vocabulary(
 
 def train(
     teacher: Teacher,
-    stage: str,
-    out: Path,
-    recipe: str = "lilliput",
+    stage: Annotated[str, tyro.conf.arg(metavar="STAGE")],
+    out: Folder,
+    recipe: RecipeName = "lilliput",
     set_: Settings = (),
-    minutes: float | None = None,
-    words: int | None = None,
+    minutes: Minutes = None,
+    words: Count = None,
     checkpoint_minutes: float = 5.0,
     overwrite: bool = False,
 ) -> None:
     """Train one stage of a recipe, in OUT/training/STAGE.
+
+        lilliput train bert-base-uncased --stage student --out runs/x
 
     Args:
         teacher: Folder or hub name of the teacher.
@@ -129,18 +156,20 @@ def train(
 def compress(
     teacher: Teacher,
     corpus: Corpus,
-    out: Path,
-    recipe: str = "lilliput",
+    out: Folder,
+    recipe: RecipeName = "lilliput",
     set_: Settings = (),
-    minutes: float | None = None,
-    words: int | None = None,
+    minutes: Minutes = None,
+    words: Count = None,
     held_out: Corpus = (),
-    text_column: str = "text",
-    workers: int | None = None,
+    text_column: Column = "text",
+    workers: Count = None,
     checkpoint_minutes: float = 5.0,
     overwrite: bool = False,
 ) -> None:
     """Compress a teacher into a small student: corpus, lexicon and all stages, each done once.
+
+        lilliput compress bert-base-uncased --corpus text.txt --out runs/x
 
     After an interruption, run the same command again to go on. The student is in OUT/student, a plain
     transformers checkpoint.
@@ -187,21 +216,24 @@ def compress(
     masked, vectors = "transformers' AutoModelForMaskedLM", "sentence-transformers' SentenceTransformer"
     opener = vectors if gives_vectors else masked
     show(f"the student is in {run.student}; load it with {opener}")
+    show_report(run.path)
 
 
 def distill(
-    classifier: Annotated[tuple[str, ...], tyro.conf.Positional],
+    classifier: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CLASSIFIER")],
     texts: Corpus,
-    out: Path,
+    out: Folder,
     minutes: float = 15.0,
     corpus: Corpus = (),
-    task: str | None = None,
+    task: Task = None,
     teacher_labels: Names = (),
-    text_column: str = "text",
+    text_column: Column = "text",
     set_: Settings = (),
     overwrite: bool = False,
 ) -> None:
     """Make a bundle of 2 MB that answers as a fine-tuned classifier does, in OUT/bundle.
+
+        lilliput distill my-org/my-classifier --texts pile.txt --out runs/mine
 
     Vocabulary, student, learning from the classifier's answers to the texts, bundle and scores: all of it.
     After an interruption, run the same command again to go on.
@@ -236,11 +268,14 @@ def distill(
         overwrite=overwrite,
     )
     show(render(found))
+    show_report(out)
     show(f"try it: echo 'a text' | lilliput run {found.folder}")
 
 
-def recipes(name: Annotated[str, tyro.conf.Positional] = "") -> None:
+def recipes(name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = "") -> None:
     """List the recipes, or print one as JSON, ready to be edited and given to --recipe.
+
+        lilliput recipes tiny > mine.json
 
     Args:
         name: The recipe to print.

@@ -5,22 +5,37 @@ from typing import Annotated
 
 import tyro
 
-from lilliput.cli.options import Corpus, Settings, Teacher, recipe_of, show
+from lilliput.cli.options import (
+    Column,
+    Corpus,
+    Count,
+    File,
+    Folder,
+    FolderOrNone,
+    Minutes,
+    RecipeName,
+    Settings,
+    Teacher,
+    recipe_of,
+    show,
+)
 from lilliput.errors import InputError
 
 
 def plan(
     teacher: Teacher,
     corpus: Corpus,
-    recipe: str = "lilliput",
+    recipe: RecipeName = "lilliput",
     set_: Settings = (),
-    minutes: float | None = None,
-    words: int | None = None,
-    text_column: str = "text",
-    workers: int | None = None,
+    minutes: Minutes = None,
+    words: Count = None,
+    text_column: Column = "text",
+    workers: Count = None,
     checkpoint_minutes: float = 5.0,
 ) -> None:
     """Estimate what a run will take on this machine: words per second, hours, memory and disk.
+
+        lilliput plan bert-base-uncased --corpus text.txt --minutes 60
 
     Args:
         teacher: Folder or hub name of the teacher; or a shape, which needs no download: bert-base,
@@ -57,16 +72,38 @@ def _number(corpus: tuple[str, ...]) -> int | None:
         return None
 
 
+def report(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    out: File = None,
+) -> None:
+    """Show runs and bundles on one page: sizes, curves, vocabulary, masked words, tasks, cost and commands.
+
+        lilliput report runs/x
+
+    The page is one file of HTML that any browser shows without a network. All of it is read from the files of
+    the runs; what they have not is left out.
+
+    Args:
+        runs: Runs, also unfinished ones; bundles, and folders that `benchmark bundle` wrote, too.
+        out: The file to write; by default report.html in the first folder.
+    """
+    from lilliput.reporting.report import report as write
+
+    show(f"the page is {write(runs, out)}")
+
+
 def benchmark_bundle(
-    models: Annotated[tuple[Path, ...], tyro.conf.Positional],
-    task: str,
-    out: Path,
-    kind: str | None = None,
-    teacher: Path | None = None,
+    models: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="BUNDLE")],
+    task: Annotated[str, tyro.conf.arg(metavar="TASK")],
+    out: Folder,
+    kind: Annotated[str | None, tyro.conf.arg(metavar="KIND")] = None,
+    teacher: FolderOrNone = None,
     threads: tuple[int, ...] = (1, 2),
     rounds: int = 5,
 ) -> None:
     """Compare bundles by size, quality and speed, also with their teacher and other models.
+
+        lilliput benchmark bundle bundle --task sst2 --out runs/speed
 
     Tables, plot and bundle.json are in OUT.
 
@@ -117,4 +154,7 @@ _Benchmark = (
 
 
 def benchmark(of: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[_Benchmark]]) -> None:
-    """Measure how good, how large and how fast finished bundles are."""
+    """Measure how good, how large and how fast finished bundles are.
+
+    lilliput benchmark bundle bundle --task sst2 --out runs/speed
+    """

@@ -1,5 +1,6 @@
 """What commands share: the options they have in common, recipes with changes, and printing."""
 
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -7,9 +8,20 @@ import tyro
 from lilliput.common.ending import printing
 from lilliput.common.progress import Plain, is_main
 from lilliput.config import Recipe
-from lilliput.errors import ConfigError
+from lilliput.errors import ConfigError, first_line
 
-Teacher = Annotated[str, tyro.conf.Positional]
+Teacher = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEACHER")]
+Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
+File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
+RecipeName = Annotated[str, tyro.conf.arg(metavar="RECIPE")]
+FolderOrNone = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]
+FileOrNone = Annotated[str | None, tyro.conf.arg(metavar="FILE")]
+ColumnOrNone = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
+Column = Annotated[str, tyro.conf.arg(metavar="COLUMN")]
+Task = Annotated[str | None, tyro.conf.arg(metavar="TASK")]
+Minutes = Annotated[float | None, tyro.conf.arg(metavar="MINUTES")]
+Count = Annotated[int | None, tyro.conf.arg(metavar="NUMBER")]
 Corpus = Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT")]
 Teachers = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="MODEL")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=NAME")]
@@ -64,3 +76,18 @@ def show(result: object) -> None:
     """Prints a result on standard output, by one of several processes."""
     with printing():
         Plain(quiet=not is_main).print(result, soft_wrap=isinstance(result, str))
+
+
+def show_report(run: Path) -> None:
+    """Writes the page of a run that is finished, and names it in a line.
+
+    An error takes nothing from what is finished: the line then says why there is no page.
+    """
+    if not is_main:
+        return
+    from lilliput.reporting.report import report
+
+    try:
+        show(f"all of it on a page: {report(run)}")
+    except Exception as error:  # whatever it is, the run is finished
+        show(f"no page about the run was written ({first_line(error) or type(error).__name__})")

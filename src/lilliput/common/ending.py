@@ -193,6 +193,8 @@ def _open_closed() -> None:
 
 def _nobody_reads() -> bool:
     """Whether standard output is a pipe without a reader."""
+    if sys.platform == "win32":  # which has no poll
+        return False
     with contextlib.suppress(OSError, ValueError):
         poll = select.poll()
         poll.register(sys.stdout.fileno(), select.POLLOUT)

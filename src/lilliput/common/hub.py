@@ -31,7 +31,7 @@ def checkpoint_folder(name: str, *patterns: str) -> Path:
     from huggingface_hub import snapshot_download  # here, as most checkpoints are local folders
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+        return Path(snapshot_download(name, allow_patterns=[*patterns, "README.md"]))
     except Exception as error:  # the hub raises many kinds
         raise ModelError(
             f"'{name}' is not a folder here, and no checkpoint of that name could be downloaded from the hub "

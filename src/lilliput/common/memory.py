@@ -1,7 +1,6 @@
 """Measures the memory of a process; imports nothing large, so as not to change the result."""
 
 import re
-import resource
 import sys
 from pathlib import Path
 
@@ -13,4 +12,10 @@ def peak_memory() -> int:
         found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
         assert found is not None
         return int(found[1]) << 10
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)

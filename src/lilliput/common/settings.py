@@ -110,6 +110,8 @@ def assign(values: dict[str, Any], key: str, text: str) -> None:
 def _value(hint: Any, value: Any, where: str) -> Any:
     """Returns one JSON value as the type of a hint, checked against it."""
     origin = typing.get_origin(hint)
+    if origin is types.UnionType and isinstance(value, dict):  # a dataclass, or nothing
+        hint = next(filter(dataclasses.is_dataclass, typing.get_args(hint)), hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, where)
     if origin in (tuple, dict):

@@ -110,10 +110,11 @@ class BundleReport:
 def render(report: BundleReport) -> Group:
     """Returns the tables for the terminal: how large and how good models are, and how fast."""
     machine = f"{report.machine['processor']}, {report.machine['machine']}, medians of {report.rounds}"
-    return Group(machine, "", _quality_table(report), _speed_table(report))
+    return Group(machine, "", quality_table(report), speed_table(report))
 
 
-def _quality_table(report: BundleReport) -> Sheet:
+def quality_table(report: BundleReport) -> Sheet:
+    """Returns how large and how good models are."""
     metrics = list(dict.fromkeys(name for model in report.models for name in model.scores))
     rows = []
     for model in report.models:
@@ -124,7 +125,8 @@ def _quality_table(report: BundleReport) -> Sheet:
     return Sheet(headings, rows, left=2, title=f"{report.task}: {report.examples:,} dev examples")
 
 
-def _speed_table(report: BundleReport) -> Sheet:
+def speed_table(report: BundleReport) -> Sheet:
+    """Returns how fast models are, and what memory they take."""
     times = tuple(f"ms, {length}" for length in LENGTHS)
     headings = ("model", "threads", "first, s", *times, "texts/s", "MB", "busy")
     return Sheet(headings, [_speed(model.name, speed) for model in report.models for speed in model.speed])

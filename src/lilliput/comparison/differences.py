@@ -35,17 +35,19 @@ def write_differences(path: Path, task: Task, model: tuple[str, Lines], teacher:
         said = (*true, (teacher_name, theirs, "predicted"), (name, mine, "predicted"))
         parts.append(
             f"- {' | '.join(spelled(text) for text in texts)}\n"
-            + "".join(f"  - {who}: {_shown(line, of)}\n" for who, line, of in said)
+            + "".join(f"  - {who}: {label_in(line, of)}\n" for who, line, of in said)
         )
     with writing(path) as file:
         file.write("\n".join(parts).encode(errors="backslashreplace"))
 
 
-def _shown(line: dict[str, Any], of: str) -> str:
-    """Returns a label as text; of tags the words that have one."""
+def label_in(line: dict[str, Any], of: str) -> str:
+    """Returns what stands in a line under `gold` or `predicted`; of tags the words that have one."""
     parts, said = [], line[of]
     if "label" in said:
         parts.append(said["label"] if isinstance(said["label"], str) else f"{said['label']:.2f}")
+    if "labels" in said:
+        parts.append(", ".join(said["labels"]) or "no class")
     if "tags" in said:
         words = line["text"]
         if "words" in line:

@@ -18,7 +18,7 @@ from lilliput.common.sheet import Sheet
 from lilliput.errors import InputError
 from lilliput.inference.bundle import load
 from lilliput.inference.format import MANIFEST
-from lilliput.inference.texts import batches
+from lilliput.inference.texts import batches, is_missing
 from lilliput.inference.vectors import unit
 from lilliput.models.any_sentence_encoder import find_sentence_encoder
 from lilliput.models.sentence_modules import has_modules
@@ -53,8 +53,17 @@ def open_encoder(path: Path) -> Encode:
     Raises BundleError, ModelError or StorageError where it cannot be opened.
     """
     if (path / MANIFEST).is_file() and not has_modules(path):  # a fine-tuned folder has a manifest too
-        return load(path).encode
+        bundle = load(path)
+        return lambda texts: bundle.encode(_all_there(texts))
     return _Encoder(encoder_folder(path)).encode
+
+
+def _all_there(texts: Sequence[str]) -> Sequence[str]:
+    """Returns texts of which none is missing, as the scores of its vector would be NaN."""
+    for number, text in enumerate(texts, start=1):
+        if is_missing(text):
+            raise InputError(f"text {number:,} of {len(texts):,} is empty; leave it out")
+    return texts
 
 
 def encoder_folder(path: Path) -> str:

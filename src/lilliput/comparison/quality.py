@@ -1,6 +1,7 @@
 """How good a model is on a task: by its own answers or, where it has only vectors, by a head on these."""
 
 import contextlib
+import dataclasses
 import math
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from lilliput.common.files import parse_json
 from lilliput.comparison.candidates import Candidate
 from lilliput.comparison.forms import open_model
-from lilliput.export.bundling import scores_of, two_tower_scores
+from lilliput.export.scoring import scores_of, two_tower_scores
 from lilliput.inference.bundle import load
 from lilliput.inference.format import CONFIG
 from lilliput.tasks.kinds import KINDS
@@ -47,7 +48,7 @@ def quality(candidate: Candidate, data: TaskData, threads: int) -> dict[str, flo
     train = _some(data.train)
     features = [_features(_vectors(candidate, examples, threads), examples) for examples in (train, data.dev)]
     assert train.labels is not None
-    targets = KINDS[of_texts.kind].targets(of_texts, train.labels.values)
+    targets = KINDS[of_texts.kind].targets(of_texts, train.labels)
     return _scores(data.task, of_texts, data.dev, fitted(features[0], targets, features[1]))
 
 
@@ -97,7 +98,7 @@ def _scores(task: Task, of_texts: Task, examples: Examples, columns: _Array) -> 
         columns: Their scores.
     """
     assert examples.labels is not None
-    gold = Labels(examples.labels.values)
+    gold = dataclasses.replace(examples.labels, tags=())
     said = KINDS[of_texts.kind].labels(of_texts, columns, np.arange(len(columns) + 1))
     found = score(of_texts, gold, said)
     return found if of_texts == task else {"intent_accuracy": found["accuracy"]}
@@ -107,5 +108,5 @@ def _some(examples: Examples) -> Examples:
     """Returns at most as many examples as a head is fitted to, without their tags."""
     assert examples.labels is not None
     every = slice(None, None, max(1, math.ceil(len(examples) / _FITTED)))
-    labels = Labels(examples.labels.values[every])
+    labels = Labels(examples.labels.values[every], several=examples.labels.several[every])
     return Examples(examples.texts[every], examples.pairs[every], labels)

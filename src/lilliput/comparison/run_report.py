@@ -80,7 +80,7 @@ class Comparison:
 
 def markdown(found: Comparison) -> str:
     """Returns the comparison as Markdown: a table, and the confusions."""
-    lines = [Sheet(_HEADINGS, [_cells(entry) for entry in found.entries], left=2).markdown()]
+    lines = [table(found).markdown()]
     lines += ["", "Mean and standard deviation over seeds, on dev; ms at one thread.", ""]
     for run in dict.fromkeys(entry.run for entry in found.entries):
         if run != found.teacher and (kept := found.retention(run)) is not None:
@@ -90,6 +90,11 @@ def markdown(found: Comparison) -> str:
             lines += ["", f"## {entry.run}, {entry.task}: true classes down, predicted ones across", ""]
             lines.append(_confusion(entry.confusion).markdown())
     return "\n".join(lines) + "\n"
+
+
+def table(found: Comparison) -> Sheet:
+    """Returns the comparison as a table with all columns."""
+    return Sheet(_HEADINGS, [_cells(entry) for entry in found.entries], left=2)
 
 
 def _confusion(counts: dict[str, dict[str, int]]) -> Sheet:

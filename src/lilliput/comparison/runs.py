@@ -17,13 +17,14 @@ import torch
 
 from lilliput.common.arguments import PathLike, Texts, path_of, texts_of
 from lilliput.common.files import write_json, writing
-from lilliput.common.folders import check_report, clear_removed
+from lilliput.common.folders import MANIFEST, check_report, clear_removed, record
 from lilliput.common.locks import beside, locked
 from lilliput.common.stage_dir import StageDir
 from lilliput.comparison.differences import write_differences
 from lilliput.comparison.run_report import Comparison, Entry, markdown
 from lilliput.errors import ConfigError, StorageError
 from lilliput.finetuning.encoded import make_batch
+from lilliput.finetuning.log import EVENTS, METRICS
 from lilliput.finetuning.model import load_task_model
 from lilliput.finetuning.reader import reader_of
 from lilliput.finetuning.results import (
@@ -43,6 +44,8 @@ from lilliput.tasks.task import Examples, Labels, Task
 
 _COMPARED = ("gold", "predicted")
 """What lines of predictions hold."""
+_NOT_LOADED = (PREDICTIONS, MANIFEST, METRICS, EVENTS)
+"""What a folder holds beside what loading its model needs."""
 _TIMED = 40
 """Times that each model answers the same short text."""
 
@@ -147,7 +150,6 @@ def _models(run: Path, name: str) -> list[_Model]:
 
 def _entry(model: _Model, teacher: _Model | None, milliseconds: float) -> Entry:
     results, metric = model.results, model.task.metric
-    files = [file for file in model.folder.iterdir() if file.name != PREDICTIONS]
     return Entry(
         run=model.name,
         task=model.task.name,
@@ -158,7 +160,7 @@ def _entry(model: _Model, teacher: _Model | None, milliseconds: float) -> Entry:
         agreement=None if teacher is None else _agreement(model, teacher),
         parameters=results.parameters,
         weight_bytes=results.weight_bytes,
-        folder_bytes=sum(file.stat().st_size for file in files if file.name != "manifest.json"),
+        folder_bytes=sum(file["bytes"] for file in record(model.folder, _NOT_LOADED).values()),
         milliseconds=milliseconds,
         confusion=confusion(model.task, *(model.labels(of) for of in _COMPARED)),
     )

@@ -2,27 +2,23 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lilliput.common.arguments import PathLike, path_of
-from lilliput.common.files import digest_folder
-from lilliput.common.folders import MANIFEST, check_strangers, read_manifest, replacing
+from lilliput.common.arguments import PathLike, Texts, path_of, texts_of
+from lilliput.common.folders import check_strangers, replacing
 from lilliput.common.locks import beside, locked
 from lilliput.common.progress import console
 from lilliput.common.stage_dir import StageDir
-from lilliput.common.stored import as_stored
 from lilliput.errors import StorageError
 from lilliput.export import program, transformers_js
-from lilliput.export.card import Card, CardScore, finish
+from lilliput.export.card import finish
 from lilliput.export.export import ExportResult, export
+from lilliput.export.facts import Stated, card_of, shown_scores, teacher_scores
 from lilliput.export.parity import Parity
 from lilliput.export.phones import ProgramBundle, export_program
+from lilliput.export.scoring import scores_of
 from lilliput.export.source import Space
 from lilliput.finetuning.results import (
     PREDICTIONS,
@@ -31,24 +27,13 @@ from lilliput.finetuning.results import (
     read_predictions,
     read_results,
 )
-from lilliput.finetuning.words import TextWord, text_labels, text_words
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.format import PROGRAM, files_of
-from lilliput.inference.vectors import unit
 from lilliput.models.sentence_modules import has_modules
-from lilliput.pieces.bert_tokenizer import load_tokenizer
-from lilliput.run import FINETUNE_AGAIN, RunDir, read_summary
+from lilliput.run import FINETUNE_AGAIN, RunDir
 from lilliput.tasks.kinds import KINDS
-from lilliput.tasks.metrics import by_given_words, first_of, first_tags, is_agreement, of_all, score
-from lilliput.tasks.retrieval import groups
-from lilliput.tasks.tagged import bio_labels, bio_tags, bio_task
-from lilliput.tasks.task import Examples, Labels, Task, spelled
-
-_UNKNOWN = "not recorded"
-_LIMITS = (
-    "It was scored on the examples named here and on nothing else.",
-    "It repeats what its training texts hold, their prejudices too.",
-)
+from lilliput.tasks.metrics import of_all
+from lilliput.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -90,7 +75,9 @@ def bundle(
     kind: Literal["fill", "encode"] | None = None,
     space: Space = "teacher",
     executorch: bool = False,
-    licence: str = "apache-2.0",
+    licence: str | None = None,
+    language: Texts = (),
+    datasets: Texts = (),
     layout: Literal["bundle", "transformers.js"] = "bundle",
 ) -> BundleResult:
     """Makes a bundle of a run's student, of its model of a task, or of any BERT checkpoint's folder.
@@ -106,7 +93,11 @@ def bundle(
         space: Where the vectors of a sentence encoder lie: in its teacher's space, or in its `own`, which
             has fewer numbers and the same cosines.
         executorch: Whether to add model.pte, the same model for ExecuTorch on phones, which takes minutes.
-        licence: SPDX name of the licence of the weights, for the card.
+        licence: The licence of the weights for the card, as the hub abbreviates it, such as apache-2.0.
+            What is not known does not stand in the card.
+        language: The texts' language for the card, as ISO 639 abbreviates it, or several; by default that of
+            the teacher's card.
+        datasets: Data sets of the hub for the card; by default those that the run has read.
         layout: `transformers.js` for the folder that it reads in the place of a bundle, of an encoder of
             vectors, in float32 and int8.
 
@@ -118,9 +109,10 @@ def bundle(
     """
     run, out = RunDir(path_of("model", model)), path_of("out", out)
     folder = _checkpoint(run, task)
+    stated = Stated(licence, texts_of("language", language), texts_of("datasets", datasets))
     if layout != "bundle":
         transformers_js.check(layout, task=task, quantization=quantization, kind=kind, executorch=executorch)
-        card = functools.partial(_card, folder, out.name, run, None, None, licence)
+        card = functools.partial(card_of, folder, run, None, stated)
         made = transformers_js.write(folder, out, space, card)
         return BundleResult(*made, {}, {}, None, None, {})
     results: FinetuneResult | None = None
@@ -138,13 +130,15 @@ def bundle(
             exported = export(folder, new, **settings)
             parity = export_program(folder, new, **settings) if executorch else None
             version = program.version() if executorch else None
-            first = _card(folder, out.name, run, results, version, licence, exported.parameters)
+            first = card_of(folder, run, results, stated, exported.parameters, version)
             files = finish(new, first)  # a bundle that can be opened, and so be scored
             if results is not None and kind is None:
                 found = _scores(load(new), folder, results.task)
                 if executorch:
                     on_phones = _scores(ProgramBundle(new), folder, results.task)
-                shown = _shown(found, results.task) + _shown(on_phones, results.task, f", {PROGRAM}")
+                theirs = teacher_scores(folder, results)
+                shown = shown_scores(found, results, theirs)
+                shown += shown_scores(on_phones, results, theirs, PROGRAM)
                 files = finish(new, dataclasses.replace(first, scores=shown))
     if results is None and exported.kind in KINDS and not (folder / "task.json").is_file():
         _say_head(folder, exported.kind)
@@ -185,131 +179,6 @@ def check_ours(out: Path) -> None:
     check_strangers(out, files_of(out))
 
 
-def _teachers(names: str) -> str:
-    """Returns what a card calls teachers: a run of lilliput by its folder, any other by its name."""
-    found = []
-    for name in names.split(", "):
-        path = Path(name)
-        of_run = path.parent.name == "finetuned"
-        found.append(path.parent.parent.name if of_run else path.name if path.is_dir() else name)
-    return " and ".join(found)
-
-
-def _shown(scores: dict[str, float], task: Task, file: str = "") -> tuple[CardScore, ...]:
-    """Returns scores as a card shows them."""
-    data = f"{task.name} dev"
-    if is_agreement(task):
-        data = f"{task.name}, held-out texts with the teacher's answers"
-    shown = of_all(scores).items()
-    return tuple(CardScore(name, round(value, 4), f"{data}{file}") for name, value in shown)
-
-
-def _card(
-    folder: Path,
-    name: str,
-    run: RunDir,
-    results: FinetuneResult | None,
-    executorch: str | None,
-    licence: str,
-    parameters: int,
-) -> Card:
-    """Returns the card of a model of so many parameters with what the run recorded, without scores."""
-    source = run if results is None else _run_of(folder, results)
-    summary: Mapping[str, Any] = read_summary(source.summary) if source.summary.exists() else {}
-    teachers = _teachers(results.teacher) if results is not None and results.teacher else _UNKNOWN
-    teacher = summary.get("teacher", teachers)
-    counts = {"model": parameters}
-    if summary:
-        counts["teacher"] = summary["teacher_parameters"]
-    steps = [f"recipe {summary['recipe']['name']}"] if summary else []
-    if results is not None:
-        taught = f", taught by {_teachers(results.teacher)}" if results.teacher else ""
-        rounded = f", with weights rounded to {results.quantization}" if results.quantization else ""
-        steps.append(f"fine-tuned for {results.task.name} at rate {results.rate:.2g}{taught}{rounded}")
-    taught_on = 0 if results is None else results.examples.get("unlabelled", 0)
-    read = [text for text in (_corpus(source, summary),) if text != _UNKNOWN]
-    read += [f"{taught_on:,} texts that teachers labelled"] if taught_on else []
-    return Card(
-        name=name,
-        teacher=Path(teacher).name if Path(teacher).is_dir() else teacher,
-        corpus="; ".join(read) or _UNKNOWN,
-        recipe="; ".join(steps) or _UNKNOWN,
-        parameters=counts,
-        scores=(),
-        limits=_LIMITS,
-        licence=licence,
-        executorch=executorch,
-    )
-
-
-def _run_of(folder: Path, results: FinetuneResult) -> RunDir:
-    """Returns the run whose student was fine-tuned, if that is still there, else one that holds nothing."""
-    encoder = Path(results.encoder)
-    made_from = read_manifest(folder / MANIFEST)["made_from"]
-    if encoder.is_dir() and made_from.get("encoder") == digest_folder(encoder):
-        return RunDir(encoder.parent)
-    return RunDir(folder / _UNKNOWN)
-
-
-def _corpus(run: RunDir, summary: Mapping[str, Any]) -> str:
-    """Returns what the run's student has read."""
-    manifest = run.corpus / "manifest.json"
-    if not (manifest.exists() and summary):
-        return _UNKNOWN
-    inputs = read_manifest(manifest)["made_from"].get("inputs")
-    sources: tuple[dict[str, Any], ...] = as_stored(tuple[dict[str, Any], ...], inputs, manifest)
-    names = [str(source.get("file") or source.get("data_set")) for source in sources]
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
-    return f"{shown}: {summary['words']:,} words read in training"
-
-
 def _scores(opened: Bundle, folder: Path, task: Task) -> dict[str, float]:
     """Returns the metrics of a bundle's answers to the dev examples that its model was scored on."""
     return scores_of(opened, task, examples_from(task, read_predictions(folder, task)))
-
-
-def scores_of(opened: Bundle, task: Task, examples: Examples) -> dict[str, float]:
-    """Returns the metrics of a bundle's answers to labelled examples of its task, as a user types them."""
-    assert examples.labels is not None
-    texts, kind = [spelled(text) for text in examples.texts], KINDS[task.kind]
-    if kind.is_two_tower:
-        return two_tower_scores(task, examples, opened.encode([*texts, *examples.pairs]))
-    answers = opened.stream(zip(texts, examples.pairs, strict=True) if task.pairs else texts)
-    if not kind.has_tags:
-        return score(task, examples.labels, kind.unnamed(task, map(kind.said, answers)))
-    words = text_words(examples.texts, load_tokenizer(str(opened.folder)), opened.config.positions)
-    given = [[word.given for word in row] for row in words]
-    found = [(kind.said(one), _tags(one, row)) for one, row in zip(answers, words, strict=True)]
-    learnt, labels = bio_task(task), bio_labels(task, examples.labels)
-    assert labels is not None
-
-    def said(rows: Iterable[Sequence[str]]) -> Labels:
-        own = dataclasses.replace(task, tags=opened.config.tags)
-        named = ({**one, "tags": bio_tags(own, row)} for (one, _), row in zip(found, rows, strict=True))
-        return kind.unnamed(learnt, named)
-
-    gold, of_text = text_labels(learnt, labels, given), said(row for _, row in found)
-    scores = score(learnt, gold, of_text, given)
-    of_given = by_given_words(
-        learnt, first_tags(gold, given), said(map(first_of, (row for _, row in found), given))
-    )
-    return scores | {name: value for name, value in of_given.items() if name in scores}
-
-
-def two_tower_scores(task: Task, examples: Examples, vectors: NDArray[Any]) -> dict[str, float]:
-    """Returns the metrics of vectors of labelled pairs, where a task compares these.
-
-    Args:
-        task: Of a kind that reads the texts of a pair apart.
-        examples: The pairs.
-        vectors: Of all first texts, and then of all second ones [2 N, E].
-    """
-    assert examples.labels is not None
-    both = np.stack(np.split(unit(vectors), 2), axis=1)
-    return score(task, examples.labels, KINDS[task.kind].compared(both, groups(examples)))
-
-
-def _tags(answer: Any, words: Sequence[TextWord]) -> list[str]:
-    """Returns the tag of each word of a text; those that were cut off are outside."""
-    by_start = {word.start: word.tag for word in answer.words}
-    return [by_start.get(word.start, "O") for word in words]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lilliput.common.files import write_json, writing
-from lilliput.inference.format import CARD, CONFIG, MANIFEST, BundleConfig, parse_config, sizes
+from lilliput.inference.format import CARD, CONFIG, MANIFEST, MODEL, BundleConfig, parse_config, sizes
 from lilliput.inference.kinds import KINDS
 
 
@@ -26,6 +26,10 @@ class CardScore:
     """On what, with its split: SST-2 dev."""
     teacher: float | None = None
     """The teacher's score by the same measure; None where it was not measured."""
+    data_set: str | None = None
+    """The data set's name on the hub; None where it is not from there."""
+    file: str = MODEL
+    """The file of the bundle that was scored."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,11 @@ class Card:
 
     name: str
     """The bundle's name."""
-    teacher: str
-    """The model it was made from."""
-    corpus: str
+    teacher: str | None
+    """The model it was made from. As all that may be None, it is left out where it is not known."""
+    corpus: str | None
     """The text that it learnt from, and how much of it."""
-    recipe: str
+    recipe: str | None
     """How it was made: the recipe's name and what was changed in it."""
     parameters: Mapping[str, int]
     """Parameters counted in the models, by what they belong to: student, embeddings, teacher."""
@@ -46,25 +50,33 @@ class Card:
     """What was measured, with the bundle's own file."""
     limits: tuple[str, ...]
     """What it is not good for, a sentence each."""
-    licence: str
-    """SPDX name of the licence of the weights, such as apache-2.0."""
-    language: str = "en"
-    """The text's language, as ISO 639 abbreviates it."""
+    licence: str | None = None
+    """The licence of the weights, as the hub abbreviates it, such as apache-2.0."""
+    teacher_licence: str | None = None
+    """The licence of the teacher, as its own card says."""
+    languages: tuple[str, ...] = ()
+    """The texts' languages, as ISO 639 abbreviates them."""
+    data_sets: tuple[str, ...] = ()
+    """Data sets of the hub that it learnt from."""
+    base_models: tuple[str, ...] = ()
+    """Models of the hub that it was made from."""
     executorch: str | None = None
     """The version of ExecuTorch that wrote model.pte; None where there is none."""
 
-    def render(self, config: BundleConfig, sizes: Mapping[str, int], *, for_javascript: bool = False) -> str:
+    def render(
+        self, config: BundleConfig, sizes: Mapping[str, int], *, for_javascript: str | None = None
+    ) -> str:
         """Returns README.md of a folder: YAML as the hub reads it, then Markdown.
 
         Args:
             config: What the model answers.
             sizes: Bytes of the files beside the card, by name.
-            for_javascript: Whether the folder is one for transformers.js; else it is a bundle.
+            for_javascript: The name of a folder for transformers.js; None of a bundle.
         """
-        library = "transformers.js" if for_javascript else "lilliput"
-        use = _use_in_javascript(self, config) if for_javascript else _use(config)
+        library = "lilliput" if for_javascript is None else "transformers.js"
+        use = _use(config) if for_javascript is None else _use_in_javascript(for_javascript, config)
         sections = [
-            f"---\n{_front_matter(self, config, library)}\n---",
+            f"---\n{_front_matter(self, config, library)}---",
             f"# {self.name}",
             _what(config),
             f"## Where it comes from\n\n{_origin(self, config)}",
@@ -72,7 +84,7 @@ class Card:
             f"## Quality\n\n{_quality(self.scores)}",
             "## Limits\n\n" + "\n".join(f"- {limit}" for limit in self.limits),
             f"## How to load it\n\n{use}{_on_phones(self.executorch)}",
-            f"## Licence\n\n{self.licence}",
+            f"## Licence\n\n{_licence(self)}",
         ]
         return "\n\n".join(sections) + "\n"
 
@@ -88,29 +100,43 @@ _ELSEWHERE = {
 }
 
 
+_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
+"""What the hub calls metrics that have another name here."""
+
+
 def _front_matter(card: Card, config: BundleConfig, library: str) -> str:
-    """Returns YAML; JSON strings are YAML strings, whatever they hold."""
-    lines = [
-        f"language: {json.dumps(card.language)}",
-        f"license: {json.dumps(card.licence)}",
-        f"library_name: {json.dumps(library)}",
-        f"pipeline_tag: {json.dumps(KINDS[config.kind].hub)}",
-        'tags: ["lilliput", "onnx", "bert", "distillation"]',
+    """Returns the metadata as YAML, as the hub reads it, with a line's end behind it."""
+    from huggingface_hub import EvalResult, ModelCardData  # here, as it takes a quarter of a second
+
+    kind = KINDS[config.kind].hub
+    results = [
+        EvalResult(
+            task_type=kind,
+            dataset_type=score.data_set or config.task or score.data,
+            dataset_name=score.data,
+            metric_type=_METRICS.get(score.metric, score.metric),
+            metric_name=score.metric,
+            metric_value=score.value,
+        )
+        for score in card.scores
+        if score.file == MODEL
     ]
-    if card.scores:
-        lines += ["model-index:", f"- name: {json.dumps(card.name)}", "  results:"]
-    for score in card.scores:
-        lines += [
-            "  - task:",
-            f"      type: {json.dumps(KINDS[config.kind].hub)}",
-            "    dataset:",
-            f"      name: {json.dumps(score.data)}",
-            f"      type: {json.dumps(config.task or score.data)}",
-            "    metrics:",
-            f"    - type: {json.dumps(score.metric)}",
-            f"      value: {score.value!r}",
-        ]
-    return "\n".join(lines)
+    data = ModelCardData(
+        language=_one_or_all(card.languages),
+        license=card.licence,
+        library_name=library,
+        pipeline_tag=kind,
+        base_model=_one_or_all(card.base_models),
+        datasets=list(card.data_sets) or None,
+        tags=["lilliput", "onnx", "bert", "distillation"],
+        model_name=card.name if results else None,
+        eval_results=results or None,
+    )
+    return f"{data.to_yaml()}\n"
+
+
+def _one_or_all(names: tuple[str, ...]) -> str | list[str] | None:
+    return names[0] if len(names) == 1 else list(names) or None
 
 
 def _what(config: BundleConfig) -> str:
@@ -125,12 +151,12 @@ def _origin(card: Card, config: BundleConfig) -> str:
         "teacher": card.teacher,
         "corpus": card.corpus,
         "recipe": card.recipe,
-        "task": config.task or "none",
+        "task": config.task,
         "weights": f"{config.quantization}, ONNX operators of version {config.opset}",
         "products": _PRODUCTS[config.products],
         "made by": f"lilliput {config.lilliput}",
     }
-    return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
+    return "\n".join(f"- {name}: {fact}" for name, fact in facts.items() if fact is not None)
 
 
 def _size(card: Card, sizes: Mapping[str, int]) -> str:
@@ -143,12 +169,21 @@ def _size(card: Card, sizes: Mapping[str, int]) -> str:
 def _quality(scores: tuple[CardScore, ...]) -> str:
     if not scores:
         return "Not measured."
-    rows = [
-        f"| {score.data} | {score.metric} | {score.value:g} | "
-        f"{'not measured' if score.teacher is None else f'{score.teacher:g}'} |"
-        for score in scores
-    ]
-    return "\n".join(["| data | metric | this bundle | teacher |", "| --- | --- | ---: | ---: |", *rows])
+    has_teacher = any(score.teacher is not None for score in scores)
+    heads = ["data", "metric", "this bundle", *(["teacher"] if has_teacher else [])]
+    rows = [heads, ["---", "---", *["---:"] * (len(heads) - 2)]]
+    for score in scores:
+        data = score.data if score.file == MODEL else f"{score.data}, {score.file}"
+        theirs = "not measured" if score.teacher is None else f"{score.teacher:g}"
+        rows.append([data, score.metric, f"{score.value:g}", *([theirs] if has_teacher else [])])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _licence(card: Card) -> str:
+    if card.licence is not None:
+        return card.licence
+    theirs = f" The card of {card.teacher} says {card.teacher_licence}." if card.teacher_licence else ""
+    return f"Not stated: it follows from the licences of the teacher and of the texts.{theirs}"
 
 
 def _use(config: BundleConfig) -> str:
@@ -176,14 +211,14 @@ In a browser: open lilliput's page (its folder `web`) and drop this folder on it
 `lilliput.load` checks."""
 
 
-def _use_in_javascript(card: Card, config: BundleConfig) -> str:
+def _use_in_javascript(name: str, config: BundleConfig) -> str:
     before = f" Put `{config.prompt}` before each text; the pipeline does not." if config.prompt else ""
     return f"""With `npm install @huggingface/transformers`, version 4 or newer:
 
 ```js
 import {{ pipeline }} from "@huggingface/transformers";
 
-const encode = await pipeline("feature-extraction", {json.dumps(card.name)}, {{ dtype: "q8" }});
+const encode = await pipeline("feature-extraction", {json.dumps(name)}, {{ dtype: "q8" }});
 const vectors = await encode(["a text"], {{ pooling: "mean", normalize: {json.dumps(config.normalize)} }});
 ```
 

@@ -151,4 +151,5 @@ def config_of(source: Source, quantization: str, products: str) -> BundleConfig:
         tags=task.tags,
         normalize=sentences is not None and sentences.normalize,
         prompt="" if sentences is None else sentences.prompt(),
+        min_probability=source.min_probability,
     )

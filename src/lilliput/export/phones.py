@@ -14,8 +14,9 @@ from lilliput.export.forward import Forward
 from lilliput.export.parity import SENTENCES, Parity, compare_program
 from lilliput.export.program import Program, by_text, check, lower
 from lilliput.export.source import Space, load_source
-from lilliput.inference.bundle import INPUTS, Bundle
+from lilliput.inference.bundle import Bundle
 from lilliput.inference.format import PROGRAM, read_bundle
+from lilliput.inference.network import INPUTS
 from lilliput.models.fake_quantization import quantization_aware
 from lilliput.models.pretrained import longest_input
 from lilliput.models.quantization import find_scheme

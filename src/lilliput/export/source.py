@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from lilliput.errors import ConfigError, ModelError
-from lilliput.finetuning.model import load_task_model
+from lilliput.finetuning.model import load_task_model, load_threshold
 from lilliput.inference.format import LONGEST_NAME, VECTORS
 from lilliput.inference.kinds import KINDS, Kind
 from lilliput.inference.space import axes
@@ -51,6 +51,8 @@ class Source:
     """How a sentence encoder makes a vector of states; None for all else."""
     dense: nn.Linear | None = None
     """Its map from states to vectors, which is a part of `model` too; None where it has none."""
+    min_probability: float | None = None
+    """The least probability of a class that is an answer; None for any."""
 
     @property
     def positions(self) -> int:
@@ -146,7 +148,8 @@ def _of_task(folder: Path) -> Source:
     tokenizer = complete(load_tokenizer(str(folder)))
     if isinstance(tuned, SentenceEncoder):
         return _sentence_encoder(folder, tokenizer, task)
-    return Source(folder, tuned, tokenizer, TASK_KINDS[task.kind].runs_as, task)
+    kind = TASK_KINDS[task.kind].runs_as
+    return Source(folder, tuned, tokenizer, kind, task, min_probability=load_threshold(folder))
 
 
 def _plain(folder: Path, kind: Literal["fill", "encode"] | None) -> Source:
@@ -177,7 +180,8 @@ def _of_head(folder: Path, tokenizer: Tokenizer) -> Source:
         kind = found.task_kind()
     except ModelError as error:
         raise ModelError(f"{error}; or export the vectors of its encoder, with kind 'encode'") from error
-    tags, classes = (found.columns if kind == one else () for one in ("tagging", "classification"))
+    tags = found.columns if TASK_KINDS[kind].has_tags else ()
+    classes = found.columns if TASK_KINDS[kind].has_classes else ()
     task = Task(folder.resolve().name, kind, tags=tags, classes=classes)
     model = found.load()
     assert isinstance(model, PreTrainedModel)

@@ -78,7 +78,7 @@ def write(
             save_tokenizer(source.tokenizer, new, longest=source.positions)
             write_json(new / CONFIG, _settings(source))
             config = config_of(source, "float32 and int8", small.products)
-            text = described.render(config, _sizes(new), for_javascript=True)
+            text = described.render(config, _sizes(new), for_javascript=out.name)
             with writing(new / CARD) as file:
                 file.write(text.encode(errors="backslashreplace"))
     files = _sizes(out)

@@ -14,6 +14,7 @@ import numpy as np
 from lilliput.common.progress import console
 from lilliput.common.ragged import Ragged
 from lilliput.errors import ConfigError, ModelError
+from lilliput.finetuning.heads import Averages
 from lilliput.finetuning.sets import Floats
 from lilliput.inference.tags import Notation
 from lilliput.tasks.task import Task
@@ -222,7 +223,7 @@ def in_notation(
     return found
 
 
-def together(every: Sequence[Floats], *, is_choice: bool) -> Floats:
+def together(every: Sequence[Floats], averages: Averages) -> Floats:
     """Returns what several teachers say [K, C]; NaN where none of them read the slot.
 
     Of classes and tags it is the logarithm of the mean of their probabilities. Hinton et al. (2015,
@@ -232,12 +233,14 @@ def together(every: Sequence[Floats], *, is_choice: bool) -> Floats:
 
     Args:
         every: The scores of each teacher, in the order of the task's columns [K, C].
-        is_choice: Whether the columns are alternatives, not a score.
+        averages: What is averaged of them.
     """
     if len(every) == 1:
         return every[0]
     stacked = np.stack(every).astype(np.float64)
-    if is_choice:
+    if averages == "shares":
+        stacked = 1 / (1 + np.exp(-stacked))
+    elif averages == "choices":
         shifted = stacked - stacked.max(-1, keepdims=True)
         stacked = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
     else:
@@ -248,5 +251,9 @@ def together(every: Sequence[Floats], *, is_choice: bool) -> Floats:
         stacked = (stacked - mean) / deviation * deviation[:1] + mean[:1]
     count = (~np.isnan(stacked)).sum(0)
     total = np.where(count, np.nansum(stacked, 0) / np.maximum(count, 1), np.nan)
-    found: Floats = (np.log(np.maximum(total, 1e-30)) if is_choice else total).astype(np.float32)
+    if averages == "shares":
+        total = np.log(np.clip(total, 1e-30, 1)) - np.log(np.clip(1 - total, 1e-30, 1))
+    elif averages == "choices":
+        total = np.log(np.maximum(total, 1e-30))
+    found: Floats = total.astype(np.float32)
     return found

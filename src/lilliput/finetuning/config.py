@@ -7,6 +7,10 @@ from lilliput.common.settings import Within, check_bounds, replaced
 from lilliput.config import MOST_MINUTES
 from lilliput.models.quantization import QuantizationScheme, find_scheme
 
+USUAL_EPOCHS, LEAST_STEPS = 5.0, 500
+"""Passes over all examples where a user names none, and the fewest steps then. Of 360 examples 5 passes are
+56 steps, which were measured to be far too few for a student (experiments/LOG.md)."""
+
 
 @dataclass(frozen=True)
 class DistillationConfig:
@@ -39,8 +43,9 @@ class DistillationConfig:
 class FinetuningConfig:
     """How an encoder learns a task."""
 
-    epochs: Annotated[float, Within(0.0, 1e6, (0.0,))] = 5.0
-    """Passes over all examples at most; training ends before where the dev metric no longer rises."""
+    epochs: Annotated[float | None, Within(0.0, 1e6, (0.0,))] = None
+    """Passes over all examples at most; training ends before where the dev metric no longer rises. Without it
+    5, or of few examples as many as make 500 steps."""
     minutes: Annotated[float | None, Within(0.0, MOST_MINUTES, (0.0,))] = None
     """Minutes of a seed's training at most, evaluations included; without it `epochs` alone decides."""
     rows: Annotated[int, Within(1, 100_000)] = 32
@@ -68,9 +73,24 @@ class FinetuningConfig:
     """The bundle that the model is for, such as int4: it learns, and is scored, with weights rounded as that
     bundle will hold them. Without it they are not rounded."""
 
+    precision: Annotated[float | None, Within(0.0, 1.0, (0.0,))] = None
+    """The share of its answers that should be right, of a task with classes: a text whose class is less
+    probable than the lowest threshold with this precision on dev has none. Without it each text has one."""
+
     def __post_init__(self) -> None:
         check_bounds(self)
         find_scheme(self.quantization or "float32")
+
+    def steps(self, examples: int) -> int:
+        """Returns the steps at most that so many examples are learnt in.
+
+        >>> [FinetuningConfig().steps(count) for count in (360, 32_000)]
+        [500, 5000]
+        >>> FinetuningConfig(epochs=1).steps(360)
+        11
+        """
+        steps = max(1, round((self.epochs or USUAL_EPOCHS) * examples / self.rows))
+        return steps if self.epochs is not None else max(steps, LEAST_STEPS)
 
     @property
     def plan(self) -> QuantizationScheme:

@@ -212,7 +212,7 @@ def _row(examples: Examples, index: int) -> tuple[str | Words, tuple[str, ...]]:
 
 
 def label_array(task: Task, labels: Labels, given: Ragged) -> npt.NDArray[np.float64]:
-    """Returns the label of every slot: a column of the model's head, or a score.
+    """Returns the label of every slot: a column of the model's head, a score, or as `Kind.label_shape` says.
 
     Args:
         task: What is predicted.
@@ -220,8 +220,8 @@ def label_array(task: Task, labels: Labels, given: Ragged) -> npt.NDArray[np.flo
         given: For each word of each text the given word that it stands in; more texts may follow.
     """
     kind = KINDS[task.kind]
-    if not (labels.values or labels.tags):
-        return np.zeros(0)  # nothing has a label
+    if labels.are_none:
+        return np.zeros((0, *kind.label_shape(task)))
     if kind.has_tags:
         labels = text_labels(task, labels, given.rows()[: len(labels.tags)])
     return kind.array(task, labels)

@@ -19,12 +19,13 @@ from lilliput.common.stored import intact, stored
 from lilliput.common.workers import keep_freed_memory
 from lilliput.config import MOST_MINUTES
 from lilliput.errors import ConfigError, StorageError, bounded
+from lilliput.finetuning.abstention import abstention
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import labels_from, task_tokenizer
-from lilliput.finetuning.fit import SeedResult, predict
+from lilliput.finetuning.fit import SeedResult, examine, predict
 from lilliput.finetuning.inputs import inputs_of, own_sources, require_whole_encoder, result_run
 from lilliput.finetuning.job import Job, prepare, train_seed
-from lilliput.finetuning.model import find_head, load_task_model, save_task_model
+from lilliput.finetuning.model import find_head, load_task_model, save_task_model, write_threshold
 from lilliput.finetuning.rates import find_rate
 from lilliput.finetuning.reader import reader_of
 from lilliput.finetuning.results import PREDICTIONS, FinetuneResult, write_predictions
@@ -41,7 +42,7 @@ from lilliput.models.student import parameter_count
 from lilliput.run import RunDir
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.loading import task_of
-from lilliput.tasks.metrics import of_all
+from lilliput.tasks.metrics import always_the_same, of_all
 from lilliput.tasks.tagged import in_bio
 from lilliput.tasks.task import Task, TaskData
 
@@ -108,6 +109,8 @@ def finetune(
     keep_freed_memory()
     data, teachers = _lesson(task, names, named, unlabelled, config)
     is_taught_alone = data.dev.labels is None
+    if config.precision is not None and not data.task.classes:
+        raise ConfigError(f"precision is for tasks with classes, not for {data.task.kind}; leave it out")
     is_run = source.student.is_dir()
     encoder = str(source.student) if is_run else model
     require_whole_encoder(source, model)
@@ -155,6 +158,9 @@ def _lesson(
         raise ConfigError("no task was named; name one, or give a teacher and unlabelled texts")
     else:
         data = in_bio(task_of(task))
+        if not isinstance(task, TaskData):
+            for warning in data.warnings:
+                console.print(warning, style="yellow", highlight=False, markup=False, soft_wrap=True)
     return data, find_teachers(names, data, named)
 
 
@@ -210,7 +216,7 @@ def _seed_result(job: Job, folder: StageDir, rate: float, seed: int) -> SeedResu
     record = place / _FITTED
     if not _is_whole(place):
         title, kept = f"Fine-tuning {job.task.name}, seed {seed}", folder.path / "checkpoints" / str(seed)
-        model, found = train_seed(job, title, rate, seed, kept=kept)
+        model, found = train_seed(job, title, rate, seed, kept=kept, logged=folder.path)
         with _saving(place), replacing(place) as new:
             save_task_model(model, job.tokenizer, job.task, new)
             write_json(new / _FITTED, dataclasses.asdict(found))
@@ -247,7 +253,13 @@ def _keep_best(job: Job, folder: StageDir, fitted: dict[str, SeedResult], rate: 
     model, _ = load_task_model(folder.path)
     with quantization_aware(model, job.config.plan):
         scores, _ = predict(model, job.dev.encoded)
+        test = {} if job.test is None else examine(model, job.test)
+    wanted = job.config.precision
+    found = None if wanted is None else abstention(scores, job.dev, wanted)
+    if found is not None:
+        write_threshold(folder.path, found.min_probability)
     said = labels_from(job.task, scores, job.dev.encoded.slots, job.dev.encoded.groups)
+    warning = always_the_same(job.task, job.dev.text_labels, said)
     words = text_words(job.data.dev.texts, job.tokenizer, job.positions) if job.task.tags else []
     write_predictions(folder.path / PREDICTIONS, job.dev, job.data.dev, words, said)
     shutil.rmtree(folder.path / "seeds")
@@ -267,10 +279,15 @@ def _keep_best(job: Job, folder: StageDir, fitted: dict[str, SeedResult], rate: 
         rate=rate,
         parameters=parameter_count(model),
         weight_bytes=(folder.path / "model.safetensors").stat().st_size,
-        examples={"train": train, "dev": dev, "unlabelled": job.unlabelled},
+        examples={"train": train, "dev": dev, "unlabelled": job.unlabelled}
+        | ({} if job.test is None else {"test": len(job.test.encoded)}),
         cut={"train": job.train.encoded.cut, "dev": job.dev.encoded.cut},
         seconds=sum(one.seconds for one in fitted.values()),
         quantization=job.config.quantization,
+        origin=job.data.origin,
+        test=test,
+        warnings=(warning,) if warning else (),
+        abstention=found,
     )
 
 

@@ -16,6 +16,7 @@ from lilliput.common.progress import Bar
 from lilliput.errors import Interrupted
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, TaskBatch, batches, labels_from
+from lilliput.finetuning.log import step_log
 from lilliput.finetuning.loss import TaskLoss
 from lilliput.finetuning.model import TaskModel, scores_shape, task_kernels, task_scores
 from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
@@ -25,7 +26,8 @@ from lilliput.models.any_classifier import AnyClassifier
 from lilliput.models.any_sentence_encoder import AnySentenceEncoder
 from lilliput.models.classifier import leaves_out
 from lilliput.models.fake_quantization import quantization_aware
-from lilliput.tasks.metrics import score
+from lilliput.tasks.metrics import of_all, score
+from lilliput.tasks.task import Labels
 from lilliput.training.optimizers import clip_gradients, learning_rate, parameter_groups, require_finite
 from lilliput.training.processes import signals
 
@@ -105,11 +107,15 @@ def predict_rest(
             scores[batch.slots.numpy()] = found.cpu().numpy()
 
 
+def answers(model: TaskModel, dev: DevSet) -> Labels:
+    """Returns what a model says of examples, tags of the words of texts."""
+    scores, _ = predict(model, dev.encoded)
+    return labels_from(dev.task, scores, dev.encoded.slots, dev.encoded.groups)
+
+
 def examine(model: TaskModel, dev: DevSet) -> dict[str, float]:
     """Returns the metrics of a model on the dev examples, of texts as a user types them."""
-    scores, _ = predict(model, dev.encoded)
-    said = labels_from(dev.task, scores, dev.encoded.slots, dev.encoded.groups)
-    return score(dev.task, dev.text_labels, said, dev.given)
+    return score(dev.task, dev.text_labels, answers(model, dev), dev.given)
 
 
 def fit(
@@ -123,6 +129,7 @@ def fit(
     progress: Bar,
     seconds: float = math.inf,
     kept: Path | None = None,
+    logged: Path | None = None,
 ) -> SeedResult:
     """Trains a model on examples and leaves it in its best state.
 
@@ -139,6 +146,7 @@ def fit(
         progress: Told the share of the steps that is done.
         seconds: Time after which training ends at the latest; the rate has then fallen to 0.
         kept: Folder of checkpoints, from which an interrupted call goes on; without one nothing is kept.
+        logged: Folder of the fine-tuned model, which takes the log of all steps.
 
     Raises:
         TrainingError: If the loss is not finite.
@@ -148,7 +156,7 @@ def fit(
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # the map to the teacher's width begins at random
         learner = TaskLoss(model, train, dev.task, config)
-    steps = max(1, round(config.epochs * len(train.encoded) / config.rows))
+    steps = config.steps(len(train.encoded))
     marks = {round((index + 1) * steps / config.evaluations) for index in range(config.evaluations)} | {steps}
     best, is_random = dict[str, float](), leaves_out(model)
     with contextlib.ExitStack() as held:
@@ -160,6 +168,7 @@ def fit(
         asked = held.enter_context(signals())
         state = State(learner, 2 * config.evaluations + 1)
         keeper = Keeper(kept, state, optimizer)
+        log = held.enter_context(step_log(logged, seed, keeper.step))
         for batch in itertools.islice(_endless(read, config.rows, seed), keeper.step, steps):
             keeper.step += 1
             step, before = keeper.step, _share(keeper, steps, seconds)
@@ -172,11 +181,14 @@ def fit(
             state.decay[0] *= 1 - now * config.weight_decay
             share = _share(keeper, steps, seconds)
             is_late = share >= 1
+            values = {"seconds": keeper.seconds, "loss": loss, "rate": now}
             by_time = seconds < math.inf and share * config.evaluations > len(state.scores()) + 1
             if step in marks or by_time or is_late:
                 scores = examine(model, read_dev)
+                values |= {f"dev/{name}": value for name, value in of_all(scores).items()}
                 if state.take(scores[dev.task.metric]):
                     best = scores
+            log(step, values)
             history = state.scores()
             keeper.save(at_once=bool(asked))
             if asked:
@@ -205,8 +217,14 @@ def _seed_of(seed: int, step: int) -> int:
 
 
 def _rests(history: list[float], patience: int) -> bool:
-    """Whether the last `patience` evaluations brought nothing better than one before them."""
-    return len(history) > patience and max(history[-patience:]) <= max(history[:-patience])
+    """Whether the last `patience` evaluations brought nothing better than one before them.
+
+    Those with the very score of the first one, below 1, do not count: until it changes, the model may say the
+    same of all examples.
+    """
+    same = len(list(itertools.takewhile(lambda score: score == history[0] < 1, history)))
+    counted = history[max(same - 1, 0) :]
+    return len(counted) > patience and max(counted[-patience:]) <= max(counted[:-patience])
 
 
 def _endless(encoded: Encoded, rows: int, seed: int) -> Iterator[TaskBatch]:

@@ -11,10 +11,15 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lilliput.finetuning.encoded import TaskBatch
 from lilliput.tasks.task import Task
 from lilliput.training.objectives import classification, in_batch, soft_labels, squared_error
+
+Averages = Literal["choices", "shares", "scores"]
+"""What is averaged of several teachers: probabilities of columns that are alternatives, those of columns that
+are not, or scores."""
 
 
 class Head(ABC):
@@ -23,8 +28,10 @@ class Head(ABC):
     reads: ClassVar[Literal["text", "words", "apart"]]
     """Whether scores come from the pooled state of the whole text, or from the state of each piece; or there
     is no head, the texts of an example are read apart, and scores are their vectors [K, texts, E]."""
-    problem_type: ClassVar[Literal["regression"] | None] = None
+    problem_type: ClassVar[Literal["regression", "multi_label_classification"] | None] = None
     """What transformers calls the problem in config.json."""
+    averages: ClassVar[Averages] = "scores"
+    """What is averaged of several teachers (`columns.together`)."""
 
     def columns(self, task: Task) -> tuple[str, ...]:
         """Returns the names of the head's columns."""
@@ -97,6 +104,8 @@ class Head(ABC):
 class ChoiceHead(Head):
     """A head whose column with the highest score is the answer."""
 
+    averages = "choices"
+
     def targets(self, labels: Tensor) -> Tensor:
         return labels.nan_to_num().long()
 
@@ -136,6 +145,34 @@ class JointHead(ChoiceHead):
         """Returns shares in the mean over the texts for classes, and over all words for tags [K]."""
         of_text = batch.positions % batch.inputs["input_ids"].shape[1] == 0  # [CLS]
         return torch.where(of_text, 1 / of_text.sum().clamp(min=1), 1 / (~of_text).sum().clamp(min=1))
+
+
+class MultilabelHead(Head):
+    """A column for each class, whose score is the logit of its probability: binary cross-entropy of each."""
+
+    reads, problem_type, averages = "text", "multi_label_classification", "shares"
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """Returns 1 for the classes that a text has, and else 0 [K, C]."""
+        return labels.nan_to_num().float()
+
+    def weights(self, targets: Tensor, known: Tensor, columns: int, balance: float) -> Tensor | None:
+        """Returns weights of texts by their rarest class; having none counts as one [K]."""
+        if not balance:
+            return None
+        whole = torch.cat([targets, (targets.sum(1, keepdim=True) == 0).float()], 1)
+        by_class = whole[known].sum(0).clamp(min=1) ** -balance
+        rarest = (whole * by_class).amax(1)
+        return rarest * known.sum() / rarest[known].sum()
+
+    def loss(self, scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        each = F.binary_cross_entropy_with_logits(scores, targets, reduction="none")
+        return (each.mean(1) * weights).sum()
+
+    def soft_loss(self, scores: Tensor, soft: Tensor, weights: Tensor, temperature: float) -> Tensor:
+        """Returns the loss against a teacher's probabilities, which keeps its size as `soft_labels` does."""
+        targets = (soft / temperature).sigmoid()
+        return self.loss(scores / temperature, targets, weights) * temperature**2
 
 
 class RegressionHead(Head):
@@ -214,6 +251,7 @@ class RetrievalHead(Head):
 
 HEADS: dict[str, Head] = {
     "classification": ClassificationHead(),
+    "multilabel": MultilabelHead(),
     "regression": RegressionHead(),
     "similarity": SimilarityHead(),
     "retrieval": RetrievalHead(),

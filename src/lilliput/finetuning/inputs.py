@@ -10,7 +10,7 @@ from lilliput.common.files import digest_value
 from lilliput.common.folders import read_manifest
 from lilliput.common.stage_dir import StageDir
 from lilliput.errors import ConfigError
-from lilliput.finetuning.config import FinetuningConfig
+from lilliput.finetuning.config import LEAST_STEPS, USUAL_EPOCHS, FinetuningConfig
 from lilliput.finetuning.teacher import TaskTeacher
 from lilliput.models.pretrained import checkpoint_digest
 from lilliput.run import FINETUNE_AGAIN, RunDir
@@ -41,10 +41,15 @@ def inputs_of(
     examples = dataclasses.asdict(
         dataclasses.replace(data, origin="", warnings=())
     )  # wherever they were read
-    examples |= {"train": data.train.values(), "dev": data.dev.values()}
+    sets = {"train": data.train, "dev": data.dev, "test": data.test}
+    del examples["test"]  # so that what earlier versions finished stays finished
+    examples |= {name: found.values() for name, found in sets.items() if found is not None}
     settings = dataclasses.asdict(config)
-    if config.minutes is None:
-        del settings["minutes"]  # so that what earlier versions finished stays finished
+    for name in ("minutes", "precision"):
+        if settings[name] is None:
+            del settings[name]  # so that what earlier versions finished stays finished
+    if config.epochs is None and config.steps(len(data.train)) > LEAST_STEPS:
+        settings["epochs"] = USUAL_EPOCHS  # as in earlier versions, which so learnt of few examples too
     is_two_tower = KINDS[data.task.kind].is_two_tower
     settings["distillation"]["weight"] = config.distillation.soft_weight(is_two_tower=is_two_tower)
     digests = [teacher.digest for teacher in teachers]

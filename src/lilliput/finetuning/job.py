@@ -15,9 +15,10 @@ from tokenizers import Tokenizer
 from lilliput.common.progress import bar, console
 from lilliput.errors import InputError
 from lilliput.finetuning.columns import together
-from lilliput.finetuning.config import FinetuningConfig
+from lilliput.finetuning.config import LEAST_STEPS, USUAL_EPOCHS, FinetuningConfig
 from lilliput.finetuning.encoded import Encoded, encode, label_array
 from lilliput.finetuning.fit import SeedResult, fit
+from lilliput.finetuning.heads import HEADS
 from lilliput.finetuning.model import TaskModel, find_head, load_encoder
 from lilliput.finetuning.reader import reader_of
 from lilliput.finetuning.sets import DevSet, Floats, States, TrainSet
@@ -50,6 +51,8 @@ class Job:
     """What decides."""
     unlabelled: int
     """Examples that teachers alone label."""
+    test: DevSet | None = None
+    """What scores the finished model once."""
 
     @property
     def task(self) -> Task:
@@ -103,8 +106,20 @@ def prepare(
     assert data.dev.labels is not None
     dev = DevSet(task, read, data.dev.labels)
     unlabelled = len(examples) - (0 if np.isnan(labels).all() else len(data.train))
+    test = None
+    if data.test is not None and data.test.labels is not None:
+        test = DevSet(task, reader.encode(data.test, task), data.test.labels)
     job = Job(
-        encoder, data, config, tuple(teachers), reader.tokenizer, reader.positions, train, dev, unlabelled
+        encoder,
+        data,
+        config,
+        tuple(teachers),
+        reader.tokenizer,
+        reader.positions,
+        train,
+        dev,
+        unlabelled,
+        test,
     )
     _announce(job)
     return job
@@ -115,7 +130,8 @@ def _slot_labels(task: Task, labels: Labels, encoded: Encoded) -> npt.NDArray[np
     if encoded.groups is not None:
         return encoded.groups.astype(np.float64)
     found = label_array(task, labels, encoded.given)
-    return np.concatenate([found, np.full(len(encoded.slots.values) - len(found), np.nan)])
+    rest = len(encoded.slots.values) - len(found)
+    return np.concatenate([found, np.full((rest, *found.shape[1:]), np.nan)])
 
 
 def _said(
@@ -134,7 +150,7 @@ def _said(
         scores, found = teacher_targets(teacher, examples, encoded, task, targets, states=wanted)
         every.append(teacher.in_order(scores, encoded.slots, task))
         first = found if wanted else first
-    return together(every, is_choice=bool(task.classes or task.tags)), first
+    return together(every, HEADS[task.kind].averages), first
 
 
 def answered(
@@ -169,7 +185,7 @@ def _answers(encoded: Encoded, task: Task, scores: Floats) -> Labels:
 def _labelled(examples: Examples, encoded: Encoded, task: Task, scores: Floats) -> Examples:
     """Returns examples with what teachers say as labels; raises InputError where it is always the same."""
     labels = _answers(encoded, task, scores)
-    if len({*labels.values, *(tag for row in labels.tags for tag in row)}) < 2:
+    if len({*labels.values, *labels.several, *(tag for row in labels.tags for tag in row)}) < 2:
         raise InputError(
             f"teachers say the same of all {len(examples):,} texts that were held out, so there is nothing "
             "to learn; give other texts, or check which task the teacher knows"
@@ -190,7 +206,13 @@ def _shares(counts: Counter[str]) -> str:
 
 
 def train_seed(
-    job: Job, title: str, rate: float, seed: int, seconds: float = math.inf, kept: Path | None = None
+    job: Job,
+    title: str,
+    rate: float,
+    seed: int,
+    seconds: float = math.inf,
+    kept: Path | None = None,
+    logged: Path | None = None,
 ) -> tuple[TaskModel, SeedResult]:
     """Returns a model that has learnt the task from one seed, and how that went.
 
@@ -201,6 +223,7 @@ def train_seed(
         seed: Seeds the head's first weights and all that `fit` draws.
         seconds: Time that it takes at most; `FinetuningConfig.minutes` may be less.
         kept: Folder of checkpoints, from which an interrupted call goes on.
+        logged: Folder of the fine-tuned model, which takes the log of all steps.
     """
     if job.config.minutes is not None:
         seconds = min(seconds, 60 * job.config.minutes)
@@ -216,6 +239,7 @@ def train_seed(
             progress=progress,
             seconds=seconds,
             kept=kept,
+            logged=logged,
         )
     return model, result
 
@@ -231,6 +255,20 @@ def _announce(job: Job) -> None:
             f"the encoder's {job.positions} positions; what is behind was cut off",
             highlight=False,
         )
+    if job.config.epochs is None:
+        _tell_steps(job.config, len(job.train.encoded))
+
+
+def _tell_steps(config: FinetuningConfig, examples: int) -> None:
+    """Says how long is learnt, where the user does not."""
+    steps, usual = config.steps(examples), USUAL_EPOCHS * examples / config.rows
+    passes = f"{USUAL_EPOCHS:g} passes over {examples:,} examples"
+    why = passes if steps > LEAST_STEPS else f"{passes} would be {usual:,.0f}, too few to learn from"
+    console.print(
+        f"Training takes {steps:,} steps of {config.rows} examples at most: {why}; set epochs to choose",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _require_order(soft: Floats) -> None:

@@ -30,7 +30,7 @@ class TaskLoss(nn.Module):
         self._head, self._config, self._train = HEADS[task.kind], config.distillation, train
         self._kernels = task_kernels(model, train.encoded, learns=True)
         device, labels = model.device, torch.from_numpy(train.labels)
-        known = ~labels.isnan()
+        known = ~labels.reshape(len(labels), -1).isnan().any(1)
         self._hard_weights = known.float().to(device)
         self._soft_weights = torch.zeros_like(self._hard_weights)
         if train.soft is not None:

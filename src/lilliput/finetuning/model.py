@@ -21,6 +21,7 @@ from transformers import PreTrainedConfig
 
 from lilliput.common.files import write_json
 from lilliput.common.folders import settle
+from lilliput.common.settings import require
 from lilliput.common.stored import as_stored, intact, stored
 from lilliput.errors import ModelError, StorageError
 from lilliput.finetuning.encoded import Encoded, TaskBatch
@@ -234,6 +235,21 @@ def load_task(folder: Path) -> Task:
     with intact(folder / _TASK_FILE, _AGAIN):
         require_known(task)
     return task
+
+
+def write_threshold(folder: Path, min_probability: float | None) -> None:
+    """Adds to a folder's task from which probability on its classes are answers."""
+    write_json(folder / _TASK_FILE, _task_file(folder) | {"min_probability": min_probability})
+
+
+def load_threshold(folder: Path) -> float | None:
+    """Returns from which probability on the classes of a folder's task are answers; None for all."""
+    found: float | None = as_stored(
+        float | None, _task_file(folder).get("min_probability"), folder / _TASK_FILE, _AGAIN
+    )
+    with intact(folder / _TASK_FILE, _AGAIN):
+        require(found is None or 0 <= found <= 1, "'min_probability' is no share")
+    return found
 
 
 def is_of_text(folder: Path) -> bool:

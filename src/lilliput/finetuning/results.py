@@ -1,7 +1,7 @@
 """The results of fine-tuning: its figures, and what the kept model says of each dev example."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from lilliput.common.settings import require, valid
 from lilliput.common.sheet import Sheet
 from lilliput.common.stage_dir import StageDir
 from lilliput.common.stored import intact, stored_lines
+from lilliput.finetuning.abstention import Abstention
 from lilliput.finetuning.model import is_of_text
 from lilliput.finetuning.sets import DevSet
 from lilliput.finetuning.words import TextWord, given_at, starts_of
@@ -57,6 +58,14 @@ class FinetuneResult:
     """Time that the seeds took together, search and teacher not counted."""
     quantization: str | None = None
     """How weights were rounded in training and for the scores; the saved ones are not."""
+    origin: str = ""
+    """What the examples were read from; nothing where they came as objects, or in an earlier version."""
+    test: dict[str, float] = field(default_factory=dict)
+    """Metrics of the kept model on the test set, by which nothing was chosen; empty where there is none."""
+    warnings: tuple[str, ...] = ()
+    """What is to be known of the kept model, each a sentence."""
+    abstention: Abstention | None = None
+    """From which probability on it answers, where a precision was asked for."""
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.1%}" for name, value in self.mean.items())
@@ -178,7 +187,7 @@ def read_predictions(folder: Path, task: Task) -> list[dict[str, Any]]:
         for name in ("gold", "predicted"):
             labels = KINDS[task.kind].unnamed(task, (line[name] for line in lines))
             valid(tuple[float, ...], labels.values, "label")
-            require({len(labels.values), len(labels.tags)} <= {0, len(lines)}, "labels are missing")
+            require({len(every) for every in vars(labels).values()} <= {0, len(lines)}, "labels are missing")
     return lines
 
 
@@ -197,7 +206,11 @@ def render(found: FinetuneResult) -> Sheet:
     rows = []
     for name, mean in found.mean.items():
         each = [f"{scores[name]:.1%}" for scores in found.scores.values()]
-        rows.append((name, f"{mean:.1%}", f"{found.deviation[name]:.1%}", *each))
-    headings = ("metric", "mean", "deviation", *(f"seed {seed}" for seed in found.scores))
+        tested = [f"{found.test[name]:.1%}" if name in found.test else ""] if found.test else []
+        rows.append((name, f"{mean:.1%}", f"{found.deviation[name]:.1%}", *each, *tested))
+    headings = ["metric", "mean", "deviation", *(f"seed {seed}" for seed in found.scores)]
+    headings += [f"test, seed {found.best_seed}"] if found.test else []
     title = f"{found.task.name}: {found.encoder} fine-tuned, seed {found.best_seed} kept"
-    return Sheet(headings, rows, title=title)
+    notes = [f"WARNING: {note}" for note in found.warnings]
+    notes += [] if found.abstention is None else [str(found.abstention)]
+    return Sheet(headings, rows, title=title, caption="\n".join(notes))

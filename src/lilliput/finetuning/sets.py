@@ -19,7 +19,8 @@ class TrainSet:
 
     encoded: Encoded
     labels: npt.NDArray[np.float64]
-    """The label of every slot, a column of the head or a score; NaN where there is none [K]."""
+    """The label of every slot: a column of the head or a score [K], or 0 and 1 of all columns [K, C]; NaN
+    where there is none."""
     soft: Floats | None = None
     """The teacher's scores of every slot [K, C]; NaN where it cut the text off."""
     states: States | None = None

@@ -12,7 +12,7 @@ from lilliput.common.names import folder_name
 from lilliput.errors import InputError
 from lilliput.finetuning.unlabelled.own import read_texts
 from lilliput.finetuning.words import text_words
-from lilliput.tasks.loading import stands_for_examples
+from lilliput.tasks.places import stands_for_examples
 from lilliput.tasks.task import Examples, Labels, Task, TaskData, Words
 from lilliput.text.sources import Source
 

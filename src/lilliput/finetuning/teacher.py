@@ -167,7 +167,7 @@ class TaskTeacher:
         if self.tags:
             own = filter(None, own_tags(self.tags, self.named))
             tags = bio_task(Task("", "tagging", tags=tuple(dict.fromkeys(["O", *own])))).tags
-        metric = agreement_metric(KINDS[self.kind].default_metric(tags))
+        metric = agreement_metric(KINDS[self.kind].metric_names(tags)[0])
         made = name or re.sub(r"[^\w.-]+", "-", Path(self.name).name).strip("-. ")[:60] or "teacher"
         folder_name(made, "a task's name", "name the task with --task")
         return Task(made, self.kind, classes=classes, tags=tags, metric=metric)

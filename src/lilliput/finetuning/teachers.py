@@ -167,7 +167,7 @@ def _checkpoint(found: ClassifierCheckpoint, named: Named) -> TaskTeacher:
         found.positions,
         opened,
         columns if kind == "tagging" else (),
-        columns if kind == "classification" else (),
+        columns if KINDS[kind].has_classes else (),
         named,
     )
 

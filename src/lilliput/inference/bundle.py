@@ -8,30 +8,23 @@ of texts takes the memory of a few. Where a graph rounds to int8, it does so on 
 all texts, so an answer does not depend on the texts beside it.
 """
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Encoding as Pieces, Tokenizer
 
 from lilliput.common.arguments import PathLike, path_of
-from lilliput.errors import BundleError, InputError, LilliputError, bounded, first_line
-from lilliput.inference.answers import Answer, Classification, Filling, Score, Tagging
-from lilliput.inference.format import MODEL, TOKENIZER, BundleConfig, BundleFiles, read_bundle
-from lilliput.inference.graph_size import check_sizes
+from lilliput.errors import BundleError, InputError, LilliputError, bounded, printable
+from lilliput.inference.answers import Answer, Classification, Filling, Labelling, Score, Tagging
+from lilliput.inference.format import MODEL, BundleConfig, BundleFiles, read_bundle, sizes
 from lilliput.inference.kinds import KINDS, Reading
-from lilliput.inference.onnx_file import read_graph
-from lilliput.inference.outputs import Floats
-from lilliput.inference.session import open_session
+from lilliput.inference.network import Network
+from lilliput.inference.outputs import unknown_share
 from lilliput.inference.space import Space
-from lilliput.inference.texts import BATCH_PIECES, Text, batches, problem, shortened, windows
+from lilliput.inference.texts import Missing, Text, is_missing, problem, shortened, windows
 from lilliput.inference.vectors import Precision, check_precision, cosines, stored, unit
-from lilliput.pieces.tokenizer_file import SpecialPieces, build_tokenizer
-
-INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 TOP_AT_MOST, THREADS_AT_MOST = 1_000_000, 1024
 
@@ -61,14 +54,11 @@ class Bundle:
         """Where it was read."""
         self.config: BundleConfig = files.config
         """What it answers."""
-        self._tokenizer = _tokenizer(folder / TOKENIZER, files.tokenizer)
-        _check_graph(folder / MODEL, files.model, files.config.positions)
-        self._session = open_session(folder / MODEL, threads, files.model)
-        self._pad = SpecialPieces.of(self._tokenizer).pad
-        self._kind = KINDS[files.config.kind]
-        self._tokenizer.enable_truncation(files.config.positions)
-        self._without_words = len(self._pieces([("", "") if files.config.pairs else files.config.prompt])[0])
-        self._space = Space(folder, files.model, self._check())
+        self.bytes: int = sum(sizes(folder).values())
+        """Bytes of its files."""
+        self._threads, self._kind = threads, KINDS[files.config.kind]
+        self._network = Network(folder, files, threads)
+        self._space = Space(folder, files.model, self._network.width)
 
     def __repr__(self) -> str:
         config = self.config
@@ -76,11 +66,26 @@ class Bundle:
             f"{len(of)} {what}" for what, of in (("classes", config.classes), ("tags", config.tags)) if of
         ]
         told = [f"{config.kind}{f' of {config.task}' if config.task else ''}", *names, config.quantization]
-        return f"<Bundle {self.folder}: {', '.join(told)}, texts of up to {config.positions} pieces>"
+        told += [f"{self.bytes:,} bytes", f"texts of up to {config.positions} pieces"]
+        return printable(f"<Bundle {self.folder}: {', '.join(told)}>")
+
+    @property
+    def empty(self) -> Answer:
+        """The answer to a text that is missing."""
+        found: Answer = self._kind.empty(self._network.width)
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Returns what opens the bundle anew from its folder, as in another process."""
+        return load, (str(self.folder.absolute()), self._threads)
 
     def classify(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> list[Classification]:
         """Returns the class of each text, or of each text with the one of `pairs` beside it."""
         return self._answers("classify", texts, pairs)
+
+    def label(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> list[Labelling]:
+        """Returns the classes of each text, of which it may have several, or those of each pair."""
+        return self._answers("label", texts, pairs)
 
     def score(self, texts: Iterable[str], pairs: Iterable[str] | None = None) -> list[Score]:
         """Returns the score of each text, or of each text with the one of `pairs` beside it."""
@@ -104,6 +109,8 @@ class Bundle:
     ) -> npt.NDArray[Any]:
         """Returns a vector for each text [texts, width]; `stream` also says which texts were cut.
 
+        That of a missing text is NaN, or zeros where the precision has no NaN.
+
         Args:
             texts: The texts.
             normalize: Whether vectors have length 1; None for what the model was made for: sentence encoders
@@ -118,17 +125,17 @@ class Bundle:
             ConfigError: If there is no such precision, or vectors are shorter than `truncate_dim`.
         """
         check_precision(precision)
-        plain = copy.copy(self)
-        plain.config = self.config._replace(normalize=False)
         normalize = self.config.normalize if normalize is None else normalize
 
         def finished(vector: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
             kept = vector if truncate_dim is None else self._space.turned(vector, truncate_dim)
             return stored(unit(kept) if normalize else kept, precision)
 
-        answers = plain._answers("encode", texts)
+        answers = self._answers("encode", texts, config=self.config._replace(normalize=False))
         like = finished(np.zeros(self._space.width, np.float32))
-        return np.stack([finished(answer.vector) for answer in answers]) if answers else like[None][:0]
+        missing = np.full_like(like, np.nan) if precision == "float32" else like
+        rows = [missing if np.isnan(one.vector[0]) else finished(one.vector) for one in answers]
+        return np.stack(rows) if rows else like[None][:0]
 
     def truncate(self, vectors: npt.ArrayLike, dim: int) -> npt.NDArray[np.float32]:
         """Returns the vectors [N, dim] of length 1 that stand for vectors [N, width] of this bundle's space.
@@ -153,56 +160,93 @@ class Bundle:
         """Yields the answer to each text, in order, as the bundle's kind has it; pairs come as tuples.
 
         Takes the memory of one window, however many texts there are. Raises InputError at a text that is not
-        one, and BundleError at one to which the model gives no numbers, with its number.
+        one, and BundleError at one to which the model gives no numbers, with its number. A text that is
+        missing (None, NaN, empty or white space alone) has an empty answer, and a warning at the end says
+        how many there were.
         """
-        number, top = 0, bounded("top", top, 1, TOP_AT_MOST)
-        for window in windows(texts, self.config.positions):
-            for answer in self.answer(window, top):
+        return self._stream(texts, top, self.config, stacklevel=2)
+
+    def _stream(
+        self, texts: Iterable[Text], top: int, config: BundleConfig, stacklevel: int
+    ) -> Iterator[Answer]:
+        """Yields the answers that `config` says; `stacklevel` is whose line a warning at the end is of."""
+        number, missing, top = 0, Missing("text"), bounded("top", top, 1, TOP_AT_MOST)
+        for window in windows(texts, config.positions):
+            for text, answer in zip(window, self._window(window, top, config), strict=True):
                 number += 1
+                missing.look(number, text)
                 if isinstance(answer, LilliputError):
                     kind = type(answer)
                     raise kind(f"text {number:,} {answer}") from answer
                 yield answer
+        missing.warn(number, stacklevel)
 
-    def answer(self, texts: Sequence[Text], top: int = 5) -> list[Answer | LilliputError]:
-        """Returns the answers to a few texts at once, with an error in the place of a text that has none."""
-        problems = [problem(text, self.config) for text in texts]
-        found: list[Answer | LilliputError] = [InputError(what) for what in problems]
-        good = [index for index, what in enumerate(problems) if not what]
-        read = [shortened(texts[index], self.config.positions) for index in good]
-        pieces = self._pieces([self._before(text) for text in read])
-        for batch in batches([len(item) for item in pieces]):
-            output = self._run([pieces[place] for place in batch])
-            for place, row in zip(batch, output, strict=True):
-                text = texts[good[place]]
-                cut = read[place] != text or bool(pieces[place].overflowing)
-                if len(pieces[place]) > self._without_words:
-                    found[good[place]] = self._read(row, pieces[place], text, cut, top)
-                else:
-                    found[good[place]] = InputError("has no words, only characters without a meaning")
+    def answer(self, texts: Iterable[Text], top: int = 5) -> list[Answer | LilliputError]:
+        """Returns the answers to a few texts at once, with an error in the place of a text that has none.
+
+        A text that is missing (None, NaN, empty or white space alone) has an empty answer, and a warning
+        says how many there were.
+        """
+        if isinstance(texts, str):
+            raise _single("answer")
+        every, missing = list(texts), Missing("text")
+        for number, text in enumerate(every, start=1):
+            missing.look(number, text)
+        found = self._window(every, bounded("top", top, 1, TOP_AT_MOST), self.config)
+        missing.warn(len(every), stacklevel=2)
         return found
+
+    __call__ = answer
+
+    def _window(self, texts: Sequence[Text], top: int, config: BundleConfig) -> list[Answer | LilliputError]:
+        """Returns the answers to texts that are computed together, in their order."""
+        network, kind = self._network, self._kind
+        found = [self._unread(text, config) for text in texts]
+        good = [place for place, one in enumerate(found) if one is None]
+        read = [shortened(texts[place], config.positions) for place in good]
+        pieces = network.pieces([self._before(text) for text in read])
+        for index, row in network.rows(pieces):
+            place, cut_into = good[index], pieces[index]
+            cut = read[index] != texts[place] or bool(cut_into.overflowing)
+            if len(cut_into) <= network.without_words:
+                found[place] = InputError("has no words, only characters without a meaning")
+            elif not np.isfinite(row).all():
+                found[place] = BundleError(
+                    f"has no answer: {MODEL} gives what is no number (NaN or infinite); export the bundle "
+                    "again, and where that does not help, train the model again"
+                )
+            else:
+                share = unknown_share(cut_into, network.special.unk, len(config.prompt))
+                reading = Reading(texts[place], cut_into, cut, share, network.tokenizer, top)
+                found[place] = kind.answer(row, config, reading)
+        return found
+
+    def _unread(self, text: Text, config: BundleConfig) -> Any:
+        """Returns the answer or the error of a text that there is no need to read; None for all others."""
+        if is_missing(text):
+            return self.empty
+        what = problem(text, config)
+        return InputError(what) if what else None
 
     def _before(self, text: Text) -> Text:
         """Returns a text with the prompt before it; no pairs have one."""
         return self.config.prompt + text if isinstance(text, str) else text
 
-    def _pieces(self, texts: Sequence[Text]) -> list[Pieces]:
-        if len(texts) != 1:
-            return self._tokenizer.encode_batch(list(texts))
-        (text,) = texts  # in this thread: those that the tokenizer starts for a batch take a while to start
-        return [self._tokenizer.encode(text) if isinstance(text, str) else self._tokenizer.encode(*text)]
-
     def _answers(
-        self, method: str, texts: Iterable[str], pairs: Iterable[str] | None = None, top: int = 5
+        self,
+        method: str,
+        texts: Iterable[str],
+        pairs: Iterable[str] | None = None,
+        top: int = 5,
+        config: BundleConfig | None = None,
     ) -> list[Any]:
         """Returns the answers to all texts; raises BundleError where the bundle does not do that."""
         self._require(method)
         if isinstance(texts, str) or isinstance(pairs, str):
-            raise InputError(
-                f"{method}() takes a list of texts, found a single one; put it in brackets: [text]"
-            )
+            raise _single(method)
         given = texts if pairs is None else _together(texts, pairs)
-        return [self._kind.part(answer, method) for answer in self.stream(given, top)]
+        answers = list(self._stream(given, top, config or self.config, stacklevel=4))
+        return [self._kind.part(answer, method) for answer in answers]
 
     def _require(self, method: str) -> None:
         if method not in self._kind.methods:
@@ -211,62 +255,9 @@ class Bundle:
                 f"{self.folder} has no {method}(): it is a model of the kind {self.config.kind}, with {calls}"
             )
 
-    def _run(self, pieces: Sequence[Pieces]) -> Floats:
-        """Returns the model's output for a batch."""
-        shape = len(pieces), max(len(item) for item in pieces)
-        ids, mask, types = (np.full(shape, value, np.int64) for value in (self._pad, 0, 0))
-        for row, item in enumerate(pieces):
-            ids[row, : len(item)] = item.ids
-            mask[row, : len(item)] = 1
-            types[row, : len(item)] = item.type_ids
-        return self._compute(ids, mask, types)
 
-    def _compute(self, *arrays: np.ndarray[Any, np.dtype[np.int64]]) -> Floats:
-        try:
-            (output,) = self._session.run(None, dict(zip(INPUTS, arrays, strict=True)))
-        except Exception as error:  # the library raises kinds of its own that have no common ancestor
-            raise BundleError(
-                f"{self.folder / MODEL} fails on {arrays[0].shape[1]} pieces, ids up to {arrays[0].max()} "
-                f"({first_line(error)}); it does not belong to this {TOKENIZER}, or has fewer positions "
-                "than config.json says: fetch or export the bundle again"
-            ) from error
-        return np.asarray(output)
-
-    def _read(self, row: Floats, pieces: Pieces, text: Text, cut: bool, top: int) -> Answer | BundleError:
-        """Returns the answer that a row of the output is; an error where it has NaN or infinity."""
-        if row.ndim > 1:
-            row = row[: len(pieces)]
-        if not np.isfinite(row).all():
-            return BundleError(
-                f"has no answer: {MODEL} gives what is no number (NaN or infinite); export the bundle again, "
-                "and where that does not help, train the model again"
-            )
-        answer: Answer = self._kind.answer(row, self.config, Reading(text, pieces, cut, self._tokenizer, top))
-        return answer
-
-    def _check(self) -> int:
-        """Returns how many numbers the graph gives a text or a piece, by one short run.
-
-        Raises BundleError where model, tokenizer and config do not belong together.
-        """
-        found = [item.name for item in self._session.get_inputs()]
-        if sorted(found) != sorted(INPUTS):
-            raise BundleError(
-                f"{self.folder / MODEL} takes {', '.join(found) or 'nothing'}, expected are "
-                f"{', '.join(INPUTS)}; export it again"
-            )
-        pieces = max(self._tokenizer.get_vocab().values()) + 1
-        ids = np.array([[self._pad, pieces - 1]])
-        shape = self._compute(ids, np.ones_like(ids), np.zeros_like(ids)).shape
-        columns = self._kind.columns(self.config, pieces)
-        expected = (1,) if self._kind.head == "text" else (1, 2)
-        if shape[:-1] != expected or columns not in (None, shape[-1]):
-            raise BundleError(
-                f"{self.folder / MODEL} gives scores of the shape {shape} for two pieces, expected is "
-                f"{(*expected, columns or 'width')} by config.json ({self.config.kind}) and {TOKENIZER}; "
-                "they are not of one bundle: fetch or export it again"
-            )
-        return int(shape[-1])
+def _single(method: str) -> InputError:
+    return InputError(f"{method}() takes a list of texts, found a single one; put it in brackets: [text]")
 
 
 def _together(texts: Iterable[str], pairs: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -279,24 +270,3 @@ def _together(texts: Iterable[str], pairs: Iterable[str]) -> Iterator[tuple[str,
         yield text, other
     if next(others, none) is not none:
         raise InputError("texts and pairs have to be of the same number, but there are fewer texts")
-
-
-def _tokenizer(path: Path, content: bytes) -> Tokenizer:
-    try:
-        return build_tokenizer(content)[0]
-    except ValueError as error:
-        raise BundleError(
-            f"{path} is not a tokenizer that a bundle can have: {error}; fetch or export the bundle again"
-        ) from error
-
-
-def _check_graph(path: Path, content: bytes, positions: int) -> None:
-    """Raises BundleError where a graph is none of a bundle's, or would compute too much on any batch."""
-    try:
-        graph = read_graph(content)
-        for batch, length in ((1, positions), (BATCH_PIECES // 2, 2)):
-            check_sizes(graph, len(content), batch, length)
-    except ValueError as error:
-        raise BundleError(
-            f"{path} is not a graph that a bundle can have: {error}; fetch or export the bundle again"
-        ) from error

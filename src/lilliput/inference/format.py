@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 from lilliput.errors import BundleError
 from lilliput.inference.kinds import KINDS
 
-FORMATS = (1, 2, 3)
+FORMATS = (1, 2, 3, 4)
 """Formats that are read: raised whenever the files of a bundle change their meaning. In 2 integers are
-multiplied in the graph, in 3 something is put before each text; one that does neither is written as 1, which
-earlier versions read too."""
+multiplied in the graph, in 3 something is put before each text, in 4 some texts have no label; one that does
+none of these is written as 1, which earlier versions read too."""
 
 MODEL, PROGRAM, TOKENIZER, CONFIG, CARD, MANIFEST = (
     "model.onnx",
@@ -77,10 +77,15 @@ class BundleConfig(NamedTuple):
     """Whether vectors have length 1."""
     prompt: str = ""
     """What is put before each text that becomes a vector."""
+    min_probability: float | None = None
+    """The least probability of a class: a text whose most probable class has less has no label. None where
+    every text has one."""
 
     @property
     def format(self) -> int:
         """The format of the bundle."""
+        if self.min_probability is not None:
+            return 4
         return 3 if self.prompt else FORMATS[self.products != "float32"]
 
     def write(self, folder: Path) -> None:
@@ -232,8 +237,12 @@ def parse_config(path: Path, content: bytes) -> BundleConfig:
             lambda value: _is_name(value) and (name == "encode" or not value),
             f"text of at most {LONGEST_NAME:,} characters, empty where there are no vectors",
         ),
+        "min_probability": (
+            lambda value: value is None or (kind.has_classes and _is_share(value)),
+            "null, or a number from 0 to 1 where there are classes",
+        ),
     }
-    for key in ("products", "normalize", "prompt"):  # which earlier versions did not write
+    for key in ("products", "normalize", "prompt", "min_probability"):  # which earlier versions did not write
         values.setdefault(key, BundleConfig._field_defaults[key])
     for key, (fits, wanted) in expected.items():
         if not fits(values.get(key)):
@@ -253,6 +262,10 @@ def _within(least: int, most: int) -> Any:
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_NAME
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
 
 
 def _is_flag(only_false: bool) -> Any:

@@ -6,17 +6,54 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from lilliput.inference.answers import Classification, Guess, Tagging, Word
+from lilliput.inference.answers import Classification, Guess, Labelling, Tagging, Word
 from lilliput.inference.tags import join_tags
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
-def classified(scores: Floats, classes: Sequence[str], cut: bool) -> Classification:
-    """Returns the class that has the highest of its scores [classes]."""
+def classified(
+    scores: Floats, classes: Sequence[str], least: float | None, cut: bool, unknown: float
+) -> Classification:
+    """Returns the class that has the highest of its scores [classes], no label where it is not likely enough.
+
+    Args:
+        scores: A score for each class.
+        classes: Their names.
+        least: The least probability of a label; None for any.
+        cut: Whether only the beginning of the text was read.
+        unknown: The share of its words that are unknown.
+    """
     shares = softmax(scores).tolist()
     best = max(range(len(shares)), key=shares.__getitem__)
-    return Classification(classes[best], shares[best], dict(zip(classes, shares, strict=True)), cut)
+    label = None if least is not None and shares[best] < least else classes[best]
+    return Classification(label, shares[best], dict(zip(classes, shares, strict=True)), cut, unknown)
+
+
+def unknown_share(pieces: Encoding, unknown: int, begins: int = 0) -> float:
+    """Returns which share of the words that were read has a piece for what the vocabulary cannot write.
+
+    Args:
+        pieces: Those of a text, or of two together.
+        unknown: The id of that piece, [UNK].
+        begins: Characters before the text, such as those of a prompt, whose words do not count.
+    """
+    if unknown not in pieces.ids:  # nearly always, and quick to see
+        return 0.0
+    words: dict[tuple[int | None, int], bool] = {}
+    places = zip(pieces.ids, pieces.word_ids, pieces.sequence_ids, pieces.offsets, strict=True)
+    for piece, word, text, (_, end) in places:
+        if word is not None and end > begins:
+            words[text, word] = words.get((text, word), False) or piece == unknown
+    return sum(words.values()) / len(words) if words else 0.0
+
+
+def labelled(scores: Floats, classes: Sequence[str], cut: bool, unknown: float) -> Labelling:
+    """Returns the classes whose probability, by their scores [classes], is at least a half."""
+    shares = (0.5 * (1 + np.tanh(0.5 * scores.astype(np.float64)))).tolist()
+    order = sorted(range(len(shares)), key=lambda index: -shares[index])
+    said = tuple(classes[index] for index in order if shares[index] >= 0.5)
+    return Labelling(said, dict(zip(classes, shares, strict=True)), cut, unknown)
 
 
 def guessed(scores: Floats, tokenizer: Tokenizer, top: int) -> tuple[Guess, ...]:
@@ -26,7 +63,9 @@ def guessed(scores: Floats, tokenizer: Tokenizer, top: int) -> tuple[Guess, ...]
     return tuple(Guess(str(tokenizer.id_to_token(piece)), float(shares[piece])) for piece in best)
 
 
-def tagged(scores: Floats, pieces: Encoding, text: str, tags: Sequence[str], cut: bool) -> Tagging:
+def tagged(
+    scores: Floats, pieces: Encoding, text: str, tags: Sequence[str], cut: bool, unknown: float
+) -> Tagging:
     """Returns the tags of a text's words by the scores [length, tags] of its pieces.
 
     A word's tag is that of its first piece.
@@ -46,7 +85,7 @@ def tagged(scores: Floats, pieces: Encoding, text: str, tags: Sequence[str], cut
         Word(text[start:end], start, end, tags[tag], float(row[tag]))
         for (_, start, end), tag, row in zip(starts.values(), best, shares, strict=True)
     )
-    return Tagging(words, join_tags(text, words, tags), None, cut)
+    return Tagging(words, join_tags(text, words, tags), None, cut, unknown)
 
 
 def softmax(scores: Floats) -> Floats:

@@ -1,6 +1,9 @@
 """Prepares texts for a bundle: refuses what is not text, shortens enormous texts, makes batches."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
 
 from lilliput.inference.format import BundleConfig
 from lilliput.inference.kinds import KINDS
@@ -23,6 +26,56 @@ def both(text: object) -> tuple[object, ...]:
     return text if isinstance(text, tuple) else (text,)
 
 
+def is_missing(text: object) -> bool:
+    """Whether there is nothing to read: None, NaN, or only white space, of two texts in either.
+
+    >>> [is_missing(text) for text in (None, float("nan"), "", "  ", ("a", None), "a", 3, ())]
+    [True, True, True, True, True, False, False, False]
+    """
+    return any(_is_nothing(part) for part in both(text))
+
+
+def _is_nothing(part: object) -> bool:
+    if isinstance(part, str):
+        return not part.strip()
+    if part is None or type(part).__name__ in ("NAType", "NaTType"):  # of pandas, which is not imported
+        return True
+    return isinstance(part, float | np.floating) and bool(np.isnan(part))
+
+
+class Missing:
+    """Counts the texts that are missing, so that one sentence at the end says how many there were."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit, self._count, self._first = unit, 0, 0
+
+    def look(self, number: int, text: object) -> None:
+        """Looks at the text of some number, from 1."""
+        if is_missing(text):
+            self._count += 1
+            self._first = self._first or number
+
+    def sentence(self, of: int) -> str:
+        """Returns how many of some texts are missing, or nothing where none is."""
+        if not self._count:
+            return ""
+        holds = "holds" if self._count == 1 else "hold"
+        return (
+            f"{self._count:,} of {of:,} {self._unit}s {holds} no text (None, NaN, empty or white space), "
+            f"{self._unit} {self._first:,} first; the answer is empty there"
+        )
+
+    def warn(self, of: int, stacklevel: int) -> None:
+        """Gives a warning where texts are missing.
+
+        Args:
+            of: How many texts there were.
+            stacklevel: Whose line it is of: 1 for the caller's, 2 for that of the caller's caller.
+        """
+        if sentence := self.sentence(of):
+            warnings.warn(sentence, UserWarning, stacklevel + 1)
+
+
 def problem(text: object, config: BundleConfig) -> str:
     """Returns why a bundle cannot answer a text, as the end of a sentence, or an empty text."""
     parts, wanted = both(text), 2 if config.pairs else 1
@@ -31,8 +84,6 @@ def problem(text: object, config: BundleConfig) -> str:
     for part in parts:
         if not isinstance(part, str):
             return f"is of the type {type(part).__name__}; expected str"
-        if not part.strip():
-            return "is empty; leave it out"
         try:
             part[: CHARACTERS * config.positions].encode()
         except UnicodeEncodeError as error:

@@ -114,11 +114,6 @@ class ClassifierCheckpoint:
     def task_kind(self) -> str:
         """Returns the kind of task that it knows; raises ModelError where lilliput has none like it."""
         problem, columns = self.config.problem_type, self.columns
-        if problem == "multi_label_classification":
-            raise ModelError(
-                f"{self.name} gives a text several labels at once ('problem_type': '{problem}'), and "
-                "lilliput has no kind of task for that; take a model of one label for each text"
-            )
         if problem == "regression" and len(columns) > 1:
             raise ModelError(
                 f"{self.name} gives a text {len(columns)} scores, and lilliput has no kind of task for that; "
@@ -129,9 +124,11 @@ class ClassifierCheckpoint:
                 f"{self.name} has columns of the same name ('id2label' of its config.json: "
                 f"{', '.join(map(repr, columns[:12]))}); give each a name of its own"
             )
-        return (
-            "tagging" if self.reads == "words" else "regression" if self.is_regression else "classification"
-        )
+        if self.reads == "words":
+            return "tagging"
+        if problem == "multi_label_classification":
+            return "multilabel"
+        return "regression" if self.is_regression else "classification"
 
     def load(self) -> Classifier | AnyClassifier:
         """Loads the model in float32; raises ModelError where weights are missing or damaged."""

@@ -1,7 +1,9 @@
 """Finds the columns of texts, labels and tags in a table: as the user names them, or by usual names."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from lilliput.errors import InputError
 from lilliput.tasks.conll import is_word_lines
@@ -16,6 +18,9 @@ PAIRS = (
     ("premise", "hypothesis"),
     ("question", "sentence"),
     ("sentence_a", "sentence_b"),
+    ("sentence_1", "sentence_2"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
 )
 """Usual names of two columns of texts, as in GLUE and SICK."""
 ANSWERS = (
@@ -27,13 +32,58 @@ ANSWERS = (
     *PAIRS,
 )
 """The same of queries and their right answers."""
-NEGATIVES = ("negative", "hard_negative")
-TEXTS = ("text", "sentence", "sentence1", "premise", "question", "question1", "sentence_a", "input")
-WORDS = ("tokens", "words")
-TAGS = ("tags", "ner_tags", "slots")
-LABELS = ("label", "gold_label", "intent", "class", "category", "score")
+NEGATIVES = (("negative", "hard_negative"),)
+TEXTS = (
+    ("text",),
+    ("sentence",),
+    (
+        *(
+            "sentence1",
+            "premise",
+            "question",
+            "question1",
+            "sentence_a",
+            "input",
+            "content",
+            "body",
+            "review",
+        ),
+        *("utterance", "utt", "tweet", "comment", "message", "query", "document", "passage", "post", "email"),
+        *("review_text", "tweet_text", "comment_text", "full_text", "review_body", "post", "text1", "text_a"),
+    ),
+    ("title", "headline"),
+)
+"""Usual names of a column of texts. The first group counts that a table has a name of; where it has two of
+them, the user is asked."""
+WORDS = (("tokens", "words"),)
+TAGS = (
+    ("tags", "ner_tags", "slots"),
+    ("pos_tags", "upos", "upos_tags", "bio_tags", "iob_tags"),
+)
 SEVERAL = "labels"
-"""Usual name of a column with a tag for each word, or with several classes of a text (not supported)."""
+"""Usual name of a column with a tag for each word, or with several classes of a text."""
+LABELS = (
+    ("label",),
+    (
+        *("gold_label", "intent", "class", "category", "score", "stars", "star", "rating", "y", "target"),
+        *("sentiment", "emotion", "topic", "polarity", "label_text", "similarity_score", SEVERAL),
+    ),
+)
+_LISTED = 12
+
+_Groups = Sequence[Sequence[str]]
+
+
+class Named(Protocol):
+    """Something with a name whose columns are known."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Its columns."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +124,8 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
         raise InputError("--negative names wrong answers to queries; add --kind retrieval, or leave it out")
     tags = named.tags
     if tags is None and (kind is None or kind.has_tags):
-        tags = _first(table, TAGS, "--tags") or _tags_called_labels(table)
-        tags = None if tags in (named.text, named.label) else tags
+        taken = [named.text, named.label]
+        tags = _first(table, TAGS, "--tags", taken) or _tags_called_labels(table, taken)
     if tags is not None and named.pair is not None:
         raise InputError(
             f"column '{named.pair}' was named as --pair, but column '{tags}' of {table.name} has tags, which "
@@ -87,10 +137,11 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
     if text is None and pair is None and tags is None:
         text, pair = _both(table, PAIRS)
     usual = (*WORDS, *TEXTS) if tags else (*TEXTS, *WORDS)
-    text = text or _first(table, [name for name in usual if name != pair], "--text")
+    text = text or _first(table, usual, "--text", [pair, named.label, tags])
     if text is None:
         raise _unknown(table, "the text", "--text", usual)
-    label = named.label or (usual_label(table, tags) if kind is None or kind.has_label else None)
+    may_have = kind is None or kind.has_label
+    label = named.label or (usual_label(table, [text, pair, tags]) if may_have else None)
     if tags is None and kind is not None and kind.has_tags:
         raise _unknown(table, "tags", "--tags", TAGS)
     if label is None and kind is not None and kind.has_label:
@@ -100,10 +151,29 @@ def recognise(table: Source, named: Columns, kind: Kind | None = None) -> Column
     return Columns(text, pair, label, tags)
 
 
-def _both(table: Source, pairs: Sequence[tuple[str, str]]) -> tuple[str | None, str | None]:
+def text_columns(table: Named, pairs: bool) -> tuple[str, ...]:
+    """Returns the column of a table that holds its texts by a usual name, or the two that hold pairs.
+
+    The only column of a table holds its texts, whatever it is called. Raises InputError where none is known.
+    """
+    if not pairs and len(table.names) == 1:
+        return (table.names[0],)
+    found = _both(table, PAIRS, "--column") if pairs else (_first(table, TEXTS, "--column"),)
+    known = tuple(name for name in found if name is not None)
+    if known:
+        return known
+    usual = [" and ".join(names) for names in PAIRS] if pairs else [name for group in TEXTS for name in group]
+    raise InputError(
+        f"no column of {table.name} is known to hold {'pairs of texts' if pairs else 'texts'}: it has "
+        f"{listed(table.names)}, usual names are {', '.join(usual)}; name "
+        f"{'two with --column FIRST SECOND' if pairs else 'one with --column'}{like_data(table.names)}"
+    )
+
+
+def _both(table: Named, pairs: Sequence[tuple[str, str]], option: str = "") -> tuple[str | None, str | None]:
     """Returns the first two columns of a table with usual names; None for both where there are none."""
     for first, second in pairs:
-        found = _first(table, (first,), "--text"), _first(table, (second,), "--pair")
+        found = _first(table, [[first]], option or "--text"), _first(table, [[second]], option or "--pair")
         if None not in found:
             return found
     return None, None
@@ -115,7 +185,7 @@ def _towers(table: Source, named: Columns, kind: Kind) -> Columns:
     text, pair = (named.text, named.pair) if named.text or named.pair else _both(table, usual)
     if text is None or pair is None:
         two, option = "two texts" if text is pair is None else "the other text", "--text and --pair"
-        raise _unknown(table, two, option, [" and ".join(names) for names in usual])
+        raise _unknown(table, two, option, [[" and ".join(names) for names in usual]])
     if kind.implied is not None:
         return Columns(text, pair, negative=named.negative or _first(table, NEGATIVES, "--negative"))
     label = named.label or usual_label(table)
@@ -124,10 +194,9 @@ def _towers(table: Source, named: Columns, kind: Kind) -> Columns:
     return Columns(text, pair, label)
 
 
-def usual_label(table: Source, tags: str | None = None) -> str | None:
-    """Returns the column that is used as the label if the user names none."""
-    several = [SEVERAL] if tags is None or tags.lower() != SEVERAL else []
-    return _first(table, [*LABELS, *several], "--label")
+def usual_label(table: Source, taken: Sequence[str | None] = ()) -> str | None:
+    """Returns the column that is used as the label if the user names none, none of those that are taken."""
+    return _first(table, LABELS, "--label", taken)
 
 
 def check_columns(table: Source, columns: Columns) -> None:
@@ -140,15 +209,26 @@ def check_columns(table: Source, columns: Columns) -> None:
             )
 
 
-def _tags_called_labels(table: Source) -> str | None:
+def _tags_called_labels(table: Source, taken: Sequence[str | None]) -> str | None:
     """Returns the column `labels` if there is also a column of words, so that it may hold their tags."""
-    return _first(table, (SEVERAL,), "--tags") if _first(table, WORDS, "--text") else None
+    return _first(table, [[SEVERAL]], "--tags", taken) if _first(table, WORDS, "--text") else None
 
 
-def _first(table: Source, names: Sequence[str], option: str) -> str | None:
-    """Returns the column with the first name that exists; raises InputError if two columns have it."""
-    for name in names:
-        found = [column for column in dict.fromkeys(table.names) if column.lower() == name]
+def _first(table: Named, groups: _Groups, option: str, taken: Sequence[str | None] = ()) -> str | None:
+    """Returns the column whose name is in the first group that has one of a table's.
+
+    Capitals do not count, and a space or hyphen in a name is as _. Raises InputError where several columns
+    are in that group.
+
+    Args:
+        table: Has the columns.
+        groups: Usual names.
+        option: By which a user names the column.
+        taken: Columns that are something else.
+    """
+    plain = {name: re.sub(r"[\s-]+", "_", name.strip().lower()) for name in table.names if name not in taken}
+    for group in groups:
+        found = [name for name in plain if plain[name] in group]
         if len(found) > 1:
             raise InputError(
                 f"{table.name} has the columns {' and '.join(map(repr, found))}, and either could be meant; "
@@ -163,14 +243,16 @@ def _listed(table: Source) -> str:
     return listed([f"'{name}'" for name in table.names])
 
 
-def _unknown(table: Source, what: str, option: str, usual: Sequence[str]) -> InputError:
+def _unknown(table: Source, what: str, option: str, usual: _Groups) -> InputError:
     if is_word_lines(table.names):
         return InputError(
             f"{table.name} begins like a file with one word and its tag per line, not with column names; "
             "give it a name that ends in .conll, or write a first line with the column names"
         )
+    names = [name for group in usual for name in group]
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return InputError(
         f"no column of {table.name} is known to hold {what}: it has {_listed(table)}, usual names are "
-        f"{', '.join(usual)}; name it with {option}, or write a first line with the column names"
-        f"{like_data(table.names)}"
+        f"{', '.join(names[:_LISTED])}{more}; name it with {option}, or write a first line with the column "
+        f"names{like_data(table.names)}"
     )

@@ -1,6 +1,7 @@
 """Rows of a table -> what is to be predicted of them, and examples with labels as indices."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lilliput.errors import InputError
 from lilliput.tasks.columns import Columns
@@ -19,7 +20,7 @@ def examples_of(task: Task, table: Table, columns: Columns) -> Examples:
     Where there are tags a text is its words, which white space separates where it is not a list.
     """
     assert columns.text is not None
-    values: list[float] = []
+    labels = Labels()
     tags: list[tuple[int, ...]] = []
     texts: list[str | Words] = _texts(table, columns.text)
     kind = KINDS[task.kind]
@@ -29,11 +30,11 @@ def examples_of(task: Task, table: Table, columns: Columns) -> Examples:
         tags = _tag_indices(task, table, columns.tags, texts)
     if kind.has_label:
         assert columns.label is not None
-        values = kind.values_in(task, table, columns.label)
+        labels = kind.labels_in(task, table, columns.label)
     elif kind.implied is not None:
-        values = [kind.implied] * len(table)
+        labels = Labels((kind.implied,) * len(table))
     pairs, negatives = (_texts(table, name) if name else [] for name in (columns.pair, columns.negative))
-    labels = Labels(tuple(values), tuple(tags))
+    labels = replace(labels, tags=tuple(tags))
     return Examples(tuple(texts), tuple(map(str, pairs)), labels, tuple(map(str, negatives)))
 
 

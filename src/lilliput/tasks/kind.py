@@ -32,10 +32,15 @@ class Kind(ABC):
     """Whether a text has a label of its own: a class or a score."""
     has_tags: ClassVar[bool]
     """Whether each word of a text has a tag. The text is then given as its words, and has no pair."""
+    has_classes: ClassVar[bool] = False
+    """Whether the label of a text is one of some classes, or several of them."""
     is_two_tower: ClassVar[bool] = False
     """Whether each text of a pair is read alone, and the vectors of both are compared."""
     implied: ClassVar[float | None] = None
     """The label of every example, where a table needs no column of them."""
+
+    other_names: ClassVar[Mapping[str, str]] = {}
+    """For other names that users may give metrics those that they have here."""
 
     @property
     def runs_as(self) -> str:
@@ -50,8 +55,8 @@ class Kind(ABC):
     # Labels of a table
 
     @abstractmethod
-    def default_metric(self, tags: Sequence[str]) -> str:
-        """Returns the metric that decides of a task that is not known by name."""
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        """Returns the names of its metrics, first the one that decides where a user names none."""
 
     def classes_in(self, table: Table, column: str, *, mixed: bool) -> tuple[tuple[str, ...], list[str]]:
         """Returns the classes that a column of labels has, and warnings; no classes where labels are none.
@@ -66,6 +71,10 @@ class Kind(ABC):
     def values_in(self, task: Task, table: Table, column: str) -> list[float]:
         """Returns the label of each row as a number; raises InputError at the first that cannot be one."""
         raise NotImplementedError
+
+    def labels_in(self, task: Task, table: Table, column: str) -> Labels:
+        """Returns the labels of all rows; raises InputError at the first that cannot be one."""
+        return Labels(tuple(self.values_in(task, table, column)))
 
     # Labels by name
 
@@ -106,9 +115,13 @@ class Kind(ABC):
         """Returns the pieces at which something is predicted of a text, given its words' first pieces."""
         return ([0] if self.has_label else []) + (words if self.has_tags else [])
 
+    def label_shape(self, task: Task) -> tuple[int, ...]:
+        """Returns the shape of the label of a slot: that of one number, unless it has several."""
+        return ()
+
     @abstractmethod
     def array(self, task: Task, labels: Labels) -> npt.NDArray[np.float64]:
-        """Returns the label of every slot: a column of the head, or a score [K]."""
+        """Returns the label of every slot: a column of the head, or a score [K], or as `label_shape` says."""
 
     @abstractmethod
     def labels(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Labels:
@@ -119,6 +132,13 @@ class Kind(ABC):
             scores: A row for each slot, NaN where it was cut off [K, C].
             offsets: Where the slots of each example begin, and where those of the last one end [N + 1].
         """
+
+    def class_scores(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        """Returns the scores of the classes of each example, where the kind has classes [N, classes].
+
+        The arguments are those of `labels`.
+        """
+        raise NotImplementedError
 
     def compared(self, vectors: Floats, groups: npt.NDArray[np.int64] | None) -> Labels:
         """Returns what the vectors of pairs say, where the kind is two-tower.
@@ -166,6 +186,6 @@ class Kind(ABC):
         """Returns the part of a task that is about whole texts; None where there is none."""
         return task
 
-    def targets(self, task: Task, values: Sequence[float]) -> npt.NDArray[np.float64]:
+    def targets(self, task: Task, labels: Labels) -> npt.NDArray[np.float64]:
         """Returns what a linear model of whole texts is fitted to, in the columns of the head [N, C]."""
-        return np.array(values)[:, None]
+        return np.array(labels.values)[:, None]

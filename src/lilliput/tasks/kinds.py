@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lilliput.inference.tags import Notation
 from lilliput.tasks import labels as of_tables
 from lilliput.tasks.formulas import classification, correlations, plain_tags, span_pairs, spans, tag_pairs
 from lilliput.tasks.kind import Counts, Floats, Kind, Lines
+from lilliput.tasks.multilabel import Multilabel
 from lilliput.tasks.retrieval import Retrieval
 from lilliput.tasks.tables import Table
 from lilliput.tasks.task import Labels, Task
@@ -25,10 +27,12 @@ _SCORES_SHOWN = 100
 class Classification(Kind):
     """A class for a text or a pair of texts. Metrics: `accuracy`, `f1`, `matthews`."""
 
-    name, has_label, has_tags = "classification", True, False
+    name, has_label, has_tags, has_classes = "classification", True, False, True
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "accuracy"
+    other_names = MappingProxyType({"macro_f1": "f1"})
+
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        return "accuracy", "f1", "matthews"
 
     def classes_in(self, table: Table, column: str, *, mixed: bool) -> tuple[tuple[str, ...], list[str]]:
         classes = of_tables.classes_in(table, column, mixed=mixed)
@@ -53,6 +57,9 @@ class Classification(Kind):
     def labels(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Labels:
         return Labels(values=tuple(scores.argmax(1).tolist()))
 
+    def class_scores(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        return scores
+
     def metrics(self, task: Task, gold: Labels, said: Labels) -> dict[str, float]:
         return classification(task, gold.values, said.values)
 
@@ -61,10 +68,10 @@ class Classification(Kind):
         return Counter((task.classes[int(a)], task.classes[int(b)]) for a, b in both)
 
     def said(self, answer: Any) -> dict[str, Any]:
-        return {"label": answer.label}
+        return {"label": next(iter(answer.best(1)))}  # scored like the model, also where it is unsure
 
-    def targets(self, task: Task, values: Sequence[float]) -> npt.NDArray[np.float64]:
-        columns: npt.NDArray[np.float64] = np.eye(len(task.classes))[np.array(values).astype(int)]
+    def targets(self, task: Task, labels: Labels) -> npt.NDArray[np.float64]:
+        columns: npt.NDArray[np.float64] = np.eye(len(task.classes))[np.array(labels.values).astype(int)]
         return columns
 
 
@@ -73,8 +80,8 @@ class Regression(Kind):
 
     name, has_label, has_tags = "regression", True, False
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "pearson"
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        return "pearson", "spearman"
 
     def values_in(self, task: Task, table: Table, column: str) -> list[float]:
         return of_tables.scores(table, column)
@@ -127,8 +134,8 @@ class Similarity(Regression):
         """The kinds of models that can teach it: cross-encoders too."""
         return (self.name, "regression")
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "spearman"
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        return "spearman", "pearson"
 
     def compared(self, vectors: Floats, groups: npt.NDArray[np.int64] | None) -> Labels:
         return Labels(values=tuple(vectors.astype(np.float64).prod(1).sum(1).tolist()))
@@ -143,8 +150,8 @@ class Tagging(Kind):
 
     name, has_label, has_tags = "tagging", False, True
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "accuracy" if Notation.of(tags).is_plain else "f1"
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        return ("accuracy", "f1") if Notation.of(tags).is_plain else ("f1", "precision", "recall")
 
     def summary(self, task: Task, labels: Labels) -> dict[str, str | Counter[str]]:
         notation = Notation.of(task.tags)
@@ -180,11 +187,12 @@ class Joint(Kind):
     `tag_accuracy`, `tag_f1` and the F1 of each tag.
     """
 
-    name, has_label, has_tags = "joint", True, True
+    name, has_label, has_tags, has_classes = "joint", True, True, True
     _of_text, _of_words = Classification(), Tagging()
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "frame_accuracy"
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        of_tags = ("tag_accuracy", "tag_f1") if Notation.of(tags).is_plain else ("slot_f1",)
+        return "frame_accuracy", "intent_accuracy", *of_tags
 
     def classes_in(self, table: Table, column: str, *, mixed: bool) -> tuple[tuple[str, ...], list[str]]:
         return self._of_text.classes_in(table, column, mixed=mixed)
@@ -209,8 +217,11 @@ class Joint(Kind):
 
     def labels(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Labels:
         tags = self._of_words.labels(task, scores[:, : len(task.tags)], offsets).tags
-        classes = scores[offsets[:-1], len(task.tags) :].argmax(1)
+        classes = self.class_scores(task, scores, offsets).argmax(1)
         return Labels(tuple(classes.tolist()), tuple(row[1:] for row in tags))
+
+    def class_scores(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        return scores[offsets[:-1], len(task.tags) :]
 
     def metrics(self, task: Task, gold: Labels, said: Labels) -> dict[str, float]:
         tags = self._of_words.metrics(task, gold, said)
@@ -235,11 +246,11 @@ class Joint(Kind):
     def of_texts(self, task: Task) -> Task:
         return replace(task, kind=self._of_text.name, tags=())
 
-    def targets(self, task: Task, values: Sequence[float]) -> npt.NDArray[np.float64]:
-        return self._of_text.targets(task, values)
+    def targets(self, task: Task, labels: Labels) -> npt.NDArray[np.float64]:
+        return self._of_text.targets(task, labels)
 
 
-_EVERY = (Classification(), Regression(), Similarity(), Retrieval(), Tagging(), Joint())
+_EVERY = (Classification(), Multilabel(), Regression(), Similarity(), Retrieval(), Tagging(), Joint())
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _EVERY}
 """The kinds by their names."""
 

@@ -22,8 +22,8 @@ _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _MISSING = frozenset(("nan", "-nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"))
 """How programs write that a value is missing, in small letters."""
-_SCORE = "score"
-"""A column of this name is likelier to hold numbers than classes."""
+_SCORES = ("score", "rating", "stars", "star", "similarity_score")
+"""A column of such a name is likelier to hold numbers than classes."""
 _SCALE = 20
 """Whole numbers of more values than this are likelier to be on a scale than classes."""
 
@@ -38,11 +38,14 @@ def kind_in(table: Table, columns: Columns) -> tuple[str, str | None]:
     if columns.tags is not None:
         return ("joint" if columns.label is not None else "tagging"), None
     assert columns.label is not None
+    lists = [isinstance(value, list) for value in table.columns[columns.label] if not is_missing(value)]
+    if lists and all(lists):
+        return "multilabel", None
     sort = _common_sort(table, columns.label)
     _refuse_commas(table, columns.label)
     if sort in ("number", "text", "not finite"):
         return ("regression" if sort == "number" else "classification"), None
-    is_score = columns.label.lower() == _SCORE
+    is_score = columns.label.lower() in _SCORES
     if sort == "whole number" and not is_score:
         return "classification", None
     many = len({float(str(value)) for value in table.columns[columns.label]}) > _SCALE
@@ -177,8 +180,9 @@ def _sort_of(table: Table, row: int, column: str) -> _Sort:
         )
     if isinstance(value, list) or (isinstance(value, str) and list_in(value) is not None):
         raise InputError(
-            f"{table.where(row)} has a list for a label in column '{column}', but texts with several classes "
-            "(multi-label) are not supported; give each one class, or name another column with --label"
+            f"{table.where(row)} has a list for a label in column '{column}', where one class or score is "
+            "expected; if texts may have several classes, say --kind multilabel, else name another column "
+            "with --label"
         )
     if not isinstance(value, (str, int, float)):
         raise InputError(

@@ -40,17 +40,18 @@ def list_in(text: str) -> list[Any] | None:
 
 
 def with_lists(table: Table, columns: Columns) -> tuple[Table, list[str]]:
-    """Returns a table with parsed lists in columns of texts and tags whose values are all lists as text.
+    """Returns a table with parsed lists in columns whose values are all lists as text.
 
     Also returns warnings that say so. Raises InputError if words or tags look like lists and are not.
     """
     notes = []
-    for column in (columns.text, columns.pair, columns.tags):
+    for column in (columns.text, columns.pair, columns.tags, columns.label):
         values = table.columns[column] if column is not None else ()
         if column is None or not all(isinstance(value, str) and _is_like(value) for value in values):
             continue
         lists = [list_in(value) for value in values]
-        wrong = [row for row, items in enumerate(lists) if not _are_words(items, column == columns.tags)]
+        may_be_numbers = column in (columns.tags, columns.label)
+        wrong = [row for row, items in enumerate(lists) if not _are_words(items, may_be_numbers)]
         if not wrong:
             table = table.with_column(column, lists)
             notes.append(f"column '{column}' of {table.name} has lists written as text; it is read as lists")

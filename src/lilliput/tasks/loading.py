@@ -1,40 +1,31 @@
 """Names and files of labelled sets -> a task with its examples, checked."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lilliput.common.arguments import PathLike, text_of
 from lilliput.common.names import folder_name
-from lilliput.errors import InputError, nearest
-from lilliput.tasks.columns import Columns, check_columns, recognise, usual_label
+from lilliput.errors import InputError
+from lilliput.tasks.columns import SEVERAL, Columns, check_columns, recognise, usual_label
+from lilliput.tasks.dev import Scored, check_scored, with_unseen
 from lilliput.tasks.examples import examples_of
 from lilliput.tasks.kind import Kind
 from lilliput.tasks.kinds import KINDS
-from lilliput.tasks.known import KNOWN, Known, find_data_set, numbers_named, without_empty
+from lilliput.tasks.known import Known, numbers_named, without_empty
 from lilliput.tasks.labels import kind_in
 from lilliput.tasks.lists import with_lists
-from lilliput.tasks.splits import asked, check_seen, check_varied, doubts, hold_out, overlap, some
-from lilliput.tasks.tables import ENDINGS, EXPECTED, Source, Table, find_table
+from lilliput.tasks.multilabel import Multilabel
+from lilliput.tasks.one_hot import found_one_hot, one_hot_names, with_one_hot
+from lilliput.tasks.places import OTHER_NAME, Place, find_place, name_of, sources_of
+from lilliput.tasks.splits import asked, check_varied, doubts, hold_out, overlap, some
+from lilliput.tasks.tables import Source, Table, find_table
 from lilliput.tasks.tagged import tag_reading, tags_in
 from lilliput.tasks.task import Examples, Task, TaskData
 from lilliput.text.tables import listed
-from lilliput.text.unpacking import COMPRESSED, kind_of, reading
 
-_OTHER_NAME = "name the files with --train and --dev, and the task in one plain word with --task"
-_TRAIN = ("train",)
-_DEV = ("dev", "validation", "valid")
 _WORD_LINES = Columns("words", tags="tags")
 """The columns of files with a word a line that are taken where none are named."""
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a task is read from: files, or else the hub."""
-
-    name: str
-    known: Known | None
-    train: Path | None = None
-    dev: Path | None = None
 
 
 def task_of(task: PathLike | TaskData) -> TaskData:
@@ -44,26 +35,19 @@ def task_of(task: PathLike | TaskData) -> TaskData:
     return load_task(text_of("task", task, "a task's name, what its files are called, or a TaskData"))
 
 
-def stands_for_examples(name: str) -> bool:
-    """Whether a name is that of a known task, or of files here."""
-    try:
-        _find(name, None, None)
-    except InputError:
-        return False
-    return True
-
-
 def load_task(
     name: str | None = None,
     *,
     train: str | None = None,
     dev: str | None = None,
+    test: str | None = None,
     text: str | None = None,
     pair: str | None = None,
     label: str | None = None,
     tags: str | None = None,
     negative: str | None = None,
     kind: str | None = None,
+    metric: str | None = None,
 ) -> TaskData:
     """Returns a task with its examples, read from the hub or from files.
 
@@ -73,26 +57,34 @@ def load_task(
             it is only the task's name. Known names bring their kind, classes and metrics to files too.
         train: A file of examples to learn from (`tables.ENDINGS`).
         dev: A file of examples to be scored on; without it a tenth of train is held out.
+        test: A file of examples on which the finished model is scored once; nothing is chosen by it.
         text: The column that holds the text, or its words; by default one with a usual name (`columns`).
             Columns of files with a word a line have numbers from 1, those of CoNLL-U also names (form, xpos).
         pair: The column that holds the second text.
-        label: The column that holds the class or the score.
+        label: The column that holds the class or the score, or a list of classes; or, with commas between
+            them, columns of 0 and 1, one for each class.
         tags: The column that holds a tag for each word.
         negative: The column that holds a wrong answer to each query, where the kind is `retrieval`.
         kind: What is to be predicted, one of `KINDS`, where that is not what the columns look like.
+        metric: The score on dev by which the best state is kept; by default the one of the kind.
 
     Raises:
         InputError: Something is missing or cannot be used; says where and what to do.
     """
     wanted = None if kind is None else _kind(kind)
-    place = _find(name, train, dev)
-    folder_name(place.name, "a task's name", _OTHER_NAME)
-    source, dev_source = _sources(place)
+    place = find_place(name, train, dev)
+    folder_name(place.name, "a task's name", OTHER_NAME)
+    source, dev_source = sources_of(place)
+    flags = one_hot_names(source, label)
+    if wanted and wanted.name == Multilabel.name and label is usual_label(source, [text, pair]) is None:
+        flags = found_one_hot(source, [text, pair])
+    of_flags = label or SEVERAL
+    source = with_one_hot(source, of_flags, flags)
     columns = recognise(source, Columns(text, pair, label, tags, negative), wanted)
     known, task_name = place.known, place.name
     if known and label not in (None, usual_label(source) or label):
         known, task_name = None, f"{task_name}_{label}"  # another question about the same texts
-        folder_name(task_name, "the name of a task and its label", _OTHER_NAME)
+        folder_name(task_name, "the name of a task and its label", OTHER_NAME)
     elif known and wanted and wanted.is_two_tower and known.kind in wanted.taught_by:
         known, task_name = None, f"{task_name}_{wanted.name}"  # the same labels for another model
     if known:
@@ -101,24 +93,64 @@ def load_task(
     reading = tag_reading(read, columns.tags) if columns.tags else None
     read = reading.read(read) if reading else read
     task, guessed = _task(task_name, known, read, columns, wanted)
-    examples = examples_of(task, read, columns)
-    check_varied(task, examples, read)
-    notes += [*guessed, *doubts(task, examples, read, columns)]
+    task, notes = _scored_by(task, metric), [*notes, *guessed]
+    if never := [name for name in flags if name not in task.classes]:
+        notes.append(f"no example of {read.name} has the classes {listed(never)}, so they are left out")
     turned = f"; {reading}" if reading and reading.is_turned else ""
     origin = f"{read.name} ({_read_as(source, columns)}{turned})"
-    if dev_source is None:
+    others: dict[Scored, Table] = {}
+    what_is_scored: dict[Scored, Source | None] = {"dev": dev_source, "test": _test_source(test)}
+    for what, other in what_is_scored.items():
+        if other is not None:
+            scored = replace(columns, negative=None)  # nothing is scored by it
+            flagged = with_one_hot(other, of_flags, flags)
+            check_columns(flagged, scored)
+            table, more = _prepared(flagged, scored, known, place)
+            others[what] = reading.read(table) if reading else table
+            task = with_unseen(task, others[what], scored, known, mixed=wanted is not None)
+            notes += more
+    return _data(task, columns, read, others, origin, notes)
+
+
+def _data(
+    task: Task,
+    columns: Columns,
+    read: Table,
+    others: Mapping[Scored, Table],
+    origin: str,
+    notes: Sequence[str],
+) -> TaskData:
+    """Returns a task with its examples, checked.
+
+    Args:
+        task: The task.
+        columns: Its columns.
+        read: What is learnt from, and scored on where nothing else is.
+        others: What else is scored on.
+        origin: What was read.
+        notes: Warnings so far.
+    """
+    examples = examples_of(task, read, columns)
+    check_varied(task, examples, read)
+    notes = [*notes, *doubts(task, examples, read, columns)]
+    scored = {
+        what: examples_of(task, table, replace(columns, negative=None)) for what, table in others.items()
+    }
+    train, dev = examples, scored.get("dev")
+    if dev is None:
         kept, held = hold_out(task, examples, read)
         origin += f", {len(held):,} of its {len(read):,} examples held out to be scored on"
-        return TaskData(task, some(examples, kept), asked(some(examples, held)), origin, tuple(notes))
-    columns = replace(columns, negative=None)  # nothing is scored by it
-    check_columns(dev_source, columns)
-    read_dev, more_notes = _prepared(dev_source, columns, known, place)
-    read_dev = reading.read(read_dev) if reading else read_dev
-    dev_examples = examples_of(task, read_dev, columns)
-    check_seen(task, examples, dev_examples, read, read_dev)
-    shared = overlap(examples, dev_examples, read, read_dev)
-    notes += [*more_notes, *([shared] if shared else [])]
-    return TaskData(task, examples, dev_examples, f"{origin} and {read_dev.name}", tuple(notes))
+        train, dev = some(examples, kept), asked(some(examples, held))
+        notes += check_scored(task, train, dev, read, read, "held out")
+    else:
+        origin += f" and {others['dev'].name}"
+    for what, found in scored.items():
+        notes += check_scored(task, train, found, read, others[what], what)
+        shared = overlap(examples, found, read, others[what], what)
+        notes += [shared] if shared else []
+    if "test" in scored:
+        origin += f"; {len(scored['test']):,} examples of {others['test'].name} for the test at the end"
+    return TaskData(task, train, dev, origin, tuple(notes), scored.get("test"))
 
 
 def load_pairs(path: Path, label: str | None = None) -> tuple[Examples, str]:
@@ -140,8 +172,28 @@ def load_pairs(path: Path, label: str | None = None) -> tuple[Examples, str]:
             f"{path} has no columns known to hold two texts and a score, but {listed(source.names)}; call "
             "them text, pair and label"
         )
-    task = Task(_name_of(path), "regression", pairs=True, metric="pearson")
+    task = Task(name_of(path), "regression", pairs=True, metric="pearson")
     return examples_of(task, source.read(columns.names), columns), f"{path}: {columns}"
+
+
+def _test_source(test: str | None) -> Source | None:
+    return None if test is None else find_table(Path(test).expanduser())
+
+
+def _scored_by(task: Task, metric: str | None) -> Task:
+    """Returns a task scored by a metric that a user names; raises InputError where its kind has no such."""
+    if metric is None:
+        return task
+    names = KINDS[task.kind].metric_names(task.tags)
+    others = {} if task.positive else dict(KINDS[task.kind].other_names)
+    known = {name: name for name in names} | others
+    plain = metric.strip().lower().replace("-", "_")
+    if plain not in known:
+        raise InputError(
+            f"--metric names {metric!r}, and a task of {task.kind} has no such score but "
+            f"{', '.join(names)}; name one of these"
+        )
+    return replace(task, metric=known[plain])
 
 
 def _read_as(source: Source, columns: Columns) -> str:
@@ -151,17 +203,7 @@ def _read_as(source: Source, columns: Columns) -> str:
     return source.note if columns == _WORD_LINES else f"{columns}; where none are named, {source.note}"
 
 
-def _sources(place: _Place) -> tuple[Source, Source | None]:
-    if place.train is not None:
-        return find_table(place.train), find_table(place.dev) if place.dev else None
-    assert place.known is not None
-    dev = place.known.dev
-    return find_data_set(place.known, "train"), find_data_set(place.known, dev) if dev else None
-
-
-def _prepared(
-    source: Source, columns: Columns, known: Known | None, place: _Place
-) -> tuple[Table, list[str]]:
+def _prepared(source: Source, columns: Columns, known: Known | None, place: Place) -> tuple[Table, list[str]]:
     """Returns a table ready for its examples, and warnings: lists that were text, names instead of numbers.
 
     Of a table from the hub rows without text are left out.
@@ -216,7 +258,7 @@ def _task(
         notes += warnings
     if not tags and columns.tags is not None:
         tags = tags_in(table, columns.tags)
-    metric = known.metrics[0] if known else kind.default_metric(tags)
+    metric = known.metrics[0] if known else kind.metric_names(tags)[0]
     positive = known.positive if known else None
     return Task(name, kind.name, columns.pair is not None, classes, tags, metric, positive), notes
 
@@ -225,75 +267,3 @@ def _kind(name: str) -> Kind:
     if name not in KINDS:
         raise InputError(f"there is no kind of task '{name}'; known are {', '.join(KINDS)}")
     return KINDS[name]
-
-
-def _find(name: str | None, train: str | None, dev: str | None) -> _Place:
-    dev_path = Path(dev).expanduser() if dev is not None else None
-    if train is not None:
-        path = Path(train).expanduser()
-        known = _known_name(name) if name else None
-        return _Place(
-            known or (_name_of(path) if name is None else name), KNOWN.get(known or ""), path, dev_path
-        )
-    if dev_path is not None:
-        raise InputError(
-            f"{dev} was named to be scored on, but nothing to learn from; name that with --train"
-        )
-    if name is None:
-        raise InputError(
-            f"no task was named; known are {', '.join(sorted(KNOWN))}; name your own files with --train and "
-            "--dev"
-        )
-    if known := _known_name(name):
-        return _Place(known, KNOWN[known])
-    if not name.strip():
-        raise InputError(f"the task's name {name!a} is empty; {_OTHER_NAME}")
-    path = Path(name).expanduser()
-    return _Place(_name_of(path), None, path) if path.is_file() else _local(name, path)
-
-
-def _local(name: str, path: Path) -> _Place:
-    """Returns the files that a stem or a folder stands for."""
-    folder, prefixes = (path, [""]) if path.is_dir() else (path.parent, [path.name + mark for mark in "_-."])
-    train = _one_of(folder, [prefix + part for prefix in prefixes for part in _TRAIN])
-    if train is None:
-        where = f"in folder {folder} no file train.*" if path.is_dir() else f"there is no file {path}_train.*"
-        raise InputError(
-            f"'{name}' is no known task ({nearest(path.name, KNOWN)}) and {where}; {EXPECTED}, or name files "
-            "with --train and --dev"
-        )
-    dev = _one_of(folder, [prefix + part for prefix in prefixes for part in _DEV])
-    known = _known_name(path.resolve().name)
-    return _Place(known or path.resolve().name, KNOWN.get(known or ""), train, dev)
-
-
-def _known_name(name: str) -> str | None:
-    """Returns the name in KNOWN, also of one written as in SST-2 or STS-B; None where there is none."""
-    plain = name.lower().replace("-", "")
-    return plain if plain in KNOWN else None
-
-
-def _one_of(folder: Path, names: list[str]) -> Path | None:
-    """Returns the file that has one of the names and an ending that can be read."""
-    with reading(folder):
-        inside = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = [item for item in inside if kind_of(item) in ENDINGS and _bare(item) in names and item.is_file()]
-    if len(found) > 1:
-        raise InputError(
-            f"{found[0]} and {found[1]} could both be meant; name the one that is with --train or --dev"
-        )
-    return found[0] if found else None
-
-
-def _bare(path: Path) -> str:
-    """Returns a file's name without its endings."""
-    inner = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
-    return inner.stem
-
-
-def _name_of(train: Path) -> str:
-    """Returns the name of a task after its file, that of the folder if the file is called train."""
-    bare = _bare(train)
-    for part in _TRAIN:
-        bare = bare.removesuffix(part).rstrip("_-.")
-    return bare or train.resolve().parent.name

@@ -6,6 +6,7 @@ them: by the words of the data set, each with the tag of its first word in the t
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from lilliput.tasks.formulas import OF_ONE_TAG
@@ -71,13 +72,38 @@ def of_all(scores: Mapping[str, _Value]) -> dict[str, _Value]:
     return {name: value for name, value in scores.items() if OF_ONE_TAG not in name}
 
 
+def always_the_same(task: Task, gold: Labels, said: Labels) -> str | None:
+    """Returns a warning where a model says the same of all examples that differ; None where it does not.
+
+    Args:
+        task: What is predicted.
+        gold: What is right.
+        said: What the model says.
+    """
+    count, names = len(said.values or said.tags or said.several), None
+    if len(set(said.several)) == 1 < len(set(gold.several)):
+        names = ", ".join(task.classes[one] for one in said.several[0]) or "no class"
+    if len(set(said.values)) == 1 < len(set(gold.values)):
+        names = task.classes[int(said.values[0])] if task.classes else f"{said.values[0]:g}"
+    tags, right = ({tag for row in one.tags for tag in row} for one in (said, gold))
+    if len(tags) == 1 < len(right):
+        names = task.tags[tags.pop()]
+    if names is None:
+        return None
+    return (
+        f"the model says {names!r} of all {count:,} dev examples, so it has learnt nothing; try more steps "
+        "(--set epochs=30), rare classes that count as much as frequent ones (--set balance=1), another rate "
+        "(--search-minutes 5), or more examples"
+    )
+
+
 def first_tags(labels: Labels, given: Sequence[Sequence[int]]) -> Labels:
     """Returns the tags of given words: of each, that of its first word in the text.
 
     >>> first_tags(Labels(tags=((1, 2, 2, 0),)), [[0, 0, 0, 1]])
-    Labels(values=(), tags=((1, 0),))
+    Labels(values=(), tags=((1, 0),), several=())
     """
-    return Labels(labels.values, tuple(map(first_of, labels.tags, given)))
+    return replace(labels, tags=tuple(map(first_of, labels.tags, given)))
 
 
 def first_of(row: Sequence[_Value], given: Sequence[int]) -> tuple[_Value, ...]:

@@ -57,6 +57,8 @@ def _shown(task: Task, examples: Examples, index: int) -> str:
         shown = _cut(str(text))
     if examples.pairs:
         shown += f" | {_cut(examples.pairs[index])}"
+    if "labels" in said:
+        return f"{shown} -> {', '.join(said['labels']) or 'no class'}"
     if "label" not in said:
         return shown
     return f"{shown} -> {said['label'] if isinstance(said['label'], str) else format(said['label'], 'g')}"

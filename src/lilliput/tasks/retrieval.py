@@ -36,8 +36,8 @@ class Retrieval(Kind):
         """No kind of models: it learns of its batch."""
         return ()
 
-    def default_metric(self, tags: Sequence[str]) -> str:
-        return "accuracy"
+    def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
+        return "accuracy", "mrr", f"ndcg@{_TOP}"
 
     def named(self, task: Task, labels: Labels, index: int) -> dict[str, Any]:
         return {"rank": int(labels.values[index])}

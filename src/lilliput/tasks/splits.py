@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lilliput.errors import InputError
@@ -12,29 +12,40 @@ from lilliput.tasks.retrieval import groups
 from lilliput.tasks.tables import Table
 from lilliput.tasks.task import Examples, Labels, Task, spelled
 
-_HELD_OUT = 0.1
+_HELD_OUT, _MOST = 0.1, 4
+"""Of all examples the share that is held out, and the part of them that is so at most for small classes."""
 _SINGLE = 5
 """This many examples, each with its own class, are not a small data set but names or free text."""
 
 
 def hold_out(task: Task, examples: Examples, table: Table) -> tuple[list[int], list[int]]:
-    """Returns the rows of train and of dev, about a tenth; the split is always the same.
+    """Returns the rows of train and of dev: about a tenth, and of each class a tenth if there are classes.
 
-    Rows are chosen by digests of their texts, so the split depends neither on their order nor on chance.
-    Equal texts stay together, and train keeps every class and tag.
+    Of a small class it is one example, as long as not more than a quarter of all are held out. Rows are
+    chosen by digests of their texts, so the split depends neither on their order nor on chance. Equal texts
+    stay together, and train keeps every class and tag.
     """
     groups: dict[str, list[int]] = {}
     for row in range(len(examples)):
-        groups.setdefault(_key(examples, row), []).append(row)
-    left = Counter(label for row in range(len(examples)) for label in _labels(task, examples, row))
-    wanted = max(1, round(len(examples) * _HELD_OUT))
+        groups.setdefault(key_of(examples, row), []).append(row)
+    order = sorted(groups, key=lambda key: hashlib.sha256(key.encode()).digest())
+    labels = {key: Counter(label for row in groups[key] for label in labels_at(task, examples, row))
+              for key in order}  # fmt: skip
+    left = Counter[tuple[str, float]]()
+    for of_group in labels.values():
+        left.update(of_group)
+    chosen: set[str] = set()
     held: list[int] = []
-    for key in sorted(groups, key=lambda key: hashlib.sha256(key.encode()).digest()):
-        taken = Counter(label for row in groups[key] for label in _labels(task, examples, row))
-        fits = len(held) + len(groups[key]) <= wanted
-        if fits and len(groups) > 1 and all(left[label] > count for label, count in taken.items()):
-            held += groups[key]
-            left -= taken
+    for keys, wanted, most in _shares(order, labels, len(examples)):
+        count = sum(len(groups[key]) for key in keys if key in chosen)
+        for key in keys:
+            rows, lost = groups[key], labels[key]
+            fits = count + len(rows) <= wanted and len(held) + len(rows) <= most
+            if fits and key not in chosen and len(groups) > 1 and all(left[one] > lost[one] for one in lost):
+                chosen.add(key)
+                held += rows
+                left.subtract(lost)
+                count += len(rows)
     if not held or _is_one_group(task, some(examples, held)):
         raise InputError(
             f"{table.name} has too few examples ({len(examples):,}) to hold out some for scoring; name a dev "
@@ -44,13 +55,35 @@ def hold_out(task: Task, examples: Examples, table: Table) -> tuple[list[int], l
     return [row for row in range(len(examples)) if row not in apart], sorted(held)
 
 
+def _shares(
+    order: Sequence[str], labels: Mapping[str, Counter[tuple[str, float]]], count: int
+) -> Iterator[tuple[Sequence[str], int, int]]:
+    """Yields texts of which a share is held out, how many of them, and how many of all texts at most.
+
+    These are the texts of each class, the most frequent first, or all.
+    """
+    wanted = max(1, round(count * _HELD_OUT))
+    of_class: dict[tuple[str, float], list[str]] = {}
+    sizes = Counter[tuple[str, float]]()
+    for key in order:
+        for label, found in labels[key].items():
+            if label[0] == "class":
+                of_class.setdefault(label, []).append(key)
+                sizes[label] += found
+    without = [key for key in order if not any(label[0] == "class" for label in labels[key])]
+    if of_class and without:  # texts may have any number of classes
+        of_class["none", 0.0], sizes["none", 0.0] = without, len(without)
+    for label in sorted(of_class, key=lambda one: (-sizes[one], one)):
+        yield of_class[label], max(1, round(sizes[label] * _HELD_OUT)), max(wanted, count // _MOST, 2)
+    if not of_class:
+        yield order, wanted, wanted
+
+
 def some(examples: Examples, rows: Sequence[int]) -> Examples:
     """Returns the examples in some rows."""
     assert examples.labels is not None
-    values, tags = examples.labels.values, examples.labels.tags
-    labels = Labels(
-        tuple(values[row] for row in rows) if values else (), tuple(tags[row] for row in rows) if tags else ()
-    )
+    every = vars(examples.labels)
+    labels = Labels(**{what: tuple(of[row] for row in rows) if of else () for what, of in every.items()})
     pairs = tuple(examples.pairs[row] for row in rows) if examples.pairs else ()
     negatives = tuple(examples.negatives[row] for row in rows) if examples.negatives else ()
     return Examples(tuple(examples.texts[row] for row in rows), pairs, labels, negatives)
@@ -61,17 +94,27 @@ def asked(examples: Examples) -> Examples:
     return replace(examples, negatives=())
 
 
-def overlap(train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> str | None:
-    """Returns a warning about texts in both dev and train, ignoring case and spacing; None without any."""
-    rows = {_key(train, row): row for row in reversed(range(len(train)))}
-    both = [row for row in range(len(dev)) if _key(dev, row) in rows]
+def overlap(
+    train: Examples, dev: Examples, train_table: Table, dev_table: Table, what: str = "dev"
+) -> str | None:
+    """Returns a warning about texts in both dev and train, ignoring case and spacing; None without any.
+
+    Args:
+        train: What is learnt from.
+        dev: What is scored on.
+        train_table: Where train was read.
+        dev_table: Where dev was read.
+        what: What dev is called.
+    """
+    rows = {key_of(train, row): row for row in reversed(range(len(train)))}
+    both = [row for row in range(len(dev)) if key_of(dev, row) in rows]
     if not both:
         return None
     first = both[0]
     text = " ".join(dev.texts[first]) if isinstance(dev.texts[first], tuple) else str(dev.texts[first])
     return (
-        f"{len(both):,} of {len(dev):,} dev examples ({len(both) / len(dev):.1%}) are also in train, the "
-        f"first in {dev_table.where(first)} and {train_table.where(rows[_key(dev, first)])} "
+        f"{len(both):,} of {len(dev):,} {what} examples ({len(both) / len(dev):.1%}) are also in train, the "
+        f"first in {dev_table.where(first)} and {train_table.where(rows[key_of(dev, first)])} "
         f"('{text[:60]}{'...' * (len(text) > 60)}'), so scores are better than on new text; leave them out "
         "of one of the two"
     )
@@ -88,6 +131,12 @@ def check_varied(task: Task, examples: Examples, table: Table) -> None:
         _check_answers(task, examples, table)
         return
     values = set(examples.labels.values)
+    if len(set(examples.labels.several)) == 1:
+        names = ", ".join(task.classes[one] for one in examples.labels.several[0]) or "no class"
+        raise InputError(
+            f"all {len(examples):,} examples of {table.name} have the same classes ({names}), so there is "
+            "nothing to learn; add examples of others, or name another column with --label"
+        )
     if len(values) == 1:
         value = values.pop()
         what = f"the class '{task.classes[int(value)]}'" if task.classes else f"the score {value:g}"
@@ -149,7 +198,8 @@ def doubts(task: Task, examples: Examples, table: Table, columns: Columns) -> li
             found.append(
                 f"column '{column}' of {table.name} has the same text in all {len(texts):,} examples"
             )
-    counts = Counter(examples.labels.values) if task.classes else Counter[float]()
+    counts = Counter(one for row in range(len(examples)) for one in labels_at(task, examples, row))
+    counts = Counter({one: count for one, count in counts.items() if one[0] == "class"})
     once = sum(count == 1 for count in counts.values())
     if len(counts) > _SINGLE and 2 * once > len(counts):
         found.append(
@@ -159,25 +209,13 @@ def doubts(task: Task, examples: Examples, table: Table, columns: Columns) -> li
     return found
 
 
-def check_seen(task: Task, train: Examples, dev: Examples, train_table: Table, dev_table: Table) -> None:
-    """Raises InputError if dev has a class of a known task that train does not have, or no wrong answers."""
-    assert train.labels is not None
-    assert dev.labels is not None
+def check_told_apart(task: Task, dev: Examples, table: Table) -> None:
+    """Raises InputError if answers are to be told from wrong ones, and dev has none."""
     if _is_one_group(task, dev):
-        raise _one_group(dev, dev_table)
-    if not task.classes:
-        return
-    seen = set(train.labels.values)
-    for row, value in enumerate(dev.labels.values):
-        if value not in seen:
-            raise InputError(
-                f"{dev_table.where(row)} has the label '{task.classes[int(value)]}', which "
-                f"{train_table.name} does not have, so it cannot be learnt; leave the example out, or add "
-                "some like it to train"
-            )
+        raise _one_group(dev, table)
 
 
-def _key(examples: Examples, row: int) -> str:
+def key_of(examples: Examples, row: int) -> str:
     """Returns a key that is equal for texts that differ only in case and spacing."""
     parts = (spelled(examples.texts[row]), examples.pairs[row] if examples.pairs else "")
     return "\n".join(map(_plain, parts))
@@ -188,8 +226,10 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _labels(task: Task, examples: Examples, row: int) -> list[tuple[str, float]]:
-    """Returns the classes and tags of an example."""
+def labels_at(task: Task, examples: Examples, row: int) -> list[tuple[str, float]]:
+    """Returns the classes and tags of an example, each as what it is and its index."""
     assert examples.labels is not None
-    classes = [("class", examples.labels.values[row])] if task.classes else []
-    return [*classes, *(("tag", tag) for tag in (examples.labels.tags[row] if task.tags else ()))]
+    several = examples.labels.several
+    values = several[row] if several else examples.labels.values[row : row + 1] if task.classes else ()
+    tags = examples.labels.tags[row] if task.tags else ()
+    return [*(("class", value) for value in values), *(("tag", tag) for tag in tags)]

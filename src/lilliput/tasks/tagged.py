@@ -11,7 +11,7 @@ from typing import Any
 from lilliput.errors import InputError
 from lilliput.inference.tags import FAMILIES, Notation, with_inner
 from lilliput.tasks.tables import Table, is_missing
-from lilliput.tasks.task import Labels, Task, TaskData
+from lilliput.tasks.task import Examples, Labels, Task, TaskData
 from lilliput.text.unpacking import SPACES, words_in
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
@@ -90,8 +90,12 @@ def in_bio(data: TaskData) -> TaskData:
 
     There is an I-x for each B-x, even if no span has two words: one word may be split into several (o'hare).
     """
-    train, dev = (replace(part, labels=bio_labels(data.task, part.labels)) for part in (data.train, data.dev))
-    return replace(data, task=bio_task(data.task), train=train, dev=dev)
+
+    def turned(part: Examples) -> Examples:
+        return replace(part, labels=bio_labels(data.task, part.labels))
+
+    test = None if data.test is None else turned(data.test)
+    return replace(data, task=bio_task(data.task), train=turned(data.train), dev=turned(data.dev), test=test)
 
 
 def bio_task(task: Task) -> Task:

@@ -24,7 +24,7 @@ class Task:
     pairs: bool = False
     """Whether it is predicted of two texts together."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, of which a text has one; empty for regression and tagging."""
+    """Names of the classes, of which a text has one, or any number; empty for regression and tagging."""
     tags: tuple[str, ...] = ()
     """Names of the tags, of which a word has one (O, B-x, I-x); empty for classification and regression."""
     metric: str = "accuracy"
@@ -41,6 +41,14 @@ class Labels:
     """For each example the index of its class, or its score; empty for tagging."""
     tags: tuple[tuple[int, ...], ...] = ()
     """For each example the index of each word's tag; empty for classification and regression."""
+    several: tuple[tuple[int, ...], ...] = ()
+    """For each example the indices of its classes, in order; empty where a text has one class, or no
+    task has classes."""
+
+    @property
+    def are_none(self) -> bool:
+        """Whether nothing is known of any example."""
+        return not (self.values or self.tags or self.several)
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,10 @@ class Examples:
         return len(self.texts)
 
     def values(self) -> dict[str, Any]:
-        """Returns them as JSON values, whose digest is that of versions without wrong answers."""
+        """Returns them as JSON values, whose digest is that of versions that knew less."""
         found = dataclasses.asdict(self)
+        if self.labels is not None and not self.labels.several:
+            del found["labels"]["several"]
         return found if self.negatives else {key: found[key] for key in ("texts", "pairs", "labels")}
 
 
@@ -76,6 +86,8 @@ class TaskData:
     """What was read, and in which columns."""
     warnings: tuple[str, ...] = ()
     """What its user should know before anything is learnt from it, each a sentence."""
+    test: Examples | None = None
+    """Examples that score the finished model once; nothing is chosen by them."""
 
     def __repr__(self) -> str:
         task = self.task

@@ -5,6 +5,7 @@ unpacking how many rows fit into memory together. They do not tell how list item
 crafted to have nearly all of them in one row may take some gigabytes.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,26 +51,54 @@ def _class_names(feature: Any) -> list[str]:
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
 
+def parquet_schema(path: Path, file: BinaryIO) -> Any:
+    """Returns a file's columns as Arrow has them."""
+    return _opened(path, file).schema_arrow
+
+
+def parquet_count(path: Path, file: BinaryIO) -> int:
+    """Returns the number of a file's rows."""
+    rows: int = _opened(path, file).metadata.num_rows
+    return rows
+
+
 def parquet_rows(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Any]]]:
     """Yields the number of each row, from 1, and its values in some columns; each of these exists once.
 
     Other columns are not read. Raises InputError if something cannot be read or is too long.
     """
-    import pyarrow
+    for before, batch in parquet_batches(path, file, columns):
+        values = [parquet_values(path, batch.column(name), name, before) for name in columns]
+        yield from enumerate(zip(*values, strict=True), start=before + 1)
 
+
+def parquet_batches(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[int, Any]]:
+    """Yields how many rows came before, and the next few in some columns, as Arrow has them.
+
+    Each of the columns exists once; others are not read. Raises InputError if something cannot be read.
+    """
     table = _opened(path, file)
     number = 0
+    for group in range(table.num_row_groups):
+        rows = _rows_at_once(path, table.metadata, group, columns)
+        batches = table.iter_batches(rows, [group], columns=list(columns), use_threads=False)
+        parts = itertools.chain.from_iterable(map(_parts, batches))
+        while True:
+            with _whole(path, number):
+                batch = next(parts, None)
+            if batch is None:
+                break
+            yield number, batch
+            number += batch.num_rows
+
+
+@contextlib.contextmanager
+def _whole(path: Path, number: int) -> Iterator[None]:
+    """Raises InputError where a file is damaged after a row."""
+    import pyarrow
+
     try:
-        for group in range(table.num_row_groups):
-            rows = _rows_at_once(path, table.metadata, group, columns)
-            batches = table.iter_batches(rows, [group], columns=list(columns), use_threads=False)
-            for batch in itertools.chain.from_iterable(map(_parts, batches)):
-                values = [_values(path, batch.column(name), name, number) for name in columns]
-                for row in zip(*values, strict=True):
-                    number += 1
-                    if any(isinstance(value, (str, bytes)) and len(value) > LINE_BYTES for value in row):
-                        raise too_long(f"row {number:,} of {path}")
-                    yield number, row
+        yield
     except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputError(
             f"{path} is not a whole parquet file (after row {number:,}: {first_line(error)}); fetch it again "
@@ -101,24 +130,37 @@ def _parts(batch: Any) -> Iterator[Any]:
     return (batch.slice(begin, rows) for begin in range(0, batch.num_rows, rows))
 
 
-def _values(path: Path, column: Any, name: str, before: int) -> list[Any]:
-    """Returns the values of a column as Python values, decimal numbers as float."""
+def parquet_values(path: Path, column: Any, name: str, before: int) -> list[Any]:
+    """Returns the values of a column of some rows as Python values, decimal numbers as float.
+
+    Args:
+        path: The file.
+        column: The rows' values.
+        name: What the column is called.
+        before: How many rows came before.
+
+    Raises:
+        InputError: If they cannot be read, or one is too long.
+    """
     import pyarrow
 
     kind = column.type
-    if pyarrow.types.is_decimal(kind):
-        column = column.cast(pyarrow.float64())
     if pyarrow.types.is_nested(kind) and _items(column) > _ITEMS:
         raise too_long(f"row {before + 1:,} of {path}, or a later one of {len(column):,} read together,")
-    try:
-        values: list[Any] = column.to_pylist()
-    except UnicodeDecodeError:
-        raise
-    except (ValueError, OverflowError, TypeError, ArithmeticError) as error:  # such as a date after 9999
-        raise InputError(
-            f"column '{name}' of {path} holds {kind}, which cannot be read as text or a label (after row "
-            f"{before:,}: {first_line(error)}); name another column"
-        ) from error
+    with _whole(path, before):
+        column = column.cast(pyarrow.float64()) if pyarrow.types.is_decimal(kind) else column
+        try:
+            values: list[Any] = column.to_pylist()
+        except UnicodeDecodeError:
+            raise
+        except (ValueError, OverflowError, TypeError, ArithmeticError) as error:  # such as a date after 9999
+            raise InputError(
+                f"column '{name}' of {path} holds {kind}, which cannot be read as text or a label (after row "
+                f"{before:,}: {first_line(error)}); name another column"
+            ) from error
+    for number, value in enumerate(values, start=before + 1):
+        if isinstance(value, (str, bytes)) and len(value) > LINE_BYTES:
+            raise too_long(f"row {number:,} of {path}")
     return values
 
 

@@ -78,6 +78,11 @@ def no_column(where: str, column: str, columns: Iterable[str]) -> InputError:
     )
 
 
+def twice(where: str, column: str) -> InputError:
+    """Returns the error for a table with two columns of one name."""
+    return InputError(f"{where} has two columns with the name '{column}'; rename one")
+
+
 def brief(value: object) -> str:
     """Returns the repr of a value, cut if it is long."""
     text = repr(value)
@@ -108,11 +113,7 @@ def _check(columns: Sequence[str], names: Sequence[str], where: str) -> None:
         if column not in names:
             raise no_column(where, column, names)
         if names.count(column) > 1:
-            raise _twice(where, column)
-
-
-def _twice(where: str, column: str) -> InputError:
-    return InputError(f"{where} has two columns with the name '{column}'; rename one")
+            raise twice(where, column)
 
 
 def _separated(path: Path, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[Any]]]:
@@ -184,5 +185,5 @@ def _picked(
             if complete and column not in row:
                 raise no_column(f"line {number:,} of {path}", column, row)
             if isinstance(row, _Object) and column in row.twice:
-                raise _twice(f"line {number:,} of {path}", column)
+                raise twice(f"line {number:,} of {path}", column)
         yield number, [row.get(column) for column in columns]

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import zstandard
-
 from lilliput.errors import InputError
 
 LINE_BYTES = 32 << 20
@@ -61,7 +59,7 @@ def reading(path: Path) -> Iterator[None]:
     """Raises InputError, with a remedy, for any error while a file is read in the block."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
         if "memory" in str(error).lower():
             raise InputError(
                 f"{path} takes too much memory to unpack ({error}); compress it again with a window of "
@@ -171,15 +169,25 @@ def _drained(decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor, data: bytes) 
 
 
 def _zstandard_chunks(file: BinaryIO) -> Iterator[bytes]:
+    """Yields the bytes of all frames, and raises EOFError where they are damaged."""
+    import zstandard  # here, as tables are read without the packages that making models needs
+
+    try:
+        yield from _frames(file, zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj)
+    except zstandard.ZstdError as error:
+        raise EOFError(error) from error
+
+
+def _frames(file: BinaryIO, decoder_of: Callable[[], Any]) -> Iterator[bytes]:
     """Yields the bytes of all frames; by hand, as zstandard's reader accepts a file that is cut short."""
-    decoder = None
+    decoder: Any = None
     while compressed := file.read(_CHUNK_BYTES):
         pieces: list[bytes] = []
         size = 0
         for begin in range(0, len(compressed), _ZSTD_STEP_BYTES):
             step = compressed[begin : begin + _ZSTD_STEP_BYTES]
             while step:
-                decoder = decoder or _zstandard_decoder()
+                decoder = decoder or decoder_of()
                 pieces.append(decoder.decompress(step))
                 size += len(pieces[-1])
                 step = decoder.unused_data if decoder.eof else b""
@@ -190,10 +198,6 @@ def _zstandard_chunks(file: BinaryIO) -> Iterator[bytes]:
         yield from _cut(b"".join(pieces))
     if decoder is not None:
         raise EOFError("the file ends within a compressed frame")
-
-
-def _zstandard_decoder() -> Any:
-    return zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
 
 
 def _cut(data: bytes) -> Iterator[bytes]:

@@ -187,7 +187,8 @@ def _finish(folder: StageDir, lexicon: Lexicon, models: DualModel, teacher: str,
             save_student(models.student, lexicon.student_tokenizer(), folder.path / "student")
             if models.weights.vectors:
                 save_modules(models, folder.path / "student")
-                write_card(folder.path / "student", teacher, results)
+                corpus = lexicon.path.with_name("corpus")
+                write_card(folder.path / "student", teacher, results, corpus)
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"the models cannot be saved in {folder.path}: {error}; the state before is kept"

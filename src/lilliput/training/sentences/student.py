@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelCardData
 from torch import nn
 
+from lilliput.common.cards import called, card_data, data_sets_in, hub_name_of
 from lilliput.common.files import writing
+from lilliput.common.folders import MANIFEST, read_manifest
 from lilliput.models.sentence_modules import Dense, SentenceModules, write_modules
 from lilliput.training.step import DualModel
 
@@ -22,9 +25,7 @@ def save_modules(models: DualModel, folder: Path) -> None:
 
 
 _CARD = """---
-library_name: "sentence-transformers"
-pipeline_tag: "sentence-similarity"
-tags: ["sentence-transformers", "sentence-similarity", "feature-extraction", "lilliput", "distillation"]
+{metadata}
 ---
 
 # A small sentence encoder
@@ -47,17 +48,34 @@ follows from theirs.
 """
 
 
-def write_card(folder: Path, teacher: str, results: Mapping[str, Any]) -> None:
+def write_card(folder: Path, teacher: str, results: Mapping[str, Any], corpus: Path) -> None:
     """Writes the card of a saved student, README.md, as the hub reads it.
 
     Args:
         folder: Holds the student.
-        teacher: Folder or hub name of the teacher; of a folder only its last part is told.
+        teacher: Folder or hub name of the teacher; of a folder only what it is best known by is told.
         results: What the stage reports.
+        corpus: Folder of the text that it has read.
     """
     after, path = results["after"], Path(teacher)
+    read = dict.fromkeys(data_sets_in(read_manifest(corpus / MANIFEST)["made_from"]))
+    metadata = ModelCardData(
+        language=next(iter(card_data(teacher).only_language), None),
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        base_model=hub_name_of(path) if path.is_dir() else teacher,
+        datasets=list(read) or None,
+        tags=[
+            "sentence-transformers",
+            "sentence-similarity",
+            "feature-extraction",
+            "lilliput",
+            "distillation",
+        ],
+    )
     text = _CARD.format(
-        teacher=path.resolve().name if path.is_dir() else teacher,
+        metadata=metadata.to_yaml(),
+        teacher=called(path.resolve()) if path.is_dir() else teacher,
         cosine=after["student/cosine"],
         similarity=after["student/similarity"],
         words=results["words"],
