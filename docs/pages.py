@@ -1,10 +1,16 @@
 """Pages of the site that are made from other files: settings, changes, log, and the library in JavaScript."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File
+
+from lilliput import recipes
+from lilliput.cli.settings import settings_of
+from lilliput.distillation import DistillConfig
+from lilliput.finetuning.config import FinetuningConfig
 
 ROOT = Path(__file__).parent.parent
 COPIED = {
@@ -39,4 +45,20 @@ def _without_links(content: str) -> str:
 
 def _settings() -> str:
     """Returns every setting of recipes, distillation and fine-tuning, as `lilliput settings` lists them."""
-    return "# Settings\n"
+    found = {
+        "A recipe: lilliput": recipes.lilliput(),
+        "A recipe: sentence": recipes.sentence(),
+        "finetune": FinetuningConfig(),
+        "distill": DistillConfig(),
+    }
+    parts = [
+        "# Settings\n\n`--set KEY=VALUE` changes any of these; `lilliput settings NAME` lists them. Recipes "
+        "differ in values and in the names of their stages.\n"
+    ]
+    for title, config in found.items():
+        parts.append(f"## {title}\n\n| key | value | what | meaning |\n| --- | --- | --- | --- |")
+        for one in settings_of(config):
+            cells = (f"`{one.key}`", f"`{json.dumps(one.value)}`", one.kind, one.meaning)
+            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        parts.append("")
+    return "\n".join(parts)
