@@ -429,6 +429,14 @@ def test_of_two_usual_names_neither_is_taken(
         load_task(train=path, **named)
 
 
+def test_a_label_that_is_named_decides_where_there_are_two(write: Write) -> None:
+    path = write("x.csv", "sentence,stars,rating\na,0,1\nb,1,0\n")
+    task = load_task("sst2", train=path, dev=path, label="rating").task
+    assert (task.name, task.classes) == ("sst2", ("negative", "positive"))
+    with pytest.raises(InputError, match="'stars' and 'rating'"):
+        load_task("sst2", train=path, dev=path)
+
+
 def test_of_two_usual_names_one_may_be_something_else(write: Write) -> None:
     source = find_table(Path(write("x.csv", "body,review,stars,rating\na,b,1,2\n")))
     found = recognise(source, Columns(text="review", label="rating"))

@@ -75,14 +75,13 @@ def load_task(
     place = find_place(name, train, dev)
     folder_name(place.name, "a task's name", OTHER_NAME)
     source, dev_source = sources_of(place)
-    flags = one_hot_names(source, label)
-    if wanted and wanted.name == Multilabel.name and label is usual_label(source, [text, pair]) is None:
+    flags, of_flags = one_hot_names(source, label), label or SEVERAL
+    if wanted is KINDS[Multilabel.name] and label is None and usual_label(source, [text, pair]) is None:
         flags = found_one_hot(source, [text, pair])
-    of_flags = label or SEVERAL
     source = with_one_hot(source, of_flags, flags)
     columns = recognise(source, Columns(text, pair, label, tags, negative), wanted)
     known, task_name = place.known, place.name
-    if known and label not in (None, usual_label(source) or label):
+    if known and label is not None and _is_other(source, label):
         known, task_name = None, f"{task_name}_{label}"  # another question about the same texts
         folder_name(task_name, "the name of a task and its label", OTHER_NAME)
     elif known and wanted and wanted.is_two_tower and known.kind in wanted.taught_by:
@@ -174,6 +173,14 @@ def load_pairs(path: Path, label: str | None = None) -> tuple[Examples, str]:
         )
     task = Task(name_of(path), "regression", pairs=True, metric="pearson")
     return examples_of(task, source.read(columns.names), columns), f"{path}: {columns}"
+
+
+def _is_other(source: Source, label: str) -> bool:
+    """Whether a column is another one than a table's usual label."""
+    try:
+        return label != (usual_label(source) or label)
+    except InputError:  # there are two that might be: the user says which
+        return False
 
 
 def _test_source(test: str | None) -> Source | None:
