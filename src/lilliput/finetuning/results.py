@@ -203,5 +203,4 @@ def render(found: FinetuneResult) -> Sheet:
         rows.append((name, f"{mean:.1%}", f"{found.deviation[name]:.1%}", *each))
     headings = ("metric", "mean", "deviation", *(f"seed {seed}" for seed in found.scores))
     title = f"{found.task.name}: {found.encoder} fine-tuned, seed {found.best_seed} kept"
-    caption = "" if found.abstention is None else str(found.abstention)
-    return Sheet(headings, rows, title=title, caption=caption)
+    return Sheet(headings, rows, title=title, caption=str(found.abstention or ""))
