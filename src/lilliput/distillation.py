@@ -299,4 +299,5 @@ def render(result: Distillation) -> Sheet:
     if not is_agreement(tuned.task):
         rows += [(f"{name}, by labels", f"{value:.1%}") for name, value in of_all(made.scores).items()]
     rows.append(("minutes, this call", f"{result.seconds / 60:.1f}"))
-    return Sheet(("", "student"), rows, title=f"{tuned.task.name}: scores are of the bundle's own file")
+    title = f"{tuned.task.name}: scores are of the bundle's own file"
+    return Sheet(("", "student"), rows, title=title, caption=str(tuned.abstention or ""))

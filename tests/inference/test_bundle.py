@@ -381,7 +381,17 @@ def test_the_code_of_the_how_to_page_works(
     exec(compile(code, page.name, "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) == 4
     shell = re.findall(r"```sh\n(.+?)\n```", page.read_text(), re.DOTALL)
-    line = next(block for block in shell if "lilliput run" in block)
-    command = line.replace("lilliput", f"{sys.executable} -m lilliput")
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
-    assert [answer.split("\t")[0] in CLASSES for answer in done.stdout.splitlines()] == [True, True]
+    lines, table = [block for block in shell if "lilliput run" in block]
+    Path("reviews.csv").write_text("id,text\n7,a film to remember\n")
+
+    def typed(line: str) -> str:
+        command = line.replace("lilliput", f"{sys.executable} -m lilliput")
+        return subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
+
+    assert [answer.split("\t")[0] in CLASSES for answer in typed(lines).splitlines()] == [True, True]
+    assert typed(table) == ""
+    assert (
+        Path("answers.csv")
+        .read_text()
+        .startswith("id,text,label,probability,cut,unknown\n7,a film to remember,")
+    )

@@ -49,8 +49,8 @@ const FILES = {
   ],
   "with a manifest that is no JSON": [(files) => files.set("manifest.json", new Blob(["{"])), /manifest\.json is not JSON/],
   "with a manifest of a newer format": [
-    (files) => files.set("manifest.json", new Blob(['{"format": 4}'])),
-    /manifest\.json has format 4.*newer lilliput/,
+    (files) => files.set("manifest.json", new Blob(['{"format": 5}'])),
+    /manifest\.json has format 5.*newer lilliput/,
   ],
   "with a manifest without digests": [
     (files) => files.set("manifest.json", new Blob(['{"format": 1, "files": {"model.onnx": {"bytes": 1}}}'])),
@@ -78,12 +78,13 @@ const entry = (change) => ({ added_tokens: (added) => [...added, { ...added[0], 
 const settings = (change) => ({ model: (model) => ({ ...model, ...change }) });
 
 const CONTENTS = {
-  "of a newer format": [{ "config.json": setting({ format: 4 }) }, /config\.json has format 4/],
+  "of a newer format": [{ "config.json": setting({ format: 5 }) }, /config\.json has format 5/],
   "of an unknown kind": [{ "config.json": setting({ kind: "translation" }) }, /the kind "translation"/],
   "without tags": [{ "config.json": setting({ tags: [] }) }, /does not list the tags/],
   "with a tag twice": [{ "config.json": setting({ tags: ["O", "O"] }) }, /does not list the tags/],
   "with too many tags": [{ "config.json": setting({ tags: ["a", "b", "c", "d", "e", "f"] }) }, /1 x 2 x 5 .* need rows of 6/],
   "without positions": [{ "config.json": setting({ positions: null }) }, /gives the positions null/],
+  "with a threshold that is no probability": [{ "config.json": setting({ min_probability: 2 }) }, /gives the min_probability 2/],
   "whose model is none": [{ "model.onnx": "no model" }, /not the graph of a bundle: it is .*no ONNX file/],
   "whose tokenizer is of another kind": [{ "tokenizer.json": setting({ pre_tokenizer: null }) }, /not the BERT tokenizer of a bundle: its pre_tokenizer is none/],
   "whose tokenizer is not JSON": [{ "tokenizer.json": "[" }, /tokenizer\.json is not JSON/],

@@ -173,6 +173,19 @@ test("by keyboard alone", { skip }, async () => {
   await page.locator("#choose").waitFor();
 });
 
+test("what speaks against an answer stands above it", { skip }, async () => {
+  const cases = JSON.parse(await readFile(join(BUNDLES, "float32", "classification.json"), "utf8"));
+  const doubts = ({ label, unknown }) => [label === null && /^Unsure/, unknown > 0 && /cannot write some words/].filter(Boolean);
+  for (const count of [0, 1, 2]) {
+    const { text, expected } = cases.find(({ expected: answer }) => doubts(answer).length === count);
+    await page.goto(`${server.address}?bundle=bundles/float32/classification`);
+    await type(text);
+    const shown = await page.locator("#answer .doubt").allTextContents();
+    assert.equal(shown.length, count);
+    doubts(expected).forEach((pattern, at) => assert.match(shown[at], pattern));
+  }
+});
+
 test("what is typed and what a bundle says is never HTML", { skip }, async () => {
   await page.goto(`${server.address}?bundle=bundles/float32/tagging`);
   await type("<img src=x onerror=alert(1)> <b>bold</b>");
