@@ -63,7 +63,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
 def test_the_readme_has_commands() -> None:
     assert {command.split()[1] for command in COMMANDS} == {
         "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "finetune", "distill", "evaluate",
-        "bundle",        "recipes"
+        "bundle",        "recipes", "report"
     }  # fmt: skip
 
 
@@ -87,12 +87,15 @@ def test_every_command_and_the_code_of_the_readme(
         "sentence-transformers/all-MiniLM-L6-v2": world.headless,
         "wikimedia/wikipedia:20231101.en": str(world.text),
         "TEXT": str(world.text),
+        "BUNDLE --task FILE": "runs/toy --task toy_train.csv",
         "TASK": str(tmp_path / "toy"),
         "1000,5000": "300,320",
     }
     # `compress` comes first, so the commands of single stages find their work done, as for a user.
     for command in COMMANDS:
         meant = re.sub("|".join(real), lambda found: real[found[0]], command)
+        if "--task toy_train.csv" in meant:
+            typed(monkeypatch, "lilliput bundle RUN --task toy --out runs/toy")
         typed(monkeypatch, meant)
     making, filling = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
     making = re.sub("|".join(real), lambda found: real[found[0]], making).replace(
