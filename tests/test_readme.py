@@ -97,6 +97,13 @@ def test_every_command_and_the_code_of_the_readme(
         if "--task toy_train.csv" in meant:
             typed(monkeypatch, "lilliput bundle RUN --task toy --out runs/toy")
         typed(monkeypatch, meant)
+    for run in ("RUN", "runs/x", "runs/mine"):  # of compress and finetune, compress, distill
+        page = Path(run, "report.html").read_text(encoding="utf-8")
+        assert "<h2>To make it again</h2>" in page
+    assert "<h2>Task toy</h2>" in Path("RUN/report.html").read_text(encoding="utf-8")
+    said = capsys.readouterr().out
+    assert "all of it on a page: runs/mine/report.html" in said
+    assert "no page about the run was written" not in said
     making, filling = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
     making = re.sub("|".join(real), lambda found: real[found[0]], making).replace(
         '"runs/x")  # ->', '"runs/x", "tiny")  # ->'
