@@ -63,7 +63,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
 def test_the_readme_has_commands() -> None:
     assert {command.split()[1] for command in COMMANDS} == {
         "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "finetune", "distill", "evaluate",
-        "bundle",        "recipes"
+        "bundle",        "recipes", "report"
     }  # fmt: skip
 
 
@@ -87,13 +87,23 @@ def test_every_command_and_the_code_of_the_readme(
         "sentence-transformers/all-MiniLM-L6-v2": world.headless,
         "wikimedia/wikipedia:20231101.en": str(world.text),
         "TEXT": str(world.text),
+        "BUNDLE --task FILE": "runs/toy --task toy_train.csv",
         "TASK": str(tmp_path / "toy"),
         "1000,5000": "300,320",
     }
     # `compress` comes first, so the commands of single stages find their work done, as for a user.
     for command in COMMANDS:
         meant = re.sub("|".join(real), lambda found: real[found[0]], command)
+        if "--task toy_train.csv" in meant:
+            typed(monkeypatch, "lilliput bundle RUN --task toy --out runs/toy")
         typed(monkeypatch, meant)
+    for run in ("RUN", "runs/x", "runs/mine"):  # of compress and finetune, compress, distill
+        page = Path(run, "report.html").read_text(encoding="utf-8")
+        assert "<h2>To make it again</h2>" in page
+    assert "<h2>Task toy</h2>" in Path("RUN/report.html").read_text(encoding="utf-8")
+    said = capsys.readouterr().out
+    assert "all of it on a page: runs/mine/report.html" in said
+    assert "no page about the run was written" not in said
     making, filling = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
     making = re.sub("|".join(real), lambda found: real[found[0]], making).replace(
         '"runs/x")  # ->', '"runs/x", "tiny")  # ->'

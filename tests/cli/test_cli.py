@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 import lilliput
+from bundles import make_bundle
 from conftest import World, full_disk
 from lilliput import cli, compression
+from lilliput.cli.options import show_report
 from lilliput.cli.overview import example
 from lilliput.config import Recipe
 from lilliput.recipes import RECIPES, tiny
@@ -292,6 +294,34 @@ def test_stage_by_stage_is_the_same_as_all_at_once(world: World, run: Run, tmp_p
     assert code == 0
     assert "300" in out
     assert (steps.vocabulary / "vocabulary.svg").exists()
+
+
+def test_a_bundle_is_evaluated_on_a_file(run: Run, refused: Refused, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", "classification").folder
+    file, answers = tmp_path / "new.csv", tmp_path / "answers.csv"
+    file.write_text("review,stars\na good film,good\nthe bad film,bad\n")
+    named = ("--task", file, "--text", "review", "--label", "stars")
+    code, out, _ = run("evaluate", bundle, *named, "--out", answers)
+    assert code == 0
+    assert "2 examples of" in out
+    assert "expected calibration error" in out
+    assert f"its answers are in {answers}" in out
+    assert answers.read_text().startswith("text,label,answer,probability,probability of bad")
+    assert "is a bundle; name a labelled file for it with --task FILE" in refused("evaluate", bundle)
+    assert "--task evaluates one bundle, found 2" in refused("evaluate", bundle, bundle, *named)
+    assert "--text names one column, found 2" in refused(
+        "evaluate", bundle, "--task", file, "--text", "a", "b"
+    )
+    assert "its ending must be one of .csv" in refused("evaluate", bundle, *named, "--out", "answers.txt")
+    assert "has no manifest.json" in refused("evaluate", tmp_path, *named)
+
+
+def test_a_page_that_cannot_be_written_takes_nothing_from_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_report(tmp_path)
+    assert "no page about the run was written (" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 # Refusals: texts

@@ -16,7 +16,7 @@ from lilliput.recipes import RECIPES, find_recipe
 from lilliput.reporting import made, masked
 from lilliput.reporting.report import report
 from lilliput.run import RunDir
-from lilliput.tasks.task import Labels
+from lilliput.tasks.task import Labels, Task
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -233,6 +233,21 @@ def test_the_command_sets_what_the_recipe_had_set(name: str) -> None:
     base, settings = made._settings(json.loads(json.dumps(changed.to_dict())))
     assert base == name
     assert find_recipe(name).replace(dict(one.split("=", 1) for one in settings)) == changed
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    [
+        ("sst2", "classification", "--task sst2"),
+        ("mine", "tagging", "--task mine"),
+        ("stsb_similarity", "similarity", "--task stsb --kind similarity"),
+        ("sick_relatedness", "regression", "--task sick --label relatedness"),
+        ("sick_relatedness", "similarity", "--task sick --label relatedness --kind similarity"),
+        ("mine", "retrieval", "--task mine --kind retrieval"),
+    ],
+)
+def test_the_command_names_the_task(name: str, kind: str, options: str) -> None:
+    assert made._asked(Task(name, kind)) == options.split()
 
 
 def test_nothing_else_is_replaced_and_nothing_else_is_reported(run: Path, tmp_path: Path) -> None:

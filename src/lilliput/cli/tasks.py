@@ -1,7 +1,7 @@
 """The commands of tasks and of quality: an encoder learns a task, and how good models are."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
@@ -25,9 +25,6 @@ from lilliput.cli.options import (
 from lilliput.errors import ConfigError, StorageError
 from lilliput.inference.format import CONFIG, is_config
 from lilliput.run import RunDir
-
-if TYPE_CHECKING:
-    from lilliput.tasks.columns import Columns
 
 
 def finetune(
@@ -185,9 +182,7 @@ def evaluate(
         _evaluate_vectors(runs, pairs, label, retrieval)
         return
     if task is not None:
-        from lilliput.tasks.columns import Columns
-
-        _evaluate_bundle(runs, task, Columns(_one(text), pair, label, tags), out)
+        _evaluate_bundle(runs, task, (_one(text), pair, label, tags), out)
         return
     if bundles := [run for run in runs if is_config(run / CONFIG)]:
         raise ConfigError(f"{bundles[0]} is a bundle; name a labelled file for it with --task FILE")
@@ -239,11 +234,14 @@ def _one(column: tuple[str, ...]) -> str | None:
     return column[0] if column else None
 
 
-def _evaluate_bundle(runs: tuple[Path, ...], file: Path, columns: "Columns", out: Path | None) -> None:
+def _evaluate_bundle(
+    runs: tuple[Path, ...], file: Path, columns: tuple[str | None, ...], out: Path | None
+) -> None:
     """Shows how good a bundle is on a labelled file."""
     from lilliput.comparison.bundle_evaluation import evaluate_bundle
     from lilliput.comparison.evaluation_report import render
     from lilliput.comparison.predictions import check_ending, write_predictions
+    from lilliput.tasks.columns import Columns
 
     if len(runs) > 1:
         raise ConfigError(
@@ -251,7 +249,7 @@ def _evaluate_bundle(runs: tuple[Path, ...], file: Path, columns: "Columns", out
         )
     if out is not None:
         check_ending(out)
-    found = evaluate_bundle(runs[0], file, columns)
+    found = evaluate_bundle(runs[0], file, Columns(*columns))
     show(render(found))
     if out is not None:
         write_predictions(out, found.predictions)

@@ -11,6 +11,9 @@ from lilliput.finetuning.config import FinetuningConfig
 from lilliput.recipes import RECIPES, find_recipe
 from lilliput.reporting.blocks import Bars, Code, Facts, Grid, Note, Section, Tile, Tiles, bars, section
 from lilliput.reporting.sources import Run, Tuned
+from lilliput.tasks.kinds import KINDS
+from lilliput.tasks.known import KNOWN
+from lilliput.tasks.task import Task
 
 _SHOWN_INPUTS = 8
 _PATHS = (
@@ -190,11 +193,21 @@ def _distill(run: Run, place: str) -> str:
 def _finetune(run: Run, one: Tuned, place: str) -> str:
     result, seeds = one.result, len(one.result.scores)
     encoder = place if result.encoder == str(run.place.student) else shlex.quote(result.encoder)
-    parts = ["lilliput finetune", encoder, "--task", shlex.quote(result.task.name), "--out", place]
+    parts = ["lilliput finetune", encoder, *map(shlex.quote, _asked(result.task)), "--out", place]
     parts += ["--seeds", str(seeds)] if seeds > 1 else []
     if result.teacher:
         parts += [f"--teacher {shlex.quote(name)}" for name in result.teacher.split(", ")]
     return " ".join([*parts, *(f"--set {shlex.quote(value)}" for value in _tuning(one.made_from))])
+
+
+def _asked(task: Task) -> list[str]:
+    """Returns the options that name a task: of one that is known by name also what differs from it."""
+    known = next((name for name in KNOWN if task.name.startswith(f"{name}_")), None)
+    kind = ["--kind", task.kind] if KINDS[task.kind].is_two_tower else []
+    if known is None or task.name in KNOWN:
+        return ["--task", task.name, *kind]
+    rest = task.name.removeprefix(f"{known}_").removesuffix(task.kind)
+    return ["--task", known, *(["--label", rest] if rest else []), *kind]
 
 
 def _tuning(made_from: Mapping[str, Any]) -> list[str]:

@@ -34,22 +34,22 @@ def held_out(run: Run) -> list[Section]:
     return section("Quality on held-out text", Grid(Sheet(headings, rows, left=3)) if rows else None)
 
 
-def _runs(runs: Sequence[Run]) -> Grid:
+def _runs(runs: Sequence[Run]) -> Grid | None:
     headings = ("run", "teacher", "recipe", "parameters", "bytes of weights", "words read", "training")
     rows = []
-    for run in runs:
+    for run in (run for run in runs if run.summary):
         found = run.summary
         counts = (found.get(key) for key in ("student_parameters", "student_bytes", "words"))
         rows.append(
             (
                 run.title,
                 short_name(run.teacher) if run.teacher else "",
-                str(found["recipe"]["name"]) if found else "",
+                str(found["recipe"]["name"]),
                 *("" if count is None else f"{count:,}" for count in counts),
                 duration(found["training_seconds"]) if "training_seconds" in found else "",
             )
         )
-    return Grid(Sheet(headings, rows, left=3))
+    return Grid(Sheet(headings, rows, left=3)) if rows else None
 
 
 def _qualities(runs: Sequence[Run]) -> Grid | None:
@@ -66,6 +66,7 @@ def _qualities(runs: Sequence[Run]) -> Grid | None:
     rows = [
         (run.title, *(form.format(values[name]) if name in values else "" for name, _, form in names))
         for run, values in zip(runs, last, strict=True)
+        if values
     ]
     return Grid(Sheet(("run", *(title for _, title, _ in names)), rows)) if names else None
 

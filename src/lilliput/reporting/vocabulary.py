@@ -1,10 +1,13 @@
 """The student's vocabulary: how large it is, what it shares with the teacher's, and words cut by both."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lilliput.common.folders import MANIFEST
 from lilliput.common.sheet import Sheet
 from lilliput.common.stage_dir import StageDir
+from lilliput.pieces.family import TeacherTokenizer
 from lilliput.pieces.lexicon import Lexicon
 from lilliput.pieces.report import LexiconReport
 from lilliput.pieces.teacher_tokenizer import BertTokenizer
@@ -40,9 +43,7 @@ def of_run(run: RunDir) -> list[Section]:
     ]
     facts += [(f"hardly read: {script}", f"{share:.1%}") for script, share in found.hardly_read.items()]
     cuts = _cuts(run)
-    said = (
-        "Words of the corpus that both cut differently, frequent ones first; a mark shows where one is cut."
-    )
+    said = "Words of the corpus that both cut differently, frequent ones first; each box is a piece."
     return section(
         "Vocabulary",
         Grid(Sheet(("", "teacher", "student"), rows)),
@@ -57,21 +58,27 @@ def _cuts(run: RunDir) -> Cuts | None:
     if not (run.corpus / MANIFEST).exists():
         return None
     corpus, lexicon = Corpus.open(run.corpus), Lexicon.open(run.lexicon)
-    surfaces = lexicon.teacher_tokenizer().surfaces(), BertTokenizer(lexicon.student_tokenizer()).surfaces()
-    tables = lexicon.teacher, lexicon.student
     words, counts = corpus.word_types(), corpus.counts
-    found = []
-    for index in range(FIRST_WORD, min(len(words), _MOST_FREQUENT)):
-        if lexicon.unknown[index] or lexicon.characters[index] < _LEAST_CHARACTERS:
-            continue
-        pieces = tuple(
-            tuple(spelt.strip() for piece in table[index] if (spelt := names[piece]).strip())
-            for table, names in zip(tables, surfaces, strict=True)
-        )
-        if pieces[0] != pieces[1]:
-            found.append(Cut(words[index].strip(), int(counts[index]), pieces))
+    some = np.arange(FIRST_WORD, min(len(words), _MOST_FREQUENT))
+    some = some[~lexicon.unknown[some] & (lexicon.characters[some] >= _LEAST_CHARACTERS)]
+    tables = (table.take(some).rows() for table in (lexicon.teacher, lexicon.student))
+    tokenizers = lexicon.teacher_tokenizer(), BertTokenizer(lexicon.student_tokenizer())
+    spelt = [_spelt(table, one) for table, one in zip(tables, tokenizers, strict=True)]
+    found = [
+        Cut(words[index].strip(), int(counts[index]), tuple(pieces))
+        for index, *pieces in zip(some.tolist(), *spelt, strict=True)
+        if pieces[0] != pieces[1] and words[index].strip().isalpha()
+    ]
     if not found:
         return None
     # Evenly over the logarithm of the rank, so that frequent and rare words are among them.
     places = np.unique(np.geomspace(1, len(found), _WORDS).astype(int) - 1)
     return Cuts(("teacher", "student"), tuple(found[place] for place in places))
+
+
+def _spelt(rows: Sequence[Sequence[int]], tokenizer: TeacherTokenizer) -> list[tuple[str, ...]]:
+    """Returns what the pieces of each word spell, without those that spell nothing."""
+    ids = {piece for row in rows for piece in row}
+    names = ((piece, tokenizer.tokenizer.id_to_token(piece) or "") for piece in ids)
+    surfaces = {piece: tokenizer.surface(name).strip() for piece, name in names}
+    return [tuple(filter(None, (surfaces[piece] for piece in row))) for row in rows]
