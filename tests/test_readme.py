@@ -63,7 +63,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
 def test_the_readme_has_commands() -> None:
     assert {command.split()[1] for command in COMMANDS} == {
         "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "finetune", "distill", "evaluate",
-        "bundle",        "recipes"
+        "bundle", "push", "settings", "recipes"
     }  # fmt: skip
 
 
@@ -89,6 +89,7 @@ def test_every_command_and_the_code_of_the_readme(
         "TEXT": str(world.text),
         "TASK": str(tmp_path / "toy"),
         "1000,5000": "300,320",
+        "push BUNDLE OWNER/NAME": "push --help",
     }
     # `compress` comes first, so the commands of single stages find their work done, as for a user.
     for command in COMMANDS:

@@ -42,6 +42,7 @@ SURFACE = {
     "run": "bundle top json_ npy",
     "recipes": "name",
     "settings": "name",
+    "push": "model name task private revision",
 }
 
 

@@ -116,7 +116,7 @@ def bundle(
         ExtraError: If ExecuTorch is asked for and not installed.
     """
     run, out = RunDir(path_of("model", model)), path_of("out", out)
-    folder = _checkpoint(run, task)
+    folder = find_checkpoint(run, task)
     stated = Stated(licence, texts_of("language", language), texts_of("datasets", datasets))
     if layout != "bundle":
         transformers_js.check(layout, task=task, quantization=quantization, kind=kind, executorch=executorch)
@@ -154,7 +154,7 @@ def bundle(
     return BundleResult(exported, files, found, before, tuned_for, parity, on_phones)
 
 
-def _checkpoint(run: RunDir, task: str | None) -> Path:
+def find_checkpoint(run: RunDir, task: str | None) -> Path:
     """Returns the folder of the checkpoint that is meant; raises StorageError where there is none."""
     folder = run.finetuned(task) if task is not None else run.student
     if task is None and not folder.is_dir():
