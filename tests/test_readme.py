@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from classifiers import classifier
 from conftest import World, small_text
+from hub_server import Hub
 from lilliput import cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -89,12 +91,18 @@ def test_every_command_and_the_code_of_the_readme(
         "TEXT": str(world.text),
         "TASK": str(tmp_path / "toy"),
         "1000,5000": "300,320",
-        "push BUNDLE OWNER/NAME": "push --help",
+        "OWNER/NAME": "me/films",
     }
     # `compress` comes first, so the commands of single stages find their work done, as for a user.
-    for command in COMMANDS:
-        meant = re.sub("|".join(real), lambda found: real[found[0]], command)
-        typed(monkeypatch, meant)
+    with Hub().serving() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_me")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        for command in COMMANDS:
+            meant = re.sub("|".join(real), lambda found: real[found[0]], command)
+            typed(monkeypatch, meant)
+    assert "model.onnx" in hub.repositories["me/films"].files
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     making, filling = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
     making = re.sub("|".join(real), lambda found: real[found[0]], making).replace(
         '"runs/x")  # ->', '"runs/x", "tiny")  # ->'

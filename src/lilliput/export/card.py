@@ -225,18 +225,35 @@ In a browser: open lilliput's page (its folder `web`) and drop this folder on it
 
 
 def _use_in_javascript(name: str, config: BundleConfig) -> str:
-    before = f" Put `{config.prompt}` before each text; the pipeline does not." if config.prompt else ""
+    place, kind = json.dumps(name), KINDS[config.kind]
+    imported, after = "pipeline", ""
+    if config.kind == "encode":
+        options = f'{{ pooling: "mean", normalize: {json.dumps(config.normalize)} }}'
+        code = f"""const encode = await pipeline("feature-extraction", {place}, {{ dtype: "q8" }});
+const vectors = await encode(["a text"], {options});"""
+        after = f" Put `{config.prompt}` before each text; the pipeline does not." if config.prompt else ""
+    elif config.pairs or config.kind == "regression":
+        imported = "AutoModelForSequenceClassification, AutoTokenizer"
+        pair = ' text_pair: ["a film to forget"],' if config.pairs else ""
+        code = f"""const tokenizer = await AutoTokenizer.from_pretrained({place});
+const model = await AutoModelForSequenceClassification.from_pretrained({place}, {{ dtype: "q8" }});
+const read = tokenizer(["{kind.example}"], {{{pair} padding: true, truncation: true }});
+const {{ logits }} = await model(read);"""
+        after = " The pipeline would read one text alone and make probabilities of scores, so it is not used."
+    else:
+        code = f"""const answer = await pipeline("{kind.hub}", {place}, {{ dtype: "q8" }});
+console.log(await answer("{kind.example}"));"""
     return f"""With `npm install @huggingface/transformers`, version 4 or newer:
 
 ```js
-import {{ pipeline }} from "@huggingface/transformers";
+import {{ {imported} }} from "@huggingface/transformers";
 
-const encode = await pipeline("feature-extraction", {json.dumps(name)}, {{ dtype: "q8" }});
-const vectors = await encode(["a text"], {{ pooling: "mean", normalize: {json.dumps(config.normalize)} }});
+{code}
 ```
 
 The name is that of this folder on the hub, or below `env.localModelPath`. `dtype: "fp32"` takes
-onnx/model.onnx.{before}"""
+onnx/model.onnx; scores are those of onnx/model_quantized.onnx. config.json, lilliput.json and the tokenizer
+are beside them.{after}"""
 
 
 def _on_phones(executorch: str | None) -> str:

@@ -103,4 +103,4 @@ def addressed(card: str, name: str) -> str:
         ('model="."', f'model="{name}"'),
     ):
         card = card.replace(here, there)
-    return re.sub(r'(await pipeline\("[a-z-]+", )"[^"\n]*"', rf'\1"{name}"', card)
+    return re.sub(r'(await pipeline\("[a-z-]+", |\.from_pretrained\()"[^"\n]*"', rf'\1"{name}"', card)
