@@ -153,10 +153,8 @@ def test_a_model_of_a_run_is_scored_by_its_int8_graph(world: World, tmp_path: Pa
     bundled = lilliput.bundle(tmp_path / "run", tmp_path / "bundle", task="c", quantization="int8")
     assert made.scores == bundled.scores
     assert "accuracy" in made.scores
-    assert (
-        f"| c dev | accuracy | {made.scores['accuracy']:g} |" in (tmp_path / "out" / "README.md").read_text()
-    )
-    assert len(TEXTS["c"]) == 4
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"| c dev | accuracy | {made.scores['accuracy']:g} |" in card
 
 
 def test_a_kind_that_nobody_else_knows_is_refused_by_name(world: World, tmp_path: Path) -> None:
