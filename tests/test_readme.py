@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from classifiers import classifier
 from conftest import World, small_text
+from hub_server import Hub
 from lilliput import cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -63,7 +65,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
 def test_the_readme_has_commands() -> None:
     assert {command.split()[1] for command in COMMANDS} == {
         "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "finetune", "distill", "evaluate",
-        "bundle",        "recipes", "report"
+        "bundle", "push", "settings", "recipes", "report"
     }  # fmt: skip
 
 
@@ -90,13 +92,20 @@ def test_every_command_and_the_code_of_the_readme(
         "BUNDLE --task FILE": "runs/toy --task toy_train.csv",
         "TASK": str(tmp_path / "toy"),
         "1000,5000": "300,320",
+        "OWNER/NAME": "me/films",
     }
     # `compress` comes first, so the commands of single stages find their work done, as for a user.
-    for command in COMMANDS:
-        meant = re.sub("|".join(real), lambda found: real[found[0]], command)
-        if "--task toy_train.csv" in meant:
-            typed(monkeypatch, "lilliput bundle RUN --task toy --out runs/toy")
-        typed(monkeypatch, meant)
+    with Hub().serving() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_me")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        for command in COMMANDS:
+            meant = re.sub("|".join(real), lambda found: real[found[0]], command)
+            if "--task toy_train.csv" in meant:
+                typed(monkeypatch, "lilliput bundle RUN --task toy --out runs/toy")
+            typed(monkeypatch, meant)
+    assert "model.onnx" in hub.repositories["me/films"].files
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for run in ("RUN", "runs/x", "runs/mine"):  # of compress and finetune, compress, distill
         page = Path(run, "report.html").read_text(encoding="utf-8")
         assert "<h2>To make it again</h2>" in page

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from lilliput.distillation import DistillConfig as DistillConfig, distill as distill
     from lilliput.errors import LilliputError as LilliputError
     from lilliput.export.bundling import bundle as bundle
+    from lilliput.export.push import push as push
     from lilliput.finetuning.config import FinetuningConfig as FinetuningConfig
     from lilliput.finetuning.finetune import finetune as finetune
     from lilliput.inference.bundle import Bundle as Bundle, load as load
@@ -72,6 +73,7 @@ _HOMES = {
     "distillation": ("DistillConfig", "distill"),
     "errors": ("LilliputError",),
     "export.bundling": ("bundle",),
+    "export.push": ("push",),
     "finetuning.config": ("FinetuningConfig",),
     "finetuning.finetune": ("finetune",),
     "inference.bundle": ("Bundle", "load"),

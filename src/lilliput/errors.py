@@ -6,6 +6,7 @@
     ├── ModelError       a checkpoint that cannot serve as teacher, student or tokenizer
     ├── StorageError     a file of lilliput is missing, cut short, altered or cannot be written
     ├── BundleError      a bundle is incomplete, of another version, or cannot do what is asked
+    ├── HubError         a repository on the hub cannot be read or written, or the hub not reached
     ├── ExtraError       a package that only parts of lilliput need is not installed
     ├── TrainingError    training cannot go on (a loss that is NaN or infinite)
     ├── LaunchError      the processes of a launch differ, or one does not answer or has ended
@@ -53,6 +54,10 @@ class StorageError(LilliputError):
 
 class BundleError(LilliputError):
     """A bundle that is incomplete, not readable by this version, or made for another purpose than asked."""
+
+
+class HubError(LilliputError):
+    """A repository on the hub that cannot be read or written, or a hub that cannot be reached."""
 
 
 class ExtraError(LilliputError):

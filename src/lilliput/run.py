@@ -34,7 +34,7 @@ TRAIN_AGAIN = (
 """What helps against damage of a training stage."""
 FINETUNE_AGAIN = "run the same `lilliput finetune` again: it then makes the model anew"
 """What helps against damage of a fine-tuned model."""
-_STUDENT_FILES = (
+STUDENT_FILES = (
     "config.json",
     "generation_config.json",
     "model.safetensors",
@@ -227,12 +227,12 @@ def check_ours(run: RunDir) -> None:
 def _ours(run: RunDir) -> list[str]:
     """Returns the names of files that a run put, or began to put, into its student's folder."""
     if run.summary.exists():
-        return list(_STUDENT_FILES)
+        return list(STUDENT_FILES)
     # Without a summary the run ended while it copied, or somebody else wrote the folder.
     trained = list(run.path.glob("training/*/student"))
     return [
         name
-        for name in _STUDENT_FILES
+        for name in STUDENT_FILES
         if any(_begins(run.student / name, folder / name) for folder in trained)
     ]
 

@@ -45,6 +45,7 @@ SURFACE = {
     "run": "bundle text_ input_ column out top json_",
     "recipes": "name",
     "settings": "name",
+    "push": "model name task private revision",
 }
 
 

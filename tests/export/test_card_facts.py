@@ -171,7 +171,7 @@ def test_a_teacher_that_was_scored_on_something_else_is_not_quoted(
     if what == "damaged":
         (teacher.finetuned("r") / "predictions.jsonl").write_text("")
     bundle(student.path, tmp_path / "bundle", task="r", quantization="float32")
-    assert re.search(r"\| data \| metric \| this bundle \|\n", card_in(tmp_path / "bundle").text)
+    assert re.search(r"\| data \| metric \| this model \|\n", card_in(tmp_path / "bundle").text)
 
 
 def test_examples_of_the_hub_are_a_data_set_of_the_card(world: World, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from lilliput.cli.making import (
 from lilliput.cli.measuring import benchmark, plan, refuse_moved, report
 from lilliput.cli.options import show
 from lilliput.cli.overview import overview
+from lilliput.cli.publishing import push
 from lilliput.cli.running import bundle, run
 from lilliput.cli.settings import settings
 from lilliput.cli.tasks import evaluate, finetune
@@ -50,7 +51,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "benchmark": benchmark,
         "report": report,
     },
-    "use": {"run": run},
+    "use": {"run": run, "push": push},
 }
 """The commands by what they are for, each group in the order in which they are needed."""
 _COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}

@@ -89,7 +89,7 @@ def bundle(
         licence: Licence of the weights for the card, such as apache-2.0.
         language: Language of the texts for the card, such as de; by default that of the teacher's card.
         datasets: Data sets of the hub for the card; by default those that the run has read.
-        layout: transformers.js for the folder that it reads, of an encoder of vectors in float32 and int8.
+        layout: transformers.js for the folder that it and transformers read, in float32 and int8.
     """
     from lilliput.export.bundling import bundle as make
     from lilliput.tasks.metrics import of_all

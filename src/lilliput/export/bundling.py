@@ -1,7 +1,6 @@
 """A model of a run -> a bundle: exported, scored by its own file, with its card and signature."""
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from lilliput.common.progress import console
 from lilliput.common.stage_dir import StageDir
 from lilliput.errors import StorageError
 from lilliput.export import program, transformers_js
-from lilliput.export.card import finish
+from lilliput.export.card import Card, finish
 from lilliput.export.export import ExportResult, export
 from lilliput.export.facts import Stated, card_of, shown_scores, teacher_scores
 from lilliput.export.parity import Parity
@@ -98,8 +97,8 @@ def bundle(
         language: The texts' language for the card, as ISO 639 abbreviates it, or several; by default that of
             the teacher's card.
         datasets: Data sets of the hub for the card; by default those that the run has read.
-        layout: `transformers.js` for the folder that it reads in the place of a bundle, of an encoder of
-            vectors, in float32 and int8.
+        layout: `transformers.js` for the folder that it and transformers read, in float32 and int8, in the
+            place of a bundle.
 
     Raises:
         ConfigError: If there is no such quantization, kind or layout, or the layout does not have it.
@@ -108,17 +107,15 @@ def bundle(
         ExtraError: If ExecuTorch is asked for and not installed.
     """
     run, out = RunDir(path_of("model", model)), path_of("out", out)
-    folder = _checkpoint(run, task)
+    folder = find_checkpoint(run, task)
     stated = Stated(licence, texts_of("language", language), texts_of("datasets", datasets))
-    if layout != "bundle":
-        transformers_js.check(layout, task=task, quantization=quantization, kind=kind, executorch=executorch)
-        card = functools.partial(card_of, folder, run, None, stated)
-        made = transformers_js.write(folder, out, space, card)
-        return BundleResult(*made, {}, {}, None, None, {})
     results: FinetuneResult | None = None
     if (folder / PREDICTIONS).exists():
         results = read_results(folder)
     tuned_for = None if results is None else results.quantization
+    if layout != "bundle":
+        transformers_js.check(layout, quantization=quantization, executorch=executorch)
+        return _for_javascript(folder, out, run, results, stated, kind, space)
     stored = quantization or tuned_for or ("mixed" if has_modules(folder) else "int8")
     if executorch:
         program.check(stored)
@@ -146,7 +143,33 @@ def bundle(
     return BundleResult(exported, files, found, before, tuned_for, parity, on_phones)
 
 
-def _checkpoint(run: RunDir, task: str | None) -> Path:
+def _for_javascript(
+    folder: Path,
+    out: Path,
+    run: RunDir,
+    results: FinetuneResult | None,
+    stated: Stated,
+    kind: Literal["fill", "encode"] | None,
+    space: Space,
+) -> BundleResult:
+    """Writes the folder for transformers.js, with the scores of its int8 graph in its card."""
+    found = dict[str, float]()
+
+    def described(parameters: int, opened: Bundle) -> Card:
+        card = card_of(folder, run, results, stated, parameters)
+        if results is None or kind is not None:
+            return card
+        found.update(_scores(opened, folder, results.task))
+        shown = shown_scores(found, results, teacher_scores(folder, results))
+        return dataclasses.replace(card, scores=shown)
+
+    tuned_for = None if results is None else results.quantization
+    made = transformers_js.write(folder, out, described, kind=kind, space=space, tuned_for=tuned_for)
+    before = {} if results is None else results.scores[results.best_seed]
+    return BundleResult(*made, found, before, tuned_for, None, {})
+
+
+def find_checkpoint(run: RunDir, task: str | None) -> Path:
     """Returns the folder of the checkpoint that is meant; raises StorageError where there is none."""
     folder = run.finetuned(task) if task is not None else run.student
     if task is None and not folder.is_dir():

@@ -5,7 +5,7 @@ Every figure in it comes from its arguments: the facts that an export knows, and
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,12 +76,12 @@ class Card:
         library = "lilliput" if for_javascript is None else "transformers.js"
         use = _use(config) if for_javascript is None else _use_in_javascript(for_javascript, config)
         sections = [
-            f"---\n{_front_matter(self, config, library)}---",
+            f"---\n{metadata(self, KINDS[config.kind].hub, config.task, library, self.scores)}---",
             f"# {self.name}",
             _what(config),
-            f"## Where it comes from\n\n{_origin(self, config)}",
+            f"## Where it comes from\n\n{origin(self, _export(config))}",
             f"## Size\n\n{_size(self, sizes)}",
-            f"## Quality\n\n{_quality(self.scores)}",
+            f"## Quality\n\n{quality(self.scores)}",
             "## Limits\n\n" + "\n".join(f"- {limit}" for limit in self.limits),
             f"## How to load it\n\n{use}{_on_phones(self.executorch)}",
             f"## Licence\n\n{_licence(self)}",
@@ -104,21 +104,31 @@ _METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman
 """What the hub calls metrics that have another name here."""
 
 
-def _front_matter(card: Card, config: BundleConfig, library: str) -> str:
-    """Returns the metadata as YAML, as the hub reads it, with a line's end behind it."""
+def metadata(
+    card: Card, kind: str, task: str | None, library: str, scores: Sequence[CardScore], *, onnx: bool = True
+) -> str:
+    """Returns the metadata of a card as YAML, as the hub reads it, with a line's end behind it.
+
+    Args:
+        card: What is known of the model.
+        kind: What the hub calls its kind.
+        task: The task that it was fine-tuned for, if it was for one.
+        library: What opens it.
+        scores: Its scores.
+        onnx: Whether it is a graph of ONNX.
+    """
     from huggingface_hub import EvalResult, ModelCardData  # here, as it takes a quarter of a second
 
-    kind = KINDS[config.kind].hub
     results = [
         EvalResult(
             task_type=kind,
-            dataset_type=score.data_set or config.task or score.data,
+            dataset_type=score.data_set or task or score.data,
             dataset_name=score.data,
             metric_type=_METRICS.get(score.metric, score.metric),
             metric_name=score.metric,
             metric_value=score.value,
         )
-        for score in card.scores
+        for score in scores
         if score.file == MODEL
     ]
     data = ModelCardData(
@@ -128,7 +138,7 @@ def _front_matter(card: Card, config: BundleConfig, library: str) -> str:
         pipeline_tag=kind,
         base_model=_one_or_all(card.base_models),
         datasets=list(card.data_sets) or None,
-        tags=["lilliput", "onnx", "bert", "distillation"],
+        tags=["lilliput", *(["onnx"] if onnx else []), "bert", "distillation"],
         model_name=card.name if results else None,
         eval_results=results or None,
     )
@@ -146,17 +156,19 @@ def _what(config: BundleConfig) -> str:
     return "\n\n".join(lines)
 
 
-def _origin(card: Card, config: BundleConfig) -> str:
-    facts = {
-        "teacher": card.teacher,
-        "corpus": card.corpus,
-        "recipe": card.recipe,
+def origin(card: Card, more: Mapping[str, str | None]) -> str:
+    """Returns where a model comes from, as a list of what is known, with more facts behind."""
+    facts = {"teacher": card.teacher, "corpus": card.corpus, "recipe": card.recipe, **more}
+    return "\n".join(f"- {name}: {fact}" for name, fact in facts.items() if fact is not None)
+
+
+def _export(config: BundleConfig) -> dict[str, str | None]:
+    return {
         "task": config.task,
         "weights": f"{config.quantization}, ONNX operators of version {config.opset}",
         "products": _PRODUCTS[config.products],
         "made by": f"lilliput {config.lilliput}",
     }
-    return "\n".join(f"- {name}: {fact}" for name, fact in facts.items() if fact is not None)
 
 
 def _size(card: Card, sizes: Mapping[str, int]) -> str:
@@ -166,11 +178,12 @@ def _size(card: Card, sizes: Mapping[str, int]) -> str:
     return "\n".join([*table, "", "| parameters | |", "| --- | ---: |", *counts])
 
 
-def _quality(scores: tuple[CardScore, ...]) -> str:
+def quality(scores: Sequence[CardScore]) -> str:
+    """Returns scores as a table, with the teacher's where they are known."""
     if not scores:
         return "Not measured."
     has_teacher = any(score.teacher is not None for score in scores)
-    heads = ["data", "metric", "this bundle", *(["teacher"] if has_teacher else [])]
+    heads = ["data", "metric", "this model", *(["teacher"] if has_teacher else [])]
     rows = [heads, ["---", "---", *["---:"] * (len(heads) - 2)]]
     for score in scores:
         data = score.data if score.file == MODEL else f"{score.data}, {score.file}"
@@ -212,18 +225,35 @@ In a browser: open lilliput's page (its folder `web`) and drop this folder on it
 
 
 def _use_in_javascript(name: str, config: BundleConfig) -> str:
-    before = f" Put `{config.prompt}` before each text; the pipeline does not." if config.prompt else ""
+    place, kind = json.dumps(name), KINDS[config.kind]
+    imported, after = "pipeline", ""
+    if config.kind == "encode":
+        options = f'{{ pooling: "mean", normalize: {json.dumps(config.normalize)} }}'
+        code = f"""const encode = await pipeline("feature-extraction", {place}, {{ dtype: "q8" }});
+const vectors = await encode(["a text"], {options});"""
+        after = f" Put `{config.prompt}` before each text; the pipeline does not." if config.prompt else ""
+    elif config.pairs or config.kind == "regression":
+        imported = "AutoModelForSequenceClassification, AutoTokenizer"
+        pair = ' text_pair: ["a film to forget"],' if config.pairs else ""
+        code = f"""const tokenizer = await AutoTokenizer.from_pretrained({place});
+const model = await AutoModelForSequenceClassification.from_pretrained({place}, {{ dtype: "q8" }});
+const read = tokenizer(["{kind.example}"], {{{pair} padding: true, truncation: true }});
+const {{ logits }} = await model(read);"""
+        after = " The pipeline would read one text alone and make probabilities of scores, so it is not used."
+    else:
+        code = f"""const answer = await pipeline("{kind.hub}", {place}, {{ dtype: "q8" }});
+console.log(await answer("{kind.example}"));"""
     return f"""With `npm install @huggingface/transformers`, version 4 or newer:
 
 ```js
-import {{ pipeline }} from "@huggingface/transformers";
+import {{ {imported} }} from "@huggingface/transformers";
 
-const encode = await pipeline("feature-extraction", {json.dumps(name)}, {{ dtype: "q8" }});
-const vectors = await encode(["a text"], {{ pooling: "mean", normalize: {json.dumps(config.normalize)} }});
+{code}
 ```
 
 The name is that of this folder on the hub, or below `env.localModelPath`. `dtype: "fp32"` takes
-onnx/model.onnx.{before}"""
+onnx/model.onnx; scores are those of onnx/model_quantized.onnx. config.json, lilliput.json and the tokenizer
+are beside them.{after}"""
 
 
 def _on_phones(executorch: str | None) -> str:

@@ -30,7 +30,7 @@ def encoder_model(
     *,
     dense: nn.Linear | None = None,
     reads_first: bool = False,
-    states_name: str = "states",
+    output_name: str | None = None,
 ) -> ModelProto:
     """Returns the ONNX model: piece ids, mask and types [B, L] -> scores or states, in float32.
 
@@ -45,7 +45,7 @@ def encoder_model(
             its output for the mean.
         reads_first: Whether the first state stands at every piece, where there is no head; then its mean is
             the first state too.
-        states_name: What the output is called, where it is states.
+        output_name: What the output is called; by default states, or scores where there is a head.
     """
     assert not grids or scheme.weights == 8
     made = _Encoder(model, scheme, grids)
@@ -64,7 +64,9 @@ def encoder_model(
             states = made.linear(VECTORS, states, dense, grid=scheme.scores)
         states = made.everywhere(states) if reads_first else states
         width = made.width if dense is None else dense.out_features
-        return graph.model(INPUTS, graph.name(states, states_name), [*where, width], version("lilliput"))
+        return graph.model(
+            INPUTS, graph.name(states, output_name or "states"), [*where, width], version("lilliput")
+        )
     if table is not None:
         output, size = made.head(states, table), len(head_of(model).bias)
     else:
@@ -74,7 +76,9 @@ def encoder_model(
         classifier = classifier_of(model)
         output = made.linear("classifier", states, classifier, grid=scheme.scores)
         size = classifier.out_features
-    return graph.model(INPUTS, graph.name(output, "scores"), [*where, size], version("lilliput"))
+    return graph.model(
+        INPUTS, graph.name(output, output_name or "scores"), [*where, size], version("lilliput")
+    )
 
 
 class _Encoder:

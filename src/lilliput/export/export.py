@@ -77,7 +77,7 @@ def export(
     with writing(out / MODEL) as file:
         file.write(made.content)
     with writing(out / TOKENIZER) as file:
-        file.write(_compact(source.tokenizer))
+        file.write(compact(source.tokenizer))
     config_of(source, quantization, made.products).write(out)
     files = {name: (out / name).stat().st_size for name in (MODEL, TOKENIZER, CONFIG)}
     return ExportResult(source.kind, quantization, files, made.parity, parameter_count(source.model))
@@ -101,7 +101,7 @@ def graph_of(
     *,
     sentences: Sequence[str] = SENTENCES,
     tuned_for: str | None = None,
-    states_name: str = "states",
+    output_name: str | None = None,
 ) -> ExportedGraph:
     """Returns a model as ONNX; raises ModelError where the graph would not answer as torch does.
 
@@ -110,7 +110,7 @@ def graph_of(
         quantization: As `export` has it, and so `sentences` and `tuned_for`.
         sentences: What torch and the graph are compared on.
         tuned_for: The quantization that the model was fine-tuned with.
-        states_name: What the output of an encoder is called.
+        output_name: What the output is called, where not as in a bundle.
     """
     scheme = find_scheme(quantization)
     # The texts behind the grids are always the same, so that what is compared changes no file.
@@ -122,14 +122,14 @@ def graph_of(
         grids,
         dense=source.dense,
         reads_first=source.reads_first,
-        states_name=states_name,
+        output_name=output_name,
     )
     content = model.SerializeToString(deterministic=True)
     parity = compare(content, source, scheme, sentences, grids=grids, is_learnt=tuned_for == quantization)
     return ExportedGraph(content, "int8" if grids else "float32", parity)
 
 
-def _compact(tokenizer: Tokenizer) -> bytes:
+def compact(tokenizer: Tokenizer) -> bytes:
     """Returns tokenizer.json without the spaces that it is laid out with."""
     layout = json.loads(tokenizer.to_str())
     return json.dumps(layout, ensure_ascii=False, separators=(",", ":")).encode()

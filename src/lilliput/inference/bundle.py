@@ -16,7 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lilliput.common.arguments import PathLike, path_of
-from lilliput.errors import BundleError, InputError, LilliputError, bounded, printable
+from lilliput.common.repositories import is_repository
+from lilliput.errors import (
+    BundleError,
+    ConfigError,
+    InputError,
+    LilliputError,
+    bounded,
+    printable,
+)
 from lilliput.inference.answers import Answer, Classification, Filling, Labelling, Score, Tagging
 from lilliput.inference.format import MODEL, BundleConfig, BundleFiles, read_bundle, sizes
 from lilliput.inference.kinds import KINDS, Reading
@@ -29,20 +37,31 @@ from lilliput.inference.vectors import Precision, check_precision, cosines, stor
 TOP_AT_MOST, THREADS_AT_MOST = 1_000_000, 1024
 
 
-def load(folder: PathLike, threads: int = 1) -> "Bundle":
+def load(
+    folder: PathLike, threads: int = 1, *, revision: str | None = None, token: str | None = None
+) -> "Bundle":
     """Opens a bundle, after checking all of its files.
 
     Args:
-        folder: The bundle.
+        folder: The bundle: a folder, or a repository on the hub as owner/name, which is downloaded once.
         threads: Threads that compute one batch.
+        revision: Of a repository, its branch, tag or commit; by default the newest.
+        token: The token to read a repository with; by default that of HF_TOKEN or of `hf auth login`.
 
     Raises:
         BundleError: When it is not whole, not of this version, its parts do not belong together, or it asks
             for more than any bundle needs.
-        ConfigError: If the number of threads is out of bounds.
+        HubError: If it is a repository that cannot be read.
+        ConfigError: If the number of threads is out of bounds, or a folder is given with a revision.
     """
     threads = bounded("threads", threads, 1, THREADS_AT_MOST)
     path = path_of("folder", folder)
+    if is_repository(str(path)):
+        from lilliput.inference.download import bundle_folder
+
+        path = bundle_folder(str(path), revision, token)
+    elif revision is not None:
+        raise ConfigError(f"a revision is one of a repository on the hub, and {path} is none; leave it out")
     return Bundle(path, read_bundle(path), threads)
 
 

@@ -123,6 +123,11 @@ def files_of(folder: Path) -> list[str]:
         return []
 
 
+def names_in(manifest: Path) -> list[str]:
+    """Returns the names of the files that a manifest names; raises BundleError if it is not a manifest."""
+    return list(_entries(manifest))
+
+
 def sizes(folder: Path) -> dict[str, int]:
     """Returns the bytes of every file of a bundle, by name; hidden files and folders are no part of one."""
     files = sorted(item for item in folder.iterdir() if item.is_file() and not item.name.startswith("."))
