@@ -65,7 +65,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
 def test_the_readme_has_commands() -> None:
     assert {command.split()[1] for command in COMMANDS} == {
         "compress", "build-corpus", "vocabulary", "build-lexicon", "train", "finetune", "distill", "evaluate",
-        "bundle", "push", "settings", "recipes", "report"
+        "bundle", "push", "run", "settings", "recipes", "report"
     }  # fmt: skip
 
 
