@@ -146,6 +146,14 @@ def test_the_loss_is_binary_cross_entropy_and_that_of_a_teacher_is_least_where_i
     assert soft.grad.abs().max() < 1e-6
 
 
+def test_new_columns_begin_with_how_many_texts_have_the_class() -> None:
+    labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    found = HEAD.first_bias(labels, torch.zeros(2))
+    assert found.sigmoid().tolist() == pytest.approx([0.5, 1 / 6])
+    assert HEAD.first_bias(labels, torch.tensor([0.0, 3.0])).tolist() == pytest.approx([0.0, 3.0])
+    assert HEAD.as_labels(torch.zeros(1, 2)).tolist() == [[0.5, 0.5]]
+
+
 def test_several_teachers_are_averaged_by_the_probability_of_each_class() -> None:
     one, other = np.array([[0.0, 4.0]], np.float32), np.array([[2.0, -4.0]], np.float32)
     shares = (1 / (1 + np.exp(-one)) + 1 / (1 + np.exp(-other))) / 2

@@ -47,13 +47,18 @@ class Head(ABC):
         once = {name for name in ours if ours.count(name) == theirs.count(name) == 1}
         return {column: theirs.index(name) for column, name in enumerate(ours) if name in once}
 
-    def first_bias(self, labels: Tensor) -> float | None:
-        """Returns the bias with which all columns begin; None where it stays as it is.
+    def first_bias(self, labels: Tensor, own: Tensor) -> Tensor:
+        """Returns the biases with which the columns begin [C].
 
         Args:
             labels: The labels of all slots that have one.
+            own: The biases so far.
         """
-        return None
+        return own
+
+    def as_labels(self, soft: Tensor) -> Tensor:
+        """Returns a teacher's scores [K, C] as labels, where nothing has one."""
+        return soft[:, 0]
 
     @abstractmethod
     def targets(self, labels: Tensor) -> Tensor:
@@ -156,6 +161,18 @@ class MultilabelHead(Head):
         """Returns 1 for the classes that a text has, and else 0 [K, C]."""
         return labels.nan_to_num().float()
 
+    def first_bias(self, labels: Tensor, own: Tensor) -> Tensor:
+        """Returns the logit of the share of texts that have each class, for columns that are new.
+
+        A rate that suits the weights hardly moves a bias, and so long as the states have to make up for it,
+        nothing is learnt of rare classes (Lin et al. 2017, arXiv 1708.02002, section 4.1).
+        """
+        share = (labels.sum(0) + 1) / (len(labels) + 2)
+        return torch.where(own == 0, share.logit().to(own), own)
+
+    def as_labels(self, soft: Tensor) -> Tensor:
+        return soft.sigmoid()
+
     def weights(self, targets: Tensor, known: Tensor, columns: int, balance: float) -> Tensor | None:
         """Returns weights of texts by their rarest class; having none counts as one [K]."""
         if not balance:
@@ -187,9 +204,9 @@ class RegressionHead(Head):
         """Returns the only column of a head for scores, whatever its name."""
         return {0: 0} if len(theirs) == 1 else {}
 
-    def first_bias(self, labels: Tensor) -> float:
+    def first_bias(self, labels: Tensor, own: Tensor) -> Tensor:
         """Returns the mean label: scores keep their own range, so the head begins in its middle."""
-        return float(labels.mean())
+        return torch.full_like(own, float(labels.mean()))
 
     def targets(self, labels: Tensor) -> Tensor:
         return labels.nan_to_num().float()

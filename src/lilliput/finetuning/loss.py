@@ -43,12 +43,12 @@ class TaskLoss(nn.Module):
         self._labels = self._head.targets(labels).to(device)
         learnt = labels[known]
         if not len(learnt) and train.soft is not None:  # nothing but what a teacher says
-            learnt = self._soft[self._soft_weights > 0, 0].double().cpu()
+            learnt = self._head.as_labels(self._soft[self._soft_weights > 0]).double().cpu()
         self._scale = self._head.scale(learnt)
-        if (bias := self._head.first_bias(learnt)) is not None:
-            assert not isinstance(model, SentenceEncoder)
+        if not isinstance(model, SentenceEncoder):
+            own = classifier_of(model).bias
             with torch.no_grad():
-                classifier_of(model).bias.fill_(bias)
+                own.copy_(self._head.first_bias(learnt, own))
         columns = len(self._head.columns(task))
         rare = self._head.weights(self._labels, known.to(device), columns, config.balance)
         if rare is not None:
