@@ -46,6 +46,12 @@ def below(folder: Path) -> list[Path]:
     return [path for path in shown if is_bundle(path) or (path / MEASURED).is_file()]
 
 
+def totals(folders: Sequence[Path]) -> list[tuple[str, int]]:
+    """Returns the names and the bytes of the bundles among some folders."""
+    places = [path for path in folders if is_bundle(path)]
+    return [(_named(path, places), sum(sizes(path).values())) for path in places]
+
+
 def of_folders(folders: Sequence[Path], student_bytes: int | None = None) -> list[Section]:
     """Returns what there is of some folders with bundles, or with measurements of bundles."""
     places = [path for path in folders if is_bundle(path)]

@@ -3,16 +3,17 @@
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lilliput.common.sheet import Sheet, duration, size
 from lilliput.finetuning.config import FinetuningConfig
 from lilliput.recipes import RECIPES, find_recipe
-from lilliput.reporting.blocks import Bars, Code, Facts, Grid, Note, Section, Tile, Tiles, bars, section
+from lilliput.reporting.blocks import Code, Facts, Grid, Note, Section, Tile, Tiles, bars, section
 from lilliput.reporting.sources import Run, Tuned
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.known import KNOWN
+from lilliput.tasks.metrics import of_all
 from lilliput.tasks.task import Task
 
 _SHOWN_INPUTS = 8
@@ -26,21 +27,28 @@ def made_of(run: Run) -> list[Section]:
     return section("What was made of what", _tiles(run), Facts(rows) if (rows := _facts(run)) else None)
 
 
-def sizes(run: Run) -> list[Section]:
-    """Returns how large teacher and student are."""
-    found = run.summary
-    if not found.keys() >= {"teacher_bytes", "student_bytes", "student_parameters"}:
+def sizes(run: Run, bundles: Sequence[tuple[str, int]]) -> list[Section]:
+    """Returns how large teacher, student and bundles are.
+
+    Args:
+        run: The run.
+        bundles: Name and bytes of the bundles in it.
+    """
+    found = {**run.distillation, **run.summary}
+    every = [(name, found[f"{name}_bytes"]) for name in ("teacher", "student") if f"{name}_bytes" in found]
+    every += [(f"bundle {name}", total) for name, total in bundles]
+    if len(every) < 2:
         return []
-    kinds = {"parameters": ("teacher_parameters", "student_parameters")}
-    kinds |= {"bytes of weights": ("teacher_bytes", "student_bytes")}
-    rows = [
-        (name, f"{found[theirs]:,}", f"{found[ours]:,}", ratio(found[theirs], found[ours]))
-        for name, (theirs, ours) in kinds.items()
-    ]
+    rows = []
+    for name, count in every:
+        parameters = found.get(f"{name}_parameters")
+        smaller = ratio(every[0][1], count) if every[0][0] == "teacher" else ""
+        rows.append((name, f"{count:,}", smaller, "" if parameters is None else f"{parameters:,}"))
     if "folder_bytes" in found:
-        rows.append(("bytes with tokenizer", "", f"{found['folder_bytes']:,}", ""))
-    table = Sheet(("", "teacher", "student", "smaller"), rows)
-    return section("Sizes", _bars(found), Grid(table))
+        rows.append(("student with tokenizer", f"{found['folder_bytes']:,}", "", ""))
+    lengths = bars([(name, count, f"{count / 1e6:,.2f} MB") for name, count in every])
+    note = Note("Of teacher and student the bytes of weights, of a bundle those of all files.")
+    return section("Sizes", lengths, Grid(Sheet(("", "bytes", "smaller", "parameters"), rows)), note)
 
 
 def cost(run: Run) -> list[Section]:
@@ -117,6 +125,8 @@ def _tiles(run: Run) -> Tiles | None:
     if "bundle_bytes" in run.distillation:
         of = f"teacher {size(run.distillation['teacher_bytes'])}"
         tiles.append(Tile("bundle", f"{run.distillation['bundle_bytes'] / 1e6:.2f} MB", of))
+    for name, value in list(of_all(run.distillation.get("agreement", {})).items())[:1]:
+        tiles.append(Tile(name.replace("_", " "), f"{value:.1%}", "the bundle, as its teacher"))
     if "words" in found:
         tiles.append(Tile("words read", f"{found['words'] / 1e6:,.1f} M", "in training"))
     if "training_seconds" in found:
@@ -152,11 +162,6 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
 
 
 _COUNTS = {"words": "words", "documents": "documents", "word_types": "different words"}
-
-
-def _bars(found: Mapping[str, Any]) -> Bars:
-    kinds = (("teacher", found["teacher_bytes"]), ("student", found["student_bytes"]))
-    return bars([(name, value, f"{value / 1e6:,.2f} MB") for name, value in kinds])
 
 
 def _commands(run: Run) -> list[str]:

@@ -53,12 +53,13 @@ def report(runs: Texts, out: PathLike | None = None) -> Path:
 
 
 def _sections(run: Run) -> list[Section]:
-    found = made.made_of(run) + made.sizes(run) + side_by_side.held_out(run)
+    inside = bundles.below(run.place.path)
+    found = made.made_of(run) + made.sizes(run, bundles.totals(inside)) + side_by_side.held_out(run)
     for stage in run.stages:
         found += curves.of_stage(stage)
     found += vocabulary.of_run(run.place) + masked.of_run(run)
     for one in run.tuned:
         found += tasks.of_task(one)
     found += tasks.beside_teacher(run)
-    found += bundles.of_folders(bundles.below(run.place.path), run.summary.get("student_bytes"))
+    found += bundles.of_folders(inside, run.summary.get("student_bytes"))
     return found + made.cost(run) + made.again(run)
