@@ -105,13 +105,15 @@ def test_a_bundle_is_unsure_below_the_threshold(
         assert 0 < len(right) < len(gold)
 
 
-def test_a_precision_needs_classes(world: World, tmp_path: Path) -> None:
-    rows = "".join(f"the my boxes {number}\t{number / 7}\n" for number in range(12))
+@pytest.mark.parametrize("kind", ["regression", "multilabel"])
+def test_a_precision_needs_one_class_a_text(world: World, tmp_path: Path, kind: str) -> None:
+    labels = {"regression": [f"{number / 7}" for number in range(12)], "multilabel": ["a", "b", "a,b"] * 4}
+    rows = "".join(f"the my boxes {place}\t{label}\n" for place, label in enumerate(labels[kind]))
     for name in ("train", "dev"):
-        (tmp_path / f"toy_{name}.tsv").write_text("text\tscore\n" + rows)
+        (tmp_path / f"toy_{name}.tsv").write_text("text\tlabel\n" + rows)
     config = dataclasses.replace(BRIEF, precision=0.9)
-    with pytest.raises(ConfigError, match="precision is for tasks with classes, not for regression"):
-        finetune(world.teacher, load_task(str(tmp_path / "toy")), RunDir(tmp_path / "run"), config)
+    with pytest.raises(ConfigError, match=f"precision is for texts with one class each, not for {kind}"):
+        finetune(world.teacher, load_task(str(tmp_path / "toy"), kind=kind), RunDir(tmp_path / "run"), config)
 
 
 def test_what_was_finished_without_a_precision_stays_finished(world: World, data: TaskData) -> None:

@@ -213,6 +213,7 @@ def test_a_manifest_without_digests_is_refused(tiny: Tiny, files: Any) -> None:
         ({"min_probability": True}, "'min_probability'"),
         ({"min_probability": float("nan")}, "'min_probability'"),
         ({"kind": "regression", "classes": [], "min_probability": 0.5}, "'min_probability'"),
+        ({"kind": "multilabel", "min_probability": 0.5}, "'min_probability'"),
     ],
 )
 def test_a_config_that_says_something_impossible_is_refused(

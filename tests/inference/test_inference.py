@@ -19,6 +19,7 @@ from bundles import PIECES, POSITIONS, TAGS, WIDTH, Tiny, make_bundle, shares
 from lilliput.errors import BundleError, ConfigError, InputError
 from lilliput.inference.answers import Classification, Encoding, Slot, Tagging, Word
 from lilliput.inference.bundle import Bundle
+from lilliput.inference.kinds import KINDS
 from lilliput.inference.tags import join_tags
 from lilliput.inference.texts import BATCH_PIECES, WINDOW_TEXTS, batches, windows
 
@@ -316,6 +317,7 @@ def test_a_text_without_an_answer_leaves_the_others_theirs(make: Make) -> None:
 
 EMPTY = {
     "classification": {"label": None, "probability": None, "probabilities": {}},
+    "multilabel": {"labels": [], "probabilities": {}},
     "regression": {"value": None},
     "tagging": {"words": [], "slots": [], "classification": None},
     "fill": {"guesses": []},
@@ -378,7 +380,7 @@ def test_the_vector_of_a_missing_text_is_nan_or_zeros(make: Make, precision: str
         ("good " * 30 + "xyzzy", 0),  # beyond what is read
     ],
 )
-@pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "joint", "encode"])
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "tagging", "joint", "encode"])
 def test_an_answer_says_which_share_of_its_words_is_unknown(
     make: Make, kind: str, text: str, share: float
 ) -> None:
@@ -428,7 +430,7 @@ def test_a_joint_bundle_may_leave_the_class_open_and_tags_all_the_same(tmp_path:
 # Answers as values, and a bundle in other processes
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression", "tagging", "joint", "fill", "encode"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_answers_are_plain_values_that_json_takes(make: Make, kind: str) -> None:
     bundle, _ = make(kind)
     (answer,) = bundle(["the [MASK] is in new york"])

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundles(folder: Path) -> dict[str, Tiny]:
-    kinds = ("classification", "regression", "tagging", "joint", "fill", "encode")
+    kinds = ("classification", "multilabel", "regression", "tagging", "joint", "fill", "encode")
     made = {kind: make_bundle(folder / kind, kind) for kind in kinds}
     return made | {"pairs": make_bundle(folder / "pairs", "classification", pairs=True)}
 
@@ -141,6 +141,7 @@ def test_types_of_a_parquet_stay_and_those_of_json_are_found(run: Run, tmp_path:
     ("kind", "columns"),
     [
         ("classification", ["label", "probability", "probabilities"]),
+        ("multilabel", ["labels", "probabilities"]),
         ("regression", ["value"]),
         ("tagging", ["slots"]),
         ("joint", ["label", "probability", "probabilities", "slots"]),

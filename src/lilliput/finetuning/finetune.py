@@ -109,8 +109,10 @@ def finetune(
     keep_freed_memory()
     data, teachers = _lesson(task, names, named, unlabelled, config)
     is_taught_alone = data.dev.labels is None
-    if config.precision is not None and not data.task.classes:
-        raise ConfigError(f"precision is for tasks with classes, not for {data.task.kind}; leave it out")
+    if config.precision is not None and not KINDS[data.task.kind].may_be_unsure:
+        raise ConfigError(
+            f"precision is for texts with one class each, not for {data.task.kind}; leave it out"
+        )
     is_run = source.student.is_dir()
     encoder = str(source.student) if is_run else model
     require_whole_encoder(source, model)

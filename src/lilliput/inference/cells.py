@@ -15,6 +15,7 @@ def answer_types(width: int) -> dict[str, Any]:
     slot = {"name": text, "text": text, "start": place, "end": place, "probability": number}
     return {
         "label": text,
+        "labels": pa.list_(text),
         "probability": number,
         "probabilities": pa.map_(text, number),
         "value": number,

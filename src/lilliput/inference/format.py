@@ -243,8 +243,8 @@ def parse_config(path: Path, content: bytes) -> BundleConfig:
             f"text of at most {LONGEST_NAME:,} characters, empty where there are no vectors",
         ),
         "min_probability": (
-            lambda value: value is None or (kind.has_classes and _is_share(value)),
-            "null, or a number from 0 to 1 where there are classes",
+            lambda value: value is None or (kind.may_be_unsure and _is_share(value)),
+            "null, or a number from 0 to 1 where a text has one class",
         ),
     }
     for key in ("products", "normalize", "prompt", "min_probability"):  # which earlier versions did not write

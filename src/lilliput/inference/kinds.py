@@ -56,6 +56,8 @@ class Kind(ABC):
     """The name of the kind on the Hugging Face hub."""
     has_classes: ClassVar[bool] = False
     """Whether a text has one of some classes."""
+    may_be_unsure: ClassVar[bool] = False
+    """Whether a text has one class at most, which is left open where it is not probable enough."""
     has_tags: ClassVar[bool] = False
     """Whether each word has one of some tags. Such a model reads no pairs."""
     chooses: ClassVar[bool] = True
@@ -110,7 +112,7 @@ class ClassificationKind(Kind):
     """A class for a text or a pair of texts."""
 
     head, methods, hub, has_classes = "text", ("classify",), "text-classification", True
-    cells = ("label", "probability", "probabilities")
+    cells, may_be_unsure = ("label", "probability", "probabilities"), True
 
     def answer(self, output: Floats, config: "BundleConfig", reading: Reading) -> Classification:
         return classified(output, config.classes, config.min_probability, reading.cut, reading.unknown)
@@ -204,7 +206,7 @@ class JointKind(Kind):
     """
 
     head, methods, hub = "words", ("classify", "tag"), "token-classification"
-    has_classes = has_tags = True
+    has_classes = has_tags = may_be_unsure = True
     cells = (*ClassificationKind.cells, *TaggingKind.cells)
     _of_text, _of_words = ClassificationKind(), TaggingKind()
 

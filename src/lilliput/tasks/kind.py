@@ -34,6 +34,8 @@ class Kind(ABC):
     """Whether each word of a text has a tag. The text is then given as its words, and has no pair."""
     has_classes: ClassVar[bool] = False
     """Whether the label of a text is one of some classes, or several of them."""
+    may_be_unsure: ClassVar[bool] = False
+    """Whether a text has one class, which may be left open where it is not probable enough."""
     is_two_tower: ClassVar[bool] = False
     """Whether each text of a pair is read alone, and the vectors of both are compared."""
     implied: ClassVar[float | None] = None
@@ -134,7 +136,7 @@ class Kind(ABC):
         """
 
     def class_scores(self, task: Task, scores: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
-        """Returns the scores of the classes of each example, where the kind has classes [N, classes].
+        """Returns the scores of the classes of each example, where the kind may be unsure [N, classes].
 
         The arguments are those of `labels`.
         """

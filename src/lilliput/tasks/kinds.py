@@ -28,6 +28,7 @@ class Classification(Kind):
     """A class for a text or a pair of texts. Metrics: `accuracy`, `f1`, `matthews`."""
 
     name, has_label, has_tags, has_classes = "classification", True, False, True
+    may_be_unsure = True
 
     other_names = MappingProxyType({"macro_f1": "f1"})
 
@@ -188,6 +189,7 @@ class Joint(Kind):
     """
 
     name, has_label, has_tags, has_classes = "joint", True, True, True
+    may_be_unsure = True
     _of_text, _of_words = Classification(), Tagging()
 
     def metric_names(self, tags: Sequence[str]) -> tuple[str, ...]:
