@@ -45,11 +45,11 @@ class Legibility(NamedTuple):
         """Returns what to tell the user before anything is trained; None where the teacher reads the text."""
         if self.unknown + self.spelled > MOST_LOST:
             pieces = f" ({self.pieces:.1f} pieces a word)" if self.pieces else ""
-            named = ", ".join(f"{script} {share:.0%}" for script, share in self.scripts.items())
+            named = ", ".join(f"{share:.0%} of those in {name}" for name, share in self.scripts.items())
             return (
                 f"the teacher cannot read this text: of its words {self.unknown:.1%} are unknown to it, and "
                 f"{self.spelled:.1%} are cut into single letters{pieces}. "
-                f"{f'It reads of {named}. ' if named else ''}Of such words a student learns nothing. Take a "
+                f"{f'It reads {named}. ' if named else ''}Of such words a student learns nothing. Take a "
                 "teacher of the text's language or a multilingual one, or leave out what it cannot read"
             )
         if self.pieces > MOST_PIECES:
