@@ -33,14 +33,8 @@ from lilliput.pieces.bert_tokenizer import save_tokenizer
 LAYOUT = "transformers.js"
 FLOAT, QUANTIZED, SETTINGS = "onnx/model.onnx", "onnx/model_quantized.onnx", "lilliput.json"
 FILES = (FLOAT, QUANTIZED, CONFIG, "tokenizer.json", "tokenizer_config.json", SETTINGS, CARD)
-_CLASSES = {
-    "classification": "BertForSequenceClassification",
-    "regression": "BertForSequenceClassification",
-    "tagging": "BertForTokenClassification",
-    "fill": "BertForMaskedLM",
-    "encode": "BertModel",
-}
-"""The kinds that transformers.js and transformers know, by their classes."""
+_KINDS = ("classification", "regression", "tagging", "fill", "encode")
+"""The kinds for which transformers has a class, and so transformers.js."""
 _MADE_BY = "lilliput"
 """A key of config.json by which the folder is known as one of ours."""
 
@@ -79,10 +73,10 @@ def write(
         StorageError: If `out` has files that were not written here, or something cannot be read or written.
     """
     source = load_source(folder, kind, space)
-    if source.kind not in _CLASSES:
+    if source.kind not in _KINDS:
         raise ModelError(
             f"{folder} is of the kind {source.kind}, which transformers.js and transformers' pipelines do "
-            f"not know; they know {', '.join(_CLASSES)}. Leave out the layout for a bundle"
+            f"not know; they know {', '.join(_KINDS)}. Leave out the layout for a bundle"
         )
     name = "last_hidden_state" if source.kind == "encode" else "logits"
     plain, small = (
@@ -121,7 +115,8 @@ def _settings(source: Source) -> dict[str, object]:
     if source.kind in ("classification", "regression"):
         is_class = source.kind == "classification"
         settings["problem_type"] = "single_label_classification" if is_class else "regression"
-    return settings | {"architectures": [_CLASSES[source.kind]], _MADE_BY: version("lilliput")}
+    known = (one.__name__ for one in type(source.model).__mro__ if one.__module__.startswith("transformers."))
+    return settings | {"architectures": [next(known)], _MADE_BY: version("lilliput")}
 
 
 def _sizes(folder: Path) -> dict[str, int]:
