@@ -1,6 +1,7 @@
 """The folder for transformers.js answers as the bundle does, from the same pieces, whatever its kind."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ PAIRS = Task("p", "classification", pairs=True, classes=("other", "same"))
 WORDS = Task("w", "tagging", tags=("O", "B-x", "I-x"), metric="f1")
 ARCHITECTURES = {
     "classification": "BertForSequenceClassification",
+    "multilabel": "BertForSequenceClassification",
     "pairs": "BertForSequenceClassification",
     "regression": "BertForSequenceClassification",
     "tagging": "BertForTokenClassification",
@@ -35,7 +37,13 @@ STORED = [(FLOAT, "float32"), (QUANTIZED, "int8")]
 def checkpoint(world: World, kind: str, folder: Path) -> Path:
     if kind == "fill":
         return save_small(world, "fill", folder)
-    task = {"classification": CLASSES, "pairs": PAIRS, "regression": SCORES, "tagging": WORDS}[kind]
+    task = {
+        "classification": CLASSES,
+        "multilabel": replace(CLASSES, kind="multilabel"),
+        "pairs": PAIRS,
+        "regression": SCORES,
+        "tagging": WORDS,
+    }[kind]
     tokenizer = world.lexicon.teacher_tokenizer().tokenizer
     save_task_model(load_encoder(world.teacher, task, 0.1, 0), tokenizer, task, folder)
     return folder
@@ -80,6 +88,11 @@ def test_it_answers_as_the_bundle_does(made: tuple[str, Path], model: str, quant
         for row, answer in zip(softmax(logits), bundle.classify(texts, pairs), strict=True):
             named = {config.id2label[index]: share for index, share in enumerate(row)}
             assert named == pytest.approx(answer.probabilities, abs=1e-5)
+    elif kind == "multilabel":
+        assert config.problem_type == "multi_label_classification"
+        for row, answer in zip(1 / (1 + np.exp(-logits)), bundle.label(texts), strict=True):
+            named = {config.id2label[index]: share for index, share in enumerate(row)}
+            assert named == pytest.approx(answer.probabilities, abs=1e-5)
     elif kind == "regression":
         np.testing.assert_allclose(
             logits[:, 0], [one.value for one in bundle.score(texts)], rtol=1e-4, atol=1e-5
@@ -91,11 +104,11 @@ def test_it_answers_as_the_bundle_does(made: tuple[str, Path], model: str, quant
             said = [config.id2label[int(row[first[word.start]].argmax())][-1] for word in answer.words]
             assert said == [word.tag[-1] for word in answer.words]  # O or x; B and I are repaired
     else:
-        mask = bundle._tokenizer.token_to_id("[MASK]")
+        mask = bundle._network.tokenizer.token_to_id("[MASK]")
         for row, ids, answer in zip(logits, inputs["input_ids"], bundle.fill(texts, top=1), strict=True):
             (best,) = answer.guesses[0]
             shares = softmax(row[list(ids).index(mask)])
-            assert bundle._tokenizer.id_to_token(int(shares.argmax())) == best.piece
+            assert bundle._network.tokenizer.id_to_token(int(shares.argmax())) == best.piece
             assert shares.max() == pytest.approx(best.probability, abs=1e-5)
 
 
@@ -109,7 +122,7 @@ def test_the_pieces_are_the_same(made: tuple[str, Path]) -> None:
         inputs["input_ids"],
         inputs["attention_mask"],
         inputs["token_type_ids"],
-        bundle._pieces(given),
+        bundle._network.pieces(given),
         strict=True,
     ):
         assert list(row[mask == 1]) == read.ids

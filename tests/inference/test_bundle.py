@@ -382,7 +382,7 @@ def test_the_code_of_the_how_to_page_works(
     exec(compile(code, page.name, "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) == 4
     shell = re.findall(r"```sh\n(.+?)\n```", page.read_text(), re.DOTALL)
-    lines, table = [block for block in shell if "lilliput run" in block]
+    lines, table = [block for block in shell if "lilliput run bundle" in block]
     Path("reviews.csv").write_text("id,text\n7,a film to remember\n")
 
     def typed(line: str) -> str:

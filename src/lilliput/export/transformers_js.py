@@ -33,8 +33,14 @@ from lilliput.pieces.bert_tokenizer import save_tokenizer
 LAYOUT = "transformers.js"
 FLOAT, QUANTIZED, SETTINGS = "onnx/model.onnx", "onnx/model_quantized.onnx", "lilliput.json"
 FILES = (FLOAT, QUANTIZED, CONFIG, "tokenizer.json", "tokenizer_config.json", SETTINGS, CARD)
-_KINDS = ("classification", "regression", "tagging", "fill", "encode")
+_KINDS = ("classification", "multilabel", "regression", "tagging", "fill", "encode")
 """The kinds for which transformers has a class, and so transformers.js."""
+_PROBLEMS = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+"""What transformers calls these kinds of tasks."""
 _MADE_BY = "lilliput"
 """A key of config.json by which the folder is known as one of ours."""
 
@@ -112,9 +118,8 @@ def _settings(source: Source) -> dict[str, object]:
     if names := ("score",) if source.kind == "regression" else labels.classes or labels.tags:
         settings["id2label"] = {str(index): name for index, name in enumerate(names)}
         settings["label2id"] = {name: index for index, name in enumerate(names)}
-    if source.kind in ("classification", "regression"):
-        is_class = source.kind == "classification"
-        settings["problem_type"] = "single_label_classification" if is_class else "regression"
+    if source.kind in _PROBLEMS:
+        settings["problem_type"] = _PROBLEMS[source.kind]
     known = (one.__name__ for one in type(source.model).__mro__ if one.__module__.startswith("transformers."))
     return settings | {"architectures": [next(known)], _MADE_BY: version("lilliput")}
 
