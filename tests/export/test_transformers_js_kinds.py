@@ -140,7 +140,11 @@ def test_the_settings_are_those_that_transformers_reads_with_ours_beside(made: t
     if names:
         assert tuple(config.id2label.values()) == names
         assert config.label2id == {name: index for index, name in enumerate(names)}
-    problems = {"regression": "regression", "classification": "single_label_classification"}
+    problems = {
+        "regression": "regression",
+        "classification": "single_label_classification",
+        "multilabel": "multi_label_classification",
+    }
     assert config.problem_type == problems.get(bundle.kind)
     for key in ("kind", "classes", "tags", "pairs", "positions", "products"):
         found = ours[key]
@@ -154,9 +158,8 @@ def test_the_card_shows_how_to_open_it(made: tuple[str, Path]) -> None:
         assert 'AutoModelForSequenceClassification.from_pretrained("out", { dtype: "q8" })' in card
         assert ("text_pair" in card) == (kind == "pairs")
     else:
-        task = {"classification": "text-classification", "tagging": "token-classification"}.get(
-            kind, "fill-mask"
-        )
+        tasks = {"tagging": "token-classification", "fill": "fill-mask"}
+        task = tasks.get(kind, "text-classification")
         assert f'await pipeline("{task}", "out", {{ dtype: "q8" }})' in card
 
 
