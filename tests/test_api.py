@@ -75,6 +75,10 @@ def test_finetune_and_bundle_and_load(here: Path) -> None:
     found = lilliput.compare(["runs/x"])
     assert Path("runs/x/comparison/comparison.json").is_file()
     report = lilliput.benchmark_bundle("bundle", "toy", "bench", threads=(1,), rounds=1)
+    scored = lilliput.evaluate("bundle", "toy_train.csv", predictions="answers.jsonl")
+    assert re.match(r"<Evaluation of bundle on 40 examples: accuracy \d", repr(scored))
+    assert len(Path("answers.jsonl").read_text().splitlines()) == 40
+    assert lilliput.report("runs/x") == lilliput.report(RunDir("runs/x")) == Path("runs/x/report.html")
     assert re.match(r"<\w+ of toy: accuracy \d", repr(learnt))
     assert re.match(r"<BundleResult: classification, float32, [\d,]+ bytes, accuracy \d", repr(made))
     assert repr(lilliput.load("bundle")).startswith(
