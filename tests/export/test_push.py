@@ -1,5 +1,6 @@
 """What is pushed to a hub is read from there; what a hub refuses is said in a sentence."""
 
+import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from conftest import World
 from finetuned import CLASSES, TEXTS, finished
 from hub_server import Hub, Repository
 from lilliput.cli.publishing import push as push_command
+from lilliput.common.repositories import hub_errors
 from lilliput.errors import BundleError, ConfigError, HubError, StorageError
 from lilliput.export.bundling import bundle
 from lilliput.export.push import push
@@ -145,6 +147,23 @@ def test_a_name_of_somebody_else(hub: Hub, made: Path, exists: bool) -> None:
     assert "you may not write there" in sentence
     assert "belongs to 'you'" in sentence
     assert not hub.repositories.get("you/films", Repository()).files
+
+
+def test_nothing_private_goes_to_a_public_repository(hub: Hub, made: Path) -> None:
+    hub.repositories[NAME] = Repository()
+    with pytest.raises(HubError, match="is there already and is public, so nothing was uploaded"):
+        push(made, NAME, private=True)
+    assert not hub.repositories[NAME].files
+    hub.repositories[NAME].private = True
+    push(made, NAME, private=True)
+    assert "model.onnx" in hub.repositories[NAME].files
+
+
+def test_a_full_disk_is_no_fault_of_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"), hub_errors(NAME, None, "read"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(HubError, match="the connection failed"), hub_errors(NAME, None, "read"):
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
 
 @pytest.mark.parametrize("status", [403, 507])

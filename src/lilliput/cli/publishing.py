@@ -26,7 +26,7 @@ def push(
         model: A bundle, a folder for transformers.js, a run, or the folder of a checkpoint.
         name: The repository.
         task: The task of the fine-tuned model in a run; without it, the student is uploaded.
-        private: Make the repository private, if it is made.
+        private: Make the repository private; one that is there must be so already.
         revision: The branch to write, which is made if there is none.
     """
     from lilliput.export.push import push as upload

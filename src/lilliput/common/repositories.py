@@ -1,6 +1,7 @@
 """Repositories on the Hugging Face hub: their names, and a sentence for everything that goes wrong there."""
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from lilliput.errors import ConfigError, HubError, LilliputError, first_line
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w-][\w.-]{0,95}")
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _FULL = ("quota", "storage", "exceed")
 """Words of an answer by which a hub says that there is no room."""
 
@@ -54,7 +56,7 @@ def hub_errors(name: str, revision: str | None, doing: Literal["read", "written"
     except LilliputError:
         raise
     except Exception as error:  # the client raises many kinds, those of two libraries of HTTP among them
-        if isinstance(error, OSError) and error.errno is not None:  # of a disk
+        if isinstance(error, OSError) and (error.filename is not None or error.errno in _OF_A_DISK):
             raise
         raise HubError(
             f"'{name}' cannot be {doing} on {endpoint()}: {_why(error, name, revision, doing)}"

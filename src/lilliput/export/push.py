@@ -6,7 +6,7 @@ from typing import Any
 
 from lilliput.common.arguments import PathLike, path_of, text_of
 from lilliput.common.repositories import endpoint, hub_errors, require_repository
-from lilliput.errors import StorageError
+from lilliput.errors import HubError, StorageError
 from lilliput.export.bundling import find_checkpoint
 from lilliput.export.checkpoint_card import checkpoint_card
 from lilliput.export.transformers_js import FILES as OF_JAVASCRIPT, FLOAT
@@ -32,7 +32,7 @@ def push(
         model: A bundle, a folder for transformers.js, a run, or the folder of a checkpoint.
         name: The repository: owner/name.
         task: Of a run, the name of the task whose fine-tuned model is meant; without one, its student.
-        private: Whether a repository that is made is private.
+        private: Whether a repository that is made is private; one that is there must be so already.
         revision: The branch to write, which is made if there is none; by default the main one.
         token: The token to write with; by default that of HF_TOKEN or of `hf auth login`.
 
@@ -50,6 +50,11 @@ def push(
     with hub_errors(name, revision, "written"):
         api = HfApi(endpoint=endpoint(), token=token or get_token() or _no_token())
         api.create_repo(name, private=private or None, exist_ok=True)
+        if private and not api.repo_info(name).private:
+            raise HubError(
+                f"'{name}' is there already and is public, so nothing was uploaded; make it private on its "
+                "page, or take another name"
+            )
         if revision is not None:
             api.create_branch(name, branch=revision, exist_ok=True)
         operations: list[Any] = [CommitOperationAdd(path, content) for path, content in files.items()]
