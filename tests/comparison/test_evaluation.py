@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from rich.console import Console
 
 import lilliput
 from bundles import CLASSES, Tiny, make_bundle
@@ -68,6 +69,34 @@ def test_classes_are_scored_as_counted_by_hand(classifier: Tiny, tmp_path: Path)
     assert found.calibration is not None
     right = [a == b for a, b in zip(answers, labels, strict=True)]
     assert found.calibration.error == pytest.approx(calibration(shown, right).error)
+
+
+@pytest.mark.parametrize("form", ["list", "bar"])
+def test_several_classes_of_a_text_are_scored_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """The first text is right, the second lacks a class that is said, the third has one that is not."""
+    tiny = make_bundle(tmp_path / "b", "multilabel")
+    answers = [set(one.labels) for one in lilliput.load(tiny.folder).label(TEXTS[:3])]
+    right = [answers[0], answers[1] - {max(answers[1])}, answers[2] ^ {"bad"}]
+    spell = {"list": json.dumps, "bar": lambda names: json.dumps("|".join(names))}[form]
+    rows = [f'{{"text": "{text}", "labels": {spell(sorted(names))}}}'
+            for text, names in zip(TEXTS, right, strict=False)]  # fmt: skip
+    (tmp_path / "dev.jsonl").write_text("\n".join(rows))
+    found = on(tiny.folder, tmp_path / "dev.jsonl")
+    assert found.scores["exact_match"] == pytest.approx(1 / 3)
+    for name in CLASSES:
+        there, told = ([name in one for one in many] for many in (right, answers))
+        both = sum(a and b for a, b in zip(there, told, strict=True))
+        assert found.classes[name].f1 == pytest.approx(2 * both / (sum(there) + sum(told)))
+    assert found.calibration is not None
+    assert sum(one.answers for one in found.calibration.bins) == 3 * len(CLASSES)
+    assert [set(filter(None, str(one.answer).split("|"))) for one in found.predictions] == answers
+    Console().print(render(found))
+    assert "no class" in capsys.readouterr().out
+    (tmp_path / "dev.jsonl").write_text('{"text": "a", "labels": ["goood"]}')
+    with pytest.raises(InputError, match=r"has the label 'goood', which .*did you mean 'good'"):
+        on(tiny.folder, tmp_path / "dev.jsonl")
 
 
 def test_pairs_are_read_together(tmp_path: Path) -> None:

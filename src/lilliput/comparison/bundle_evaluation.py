@@ -1,7 +1,7 @@
 """A bundle on a labelled file: what it answers, as a user has it, and how good that is."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from lilliput.comparison.evaluation_report import Evaluation, Prediction
 from lilliput.errors import BundleError, InputError, LilliputError, nearest
 from lilliput.export.scoring import Compared, compared, texts_of
-from lilliput.inference.answers import Answer, Classification, Tagging
+from lilliput.inference.answers import Answer, Classification, Labelling, Tagging
 from lilliput.inference.bundle import Bundle, load
 from lilliput.inference.format import BundleConfig
 from lilliput.inference.kinds import KINDS as ANSWERED
@@ -21,6 +21,7 @@ from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.known import KNOWN, numbers_named
 from lilliput.tasks.lists import with_lists
 from lilliput.tasks.metrics import confusion
+from lilliput.tasks.multilabel import BETWEEN, Multilabel
 from lilliput.tasks.tables import Table, find_table, is_missing
 from lilliput.tasks.tagged import bio_task, tag_reading, tag_row
 from lilliput.tasks.task import Examples, Task, spelled
@@ -71,7 +72,7 @@ def evaluate_bundle(folder: Path, file: Path, columns: Columns | None = None) ->
         scores=scores,
         classes=classes,
         confusion=confusion(found.task, found.gold, found.said),
-        calibration=_calibration(predictions),
+        calibration=_calibration(predictions, found.task.kind),
         predictions=predictions,
     )
 
@@ -115,8 +116,8 @@ def _read(folder: Path, config: BundleConfig, file: Path, named: Columns) -> _La
         table = tag_reading(table, columns.tags).read(table)
         _check_names(table, folder, "tag", task.tags, lambda row: tag_row(table, row, str(columns.tags)))
     if columns.label is not None and config.classes:
-        values = table.columns[columns.label]
-        _check_names(table, folder, "label", config.classes, lambda row: [values[row]])
+        label = columns.label
+        _check_names(table, folder, "label", config.classes, lambda row: kind.names_at(table, row, label))
     return _Labelled(task, examples_of(task, table, columns), table, f"{file} ({columns})")
 
 
@@ -151,7 +152,9 @@ def _answers(opened: Bundle, labelled: _Labelled) -> list[Answer]:
 def _prediction(found: Compared, examples: Examples, index: int, answer: Answer) -> Prediction:
     right, said = (KINDS[found.task.kind].named(found.task, one, index) for one in (found.gold, found.said))
     shares = [answer.probability] if isinstance(answer, Classification) else []
-    whole = answer if isinstance(answer, Classification) else None
+    whole = answer if isinstance(answer, Classification | Labelling) else None
+    if isinstance(answer, Labelling):
+        shares = [max(share, 1 - share) for share in answer.probabilities.values()]
     if isinstance(answer, Tagging):
         whole = answer.classification
         shares = [word.probability for word in answer.words] + ([whole.probability] if whole else [])
@@ -160,8 +163,8 @@ def _prediction(found: Compared, examples: Examples, index: int, answer: Answer)
     return Prediction(
         text=text,
         pair=examples.pairs[index] if examples.pairs else None,
-        label=right.get("label"),
-        answer=said.get("label"),
+        label=_label(right),
+        answer=_label(said),
         probability=min(shares, default=None),
         probabilities=dict(whole.probabilities) if whole else {},
         words=tuple(text[word.start : word.end] for word in words),
@@ -171,10 +174,22 @@ def _prediction(found: Compared, examples: Examples, index: int, answer: Answer)
     )
 
 
-def _calibration(predictions: Sequence[Prediction]) -> Calibration | None:
-    """Returns how far the probabilities of classes can be believed; None where there are no classes."""
+def _label(named: Mapping[str, Any]) -> str | float | None:
+    """Returns the label of an example, or its several classes as a table has them; None where it has none."""
+    return BETWEEN.join(sorted(named["labels"])) if "labels" in named else named.get("label")
+
+
+def _calibration(predictions: Sequence[Prediction], kind: str) -> Calibration | None:
+    """Returns how far the probabilities of classes can be believed; None where there are no classes.
+
+    Where a text may have several, each class is a question of its own: whether the text has it.
+    """
     classed = [one for one in predictions if one.probabilities]
     if not classed:
         return None
+    if kind == Multilabel.name:
+        asked = [(one, *item) for one in classed for item in one.probabilities.items()]
+        is_right = [(name in str(one.label).split(BETWEEN)) == (share >= 0.5) for one, name, share in asked]
+        return calibration([max(share, 1 - share) for *_, share in asked], is_right)
     shares = [max(one.probabilities.values()) for one in classed]
     return calibration(shares, [one.label == one.answer for one in classed])

@@ -120,7 +120,8 @@ def _classes(found: Evaluation) -> Sheet:
 def _confusion(found: Evaluation) -> Sheet:
     """Returns the confusion as a table or, where it has many classes, the most frequent mistakes."""
     there = {*found.confusion, *(name for row in found.confusion.values() for name in row)}
-    names = [name for name in found.task.classes or sorted(there) if name in there]
+    known = found.task.classes
+    names = [name for name in known if name in there] + sorted(there - {*known})
     if len(names) <= _CLASSES:
         rows = [
             (name, *(f"{found.confusion.get(name, {}).get(other, 0):,}" for other in names)) for name in names

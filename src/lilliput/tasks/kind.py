@@ -70,6 +70,10 @@ class Kind(ABC):
         """
         return (), []
 
+    def names_at(self, table: Table, row: int, column: str) -> list[Any]:
+        """Returns the labels of a row as the table has them, one or, of some kinds, several."""
+        return [table.columns[column][row]]
+
     def values_in(self, task: Task, table: Table, column: str) -> list[float]:
         """Returns the label of each row as a number; raises InputError at the first that cannot be one."""
         raise NotImplementedError

@@ -42,6 +42,9 @@ class Multilabel(Kind):
         are_numbers = all(name.isascii() and name.isdigit() for name in found)
         return tuple(sorted(found, key=int if are_numbers else None)), []
 
+    def names_at(self, table: Table, row: int, column: str) -> list[Any]:
+        return list(classes_at(table, row, column))
+
     def labels_in(self, task: Task, table: Table, column: str) -> Labels:
         index_of = {name: index for index, name in enumerate(task.classes)}
         rows = []
