@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 
 from lilliput.comparison.runs import compare
@@ -63,7 +64,9 @@ def test_its_fine_tuned_model_is_finished_and_compared_and_bundled(place: Path) 
     (entry,) = compare([Path("run")], place / "comparison").entries
     assert entry.scores["accuracy"][0] == found.mean["accuracy"]
     made = bundle("run", place / "again", task="topics")
-    assert (place / "again" / "model.onnx").read_bytes() == (place / "bundle" / "model.onnx").read_bytes()
+    again, before = (onnx.load(place / name / "model.onnx") for name in ("again", "bundle"))
+    again.producer_version = before.producer_version
+    assert again == before
     assert made.scores
 
 
