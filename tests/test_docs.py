@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import lilliput
 from classifiers import classifier
 from conftest import World
 from lilliput import cli
@@ -97,3 +98,9 @@ def test_the_tutorial_from_its_first_command_to_its_last(
         "python examples/docstrings.py", "lilliput finetune", "lilliput distill", "lilliput run", "python -c"
     ]  # fmt: skip
     assert "Classification(label=" in capsys.readouterr().out
+
+
+def test_the_example_of_the_page_is_the_tutorials_model() -> None:
+    bundle = lilliput.load(ROOT / "web" / "example")
+    assert bundle.bytes < 1_000_000
+    assert bundle(["Compute the eigenvalues of a symmetric matrix."])[0].label == "scipy"

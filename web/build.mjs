@@ -37,6 +37,8 @@ for (const name of (await readdir(DIST)).sort()) {
 const shell = { version: all.digest("hex").slice(0, 16), files };
 await writeFile(join(DIST, "shell.js"), `self.SHELL = ${JSON.stringify(shell, null, 2)};\n`);
 
+await cp(join(HERE, "example"), join(DIST, "example"), { recursive: true }); // fetched only where someone tries it
+
 const compiler = join(HERE, "node_modules", "typescript", "bin", "tsc");
 const options = "--allowJs --declaration --emitDeclarationOnly --skipLibCheck --target es2023 --module nodenext --lib es2023,dom,dom.iterable";
 execFileSync(process.execPath, [compiler, ...options.split(" "), "--outDir", DIST, join(HERE, "src", "lilliput.js")], { stdio: "inherit" });

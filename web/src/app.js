@@ -176,6 +176,9 @@ function listenToBundles() {
       if (files.size) open(async () => ({ files: await filesOfBundle(files), source: "" }), { byHand: true });
     });
   }
+  $("choose-example").addEventListener("click", () =>
+    open((signal, onProgress) => fetchBundle("example", signal, onProgress), { byHand: true }),
+  );
   const choosing = (on) => {
     show(["choose"], on);
     show(["back"], on && bundle !== null);

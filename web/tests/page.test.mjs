@@ -88,6 +88,16 @@ test("choose a folder, type, read the answer, load again without a server", { sk
   assert.deepEqual(await bars(), online);
 });
 
+test("the example beside the page is a click away", { skip }, async () => {
+  await page.goto(server.address);
+  await page.locator("#choose-example").click();
+  await page.locator("#text:focus").waitFor();
+  assert.equal(await page.locator("#bundle-title").textContent(), "packages");
+  await type("Compute the eigenvalues of a symmetric matrix.");
+  assert.equal(Object.entries(await bars()).toSorted(([, a], [, b]) => b - a)[0][0], "scipy");
+  assert.deepEqual(complaints, []);
+});
+
 test("an altered bundle on the server is refused with a sentence; a chosen one opens after it", { skip }, async () => {
   const altered = (route) => route.fulfill({ body: '{"format": 1}' });
   await page.route("**/tagging/config.json", altered);
@@ -148,8 +158,9 @@ test("by keyboard alone", { skip }, async () => {
   };
   await page.goto(server.address);
   await page.locator("#choose").waitFor();
-  assert.deepEqual(await walk(2), ["choose-folder", "choose-files"]);
+  assert.deepEqual(await walk(3), ["choose-folder", "choose-files", "choose-example"]);
   const chooser = page.waitForEvent("filechooser");
+  await page.keyboard.press("Shift+Tab");
   await page.keyboard.press("Shift+Tab");
   await page.keyboard.press("Enter");
   await (await chooser).setFiles(join(BUNDLES, "float32", "pairs"));
@@ -164,7 +175,7 @@ test("by keyboard alone", { skip }, async () => {
   assert.equal(outline, "3px");
   await page.locator("#change").focus();
   await page.keyboard.press("Enter");
-  assert.deepEqual([await focused(), ...(await walk(2))], ["choose-folder", "choose-files", "back"]);
+  assert.deepEqual([await focused(), ...(await walk(3))], ["choose-folder", "choose-files", "choose-example", "back"]);
   await page.keyboard.press("Enter");
   assert.equal(await focused(), "change");
   await page.locator("#forget").press("Enter");
