@@ -105,7 +105,7 @@ def test_classes_are_learnt_from_a_teacher_and_answered_by_a_bundle(
                 run_command(place, **options)
         first, second = capfdbinary.readouterr().out.decode().splitlines()
         assert len(first.split("\t")) == 2 * expected
-        assert bool(second) == bool(options)
+        assert (second == "no class") == (not options)
 
 
 def test_a_teacher_alone_says_what_the_task_is(

@@ -11,6 +11,8 @@ from tokenizers import Tokenizer
 
 from conftest import World, small_text
 from lilliput.errors import InputError
+from lilliput.finetuning.config import DistillationConfig
+from lilliput.finetuning.texts import more_texts
 from lilliput.finetuning.unlabelled import recombination, sentences
 from lilliput.finetuning.unlabelled.exchange import exchanged
 from lilliput.finetuning.unlabelled.own import read_texts
@@ -18,7 +20,8 @@ from lilliput.finetuning.unlabelled.recombination import recombined
 from lilliput.finetuning.unlabelled.sentences import near_sentences
 from lilliput.pieces.bert_tokenizer import load_tokenizer
 from lilliput.pieces.corpus import build_corpus
-from lilliput.tasks.task import Examples, Labels, Task
+from lilliput.run import RunDir
+from lilliput.tasks.task import Examples, Labels, Task, TaskData
 from lilliput.text.corpus import Corpus
 
 
@@ -213,6 +216,20 @@ def test_lines_and_rows_are_texts(tmp_path: Path) -> None:
     found = read_texts([str(tmp_path)], "said", limit=10)
     assert found == ("One line.", "Another.", "a row of two lines", "Ærø")
     assert read_texts([str(tmp_path)], "said", limit=3) == found[:3]
+
+
+def test_texts_that_have_labels_are_not_read_as_unlabelled_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those to learn from are learnt from anyway, and those to be scored on must stay new."""
+    path = tmp_path / "pile.txt"
+    path.write_text("a new text\nThe Train  text\nthe dev text\nthe test text\n")
+    sets = [Examples((f"the {name} text",), labels=Labels((0.0,))) for name in ("train", "dev", "test")]
+    task = Task("t", "classification", classes=("no", "yes"))
+    data = TaskData(task, *sets[:2], test=sets[2])
+    found = more_texts(data, DistillationConfig(), RunDir(tmp_path), [str(path)])
+    assert found == Examples(("a new text",))
+    assert "3 of 4 unlabelled texts are among the labelled ones, and left out" in capsys.readouterr().err
 
 
 def test_long_texts_are_cut_at_sentence_ends(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from lilliput.errors import InputError
 from lilliput.finetuning.unlabelled.own import read_texts
 from lilliput.finetuning.words import text_words
 from lilliput.tasks.places import stands_for_examples
-from lilliput.tasks.task import Examples, Labels, Task, TaskData, Words
+from lilliput.tasks.task import Examples, Labels, Task, TaskData, Words, plain
 from lilliput.text.sources import Source
 
 _SHARE, _LEAST, _MOST = 0.1, 50, 1_000
@@ -77,7 +77,7 @@ def held_out(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     groups: dict[str, list[str]] = {}
     for text in texts:
-        groups.setdefault(" ".join(text.split()).casefold(), []).append(text)
+        groups.setdefault(plain(text), []).append(text)
     if len(groups) < 2 * _LEAST:
         raise InputError(
             f"there are {len(groups):,} different unlabelled texts, of which at least {_LEAST} are held out "

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lilliput.common.folders import MANIFEST, read_manifest
+from lilliput.common.progress import console
 from lilliput.errors import ConfigError
 from lilliput.finetuning.config import DistillationConfig
 from lilliput.finetuning.unlabelled.exchange import exchanged
@@ -12,7 +13,7 @@ from lilliput.finetuning.unlabelled.recombination import recombined
 from lilliput.finetuning.unlabelled.sentences import near_sentences
 from lilliput.run import RunDir
 from lilliput.tasks.kinds import KINDS
-from lilliput.tasks.task import Examples, Task, TaskData
+from lilliput.tasks.task import Examples, Task, TaskData, plain, spelled
 from lilliput.text.corpus import Corpus
 from lilliput.text.sources import Source, describe
 
@@ -58,7 +59,7 @@ def _parts(
     data: TaskData, config: DistillationConfig, run: RunDir, own: Sequence[str | Source]
 ) -> Iterator[Examples]:
     task, labelled = data.task, data.train
-    similar: tuple[str, ...] = read_texts(own) if own else ()
+    similar: tuple[str, ...] = _not_labelled(read_texts(own), data) if own else ()
     if config.near:
         similar += near_sentences(
             Corpus.open(run.corpus), labelled.texts + labelled.pairs, config.near, _SEED
@@ -79,6 +80,23 @@ def _parts(
         yield exchanged(labelled, task, config.recombined, _SEED)
     elif config.recombined:
         yield recombined(labelled, config.recombined, _SEED)
+
+
+def _not_labelled(texts: Sequence[str], data: TaskData) -> tuple[str, ...]:
+    """Returns the texts that are no labelled ones: those are learnt from anyway, or kept for scores.
+
+    Texts that differ only in case and spacing are one.
+    """
+    sets = [data.train, data.dev, *([] if data.test is None else [data.test])]
+    labelled = {plain(spelled(text)) for one in sets for text in (*one.texts, *one.pairs)}
+    kept = tuple(text for text in texts if plain(text) not in labelled)
+    if left := len(texts) - len(kept):
+        console.print(
+            f"{left:,} of {len(texts):,} unlabelled texts are among the labelled ones, and left out",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return kept
 
 
 def as_examples(texts: Sequence[str], task: Task) -> Examples:

@@ -21,6 +21,8 @@ from lilliput.pieces.tokenizer_file import MASK
 if TYPE_CHECKING:
     from lilliput.inference.format import BundleConfig
 
+NO_CLASS = "no class"
+"""Stands in a line, and in tables, for a text that has none of several classes."""
 UNSURE = "unsure"
 """Stands in a line in the place of a label where a bundle has none."""
 
@@ -148,7 +150,7 @@ class MultilabelKind(Kind):
 
     def fields(self, answer: Labelling, top: int | None) -> list[str]:
         best = answer.best(len(answer.labels) if top is None else top)
-        return [f"{_field(name)}\t{share:.4f}" for name, share in best.items()]
+        return [f"{_field(name)}\t{share:.4f}" for name, share in best.items()] or [NO_CLASS]
 
     def values(self, answer: Labelling, top: int | None) -> dict[str, Any]:
         return answer.to_dict(top)

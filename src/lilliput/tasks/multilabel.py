@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lilliput.errors import InputError
+from lilliput.inference.kinds import NO_CLASS
 from lilliput.tasks.kind import Counts, Floats, Kind
 from lilliput.tasks.lists import list_in
 from lilliput.tasks.tables import Table, is_missing
 from lilliput.tasks.task import Labels, Task
 from lilliput.text.unpacking import SPACES
 
-NO_CLASS = "no class"
-"""What stands for a text that has none."""
 BETWEEN = "|"
 """What separates the classes of a text in a string."""
 

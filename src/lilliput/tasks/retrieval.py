@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lilliput.tasks.kind import Counts, Floats, Kind
-from lilliput.tasks.task import Examples, Labels, Task, spelled
+from lilliput.tasks.task import Examples, Labels, Task, plain, spelled
 
 _TOP = 10
 """Answers that count for nDCG."""
@@ -77,8 +77,8 @@ def groups(examples: Examples) -> npt.NDArray[np.int64]:
     from scipy import sparse
 
     sides = (map(spelled, examples.texts), examples.pairs)
-    plain = [[" ".join(text.split()).casefold() for text in side] for side in sides]
-    query, answer = (np.unique(side, return_inverse=True)[1] for side in plain)
+    texts = [[plain(text) for text in side] for side in sides]
+    query, answer = (np.unique(side, return_inverse=True)[1] for side in texts)
     size = int(query.max(initial=-1)) + 1
     edges = sparse.coo_array(
         (np.ones(len(query)), (query, answer + size)), shape=(size + len(answer), size + len(answer))

@@ -10,7 +10,7 @@ from lilliput.tasks.columns import Columns
 from lilliput.tasks.kinds import KINDS
 from lilliput.tasks.retrieval import groups
 from lilliput.tasks.tables import Table
-from lilliput.tasks.task import Examples, Labels, Task, spelled
+from lilliput.tasks.task import Examples, Labels, Task, plain, spelled
 
 _HELD_OUT, _MOST = 0.1, 4
 """Of all examples the share that is held out, and the part of them that is so at most for small classes."""
@@ -178,11 +178,11 @@ def _check_answers(task: Task, examples: Examples, table: Table) -> None:
     if _is_one_group(task, examples):
         raise _one_group(examples, table)
     right = {
-        (_plain(spelled(query)), _plain(answer))
+        (plain(spelled(query)), plain(answer))
         for query, answer in zip(examples.texts, examples.pairs, strict=True)
     }
     for row, negative in enumerate(examples.negatives):
-        if (_plain(spelled(examples.texts[row])), _plain(negative)) in right:
+        if (plain(spelled(examples.texts[row])), plain(negative)) in right:
             raise InputError(
                 f"{table.where(row)} has a wrong answer that is a right one to the same query in "
                 f"{table.name}: '{negative[:60]}'; give another, or leave the {table.unit} out"
@@ -218,12 +218,7 @@ def check_told_apart(task: Task, dev: Examples, table: Table) -> None:
 def key_of(examples: Examples, row: int) -> str:
     """Returns a key that is equal for texts that differ only in case and spacing."""
     parts = (spelled(examples.texts[row]), examples.pairs[row] if examples.pairs else "")
-    return "\n".join(map(_plain, parts))
-
-
-def _plain(text: str) -> str:
-    """Returns a text without what does not count when texts are compared: capitals and spacing."""
-    return " ".join(text.split()).casefold()
+    return "\n".join(map(plain, parts))
 
 
 def labels_at(task: Task, examples: Examples, row: int) -> list[tuple[str, float]]:

@@ -13,6 +13,11 @@ def spelled(text: str | Words) -> str:
     return text if isinstance(text, str) else " ".join(text)
 
 
+def plain(text: str) -> str:
+    """Returns a text without what does not count when texts are compared: capitals and spacing."""
+    return " ".join(text.split()).casefold()
+
+
 @dataclass(frozen=True)
 class Task:
     """What is predicted, and by what it is scored."""
