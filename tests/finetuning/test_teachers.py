@@ -569,6 +569,7 @@ def test_the_code_of_the_how_to_works(
     shutil.copytree(world.headless, tmp_path / "runs/x/student")
     shutil.copytree(roberta, tmp_path / "my-classifier")
     shutil.copy(pile, tmp_path / "pile.txt")
+    monkeypatch.setattr("lilliput.finetuning.config.LEAST_STEPS", 6)
     monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {}
     exec(compile(code, "teachers.md", "exec"), found)
