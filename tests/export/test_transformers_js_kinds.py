@@ -22,6 +22,7 @@ from lilliput.inference.outputs import softmax
 from lilliput.tasks.task import Labels, Task
 
 PAIRS = Task("p", "classification", pairs=True, classes=("other", "same"))
+pytestmark = pytest.mark.slow
 WORDS = Task("w", "tagging", tags=("O", "B-x", "I-x"), metric="f1")
 ARCHITECTURES = {
     "classification": "BertForSequenceClassification",

@@ -28,6 +28,7 @@ from lilliput.tasks.loading import load_task
 from lilliput.tasks.task import TaskData
 
 QUICK = FinetuningConfig(epochs=40, rows=8, rate=5e-3, dropout=0.0, evaluations=4)
+pytestmark = pytest.mark.slow
 WORDS = ("every", "my", "under")
 HEAD = HEADS["multilabel"]
 
