@@ -8,16 +8,19 @@ Shape letters: K slots, T columns of a teacher, C columns of a task.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lilliput.common.progress import console
 from lilliput.common.ragged import Ragged
 from lilliput.errors import ConfigError, ModelError
 from lilliput.finetuning.heads import Averages
 from lilliput.finetuning.sets import Floats
+from lilliput.inference.outputs import softmax
 from lilliput.inference.tags import Notation
-from lilliput.tasks.task import Task
+from lilliput.tasks.task import Task, plain
 
 Named = Mapping[str, str]
 """For names of a teacher those that the task has for them, as a user gives them; empty ones are left out."""
@@ -57,7 +60,7 @@ def matched(
     folded: dict[str, str] = {}
     for name in theirs:
         wanted = named.get(name, name)
-        alike = [other for other in ours if _folded(other) == _folded(wanted)]
+        alike = [other for other in ours if plain(other) == plain(wanted)]
         if name in named and not wanted:
             found[name] = -1
         elif wanted in ours:
@@ -80,10 +83,6 @@ def matched(
             f"{teacher}: {what} taken for each other: {pairs}", highlight=False, markup=False, soft_wrap=True
         )
     return [found[name] for name in theirs]
-
-
-def _folded(name: str) -> str:
-    return " ".join(name.split()).casefold()
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -237,12 +236,11 @@ def together(every: Sequence[Floats], averages: Averages) -> Floats:
     """
     if len(every) == 1:
         return every[0]
-    stacked = np.stack(every).astype(np.float64)
+    stacked: npt.NDArray[np.floating[Any]] = np.stack(every).astype(np.float64)
     if averages == "shares":
         stacked = 1 / (1 + np.exp(-stacked))
     elif averages == "choices":
-        shifted = stacked - stacked.max(-1, keepdims=True)
-        stacked = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
+        stacked = softmax(stacked)
     else:
         read = ~np.isnan(stacked).any((0, 2))
         mean = stacked[:, read].mean(1, keepdims=True)

@@ -3,13 +3,13 @@
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from lilliput.errors import InputError, nearest
 from lilliput.inference.lines import pair_of
-from lilliput.inference.texts import WINDOW_CHARACTERS, WINDOW_TEXTS, is_missing
+from lilliput.inference.texts import in_windows, is_missing
 from lilliput.text.parquet import parquet_batches, parquet_count, parquet_schema, parquet_values
 from lilliput.text.tables import brief, columns_of, listed, nearest_of, rows_of, twice
 from lilliput.text.unpacking import COMPRESSED, TABLES, kind_of, lines_of, reading
@@ -91,7 +91,7 @@ class Table(NamedTuple):
     def _rows(self, places: Sequence[int]) -> Iterator[Window]:
         with reading(self.path), self.path.open("rb") as file:
             rows = (row for _, row in rows_of(self.path, file, self.names, complete=False))
-            for window in _windows(rows, lambda row: sum(len(item) for item in row if isinstance(item, str))):
+            for window in in_windows(rows, _characters):
                 given = [_given([row[place] for place in places]) for row in window]
                 yield Window(given, window, file.tell())
 
@@ -110,7 +110,7 @@ class Table(NamedTuple):
     def _lines(self, texts: int) -> Iterator[Window]:
         with self._opened() as file:
             lines = (line.decode().removesuffix("\r") for line in lines_of(self.path, file))
-            for window in _windows(lines, len):
+            for window in in_windows(lines, len):
                 given = [pair_of(line) for line in window] if texts > 1 else window
                 rows = [
                     one if isinstance(one, tuple) else (line, None)[:texts]
@@ -184,22 +184,12 @@ def check_columns(table: Table, columns: Sequence[str], *, pairs: bool) -> None:
             )
 
 
+def _characters(row: Sequence[Any]) -> int:
+    return sum(len(item) for item in row if isinstance(item, str))
+
+
 def _given(parts: Sequence[Any]) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
-
-
-def _windows(rows: Iterable[Any], size: Callable[[Any], int]) -> Iterator[list[Any]]:
-    """Yields rows in lists with a bounded number of rows and of characters."""
-    window: list[Any] = []
-    characters = 0
-    for row in rows:
-        window.append(row)
-        characters += size(row)
-        if len(window) == WINDOW_TEXTS or characters >= WINDOW_CHARACTERS:
-            yield window
-            window, characters = [], 0
-    if window:
-        yield window
 
 
 def _check_texts(table: Table, columns: Sequence[str], given: Sequence[Any]) -> None:

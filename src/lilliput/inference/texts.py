@@ -1,7 +1,8 @@
 """Prepares texts for a bundle: refuses what is not text, shortens enormous texts, makes batches."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from lilliput.inference.kinds import KINDS
 
 Text = str | tuple[str, str]
 """A text, or two that are read together."""
+_Item = TypeVar("_Item")
 
 BATCH_PIECES = 512
 """Pieces in a batch, including padding: larger batches measured slower, and so did single texts."""
@@ -101,13 +103,25 @@ def shortened(text: Text, positions: int) -> Text:
 
 def windows(texts: Iterable[Text], positions: int) -> Iterator[list[Text]]:
     """Yields texts in lists with a bounded number of texts and characters."""
-    window: list[Text] = []
+
+    def size(text: Text) -> int:
+        return sum(min(len(part), CHARACTERS * positions) for part in both(text) if isinstance(part, str))
+
+    return in_windows(texts, size)
+
+
+def in_windows(items: Iterable[_Item], size: Callable[[_Item], int]) -> Iterator[list[_Item]]:
+    """Yields items in lists with a bounded number of items and characters.
+
+    Args:
+        items: Texts, or rows that hold some.
+        size: Counts the characters of an item.
+    """
+    window: list[_Item] = []
     characters = 0
-    for text in texts:
-        window.append(text)
-        characters += sum(
-            min(len(part), CHARACTERS * positions) for part in both(text) if isinstance(part, str)
-        )
+    for item in items:
+        window.append(item)
+        characters += size(item)
         if len(window) == WINDOW_TEXTS or characters >= WINDOW_CHARACTERS:
             yield window
             window, characters = [], 0

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from lilliput.common.workers import keep_freed_memory
-from lilliput.config import LexiconConfig, Recipe, StageConfig
+from lilliput.config import BatchConfig, LexiconConfig, Recipe, StageConfig
 from lilliput.models.kernels import DualKernels
 from lilliput.models.pretrained import config_of, random_masked_lm
 from lilliput.models.shape import EncoderShape
@@ -129,10 +129,7 @@ class StageProbe:
 
     def _words(self, rows: int) -> float:
         """Returns how many words are in a batch of some rows."""
-        source = self._source(rows)
-        if isinstance(source, SentenceSource):
-            return statistics.fmean(batch.words for batch in source)
-        return source.batch(0).words
+        return self._source(rows).batch(0).words if self._texts is None else rows * self._texts.words_each
 
     def _heaviest(self, rows: int) -> Batch:
         """Returns the batch of some rows that takes most memory."""
@@ -169,13 +166,16 @@ class StageProbe:
         """Returns the stage's batches with other rows."""
         if self._texts is not None:
             return self._of_texts(self._texts, rows)
-        config = dataclasses.replace(self._stage.batch, rows=rows, accumulation=1)
-        return self._data.source(dataclasses.replace(self._stage, batch=config), (self._recipe.seed,))
+        stage = dataclasses.replace(self._stage, batch=self._batch(rows))
+        return self._data.source(stage, (self._recipe.seed,))
 
     def _of_texts(self, texts: MadeUpTexts, rows: int) -> SentenceSource:
         """Returns batches of some texts."""
-        config = dataclasses.replace(self._stage.batch, rows=rows, accumulation=1)
-        return SentenceSource(texts, self._data.lexicon, config, (self._recipe.seed,))
+        return SentenceSource(texts, self._data.lexicon, self._batch(rows), (self._recipe.seed,))
+
+    def _batch(self, rows: int) -> BatchConfig:
+        """Returns what the stage reads at once, with other rows."""
+        return dataclasses.replace(self._stage.batch, rows=rows, accumulation=1)
 
     def pace(self, watch: Stopwatch, most_rows: int | None = None) -> Pace:
         """Returns how fast the stage goes on this machine, from a few seconds of steps.

@@ -46,6 +46,11 @@ class MadeUpTexts(TaughtTexts):
         found = cut_texts(rows.take(order), sentence_ends(corpus), CHUNK, (seed,))
         return cls(Path(), found, width, min(width, DIRECTIONS))
 
+    @property
+    def words_each(self) -> float:
+        """Words of a text, on average."""
+        return float((self.rows.end - self.rows.start).mean())
+
     def longest(self, count: int) -> Self:
         """Returns the texts with the most words alone."""
         order = np.argsort(self.rows.start - self.rows.end, kind="stable")[:count]
@@ -102,8 +107,7 @@ class TimedTexts:
             files = math.ceil(60 * recipe.budget.minutes * wanted.share / each / CHUNK)
             read = min(read, max(files, 1) * CHUNK)
         every = read + min(HELD_OUT, wanted.count)
-        words_each = float((sample.end - sample.start).mean())
-        bytes_each = 2 * self.texts.vector_width + words_each * self.texts.state_width
+        bytes_each = 2 * self.texts.vector_width + self.texts.words_each * self.texts.state_width
         return Reading(every, every * each, round(every * bytes_each))
 
 
